@@ -1,0 +1,36 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The one family of exceptions the library raises.
+
+The text of each is one sentence for the operator: what is wrong, and what to do about it.
+Only the front doors turn an error into a failed task, an exit code or a log line.
+"""
+
+
+class CtiError(Exception):
+    """Anything the library cannot do."""
+
+
+class SourceAbsent(CtiError):
+    """The host has no such source (no dpkg database, no systemd unit files): nothing to collect."""
+
+
+class SourceFailed(CtiError):
+    """The source is there and could not be read in full: there is no data, which is not the same as no items."""
+
+
+class DcrError(CtiError):
+    """The data collection rule cannot be used."""
+
+
+class StateError(CtiError):
+    """The state database cannot be used; what it holds is left as it is."""
+
+
+class ForwardError(CtiError):
+    """Records, or a configuration, cannot be exchanged with the Azure Monitor Agent or with what stands in for it."""
+
+
+class FormatError(ForwardError):
+    """The peer sent what no msgpack or forward message may hold; the connection is of no further use."""

@@ -1,0 +1,40 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Which machine a result is of."""
+
+import hashlib
+import hmac
+import os
+import uuid
+from typing import Dict, Optional
+
+# machine-id(5) is confidential, so what leaves the host is derived from it, as the manual page asks.
+_APPLICATION = b"changetracking.inventory"
+
+
+def identity(root: str = "/") -> Dict[str, Optional[str]]:
+    """The columns that name the machine; None where the host does not tell (VMUUID is readable by root only)."""
+    machine_id = _read(root, "etc/machine-id") or _read(root, "var/lib/dbus/machine-id")
+    if machine_id == "uninitialized":  # an image before its first boot
+        machine_id = None
+    vm_uuid = _read(root, "sys/class/dmi/id/product_uuid")
+    return {
+        "Computer": os.uname().nodename,
+        "SourceComputerId": source_computer_id(machine_id) if machine_id else None,
+        "VMUUID": vm_uuid.lower() if vm_uuid else None,
+    }
+
+
+def source_computer_id(machine_id: str) -> str:
+    """A stable UUID that does not disclose the machine-id it is derived from."""
+    digest = hmac.new(machine_id.encode("utf-8"), _APPLICATION, hashlib.sha256).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))
+
+
+def _read(root: str, path: str) -> Optional[str]:
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            return file.read(256).decode("ascii", "replace").strip() or None
+    except OSError:
+        return None

@@ -1,0 +1,118 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The plain data that travels the road: what collectors yield and every later room reads.
+
+Every field of an item is a JSON scalar (or, for File.stamp, a list of integers), so an item survives
+a round trip through a JSON array. Text may hold lone surrogates (os.fsdecode of a name that is not UTF-8);
+records.py makes it printable. None means "not known"; an empty string means "known to be empty or not applicable".
+"""
+
+from typing import AbstractSet, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+
+class Package(NamedTuple):
+    """One installed version of one package."""
+
+    name: str
+    architecture: str
+    version: str  # as the package manager compares it: dpkg's Version, rpm's EPOCH:VERSION-RELEASE
+    summary: str
+    publisher: str
+    size: Optional[int]  # bytes
+    installed_on: Optional[int]  # unix seconds
+
+
+class Service(NamedTuple):
+    """One systemd service unit, under its Id."""
+
+    name: str  # without ".service"
+    description: str
+    load_state: str  # systemd's own words from here on; "unknown" where systemd is not running
+    active_state: str
+    sub_state: str
+    unit_file_state: str
+    wanted_by: str  # sorted, one blank between two
+    path: str  # FragmentPath
+
+
+class File(NamedTuple):
+    """One entry of a tracked path."""
+
+    path: str
+    checksum: str  # lower-case hex; empty where the content was not or could not be read
+    size: Optional[int]  # bytes
+    owner: str
+    group: str
+    mode: Optional[int]  # permission bits with setuid, setgid and sticky
+    modified: Optional[int]  # unix seconds
+    created: Optional[int]  # unix seconds; None where the file system keeps no birth time
+    type: str  # file directory link fifo socket block char
+    link_target: str
+    stamp: Optional[Tuple[int, ...]] = (
+        None  # (dev, inode, size, mtime_ns, ctime_ns): equal means the content need not be read
+    )
+
+
+Item = Union[Package, Service, File]
+
+
+class Part(NamedTuple):
+    """The unit of collection, of comparison and of failure: a package database, systemd, one directory.
+
+    A part that could not be seen is not yielded at all; its collection names it in `unseen`
+    (for a directory: and means everything below it too).
+    """
+
+    name: str
+    signature: Optional[str]  # equal to the known one: the items are the same. None: never rely on it
+    items: Optional[Sequence[Item]]  # sorted; None where the signature is the known one
+    unsure: AbstractSet[Tuple[str, ...]] = frozenset()  # identities that are there in some form, but could not be read
+    message: str = ""  # what the operator should know although all went well
+
+
+class Source(NamedTuple):
+    """How a source fared."""
+
+    status: str  # ok absent failed
+    count: int  # type: ignore[assignment]  # nobody counts the fields of this tuple
+    message: str = ""
+
+
+class Known:
+    """What an earlier run saw, as far as a collector may use it to save work. This one knows nothing."""
+
+    def signature(self, part: str) -> Optional[str]:
+        return None
+
+    def count(self, part: str) -> int:
+        return 0
+
+    def items(self, part: str) -> List[Item]:
+        return []
+
+
+class Collection:
+    """One pass over one kind. Iterate once for the parts; `sources` and `unseen` hold good after that."""
+
+    def __init__(self) -> None:
+        self.sources: Dict[str, Source] = {}
+        self.unseen: List[str] = []
+
+    def __iter__(self) -> Iterator[Part]:
+        raise NotImplementedError
+
+    def out_of_sight(self, part: str) -> bool:
+        """Whether a part that was not yielded may still exist, so that its absence is no removal."""
+        raise NotImplementedError
+
+
+class FileRule(NamedTuple):
+    """One `fileInfo` item of a DCR."""
+
+    name: str
+    path: str  # destinationPath as written
+    recurse: bool = True
+    links: str = "follow"  # follow manage ignore
+    type: str = "file"  # file directory any
+    checksum: str = "sha256"  # sha256 md5 none

@@ -1,0 +1,107 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The road of the data for one kind: collect, compare with what the last run saw, keep what this one sees."""
+
+import time
+from typing import Any, Callable, Iterable, List, Optional, Sequence
+
+from .diff import Change, compare
+from .model import Collection, Item, Known
+from .records import Kind, digest
+from .snapshot import Snapshot, combined_digest, in_order
+from .store import Run, Store
+
+Scope = Callable[[Sequence[Any], Any], bool]  # whether an item is among what was to be collected
+
+
+def observe(
+    kind: Kind,
+    collect: Callable[[Known], Collection],
+    store: Store,
+    scope: Sequence[Any] = (),
+    in_scope: Optional[Scope] = None,
+    keep_items: bool = False,
+) -> Snapshot:
+    """What is there now, compared with what the store holds, which then holds what is there now.
+
+    `scope` is what was to be collected, as JSON data. An item that comes or goes only because the scope is another one than
+    last time is no change. Nor is one that was out of sight then, or is now. Raises StateError.
+    """
+    now = int(time.time())
+    last = store.last_run(kind)
+    known = store.known(kind)
+    judge = _Judge(kind, last, scope, in_scope)
+    left = dict(known.parts)
+    digests = {}
+    items: List[Item] = []
+    count = 0
+    collection = collect(known)
+    for part in collection:
+        before = left.pop(part.name, None)
+        if part.items is None and before is not None:
+            digests[part.name] = before.digest
+            count += before.count
+            items.extend(known.items(part.name) if keep_items else ())
+            continue
+        seen = part.items or []
+        old = known.items(part.name)
+        digests[part.name] = digest(kind, seen)
+        count += len(seen)
+        items.extend(seen if keep_items else ())
+        if before is not None or not judge.was_unseen(part.name):
+            judge.add(compare(kind, old, seen, part.unsure))
+        carried = [item for item in old if part.unsure and kind.identity(item) in part.unsure]
+        store.put(kind, part.name, part.signature, digests[part.name], in_order(kind, list(seen) + carried))
+    for name in left:
+        if not collection.out_of_sight(name):
+            judge.add(compare(kind, known.items(name), []))
+            store.drop(kind, name)
+    store.finish(kind, Run(now, list(scope), collection.unseen))
+    return Snapshot(
+        kind,
+        now,
+        count,
+        combined_digest(digests),
+        collection.sources,
+        in_order(kind, items),
+        judge.changes,
+        None if last is None else max(0, now - last.collected_at),
+        judge.notes(),
+    )
+
+
+class _Judge:
+    """Tells what happened on the host from what only looks so, because this run looked elsewhere than the last."""
+
+    def __init__(self, kind: Kind, last: Optional[Run], scope: Sequence[Any], in_scope: Optional[Scope]) -> None:
+        self.changes: List[Change] = []
+        self._last = last
+        self._scope = scope
+        self._in_scope = in_scope if last is not None and last.scope != list(scope) else None
+        self._newly_tracked = 0
+        self._no_longer_tracked = 0
+
+    def was_unseen(self, part: str) -> bool:
+        return self._last is not None and any(
+            part == name or part.startswith(name.rstrip("/") + "/") for name in self._last.unseen
+        )
+
+    def add(self, changes: Iterable[Change]) -> None:
+        if self._last is None:
+            return
+        for change in changes:
+            if self._in_scope and change.old is None and not self._in_scope(self._last.scope, change.new):
+                self._newly_tracked += 1
+            elif self._in_scope and change.new is None and not self._in_scope(self._scope, change.old):
+                self._no_longer_tracked += 1
+            else:
+                self.changes.append(change)
+
+    def notes(self) -> List[str]:
+        if not self._newly_tracked and not self._no_longer_tracked:
+            return []
+        return [
+            "What is tracked differs from the run before: %d items are newly tracked and %d no longer; they are not reported as changes."
+            % (self._newly_tracked, self._no_longer_tracked)
+        ]

@@ -1,0 +1,169 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Items in Change Tracking & Inventory's words: the only place that knows its field names.
+
+The columns are those of the Log Analytics tables ConfigurationData (an item as it is) and ConfigurationChange
+(what happened to it). Owner, Group, Mode and systemd's raw states have no documented column; they ride along.
+"""
+
+import hashlib
+import json
+import time
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+
+from .model import File, Item, Package, Service
+from .text import printable
+
+Row = Dict[str, Any]
+
+
+class Kind(NamedTuple):
+    """What the road needs to know about one kind of item."""
+
+    name: str
+    config_type: str  # ConfigDataType and ConfigChangeType
+    item: Callable[..., Any]  # the item's class, to read it back from a stored array
+    identity: Callable[[Any], Tuple[str, ...]]  # what makes two items the same thing at two times
+    compared: Callable[[Any], Sequence[Any]]  # two items with equal ones have not changed
+    label: Callable[[Any], str]  # what an operator calls the item
+    row: Callable[[Any], Row]
+    columns: Tuple[str, ...]
+    tracked: Dict[str, Tuple[str, str]]  # column -> its names (current, previous) in a change record
+    uncompared: Tuple[str, ...]  # columns whose change alone is no change of the item
+
+
+def timestamp(seconds: Optional[float]) -> Optional[str]:
+    """Unix seconds as ISO 8601 UTC with whole seconds; None stays None."""
+    if seconds is None:
+        return None
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    except (ValueError, OverflowError, OSError):  # a year the C library cannot write
+        return None
+
+
+def package_row(item: Package) -> Row:
+    return {
+        "SoftwareName": item.name,
+        "SoftwareType": "Package",
+        "SoftwareDescription": item.summary,
+        "Publisher": item.publisher,
+        "CurrentVersion": item.version,
+        "Architecture": item.architecture,
+        "Size": item.size,
+        "InstalledOn": timestamp(item.installed_on),
+    }
+
+
+def service_state(item: Service) -> str:
+    if item.sub_state == "unknown":
+        return "Unknown"
+    return "Running" if "running" in item.sub_state else "Stopped"
+
+
+def service_row(item: Service) -> Row:
+    return {
+        "SvcName": printable(item.name),
+        "SvcDescription": item.description,
+        "SvcState": service_state(item),
+        "SvcStartupType": "Enabled" if "enabled" in item.unit_file_state else "Disabled",
+        "SvcRunlevels": item.wanted_by,
+        "SvcController": "systemd",
+        "SvcPath": printable(item.path),
+        "LoadState": item.load_state,
+        "ActiveState": item.active_state,
+        "SubState": item.sub_state,
+        "UnitFileState": item.unit_file_state,
+    }
+
+
+def file_row(item: File) -> Row:
+    return {
+        "FileSystemPath": printable(item.path),
+        "FileContentChecksum": item.checksum,
+        "Size": item.size,
+        "Owner": item.owner,
+        "Group": item.group,
+        "Mode": None if item.mode is None else "%04o" % item.mode,
+        "DateModified": timestamp(item.modified),
+        "DateCreated": timestamp(item.created),
+        "FileType": item.type,
+        "LinkTarget": printable(item.link_target),
+    }
+
+
+def _previous(*columns: str) -> Dict[str, Tuple[str, str]]:
+    return {column: (column, "Previous" + column) for column in columns}
+
+
+PACKAGES = Kind(
+    name="packages",
+    config_type="Software",
+    item=Package,
+    identity=lambda item: (item.name, item.architecture),
+    compared=lambda item: item[:6],
+    label=lambda item: item.name,
+    row=package_row,
+    columns=tuple(package_row(Package("", "", "", "", "", None, None))),
+    tracked={"CurrentVersion": ("Current", "Previous")},
+    uncompared=("InstalledOn",),
+)
+SERVICES = Kind(
+    name="services",
+    config_type="Daemons",
+    item=Service,
+    identity=lambda item: (item.name,),
+    compared=lambda item: (item[0], item[1], service_state(item), *item[5:]),
+    label=lambda item: printable(item.name),
+    row=service_row,
+    columns=tuple(service_row(Service("", "", "", "", "", "", "", ""))),
+    tracked={
+        "SvcState": ("SvcState", "SvcPreviousState"),
+        "SvcStartupType": ("SvcStartupType", "SvcPreviousStartupType"),
+        "SvcRunlevels": ("SvcRunlevels", "SvcPreviousRunlevels"),
+        "SvcController": ("SvcController", "SvcPreviousController"),
+        "SvcPath": ("SvcPath", "SvcPreviousPath"),
+        "UnitFileState": ("UnitFileState", "PreviousUnitFileState"),
+    },
+    uncompared=("LoadState", "ActiveState", "SubState"),
+)
+_FILE_COLUMNS = tuple(file_row(File("", "", None, "", "", None, None, None, "", "")))
+FILES = Kind(
+    name="files",
+    config_type="Files",
+    item=File,
+    identity=lambda item: (item.path,),
+    compared=lambda item: item[:10],
+    label=lambda item: printable(item.path),
+    row=file_row,
+    columns=_FILE_COLUMNS,
+    tracked=_previous(*_FILE_COLUMNS[1:]),
+    uncompared=(),
+)
+KINDS = {kind.name: kind for kind in (PACKAGES, SERVICES, FILES)}
+
+
+def digest(kind: Kind, items: Sequence[Item]) -> str:
+    """Hex SHA-256 of what is compared, so that equal digests mean that nothing changed."""
+    compared = json.dumps([list(kind.compared(item)) for item in items], separators=(",", ":"))
+    return hashlib.sha256(compared.encode("ascii")).hexdigest()
+
+
+def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[Item], fields: Sequence[str]) -> Row:
+    """A ConfigurationChange record, without the columns that say when and where.
+
+    A Removed record has no current values, an Added one no previous ones: those keys are left out.
+    """
+    before = kind.row(old) if old is not None else {}
+    after = kind.row(new) if new is not None else {}
+    record = {"ConfigChangeType": kind.config_type, "ChangeCategory": category, "FieldsChanged": ",".join(fields)}
+    for column, value in (after or before).items():
+        if column not in kind.tracked and column not in kind.uncompared:
+            record[column] = value
+    for column, (current, previous) in kind.tracked.items():
+        if after:
+            record[current] = after[column]
+        if before:
+            record[previous] = before[column]
+    return record

@@ -1,0 +1,58 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Snapshots in the shapes the front doors return."""
+
+from typing import Any, Dict, List, Optional, Sequence
+
+from .records import Row, change_record, timestamp
+from .snapshot import Snapshot
+
+
+def facts(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+    """`{items, count, digest, sources, collected_at}`; `fields` names the columns to keep in each item."""
+    return dict(_status(snapshot), items=rows(snapshot, fields))
+
+
+def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row]:
+    row = snapshot.kind.row
+    if not fields:
+        return [row(item) for item in snapshot.items]
+    return [{column: value for column, value in row(item).items() if column in fields} for item in snapshot.items]
+
+
+def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:
+    """ConfigurationChange records; LastSnapshotAge is in seconds."""
+    common = {
+        "Computer": machine["Computer"],
+        "SourceComputerId": machine["SourceComputerId"],
+        "TimeGenerated": timestamp(snapshot.collected_at),
+        "LastSnapshotAge": snapshot.age,
+    }
+    return [
+        dict(common, **change_record(snapshot.kind, change.category, change.old, change.new, change.fields))
+        for change in snapshot.changes
+    ]
+
+
+def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:
+    """`{count, digest, sources, collected_at}`; with a state also `baseline` or the number of changes of each category."""
+    result = _status(snapshot)
+    if with_state:
+        result["baseline"] = snapshot.age is None
+    if snapshot.age is not None:
+        for category in ("Added", "Removed", "Modified"):
+            result[category.lower()] = sum(change.category == category for change in snapshot.changes)
+    return result
+
+
+def _status(snapshot: Snapshot) -> Dict[str, Any]:
+    return {
+        "count": snapshot.count,
+        "digest": snapshot.digest,
+        "collected_at": timestamp(snapshot.collected_at),
+        "sources": {
+            name: {key: value for key, value in source._asdict().items() if key != "message" or value}
+            for name, source in snapshot.sources.items()
+        },
+    }

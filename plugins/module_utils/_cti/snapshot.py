@@ -1,0 +1,64 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What one run saw of one kind, ready to be reported."""
+
+import hashlib
+import os
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from .diff import Change
+from .model import Collection, Item, Source
+from .records import Kind, digest
+
+
+class Snapshot(NamedTuple):
+    """What one run saw of one kind."""
+
+    kind: Kind
+    collected_at: int  # unix seconds
+    count: int  # type: ignore[assignment]  # nobody counts the fields of this tuple
+    digest: str  # equal digests: nothing that counts as a change differs
+    sources: Dict[str, Source]
+    items: List[Item]  # empty unless asked for
+    changes: List[Change]
+    age: Optional[int]  # seconds since the run compared with; None: there is none, and this run is the baseline
+    notes: List[str]
+
+    def warnings(self) -> List[str]:
+        """One sentence for each source of which not all is known, and for what else the operator should know."""
+        told = [(name, source) for name, source in self.sources.items() if source.message and source.status != "absent"]
+        return ["%s: %s" % (name, source.message) for name, source in told] + self.notes
+
+
+def glance(kind: Kind, collection: Collection, select: Optional[Callable[[str, Item], bool]] = None) -> Snapshot:
+    """What is there now, compared with nothing; `select(part name, item)` says which items count."""
+    items: List[Item] = []
+    digests = {}
+    for part in collection:
+        seen = [item for item in part.items or () if select is None or select(part.name, item)]
+        digests[part.name] = digest(kind, seen)
+        items.extend(seen)
+    return Snapshot(
+        kind,
+        int(time.time()),
+        len(items),
+        combined_digest(digests),
+        collection.sources,
+        in_order(kind, items),
+        [],
+        None,
+        [],
+    )
+
+
+def in_order(kind: Kind, items: List[Any]) -> List[Any]:
+    return sorted(items, key=lambda item: (kind.identity(item), getattr(item, "version", "")))
+
+
+def combined_digest(digests: Dict[str, str]) -> str:
+    whole = hashlib.sha256()
+    for name in sorted(digests):
+        whole.update(os.fsencode(name) + b"\0" + digests[name].encode("ascii") + b"\n")
+    return "sha256:" + whole.hexdigest()

@@ -1,0 +1,60 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""One host in one pass: every kind a DCR asks for, as much of it as is wanted, with the state of the run before."""
+
+import base64
+import json
+import zlib
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from . import dcr, host, report
+from .collect import files, packages, services
+from .model import Collection, Known
+from .observe import observe
+from .records import KINDS
+from .snapshot import Snapshot, glance
+from .store import Store
+
+
+def survey(
+    kinds: Sequence[str], settings: dcr.Settings, wanted: str, store: Optional[Store], warn: Callable[[str], None]
+) -> Dict[str, Any]:
+    """The result of ct_inventory_info.
+
+    `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
+    where a store is given); `warn` is told what the operator should know. Raises StateError; a source that fails is told in the result instead.
+    """
+    machine = host.identity()
+    snapshots = [_snapshot(kind, settings, store, wanted == "full") for kind in kinds]
+    for snapshot in snapshots:
+        for warning in snapshot.warnings():
+            warn(warning)
+    result: Dict[str, Any] = dict(
+        machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
+    )
+    if wanted == "full":
+        result["packed"] = pack({snapshot.kind.name: report.rows(snapshot) for snapshot in snapshots})
+    if store is not None and wanted != "summary":
+        result["changes"] = [record for snapshot in snapshots for record in report.changes(snapshot, machine)]
+    return result
+
+
+def pack(value: Any) -> str:
+    """Base64 of zlib of JSON: one string costs the controller a fraction of what nested data costs."""
+    return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
+
+
+def collection(kind: str, settings: dcr.Settings, known: Known) -> Collection:
+    if kind == "packages":
+        return packages.collect(known)
+    if kind == "services":
+        return services.collect(known)
+    return files.Scan(settings.file_rules, known)
+
+
+def _snapshot(kind: str, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
+    if store is None:
+        return glance(KINDS[kind], collection(kind, settings, Known()))
+    scope: List[Any] = [list(rule) for rule in settings.file_rules] if kind == "files" else []
+    return observe(KINDS[kind], lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
