@@ -1,0 +1,141 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The contents of regular files: read in constant memory, and trusted only if the file kept still meanwhile."""
+
+import errno
+import hashlib
+import os
+import stat
+import struct
+from functools import lru_cache, partial
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional
+
+from .birth import StatusOf, statx
+
+ATTEMPTS = 3  # at a file that changes while it is read
+LENGTHS = {"sha256": 64, "md5": 32, "none": 0}  # of a checksum, hex digits
+
+_SMALL = 64 * 1024  # bytes; read at one go
+_CHUNK = 256 * 1024
+# No waiting for a writer of a fifo that took the file's place, no controlling terminal, no link followed.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_REPLACED = frozenset((errno.ELOOP, errno.ENXIO, errno.ENODEV))  # a link, a socket, a device without a driver
+
+FIELDS = ("mode", "inode", "device", "links", "uid", "gid", "size", "mtime_ns", "ctime_ns")  # of a packed status
+_SIZE = FIELDS.index("size")
+_pack = struct.Struct("=9q").pack
+unpack = struct.Struct("=9q").unpack
+
+
+def packed(status: os.stat_result) -> bytes:
+    """What of a status is compared, in 72 bytes: quick to make, to keep and to compare. FIELDS names the numbers."""
+    try:
+        return _pack(*status[:7], status.st_mtime_ns, status.st_ctime_ns)
+    except struct.error:  # an inode number above 2^63, as overlayfs makes them
+        numbers = status[:7] + (status.st_mtime_ns, status.st_ctime_ns)
+        return _pack(*[(number + 2**63) % 2**64 - 2**63 for number in numbers])
+
+
+class Order(NamedTuple):
+    """A file to be read."""
+
+    name: str  # in the open directory, or an absolute path
+    algorithm: str
+    status: bytes  # packed, as listed
+
+
+class Reading(NamedTuple):
+    """What became of one file."""
+
+    status: Optional[bytes]  # packed, of the very file that was read; None where it was not
+    checksum: str
+    created: Optional[int]  # unix seconds
+    problem: str  # "", gone changing replaced, or the reason why it could not be read
+
+
+@lru_cache(maxsize=None)
+def constructor(algorithm: str) -> Callable[..., Any]:
+    """hashlib's constructor for `sha256` or `md5`; ValueError where the host's policy forbids it."""
+    if algorithm == "sha256":
+        return hashlib.sha256
+    try:
+        hashlib.md5(usedforsecurity=False)
+    except TypeError:  # before Python 3.9
+        hashlib.md5()
+        return hashlib.md5
+    return partial(hashlib.md5, usedforsecurity=False)
+
+
+def read_files(directory: int, orders: Iterable[Order]) -> Iterator[Reading]:
+    """Read files of one open directory, in order. The one place to put more than one reader to work."""
+    status_of = statx()
+    for order in orders:
+        try:
+            yield _read_small(directory, order, status_of) or _read(directory, order, status_of)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                problem = "gone"
+            else:
+                problem = "replaced" if error.errno in _REPLACED else str(error.strerror)
+            yield Reading(None, "", None, problem)
+
+
+def _read_small(directory: int, order: Order, status_of: StatusOf) -> Optional[Reading]:
+    """A small file of which nothing changes meanwhile, in the fewest calls; None where _read() has to look closer."""
+    mode, inode, _device, _links, _uid, _gid, size, mtime_ns, ctime_ns = unpack(order.status)
+    if size > _SMALL:
+        return None
+    try:
+        descriptor = _open(directory, order.name)
+        try:
+            content = os.read(descriptor, size)
+            status, created = status_of(descriptor, b"")
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    if status != (mode, inode, size, mtime_ns, ctime_ns) or len(content) != size:
+        return None
+    return Reading(order.status, constructor(order.algorithm)(content).hexdigest(), created, "")
+
+
+def _read(directory: int, order: Order, status_of: StatusOf) -> Reading:
+    expected, new = order.status, constructor(order.algorithm)
+    for _attempt in range(ATTEMPTS):
+        descriptor = _open(directory, order.name)
+        try:
+            # Before anything is read: a fifo or a device that took the file's place is to be left alone.
+            (mode, *_rest), created = status_of(descriptor, b"")
+            if not stat.S_ISREG(mode):
+                return Reading(None, "", None, "replaced")
+            checksum = _digest(descriptor, unpack(expected)[_SIZE], new)
+            status = packed(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
+        if status == expected:
+            return Reading(status, checksum, created, "")
+        expected = status
+    return Reading(status, "", created, "changing")
+
+
+def _open(directory: int, name: str) -> int:
+    try:
+        return os.open(name, _FLAGS | os.O_NOATIME, dir_fd=directory)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+    return os.open(name, _FLAGS, dir_fd=directory)  # O_NOATIME is for the owner, see open(2)
+
+
+def _digest(descriptor: int, size: int, new: Callable[..., Any]) -> str:
+    """Of the first `size` bytes: a file that grows for ever is caught by its status, not followed to its end."""
+    digest = new()
+    view = memoryview(bytearray(_CHUNK))
+    while size > 0:
+        count = os.readv(descriptor, [view[:size]])
+        if not count:
+            break
+        digest.update(view[:count])
+        size -= count
+    return str(digest.hexdigest())

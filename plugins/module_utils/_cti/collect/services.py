@@ -1,0 +1,17 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every service manager a host may have."""
+
+from ..model import Collection, Known, Part
+from . import systemd
+from .sources import Sources
+
+
+def collect(known: Known, templates: bool = False) -> Collection:
+    """`templates`: count unit files such as getty@.service, which are services only as instances."""
+
+    def from_systemd(known: Known) -> Part:
+        return systemd.collect(known, templates=templates)
+
+    return Sources([("systemd", from_systemd)], known)
