@@ -1,0 +1,53 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: packed items -> items by kind."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleFilterError
+
+from ..plugin_utils._packed import unpack
+
+DOCUMENTATION = r"""
+name: ct_unpack
+short_description: Open the packed items of ct_inventory_info
+version_added: "0.1.0"
+description:
+  - Turns the string C(packed) that M(changetracking.inventory.ct_inventory_info) returns into lists of items.
+positional: _input
+options:
+  _input:
+    description: The string, or the whole result that holds it.
+    type: raw
+    required: true
+seealso:
+  - module: changetracking.inventory.ct_inventory_info
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Show the names of all packages
+  ansible.builtin.debug:
+    msg: "{{ (inventory.packed | changetracking.inventory.ct_unpack).packages | map(attribute='SoftwareName') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The items by kind (C(packages), C(services), C(files)), with the keys that the fact modules give them.
+  type: dict
+"""
+
+
+def ct_unpack(value):
+    packed = value.get("packed", "") if isinstance(value, dict) else value
+    try:
+        return unpack(packed)
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from None
+
+
+class FilterModule:
+    def filters(self):
+        return {"ct_unpack": ct_unpack}

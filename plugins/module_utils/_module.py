@@ -1,0 +1,53 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one bridge from AnsibleModule to the library: arguments in, results, warnings and failures out."""
+
+from fnmatch import fnmatchcase
+from typing import Any, Callable, Dict, NoReturn, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ._cti import report
+from ._cti.errors import CtiError
+from ._cti.model import Collection
+from ._cti.records import KINDS
+from ._cti.snapshot import glance
+
+
+def fact_arguments(kind_name: str) -> Dict[str, Dict[str, Any]]:
+    """The options every fact module has; see the doc fragment `facts`."""
+    return {
+        "name": {"type": "list", "elements": "str", "default": []},
+        "fields": {"type": "list", "elements": "str", "default": [], "choices": list(KINDS[kind_name].columns)},
+    }
+
+
+def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> NoReturn:
+    """End the module with what `work` returns, or with the one sentence of the library's error."""
+    try:
+        result = work()
+    except CtiError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+def facts(
+    module: AnsibleModule,
+    kind_name: str,
+    collection: Collection,
+    accept: Optional[Callable[[str, Any], bool]] = None,
+) -> Dict[str, Any]:
+    """The result of a fact module: `ansible_facts` with `ct_<kind>`. `accept(source, item)` narrows the items further."""
+    kind = KINDS[kind_name]
+    patterns = module.params["name"]
+
+    def select(part: str, item: Any) -> bool:
+        if patterns and not any(fnmatchcase(kind.label(item), pattern) for pattern in patterns):
+            return False
+        return accept is None or accept(part, item)
+
+    snapshot = glance(kind, collection, select if patterns or accept else None)
+    for warning in snapshot.warnings():
+        module.warn(warning)
+    return {"ansible_facts": {"ct_" + kind_name: report.facts(snapshot, module.params["fields"])}}

@@ -1,0 +1,78 @@
+#!/usr/bin/python
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+DOCUMENTATION = r"""
+module: ct_inventory_fetch
+short_description: Inventory of a host as files on the controller
+version_added: "0.1.0"
+description:
+  - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes what it found to files on the controller,
+    C(Packages.json), C(Services.json) and C(File.json) in a folder per host.
+  - With O(state), and from the second run on, C(Changes.json) holds what changed since the run before.
+  - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
+  - The items are written as each host's result arrives and are not kept in the memory of the controller.
+options:
+  dest:
+    description:
+      - Folder on the controller. The files of a host go into a folder below it that bears the host's inventory name.
+      - A relative path starts at the folder in which Ansible was started.
+    type: path
+    required: true
+  kinds:
+    description: As in M(changetracking.inventory.ct_inventory_info).
+    type: list
+    elements: str
+    choices: [packages, services, files]
+  dcr:
+    description: As in M(changetracking.inventory.ct_inventory_info).
+    type: raw
+  state:
+    description: As in M(changetracking.inventory.ct_inventory_info).
+    type: path
+attributes:
+  action:
+    support: full
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+  check_mode:
+    support: full
+    description: Can run in C(check_mode); writes nothing on the controller and keeps the state as it is.
+  diff_mode:
+    support: full
+    description: Shows the lines of the files that differ.
+  platform:
+    support: full
+    platforms: linux
+    description: Target OS/families that can be operated against.
+seealso:
+  - module: changetracking.inventory.ct_inventory_info
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Keep the inventory of each host in files
+  changetracking.inventory.ct_inventory_fetch:
+    dest: inventory
+    state: /var/lib/changetracking/inventory.db
+"""
+
+RETURN = r"""
+files:
+  description: The files on the controller, whether or not they had to be written.
+  returned: always
+  type: list
+  elements: str
+  sample: [/home/admin/inventory/web01/Packages.json]
+Computer:
+  description: As M(changetracking.inventory.ct_inventory_info) returns it, as are the other keys that are not described here.
+  returned: always
+  type: str
+  sample: web01
+inventory:
+  description: Counts, digests, sources and numbers of changes, as M(changetracking.inventory.ct_inventory_info) returns them.
+  returned: always
+  type: dict
+"""

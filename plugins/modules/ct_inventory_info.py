@@ -1,0 +1,221 @@
+#!/usr/bin/python
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thin: arguments, one call, exit_json."""
+
+DOCUMENTATION = r"""
+module: ct_inventory_info
+short_description: Inventory of a host, and what changed in it, in one small result
+version_added: "0.1.0"
+description:
+  - Collects packages, services and tracked files in one pass and returns counts and digests and, if asked, what changed or everything.
+  - With O(state), each run keeps what it saw on the managed host, and the next one tells what is different.
+  - A source that could not be read is reported as such. It never makes anything look removed.
+options:
+  kinds:
+    description: What to collect. The default is what the DCR enables.
+    type: list
+    elements: str
+    choices: [packages, services, files]
+  dcr:
+    description:
+      - The data collection rule (DCR) that says what is tracked. The default is Azure's template, which tracks packages,
+        services and C(/etc/.*.conf).
+      - A path on the managed host, the rule's JSON text, or the rule itself (as an ARM resource, an ARM template, or a config chunk
+        of the Azure Monitor Agent).
+      - Keys that the format does not know are ignored with a warning each.
+    type: raw
+  report:
+    description:
+      - With V(summary), counts and digests are returned.
+      - With V(changes), in addition what changed since the run before; this needs O(state).
+      - With V(full), in addition all items, and with O(state) what changed.
+    type: str
+    choices: [summary, changes, full]
+    default: summary
+  state:
+    description:
+      - Path of the state database on the managed host. It is created where it does not exist, readable by its owner alone.
+      - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
+      - In check mode nothing is stored.
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode); compares with the state and leaves it as it is.
+  diff_mode:
+    support: none
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+  platform:
+    support: full
+    platforms: linux
+    description: Target OS/families that can be operated against.
+notes:
+  - A different DCR is not a change of the host. Items that are tracked only now, or no longer, are counted in a warning.
+seealso:
+  - plugin: changetracking.inventory.ct_unpack
+    plugin_type: filter
+  - module: changetracking.inventory.ct_inventory_fetch
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Count what is there
+  changetracking.inventory.ct_inventory_info:
+  register: inventory
+
+- name: Tell what changed since the run before
+  changetracking.inventory.ct_inventory_info:
+    report: changes
+    state: /var/lib/changetracking/inventory.db
+  register: inventory
+
+- name: Show it
+  ansible.builtin.debug:
+    var: inventory.changes
+
+- name: Get everything
+  changetracking.inventory.ct_inventory_info:
+    report: full
+  register: inventory
+
+- name: Show the names of all packages
+  ansible.builtin.debug:
+    msg: "{{ (inventory.packed | changetracking.inventory.ct_unpack).packages | map(attribute='SoftwareName') }}"
+"""
+
+RETURN = r"""
+Computer:
+  description: The host's name for itself.
+  returned: always
+  type: str
+  sample: web01
+SourceComputerId:
+  description: A UUID that stays the same for the host, derived from its machine-id; null where it has none.
+  returned: always
+  type: str
+  sample: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
+VMUUID:
+  description: The machine's UUID as its firmware tells it; null where that cannot be read (it needs root).
+  returned: always
+  type: str
+  sample: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
+inventory:
+  description: What was seen of each kind, by its name (V(packages), V(services), V(files)).
+  returned: always
+  type: dict
+  sample:
+    packages:
+      count: 776
+      digest: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+      collected_at: "2026-01-09T08:00:01Z"
+      sources: {dpkg: {status: ok, count: 776}, rpm: {status: absent, count: 0, message: There is no rpm database.}}
+      baseline: false
+      added: 1
+      removed: 0
+      modified: 2
+  contains:
+    KIND:
+      description: One of the kinds.
+      returned: always
+      type: dict
+      contains:
+        count:
+          description: Number of items.
+          type: int
+          returned: always
+        digest:
+          description: Equal digests mean that nothing differs that counts as a change.
+          type: str
+          returned: always
+        collected_at:
+          description: When they were collected, in UTC.
+          type: str
+          returned: always
+        sources:
+          description: C(status) (V(ok), V(absent), V(failed)), C(count) and C(message) of each source.
+          type: dict
+          returned: always
+        baseline:
+          description: Whether this was the first run, with which the next one compares.
+          type: bool
+          returned: with O(state)
+        added:
+          description: Number of items that came since the run before.
+          type: int
+          returned: with O(state), from the second run on
+        removed:
+          description: Number of items that went since the run before.
+          type: int
+          returned: with O(state), from the second run on
+        modified:
+          description: Number of items that are different from the run before.
+          type: int
+          returned: with O(state), from the second run on
+changes:
+  description:
+    - One record per change, with the columns of the table ConfigurationChange.
+    - A record of an item that was added has no previous values, one of an item that was removed has no current ones.
+  returned: with O(state), when O(report) is V(changes) or V(full)
+  type: list
+  elements: dict
+  sample:
+    - Computer: web01
+      SourceComputerId: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
+      TimeGenerated: "2026-01-09T08:00:01Z"
+      LastSnapshotAge: 300
+      ConfigChangeType: Software
+      ChangeCategory: Modified
+      FieldsChanged: CurrentVersion,Size
+      SoftwareName: openssl
+      SoftwareType: Package
+      SoftwareDescription: Secure Sockets Layer toolkit - cryptographic utility
+      Publisher: Debian OpenSSL Team <pkg-openssl-devel@alioth-lists.debian.net>
+      Architecture: amd64
+      Size: 2319360
+      Current: 3.0.11-1~deb12u2
+      Previous: 3.0.9-1
+packed:
+  description:
+    - All items by kind, as base64 of zlib of JSON. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
+    - The same data as nested lists would cost the controller many times the memory and time.
+  returned: when O(report) is V(full)
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._cti.store import Store
+from ..module_utils._cti.survey import survey
+from ..module_utils._dcr_option import dcr_settings
+from ..module_utils._module import run
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "kinds": {"type": "list", "elements": "str", "choices": ["packages", "services", "files"]},
+            "dcr": {"type": "raw"},
+            "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+            "state": {"type": "path"},
+        },
+        required_if=[("report", "changes", ["state"])],
+        supports_check_mode=True,
+    )
+
+    def work():
+        given = module.params
+        settings = dcr_settings(module)
+        kinds = given["kinds"] or settings.kinds
+        if given["state"] is None:
+            return survey(kinds, settings, given["report"], None, module.warn)
+        with Store(given["state"], read_only=module.check_mode) as store:
+            return survey(kinds, settings, given["report"], store, module.warn)
+
+    run(module, work)
+
+
+if __name__ == "__main__":
+    main()

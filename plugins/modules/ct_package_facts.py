@@ -1,0 +1,169 @@
+#!/usr/bin/python
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Thin: arguments, one call, exit_json."""
+
+DOCUMENTATION = r"""
+module: ct_package_facts
+short_description: Installed packages as facts in Change Tracking & Inventory format
+version_added: "0.1.0"
+description:
+  - Returns the installed packages of dpkg and rpm hosts as the fact C(ct_packages).
+  - The package databases are read directly. Neither C(python3-apt) nor C(python3-rpm) is needed on the managed host.
+  - A package counts as installed when its package manager says so. One that was removed but left its configuration
+    files behind does not.
+  - Multi-arch packages and several versions of one package (kernels) are separate items.
+options:
+  version:
+    description:
+      - Keep only packages whose version meets all of these conditions.
+      - A condition is one of C(<), C(<=), C(=), C(!=), C(>=), C(>) and a version, for example C(< 3.0.2).
+      - Versions are ordered as the package manager of the package orders them. An epoch that is not given is 0, so on a
+        package with an epoch write it down. For rpm, a release that is not given is not compared.
+    type: list
+    elements: str
+    default: []
+  gpg_keys:
+    description: Whether the public keys that rpm keeps among its packages (C(gpg-pubkey)) count as packages.
+    type: bool
+    default: false
+  fields:
+    description:
+      - Keep only these keys of each item.
+      - Ansible keeps the facts of every host in memory for the whole run, so on a fleet it pays to name the keys that are used.
+    type: list
+    elements: str
+    default: []
+    choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn]
+extends_documentation_fragment:
+  - changetracking.inventory.facts
+seealso:
+  - module: ansible.builtin.package_facts
+  - module: changetracking.inventory.ct_inventory_info
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Gather all installed packages
+  changetracking.inventory.ct_package_facts:
+
+- name: Find an OpenSSL that is older than 3.0.2
+  changetracking.inventory.ct_package_facts:
+    name: openssl*
+    version: "< 3.0.2"
+    fields: [SoftwareName, CurrentVersion]
+
+- name: Fail where there is one
+  ansible.builtin.assert:
+    that: ansible_facts.ct_packages.count == 0
+    fail_msg: "{{ ansible_facts.ct_packages['items'] }}"
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The fact this module adds.
+  returned: always
+  type: dict
+  contains:
+    ct_packages:
+      description: The installed packages.
+      returned: always
+      type: dict
+      contains:
+        items:
+          description: The packages, sorted by name, architecture and version.
+          returned: always
+          type: list
+          elements: dict
+          contains:
+            SoftwareName:
+              description: Name of the package.
+              type: str
+              sample: openssl
+            SoftwareType:
+              description: Always V(Package).
+              type: str
+              sample: Package
+            SoftwareDescription:
+              description: One-line summary.
+              type: str
+              sample: Secure Sockets Layer toolkit - cryptographic utility
+            Publisher:
+              description: The maintainer (dpkg) or packager (rpm); empty where the package names none.
+              type: str
+            CurrentVersion:
+              description: The version as dpkg writes it, or C(EPOCH:VERSION-RELEASE) for rpm, with 0 for no epoch.
+              type: str
+              sample: 3.0.11-1~deb12u2
+            Architecture:
+              description: Architecture of the package.
+              type: str
+              sample: amd64
+            Size:
+              description: Installed size in bytes; null where the package does not tell.
+              type: int
+              sample: 2319360
+            InstalledOn:
+              description:
+                - Time of installation, in UTC. rpm records it.
+                - For dpkg it is an estimate, the time at which the package's list of files was last written; null where there is none.
+              type: str
+              sample: "2026-01-09T08:00:01Z"
+        count:
+          description: Number of items returned.
+          type: int
+          returned: always
+        digest:
+          description: Equal digests mean equal items, C(InstalledOn) apart.
+          type: str
+          returned: always
+          sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+        sources:
+          description:
+            - How each package database fared, by its name (V(dpkg), V(rpm)).
+            - C(status) is V(ok), V(absent) (the host has no such database) or V(failed) (there is no data, which does not mean
+              that there are no packages); C(count) is the number of packages read, before any filter; C(message) says why.
+          type: dict
+          returned: always
+          sample: {dpkg: {status: ok, count: 776}, rpm: {status: absent, count: 0, message: There is no rpm database.}}
+        collected_at:
+          description: When the packages were read, in UTC.
+          type: str
+          returned: always
+          sample: "2026-01-09T08:00:01Z"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._cti.collect import packages
+from ..module_utils._cti.model import Known
+from ..module_utils._cti.version import parse_condition, satisfies
+from ..module_utils._module import fact_arguments, facts, run
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=dict(
+            fact_arguments("packages"),
+            version={"type": "list", "elements": "str", "default": []},
+            gpg_keys={"type": "bool", "default": False},
+        ),
+        supports_check_mode=True,
+    )
+
+    def work():
+        conditions = [parse_condition(text) for text in module.params["version"]]
+
+        def meets(source, package):
+            return all(satisfies(package.version, condition, source) for condition in conditions)
+
+        collection = packages.collect(Known(), module.params["gpg_keys"])
+        return facts(module, "packages", collection, meets if conditions else None)
+
+    run(module, work)
+
+
+if __name__ == "__main__":
+    main()
