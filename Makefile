@@ -1,0 +1,126 @@
+# `make` lists the targets. All they make goes to .build/, and that of `make quickstart` to .venv/.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DEFAULT_GOAL := help
+
+JOBS ?= $(shell nproc)
+BUILD := $(CURDIR)/.build
+VENV := $(BUILD)/venv
+COLLECTIONS := $(BUILD)/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/changetracking/inventory
+
+UNIT_PYTHONS := 3.6 3.8 3.9 3.11 3.13
+CORES := 2.16 2.18 2.19 2.21
+SANITY_CORES := 2.16 2.19 2.21
+core_python = $(if $(filter 2.21,$1),3.13,3.11)
+IMAGES := bookworm bullseye trixie rpm
+SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
+
+# Where the root images of test hosts are kept, and what the tests find them by (see tests/hosts).
+export CT_TEST_CACHE ?= $(BUILD)/roots
+export CT_TESTHOST := $(CURDIR)/tests/hosts/testhost
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+export ANSIBLE_HOME := $(BUILD)/ansible
+export PYTHONDONTWRITEBYTECODE := 1
+export NO_COLOR := 1
+export HYPOTHESIS_STORAGE_DIRECTORY := $(BUILD)/hypothesis
+
+STEP := tests/tools/step
+PREPARE := $(STEP) --prepare
+PYTEST := python -m pytest -p no:cacheprovider -q
+
+LINT := lint-ruff lint-mypy lint-shell lint-yaml lint-ansible lint-docs
+SANITY := $(SANITY_CORES:%=sanity-%)
+UNIT := $(UNIT_PYTHONS:%=unit-%) $(CORES:%=controller-%)
+INTEGRATION := $(CORES:%=integration-%)
+MOLECULE := $(SCENARIOS:%=molecule-%)
+
+# The longest first: they overlap with all the rest.
+STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT)
+.PHONY: help test lint sanity unit integration molecule bench quickstart build clean debian-packages $(STEPS)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+
+# Runs steps side by side, all of them even when one fails, and ends with the sum.
+define run
+	@rm -rf $(BUILD)/results
+	@mkdir -p $(BUILD)/results
+	@status=0; $(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target $1 || status=$$?; python3 tests/tools/summary.py $$status
+endef
+
+test: ## everything below down to molecule; as root, since hosts are booted
+	$(call run,$(STEPS))
+lint: ## ruff, mypy, shellcheck, yamllint, ansible-lint, antsibull-docs
+	$(call run,$(LINT))
+sanity: ## ansible-test sanity on several versions of ansible-core
+	$(call run,$(SANITY))
+unit: ## the library on every Python of a managed node, the plugins on every ansible-core
+	$(call run,$(UNIT))
+integration: ## ansible as a user runs it, on every ansible-core; as root
+	$(call run,$(INTEGRATION))
+molecule: ## the scenarios on booted hosts; as root
+	$(call run,$(MOLECULE))
+
+bench: debian-packages $(IMAGES:%=image-%) $(VENV)/core-2.19/done ## how fast we are, beside others; as root
+	@PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
+
+build: $(VENV)/core-2.19/done ## the collection's archive, in .build/dist
+	@$(VENV)/core-2.19/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
+
+quickstart: ## inventory this machine twice, as an ordinary user, and show what changed in between
+	@tests/tools/quickstart
+
+clean: ## stop the test hosts, and remove all that was made
+	@for state in $(wildcard $(BUILD)/hosts/*/); do TESTHOST_DIR=$$state $(CT_TESTHOST) down --all; done
+	@rm -rf --one-file-system $(BUILD) .venv quickstart
+
+# --- environments
+
+$(VENV)/unit-%/done: tests/requirements/unit.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-unit-$* - tests/tools/venv $(@D) $* -r $<
+$(VENV)/core-%/done: tests/requirements/core.txt requirements.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-core-$* - tests/tools/venv $(@D) $(call core_python,$*) -r $< "ansible-core==$*.*"
+$(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
+$(COLLECTION):
+	@mkdir -p $(@D)
+	@ln -sfn $(CURDIR) $@
+
+debian-packages:
+	@$(PREPARE) $@ - tests/tools/apt-need systemd-container mmdebstrap openssh-client iproute2 procps
+$(IMAGES:%=image-%): image-%: debian-packages
+	@$(PREPARE) $@ - tests/hosts/image $*
+
+# --- steps
+
+lint-ruff: $(VENV)/tools/done
+	@$(STEP) $@ tools sh -c 'ruff check --no-cache . && ruff format --no-cache --check .'
+lint-mypy: $(VENV)/tools/done
+	@$(STEP) $@ tools mypy --cache-dir=$(BUILD)/mypy
+lint-shell:
+	@$(STEP) $@ - sh -c 'tests/tools/apt-need shellcheck && shellcheck $$(git grep --untracked -lE "^#!.*[ /]bash$$" \
+	  || true)'
+lint-yaml: $(VENV)/tools/done
+	@$(STEP) $@ tools yamllint --strict .
+lint-ansible: $(VENV)/tools/done
+	@$(STEP) $@ tools ansible-lint --strict
+lint-docs: $(VENV)/tools/done
+	@$(STEP) $@ tools antsibull-docs lint-collection-docs --plugin-docs .
+
+$(SANITY): sanity-%: $(VENV)/core-%/done
+	@$(STEP) $@ core-$* tests/tools/sanity
+
+$(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done
+	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+$(CORES:%=controller-%): controller-%: $(VENV)/core-%/done
+	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+$(INTEGRATION): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
+	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
+	  $(STEP) $@ core-$* $(PYTEST) tests/integration --junitxml=$(BUILD)/results/$@/pytest.xml
+
+$(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)
+	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ tools tests/tools/molecule $*
