@@ -1,0 +1,59 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs each target as a play, as a user would, with the ansible-playbook of the environment this runs in.
+
+A target is a role of assertions. It runs on this machine with the oldest and the newest Python that this ansible-core
+supports on a managed node; a Python that is not here is an error under CI.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TARGETS = Path(__file__).parent / "targets"
+ROOT = Path(__file__).parents[2]
+MANAGED_PYTHONS = {"2.16": ("3.6", "3.11"), "2.18": ("3.8", "3.13"), "2.19": ("3.8", "3.13"), "2.21": ("3.9", "3.13")}
+
+PLAY = """
+- name: {target}
+  hosts: localhost
+  gather_facts: false
+  vars:
+    scratch: {scratch}
+    controller_scratch: {scratch}
+    ansible_python_interpreter: {interpreter}
+  roles:
+    - role: {targets}/{target}
+"""
+
+
+def managed_python(version):
+    found = subprocess.run(
+        [ROOT / "tests/tools/find-python", version], stdout=subprocess.PIPE, universal_newlines=True, check=False
+    )
+    if found.returncode:
+        assert not os.environ.get("CI"), "Python %s is not on this machine" % version
+        pytest.skip("Python %s is not on this machine" % version)
+    return found.stdout.strip()
+
+
+@pytest.mark.parametrize("version", MANAGED_PYTHONS[os.environ["CT_CORE"]])
+@pytest.mark.parametrize("target", sorted(path.name for path in TARGETS.iterdir()))
+def test_target(target, version, tmp_path):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    play = tmp_path / "play.yml"
+    play.write_text(
+        PLAY.format(target=target, scratch=scratch, targets=TARGETS, interpreter=managed_python(version)),
+        encoding="utf-8",
+    )
+    run = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", "-c", "local", str(play)],
+        cwd=str(tmp_path), env=dict(os.environ, ANSIBLE_FORCE_COLOR="0", ANSIBLE_LOCALHOST_WARNING="0"),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert "DEPRECATION" not in run.stdout, run.stdout

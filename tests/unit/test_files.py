@@ -1,0 +1,765 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The file scan on real trees. Referees: sha256sum, stat, find."""
+
+import grp
+import hashlib
+import json
+import os
+import pwd
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import files, hashing
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.mounts import Barred, Mounts
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule, Known
+
+NOBODY = pwd.getpwnam("nobody")
+
+
+def later():
+    """A clock at which files made just now are no longer too young to be relied on."""
+    return time.time() + 60
+
+
+class Remembered(Known):
+    """What a scan saw, after a round trip through JSON as a store makes it."""
+
+    def __init__(self, parts=()):
+        self.signatures = {part.name: part.signature for part in parts}
+        self.parts = {part.name: json.loads(json.dumps(part.items)) for part in parts if part.items is not None}
+
+    def signature(self, part):
+        return self.signatures.get(part)
+
+    def items(self, part):
+        return [File(*fields) for fields in self.parts.get(part, [])]
+
+
+def scan(*rules, **options):
+    known = options.pop("known", Known())
+    options.setdefault("clock", later)
+    run = files.Scan(rules, known, **options)
+    return list(run), run
+
+
+def items_of(parts):
+    return {item.path: item for part in parts for item in part.items}
+
+
+def look(*rules, **options):
+    parts, run = scan(*rules, **options)
+    return items_of(parts), run
+
+
+def rule(path, **options):
+    return FileRule(options.pop("name", "rule"), str(path), **options)
+
+
+def write(path, content=b"content"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def need_root():
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("this test needs root")
+        pytest.skip("needs root")
+
+
+def as_nobody(function):
+    """Run in a child that is an ordinary user; its JSON answer."""
+    need_root()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY.pw_gid)
+            os.setuid(NOBODY.pw_uid)
+            os.write(writer, json.dumps(function()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        content = answer.read()
+    os.waitpid(child, 0)
+    return json.loads(content.decode())
+
+
+@pytest.fixture
+def open_path(tmp_path):
+    """tmp_path, with every directory above it open to ordinary users."""
+    for directory in [tmp_path] + list(tmp_path.parents)[:-2]:
+        directory.chmod(directory.stat().st_mode | 0o755)
+    return tmp_path
+
+
+@pytest.fixture
+def mounted():
+    need_root()
+    points = []
+
+    def mount(point, *arguments):
+        point.mkdir(exist_ok=True)
+        subprocess.run(["mount"] + list(arguments) + [str(point)], check=True)
+        points.append(str(point))
+        return point
+
+    yield mount
+    for point in reversed(points):
+        subprocess.run(["umount", point], check=True)
+
+
+# --- what is reported
+
+
+def test_every_field_is_what_stat_and_sha256sum_say(tmp_path):
+    path = write(tmp_path / "sub" / "a b\n\\c.conf", b"x" * 5000)
+    path.chmod(0o4751)
+    os.utime(str(path), (1, -5))
+    item = look(rule(str(tmp_path) + "/.*.conf"))[0][str(path)]
+    said = subprocess.check_output(["stat", "-c", "%s %U %G %a %Y %W", str(path)], universal_newlines=True).split()
+    assert [str(item.size), item.owner, item.group, "%o" % item.mode, str(item.modified)] == said[:5]
+    assert str(item.created or 0) == said[5]
+    assert item.checksum == subprocess.check_output(["sha256sum", "-z", str(path)]).split()[0].decode().lstrip("\\")
+    assert (item.type, item.link_target, item.modified) == ("file", "", -5)
+
+
+def test_the_files_of_usr_share_are_those_of_find(tmp_path):
+    root = "/usr/share/python3" if os.path.isdir("/usr/share/python3") else "/usr/share/misc"
+    found, run = look(rule(root, links="manage"))
+    listed = subprocess.check_output(["find", root, "(", "-type", "f", "-o", "-type", "l", ")", "-print0"])
+    assert sorted(found) == sorted(os.fsdecode(name) for name in listed.split(b"\0")[:-1])
+    assert run.sources["rule"][:2] == ("ok", len(found))
+    for path, item in found.items():
+        if item.type == "file":
+            with open(path, "rb") as file:
+                assert item.checksum == hashlib.sha256(file.read()).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 262144, 262145, 3 * 262144 + 7])
+def test_a_checksum_is_right_at_every_size(tmp_path, size):
+    path = write(tmp_path / "f", os.urandom(size))
+    for algorithm in ("sha256", "md5"):
+        item = look(rule(tmp_path, checksum=algorithm))[0][str(path)]
+        said = subprocess.check_output([algorithm + "sum", str(path)]).split()[0].decode()
+        assert item.checksum == said
+
+
+def test_a_large_sparse_file_is_read_in_constant_memory(tmp_path):
+    import resource
+
+    with open(str(tmp_path / "sparse"), "wb") as sparse:
+        sparse.truncate(10**9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    item = look(rule(tmp_path))[0][str(tmp_path / "sparse")]
+    zeros = hashlib.sha256()
+    for _unused in range(1000):
+        zeros.update(bytes(10**6))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
+    assert (item.checksum, item.size) == (zeros.hexdigest(), 10**9)
+
+
+def test_checksum_none_opens_nothing(tmp_path):
+    path = write(tmp_path / "f")
+    os.utime(str(path), (1, 1))
+    assert look(rule(tmp_path, checksum="none"))[0][str(path)].checksum == ""
+    assert path.stat().st_atime == 1
+
+
+def test_reading_leaves_the_access_time_alone(tmp_path):
+    path = write(tmp_path / "f")
+    os.utime(str(path), (1, 1))
+    assert look(rule(tmp_path))[0][str(path)].checksum
+    assert path.stat().st_atime == 1
+
+
+def test_owners_without_a_name_are_numbers(tmp_path):
+    need_root()
+    path = write(tmp_path / "f")
+    os.chown(str(path), 3999999999, 3999999998)
+    item = look(rule(tmp_path))[0][str(path)]
+    assert (item.owner, item.group) == ("3999999999", "3999999998")
+    os.chown(str(path), 0, NOBODY.pw_gid)
+    item = look(rule(tmp_path))[0][str(path)]
+    assert (item.owner, item.group) == ("root", grp.getgrgid(NOBODY.pw_gid).gr_name)
+
+
+def special(tmp_path):
+    os.mkfifo(str(tmp_path / "fifo"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        cwd = os.getcwd()
+        os.chdir(str(tmp_path))
+        listener.bind("socket")
+        os.chdir(cwd)
+    write(tmp_path / "file")
+    (tmp_path / "directory").mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind, names",
+    [("file", {"file"}), ("directory", {"directory"}), ("any", {"file", "directory", "fifo", "socket", "null"})],
+)
+def test_each_type_takes_its_own_and_special_files_are_never_opened(tmp_path, kind, names):
+    need_root()
+    special(tmp_path)
+    os.mknod(str(tmp_path / "null"), 0o020600, os.makedev(1, 3))
+    found, run = look(rule(str(tmp_path) + "/*", type=kind))
+    assert {os.path.basename(path) for path in found} == names
+    for path, item in found.items():
+        assert bool(item.checksum) == (item.type == "file")
+        assert item.type == os.path.basename(path).replace("null", "char")
+    assert run.sources["rule"] == ("ok", len(names), "")
+
+
+def test_a_literal_directory_means_everything_in_it(tmp_path):
+    write(tmp_path / "d" / "a")
+    write(tmp_path / "d" / "e" / "b")
+    write(tmp_path / "dd")
+    assert set(look(rule(tmp_path / "d"))[0]) == {str(tmp_path / "d/a"), str(tmp_path / "d/e/b")}
+    assert set(look(rule(tmp_path / "d", recurse=False))[0]) == {str(tmp_path / "d/a")}
+    assert set(look(rule(tmp_path / "d", type="directory"))[0]) == {str(tmp_path / "d"), str(tmp_path / "d/e")}
+    assert set(look(rule(tmp_path / "dd"))[0]) == {str(tmp_path / "dd")}
+
+
+def test_names_that_are_not_utf_8_stay_apart(tmp_path):
+    names = [b"\xff", b"\xfe", "é".encode(), "é".encode("latin-1"), b"a\nb", b"\x01"]
+    for name in names:
+        with open(os.path.join(os.fsencode(str(tmp_path)), name), "wb") as file:
+            file.write(name)
+    found = look(rule(tmp_path))[0]
+    prefix = str(tmp_path) + "/"
+    assert set(found) == {prefix + name.decode("utf-8", "surrogateescape") for name in names}
+    for path, item in found.items():
+        assert item.checksum == hashlib.sha256(path[len(prefix) :].encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def test_identity_does_not_depend_on_the_locale(tmp_path):
+    for name in (b"\xff.conf", "é.conf".encode()):
+        open(os.path.join(os.fsencode(str(tmp_path)), name), "wb").close()
+    program = (
+        "import sys; sys.path[:0] = sys.argv[2:];"
+        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.files import Scan;"
+        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, FileRule;"
+        "print([ascii(i.path) for p in Scan([FileRule('r', sys.argv[1] + '/?.conf')], Known()) for i in p.items])"
+    )
+    said = set()
+    for variables in ({"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}):
+        environment = dict(os.environ, **variables)
+        command = [sys.executable, "-c", program, str(tmp_path)]
+        said.add(subprocess.check_output(command + [path for path in sys.path if path], env=environment))
+    assert len(said) == 1 and b"\\xe9.conf" in said.pop()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(names=st.sets(st.binary(min_size=1, max_size=20).filter(lambda n: not set(n) & {0, 47}), max_size=6))
+def test_whatever_the_names_each_file_is_reported_once(names, tmp_path_factory):
+    root = os.fsencode(str(tmp_path_factory.mktemp("names")))
+    names -= {b".", b".."}
+    for name in names:
+        open(os.path.join(root, name), "wb").close()
+    for pattern in ("", "/*", "/.*"):
+        parts, _run = scan(rule(os.fsdecode(root) + pattern))
+        assert [[item.path for item in part.items] for part in parts] == (
+            [sorted(os.fsdecode(os.path.join(root, name)) for name in names)] if names else []
+        )
+
+
+# --- several rules
+
+
+def test_rules_are_one_walk_and_a_file_is_reported_once_as_the_first_rule_says(tmp_path):
+    write(tmp_path / "a.conf")
+    write(tmp_path / "sub" / "b.conf")
+    write(tmp_path / "sub" / "c.ini")
+    link = tmp_path / "sub" / "l.conf"
+    link.symlink_to("b.conf")
+    rules = [
+        rule(str(tmp_path) + "/*.conf", name="one", checksum="md5", links="ignore"),
+        rule(str(tmp_path) + "/sub/*", name="two", links="manage"),
+        rule(str(tmp_path) + "/nosuch/*", name="three"),
+        rule(str(tmp_path) + "/*.ini", name="four", recurse=False),
+    ]
+    parts, run = scan(*rules)
+    assert [part.name for part in parts] == [str(tmp_path), str(tmp_path / "sub")]
+    found = items_of(parts)
+    assert {os.path.basename(path): len(item.checksum) for path, item in found.items()} == {
+        "a.conf": 32,
+        "b.conf": 32,
+        "c.ini": 64,
+        "l.conf": 0,
+    }
+    assert {name: source[:2] for name, source in run.sources.items()} == {
+        "one": ("ok", 2),
+        "two": ("ok", 3),
+        "three": ("absent", 0),
+        "four": ("ok", 0),
+    }
+
+
+def test_rules_of_the_same_name_keep_their_own_source(tmp_path):
+    _parts, run = scan(rule(tmp_path / "a", name="x"), rule(tmp_path / "b", name="x"), rule(tmp_path / "b", name="x"))
+    assert len(run.sources) == 3
+
+
+def test_two_runs_are_equal_and_sorted(tmp_path):
+    for number in range(300):
+        write(tmp_path / "d{0}".format(number % 7) / "f{0}".format(number))
+    first, _run = scan(rule(tmp_path))
+    second, _run = scan(rule(tmp_path))
+    assert first == second and all(part.signature for part in first)
+    assert [part.name for part in first] == sorted(part.name for part in first)
+    for part in first:
+        assert list(part.items) == sorted(part.items)
+
+
+def test_an_option_that_means_nothing_is_refused(tmp_path):
+    for options in ({"links": "Follow"}, {"type": "folder"}, {"checksum": "crc"}):
+        with pytest.raises(DcrError):
+            files.Scan([rule(tmp_path, **options)], Known())
+
+
+# --- scanning again
+
+
+def test_an_unchanged_directory_has_no_items_and_nothing_is_opened(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+    write(tmp_path / "sub" / "b")
+    first, _run = scan(rule(tmp_path))
+    monkeypatch.setattr(hashing, "_open", None)
+    again, run = scan(rule(tmp_path), known=Remembered(first))
+    assert [(part.name, part.signature, part.items) for part in again] == [
+        (part.name, part.signature, None) for part in first
+    ]
+    assert run.sources["rule"] == ("ok", 2, "")
+
+
+def test_in_a_changed_directory_only_the_changed_file_is_read(tmp_path, monkeypatch):
+    write(tmp_path / "a")
+    write(tmp_path / "b")
+    first, _run = scan(rule(tmp_path))
+    write(tmp_path / "b", b"other")
+    opened = []
+    real = hashing._open
+    monkeypatch.setattr(hashing, "_open", lambda directory, name: opened.append(name) or real(directory, name))
+    second, _run = scan(rule(tmp_path), known=Remembered(first))
+    assert opened == ["b"]
+    assert items_of(second) == items_of(scan(rule(tmp_path))[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_bytes(b"contenT"),
+        lambda path: path.chmod(0o600),
+        lambda path: os.chown(str(path), 1, -1),
+        lambda path: os.utime(str(path), (5, 5)),
+        lambda path: path.rename(str(path) + "x"),
+        lambda path: path.unlink(),
+        lambda path: os.replace(str(write(path.parent.parent / "new")), str(path)),
+    ],
+)
+def test_every_change_is_seen(tmp_path, change):
+    need_root()
+    path = write(tmp_path / "d" / "f")
+    write(tmp_path / "d" / "other")
+    first, _run = scan(rule(tmp_path / "d"))
+    change(path)
+    second, _run = scan(rule(tmp_path / "d"), known=Remembered(first))
+    assert second[0].items is not None and second[0].signature != first[0].signature
+    assert items_of(second) != items_of(first)
+
+
+def test_other_options_void_what_is_known(tmp_path):
+    path = write(tmp_path / "f")
+    first, _run = scan(rule(tmp_path))
+    second, _run = scan(rule(tmp_path, checksum="md5"), known=Remembered(first))
+    assert second[0].items[0].checksum == subprocess.check_output(["md5sum", str(path)]).split()[0].decode()
+
+
+def test_a_young_file_is_never_relied_on(tmp_path):
+    write(tmp_path / "f")
+    parts, _run = scan(rule(tmp_path), clock=time.time)
+    assert parts[0].signature is None and parts[0].items[0].stamp is None
+
+
+def test_a_file_from_the_future_is_relied_on_by_its_change_time(tmp_path):
+    path = write(tmp_path / "f")
+    os.utime(str(path), (4000000000, 4000000000))
+    parts, _run = scan(rule(tmp_path))
+    assert parts[0].signature and parts[0].items[0].stamp
+
+
+# --- links
+
+
+def linked(tmp_path):
+    write(tmp_path / "target" / "f", b"12345")
+    for name, target in (("file", "../target/f"), ("dir", "../target"), ("broken", "nowhere"), ("self", "self")):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).symlink_to(target)
+    return tmp_path / "d"
+
+
+def test_links_followed_are_what_they_lead_to(tmp_path):
+    root = linked(tmp_path)
+    found, run = look(rule(root))
+    short = {path[len(str(root)) + 1 :]: item for path, item in found.items()}
+    assert {name: (item.type, item.link_target) for name, item in short.items()} == {
+        "file": ("file", "../target/f"),
+        "dir/f": ("file", ""),
+        "broken": ("link", "nowhere"),
+        "self": ("link", "self"),
+    }
+    assert short["file"].checksum == hashlib.sha256(b"12345").hexdigest() and short["file"].size == 5
+    assert run.sources["rule"].status == "ok"
+    find = subprocess.run(
+        ["find", "-L", str(root), "(", "-type", "f", "-o", "-type", "l", ")"],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        universal_newlines=True,
+    ).stdout.split()
+    assert set(find) - {str(root / "self")} == set(found) - {str(root / "self")}
+
+
+def test_links_managed_are_links(tmp_path):
+    found, _run = look(rule(linked(tmp_path), links="manage"))
+    assert {
+        os.path.basename(path): (item.type, item.checksum, item.link_target, item.size) for path, item in found.items()
+    } == {
+        "file": ("link", "", "../target/f", 11),
+        "dir": ("link", "", "../target", 9),
+        "broken": ("link", "", "nowhere", 7),
+        "self": ("link", "", "self", 4),
+    }
+
+
+def test_links_ignored_are_not_there(tmp_path):
+    assert look(rule(linked(tmp_path), links="ignore"))[0] == {}
+
+
+def test_a_changed_target_is_seen_through_the_link(tmp_path):
+    root = linked(tmp_path)
+    first, _run = scan(rule(str(root) + "/file"))
+    write(tmp_path / "target" / "f", b"54321")
+    second, _run = scan(rule(str(root) + "/file"), known=Remembered(first))
+    assert items_of(second)[str(root / "file")].checksum == hashlib.sha256(b"54321").hexdigest()
+
+
+def test_a_loop_of_links_ends_and_is_reported(tmp_path):
+    write(tmp_path / "a" / "f")
+    (tmp_path / "a" / "up").symlink_to("..")
+    (tmp_path / "a" / "here").symlink_to(".")
+    found, run = look(rule(tmp_path))
+    assert set(found) == {str(tmp_path / "a/f")}
+    assert run.sources["rule"].status == "ok" and "loop of links" in run.sources["rule"].message
+
+
+def test_many_links_to_each_other_end(tmp_path):
+    for number in range(12):
+        write(tmp_path / "d{0}".format(number) / "f")
+        for other in range(12):
+            (tmp_path / "d{0}".format(number) / "l{0}".format(other)).symlink_to("../d{0}".format(other))
+    found, run = look(rule(tmp_path, checksum="none"))
+    assert len(found) <= 12 * (files.MAX_VISITS + 1)
+    message = run.sources["rule"].message
+    assert "loop" in message and "too many" in message and len(message) < 2000
+
+
+def test_at_most_eight_links_deep(tmp_path):
+    for number in range(12):
+        write(tmp_path / "t{0}".format(number) / "f")
+        (tmp_path / "t{0}".format(number) / "n").symlink_to("../t{0}".format(number + 1))
+    found, run = look(rule(tmp_path / "t0"))
+    assert len(found) == 1 + files.MAX_LINKS + 0
+    assert "too many other links" in run.sources["rule"].message
+
+
+# --- what cannot be seen
+
+
+def test_an_unreadable_directory_is_out_of_sight_and_the_rest_is_reported(open_path):
+    write(open_path / "open" / "f")
+    write(open_path / "shut" / "sub" / "g")
+    (open_path / "shut").chmod(0o700)
+
+    def child():
+        parts, run = scan(rule(open_path))
+        return [
+            [part.name for part in parts],
+            run.sources["rule"],
+            [run.out_of_sight(str(open_path / name)) for name in ("shut", "shut/sub", "gone", "shutter")],
+        ]
+
+    names, source, hidden = as_nobody(child)
+    assert names == [str(open_path / "open")]
+    assert source[:2] == ["failed", 1]
+    assert str(open_path / "shut") + " (Permission denied)" in source[2]
+    assert hidden == [True, True, False, False]
+
+
+def test_an_unreadable_root_hides_everything_below(open_path):
+    write(open_path / "shut" / "sub" / "g")
+    (open_path / "shut").chmod(0o700)
+
+    def child():
+        answers = []
+        for path in ("shut/*", "shut/sub/*", "shut/sub/g"):
+            parts, run = scan(rule(str(open_path / path)))
+            answers.append([len(parts), run.sources["rule"].status, run.out_of_sight(str(open_path / "shut/sub"))])
+        return answers
+
+    assert as_nobody(child)[:2] == [[0, "failed", True]] * 2
+
+
+def test_an_unreadable_file_is_reported_without_checksum(open_path):
+    write(open_path / "shut").chmod(0o600)
+    write(open_path / "open")
+
+    def child():
+        parts, run = scan(rule(open_path))
+        items = [[item.path, item.checksum != "", item.stamp is None] for item in parts[0].items]
+        return [run.sources["rule"], parts[0].signature, items]
+
+    source, mark, found = as_nobody(child)
+    assert source[:2] == ["ok", 2] and "without checksum" in source[2] and "Permission denied" in source[2]
+    assert mark is None
+    assert found == [[str(open_path / "open"), True, False], [str(open_path / "shut"), False, True]]
+
+
+def test_a_directory_whose_entries_have_no_status_leaves_them_unsure(open_path):
+    write(open_path / "d" / "f")
+    (open_path / "d").chmod(0o744)
+
+    def child():
+        parts, run = scan(rule(open_path / "d"))
+        seen = [[list(part.items), sorted(part.unsure), part.signature] for part in parts]
+        return [*seen, run.sources["rule"].status]
+
+    assert as_nobody(child) == [[[], [[str(open_path / "d" / "f")]], None], "failed"]
+
+
+def test_a_directory_that_does_not_exist_is_absent(tmp_path):
+    write(tmp_path / "file")
+    for path in (
+        tmp_path / "no" / "such" / "*",
+        tmp_path / "no" / "such" / "file",
+        tmp_path / "nofile",
+        tmp_path / "file" / "*",
+    ):
+        parts, run = scan(rule(path))
+        assert parts == [] and run.sources["rule"].status == "absent"
+        assert str(tmp_path) in run.sources["rule"].message
+        assert not run.out_of_sight(str(tmp_path / "no" / "such"))
+
+
+def test_messages_name_three_paths_and_the_count(open_path):
+    for number in range(50):
+        write(open_path / "f{0:02}".format(number)).chmod(0o600)
+
+    def child():
+        return scan(rule(open_path))[1].sources["rule"]
+
+    message = as_nobody(child)[2]
+    assert message.startswith("50 files") and message.count("Permission denied") == 3 and message.endswith(", ...")
+
+
+def test_entries_that_vanish_and_appear_meanwhile_do_no_harm(tmp_path):
+    stop = threading.Event()
+    write(tmp_path / "keep" / "f")
+
+    def churn():
+        number = 0
+        while not stop.is_set():
+            number += 1
+            path = write(tmp_path / "d{0}".format(number % 5) / "f{0}".format(number % 40))
+            os.replace(str(path), str(path) + "r")
+            subprocess.run(["rm", "-rf", str(tmp_path / "d{0}".format((number + 2) % 5))], check=True)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _unused in range(30):
+            parts, run = scan(rule(tmp_path, type="any"))
+            assert run.sources["rule"].status == "ok"
+            assert str(tmp_path / "keep" / "f") in items_of(parts)
+            for item in items_of(parts).values():
+                assert item.type != "file" or len(item.checksum) in (0, 64)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_file_replaced_while_hashed_is_never_half_of_each(tmp_path):
+    path = write(tmp_path / "f", b"a" * 200000)
+    stop = threading.Event()
+    contents = {hashlib.sha256(letter * 200000).hexdigest(): letter for letter in (b"a", b"b")}
+
+    def churn():
+        while not stop.is_set():
+            for letter in (b"b", b"a"):
+                write(tmp_path.parent / (tmp_path.name + "new"), letter * 200000)
+                os.replace(str(tmp_path.parent / (tmp_path.name + "new")), str(path))
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _unused in range(40):
+            for item in look(rule(tmp_path))[0].values():
+                assert item.checksum == "" or item.checksum in contents
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_file_that_never_keeps_still_has_no_checksum_and_is_named(tmp_path, monkeypatch):
+    path = write(tmp_path / "f", b"x" * 100000)
+    real = hashing._digest
+
+    def grow(*arguments):
+        with open(str(path), "ab") as log:
+            log.write(b"more")
+        return real(*arguments)
+
+    monkeypatch.setattr(hashing, "_digest", grow)
+    parts, run = scan(rule(tmp_path))
+    assert parts[0].signature is None
+    assert parts[0].items[0][:3] == (str(path), "", 100000 + 4 * hashing.ATTEMPTS)
+    assert run.sources["rule"][:2] == ("ok", 1) and "kept changing" in run.sources["rule"].message
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/etc/passwd", path)])
+def test_something_else_in_the_place_of_a_file_is_not_read_and_not_taken_for_removed(tmp_path, monkeypatch, make):
+    path = str(write(tmp_path / "f"))
+    real = hashing._open
+
+    def replace(directory, name):
+        if os.path.isfile(path) and not os.path.islink(path):
+            os.unlink(path)
+            make(path)
+        return real(directory, name)
+
+    monkeypatch.setattr(hashing, "_open", replace)
+    parts, _run = scan(rule(tmp_path))
+    assert [(list(part.items), part.unsure, part.signature) for part in parts] == [([], {(path,)}, None)]
+
+
+# --- mounts
+
+
+def test_pseudo_file_systems_are_not_entered_and_named(tmp_path, mounted):
+    write(tmp_path / "f")
+    proc = mounted(tmp_path / "with space", "-t", "proc", "proc")
+    (tmp_path / "version").symlink_to(proc / "version")
+    found, run = look(rule(tmp_path))
+    assert {os.path.basename(path): item.type for path, item in found.items()} == {"f": "file", "version": "link"}
+    assert "1 mount not entered" in run.sources["rule"].message and str(proc) in run.sources["rule"].message
+    assert "1 link not followed" in run.sources["rule"].message
+    parts, run = scan(rule(str(proc) + "/*"))
+    assert parts == [] and run.sources["rule"].status == "failed" and "of type proc" in run.sources["rule"].message
+    assert run.out_of_sight(str(proc)) and not run.out_of_sight(str(tmp_path))
+
+
+def test_local_mounts_are_entered(tmp_path, mounted):
+    write(tmp_path / "source" / "f")
+    inner = mounted(tmp_path / "tmpfs", "-t", "tmpfs", "tmpfs")
+    write(inner / "g")
+    bound = mounted(tmp_path / "bound", "--bind", str(tmp_path / "source"))
+    mounted(inner / "again", "--bind", str(tmp_path))
+    found, run = look(rule(tmp_path))
+    assert {str(inner / "g"), str(bound / "f"), str(inner / "again" / "source" / "f")} <= set(found)
+    assert run.sources["rule"].status == "ok"
+
+
+def a_table(tmp_path, kind):
+    """The real table with one mount more: network file systems cannot be had on a test host."""
+    (tmp_path / "far" / "d").mkdir(parents=True)
+    return Mounts(dict(Mounts.read().kinds, **{str(tmp_path / "far"): kind}))
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "fuse", "9p", "autofs"])
+def test_network_mounts_and_automounts_are_not_even_asked_for_their_status(tmp_path, monkeypatch, kind):
+    table = a_table(tmp_path, kind)
+    write(tmp_path / "far" / "d" / "f")
+    write(tmp_path / "near" / "f")
+    (tmp_path / "near" / "link").symlink_to("../far/d/f")
+    (tmp_path / "near" / "twice").symlink_to("link")
+    monkeypatch.setattr(Mounts, "read", lambda: table)
+    found, run = look(rule(tmp_path, type="any"))
+    assert {path[len(str(tmp_path)) + 1 :]: item.type for path, item in found.items()} == {
+        "": "directory",
+        "near": "directory",
+        "near/f": "file",
+        "near/link": "link",
+        "near/twice": "link",
+    }
+    assert "far ({0})".format(kind) in run.sources["rule"].message
+    found, run = look(rule(str(tmp_path) + "/far/d/*"))
+    if kind == "autofs":
+        assert run.sources["rule"].status == "failed"
+    else:
+        assert set(found) == {str(tmp_path / "far" / "d" / "f")}
+
+
+def test_links_inside_the_network_mount_a_rule_is_on_are_followed(tmp_path):
+    table = a_table(tmp_path, "nfs")
+    home = str(tmp_path / "far")
+    assert table.of(home + "/d") == home
+    assert table.resolve("../d/x", home + "/d", home) == home + "/d/x"
+    with pytest.raises(Barred):
+        table.resolve("../d/x", home + "/d", "/")
+
+
+def test_the_topmost_of_two_mounts_on_one_point_counts(tmp_path, mounted):
+    mounted(tmp_path / "m", "-t", "proc", "proc")
+    write(mounted(tmp_path / "m", "-t", "tmpfs", "tmpfs") / "f")
+    assert set(look(rule(tmp_path))[0]) == {str(tmp_path / "m" / "f")}
+
+
+def test_a_mount_that_came_after_the_table_was_read_is_noticed(tmp_path, mounted, monkeypatch):
+    write(tmp_path / "a" / "f")
+    real = files.list_directory
+
+    def mount_meanwhile(place, *arguments):
+        listing = real(place, *arguments)
+        if place.path == str(tmp_path):
+            mounted(tmp_path / "a", "-t", "proc", "proc")
+        return listing
+
+    monkeypatch.setattr(files, "list_directory", mount_meanwhile)
+    found, run = look(rule(tmp_path))
+    assert found == {} and "mount not entered" in run.sources["rule"].message
+
+
+# --- limits and sizes
+
+
+def test_a_limit_counts_what_it_leaves_out_and_removes_nothing(tmp_path):
+    for number in range(30):
+        write(tmp_path / "d{0}".format(number // 10) / "f{0:02}".format(number))
+    parts, run = scan(rule(tmp_path), max_files=15)
+    assert sum(len(part.items) for part in parts) == 15
+    assert [len(part.unsure) for part in parts] == [0, 5] and parts[1].signature is None
+    assert run.sources["rule"][:2] == ("ok", 15) and run.sources["rule"].message.startswith("15 of 30 files; ")
+    assert run.out_of_sight(str(tmp_path / "d2")) and not run.out_of_sight(str(tmp_path / "d3"))
+
+
+def test_a_directory_of_very_many_entries_is_read_whole(tmp_path):
+    for number in range(20000):
+        os.close(os.open("{0}/{1}".format(tmp_path, number), os.O_CREAT | os.O_WRONLY))
+    parts, _run = scan(rule(tmp_path, checksum="none"))
+    assert len(parts) == 1 and len(parts[0].items) == 20000
+    assert scan(rule(tmp_path, checksum="none"), known=Remembered(parts))[0][0].items is None

@@ -1,0 +1,224 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run after another over the same state: what is a change, and what only looks like one."""
+
+import os
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Sources
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
+    Collection,
+    File,
+    FileRule,
+    Known,
+    Package,
+    Part,
+    Source,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+
+
+def package(name, version="1"):
+    return Package(name, "amd64", version, "", "", None, None)
+
+
+def entry(path, checksum="a" * 64):
+    return File(path, checksum, 1, "root", "root", 0o644, 1, 1, "file", "")
+
+
+class Host:
+    """A host whose one package database, and whose folders, are what the test says they are."""
+
+    def __init__(self, state):
+        self.state = str(state)
+        self.packages = []
+        self.signature = None
+        self.unsure = frozenset()
+        self.error = None
+        self.reads = 0
+        self.folders = {}
+        self.hidden = []
+        self.rules = [FileRule("r", "/etc/*")]
+
+    def dpkg(self, known):
+        if self.error:
+            raise self.error
+        if self.signature and known.signature("dpkg") == self.signature:
+            return Part("dpkg", self.signature, None)
+        self.reads += 1
+        return Part("dpkg", self.signature, self.packages, self.unsure)
+
+    def run(self, keep_items=False, read_only=False):
+        with Store(self.state, read_only) as store:
+            return observe(
+                KINDS["packages"], lambda known: Sources([("dpkg", self.dpkg)], known), store, keep_items=keep_items
+            )
+
+    def scan(self):
+        with Store(self.state) as store:
+            scope = [list(rule) for rule in self.rules]
+            return observe(KINDS["files"], lambda known: Folders(self), store, scope, dcr.in_scope)
+
+
+class Folders(Collection):
+    def __init__(self, host):
+        super().__init__()
+        self.host = host
+        self.unseen = list(host.hidden)
+
+    def __iter__(self):
+        for name, items in self.host.folders.items():
+            if not self.out_of_sight(name):
+                yield Part(name, None, items)
+
+    def out_of_sight(self, part):
+        return any((part + "/").startswith(name + "/") for name in self.unseen)
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path / "state.db")
+
+
+def told(snapshot):
+    return [(change.category, (change.new or change.old)[0]) for change in snapshot.changes]
+
+
+def test_the_first_run_is_the_baseline(host):
+    host.packages = [package("a")]
+    first = host.run()
+    assert (first.count, first.changes, first.age) == (1, [], None)
+    second = host.run()
+    assert (second.changes, second.digest) == ([], first.digest)
+    assert second.age >= 0
+
+
+def test_changes_since_the_run_before_are_told_once(host):
+    host.packages = [package("a"), package("b"), package("c")]
+    host.run()
+    host.packages = [package("b", "2"), package("c"), package("d")]
+    assert told(host.run()) == [("Removed", "a"), ("Modified", "b"), ("Added", "d")]
+    assert told(host.run()) == []
+
+
+def test_check_mode_tells_the_same_and_keeps_nothing(host):
+    host.packages = [package("a")]
+    host.run()
+    host.packages = []
+    assert told(host.run(read_only=True)) == [("Removed", "a")]
+    assert told(host.run()) == [("Removed", "a")]
+
+
+def test_a_run_in_check_mode_without_a_state_is_a_baseline_that_is_not_kept(host):
+    host.packages = [package("a")]
+    assert host.run(read_only=True).age is None
+    assert not os.path.exists(host.state)
+
+
+@pytest.mark.parametrize("error", [SourceFailed("locked"), SourceAbsent("gone")])
+def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(host, error):
+    host.packages = [package("a"), package("b")]
+    host.run()
+    host.error = error
+    failed = host.run()
+    assert (failed.count, told(failed)) == (0, [])
+    assert failed.sources["dpkg"].status in ("failed", "absent")
+    host.error = None
+    host.packages = [package("a"), package("c")]
+    assert told(host.run()) == [("Removed", "b"), ("Added", "c")]
+
+
+def test_a_source_that_failed_at_the_baseline_gets_its_own_baseline_later(host):
+    host.error = SourceFailed("locked")
+    host.run()
+    host.error = None
+    host.packages = [package("a")]
+    assert told(host.run()) == []
+    host.packages = []
+    assert told(host.run()) == [("Removed", "a")]
+
+
+def test_a_package_in_the_middle_of_an_upgrade_is_neither_removed_nor_added(host):
+    host.packages = [package("a"), package("b")]
+    host.run()
+    host.packages, host.unsure = [package("b")], frozenset([("a", "amd64")])
+    assert told(host.run()) == []
+    host.packages, host.unsure = [package("a", "2"), package("b")], frozenset()
+    assert told(host.run()) == [("Modified", "a")]
+
+
+def test_an_unchanged_signature_saves_the_reading_and_loses_nothing(host):
+    host.packages, host.signature = [package("a")], "s"
+    first = host.run()
+    second = host.run(keep_items=True)
+    assert host.reads == 1
+    assert (second.items, second.digest, second.count, second.sources["dpkg"].count) == (
+        [package("a")],
+        first.digest,
+        1,
+        1,
+    )
+
+
+def test_a_glance_and_a_run_agree_on_the_digest(host):
+    host.packages = [package("a"), package("b")]
+    seen = glance(KINDS["packages"], Sources([("dpkg", host.dpkg)], Known()))
+    assert (seen.digest, seen.items, seen.count) == (host.run().digest, host.packages, 2)
+
+
+def test_a_glance_counts_what_is_selected(host):
+    host.packages = [package("a"), package("b")]
+    collection = Sources([("dpkg", host.dpkg)], Known())
+    seen = glance(KINDS["packages"], collection, lambda part, item: item.name == "b")
+    assert (seen.items, seen.count, seen.sources["dpkg"]) == ([package("b")], 1, Source("ok", 2))
+
+
+def test_a_folder_that_goes_takes_its_files_along(host):
+    host.folders = {"/etc": [entry("/etc/a")], "/etc/b": [entry("/etc/b/c")]}
+    host.scan()
+    del host.folders["/etc/b"]
+    assert told(host.scan()) == [("Removed", "/etc/b/c")]
+    assert told(host.scan()) == []
+
+
+def test_a_folder_that_cannot_be_read_removes_nothing_below_it(host):
+    host.folders = {"/etc": [entry("/etc/a")], "/etc/b": [entry("/etc/b/c")], "/etc/b/d": [entry("/etc/b/d/e")]}
+    host.scan()
+    host.hidden = ["/etc/b"]
+    assert told(host.scan()) == []
+    host.hidden = []
+    host.folders["/etc/b/d"] = [entry("/etc/b/d/e", "b" * 64)]
+    assert told(host.scan()) == [("Modified", "/etc/b/d/e")]
+
+
+def test_a_folder_that_could_not_be_read_at_the_baseline_adds_nothing_later(host):
+    host.folders = {"/etc": [entry("/etc/a")], "/etc/b": [entry("/etc/b/c")]}
+    host.hidden = ["/etc/b"]
+    host.scan()
+    host.hidden = []
+    assert told(host.scan()) == []
+
+
+def test_another_rule_is_no_change_of_the_host(host):
+    host.folders = {"/etc": [entry("/etc/a")]}
+    host.scan()
+    host.rules = [FileRule("r", "/srv/*")]
+    host.folders = {"/srv": [entry("/srv/b")]}
+    snapshot = host.scan()
+    assert told(snapshot) == []
+    assert "1 items are newly tracked and 1 no longer" in snapshot.warnings()[-1]
+
+
+def test_a_rule_that_stays_still_tells_its_changes_when_another_comes(host):
+    host.folders = {"/etc": [entry("/etc/a"), entry("/etc/b")]}
+    host.scan()
+    host.rules.append(FileRule("s", "/srv/*"))
+    host.folders = {"/etc": [entry("/etc/b"), entry("/etc/c")], "/srv": [entry("/srv/d")]}
+    assert told(host.scan()) == [("Removed", "/etc/a"), ("Added", "/etc/c")]

@@ -1,0 +1,150 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Items in CT&I's words."""
+
+import json
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
+    KINDS,
+    change_record,
+    digest,
+    timestamp,
+)
+
+PACKAGE = Package(
+    "openssl", "amd64", "3.0.11-1", "Secure Sockets Layer toolkit", "Debian <d@example.org>", 2319360, 1700000000
+)
+SERVICE = Service(
+    "ssh", "OpenBSD", "loaded", "active", "running", "enabled", "multi-user.target", "/lib/systemd/system/ssh.service"
+)
+FILE = File("/etc/a.conf", "ab" * 32, 1216, "root", "root", 0o4644, 1681426974, None, "file", "", (1, 2, 3, 4, 5))
+
+
+def test_a_package_row_has_the_configuration_data_columns():
+    assert KINDS["packages"].row(PACKAGE) == {
+        "SoftwareName": "openssl",
+        "SoftwareType": "Package",
+        "SoftwareDescription": "Secure Sockets Layer toolkit",
+        "Publisher": "Debian <d@example.org>",
+        "CurrentVersion": "3.0.11-1",
+        "Architecture": "amd64",
+        "Size": 2319360,
+        "InstalledOn": "2023-11-14T22:13:20Z",
+    }
+
+
+def test_a_file_row_keeps_the_setuid_bit_and_tells_that_birth_is_unknown():
+    row = KINDS["files"].row(FILE)
+    assert row["Mode"] == "4644"
+    assert row["DateModified"] == "2023-04-13T23:02:54Z"
+    assert row["DateCreated"] is None
+
+
+@pytest.mark.parametrize(
+    ("sub_state", "word"),
+    [
+        ("running", "Running"),
+        ("exited", "Stopped"),
+        ("dead", "Stopped"),
+        ("auto-restart", "Stopped"),
+        ("unknown", "Unknown"),
+    ],
+)
+def test_a_service_state_is_in_the_agents_words(sub_state, word):
+    assert KINDS["services"].row(SERVICE._replace(sub_state=sub_state))["SvcState"] == word
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("enabled", "Enabled"),
+        ("enabled-runtime", "Enabled"),
+        ("disabled", "Disabled"),
+        ("static", "Disabled"),
+        ("masked", "Disabled"),
+    ],
+)
+def test_a_startup_type_is_in_the_agents_words(state, word):
+    assert KINDS["services"].row(SERVICE._replace(unit_file_state=state))["SvcStartupType"] == word
+
+
+@pytest.mark.parametrize("item", [PACKAGE, SERVICE, FILE])
+def test_an_item_survives_the_round_trip_through_json(item):
+    kind = {Package: KINDS["packages"], Service: KINDS["services"], File: KINDS["files"]}[type(item)]
+    again = kind.item(*json.loads(json.dumps(item)))
+    assert kind.row(again) == kind.row(item)
+    assert digest(kind, [again]) == digest(kind, [item])
+
+
+@pytest.mark.parametrize(
+    ("kind", "item", "other"),
+    [
+        ("packages", PACKAGE, PACKAGE._replace(installed_on=1)),
+        ("services", SERVICE, SERVICE._replace(active_state="reloading")),
+        ("files", FILE, FILE._replace(stamp=None)),
+    ],
+)
+def test_what_is_no_change_does_not_touch_the_digest(kind, item, other):
+    assert digest(KINDS[kind], [item]) == digest(KINDS[kind], [other])
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_every_compared_column_of_a_kind_is_one_of_its_columns(kind):
+    assert set(KINDS[kind].tracked) | set(KINDS[kind].uncompared) <= set(KINDS[kind].columns)
+
+
+def test_a_path_that_is_not_utf8_becomes_readable_and_json():
+    row = KINDS["files"].row(FILE._replace(path="/etc/\udcff.conf"))
+    assert row["FileSystemPath"] == "/etc/\\xff.conf"
+
+
+def test_a_time_beyond_the_calendar_is_not_known():
+    assert timestamp(1 << 62) is None
+
+
+def test_a_modified_package_record_has_current_and_previous_version():
+    record = change_record(
+        KINDS["packages"], "Modified", PACKAGE, PACKAGE._replace(version="3.0.12-1"), ["CurrentVersion"]
+    )
+    assert record == {
+        "ConfigChangeType": "Software",
+        "ChangeCategory": "Modified",
+        "FieldsChanged": "CurrentVersion",
+        "SoftwareName": "openssl",
+        "SoftwareType": "Package",
+        "SoftwareDescription": "Secure Sockets Layer toolkit",
+        "Publisher": "Debian <d@example.org>",
+        "Architecture": "amd64",
+        "Size": 2319360,
+        "Current": "3.0.12-1",
+        "Previous": "3.0.11-1",
+    }
+
+
+def test_an_added_daemon_record_is_the_one_seen_in_the_field():
+    test = Service(
+        "test", "", "loaded", "active", "running", "enabled", "multi-user.target", "/etc/systemd/system/test.service"
+    )
+    record = change_record(KINDS["services"], "Added", None, test, [])
+    assert record["ConfigChangeType"] == "Daemons"
+    assert record["ChangeCategory"] == "Added"
+    assert {key: record[key] for key in record if key.startswith("Svc")} == {
+        "SvcName": "test",
+        "SvcDescription": "",
+        "SvcState": "Running",
+        "SvcStartupType": "Enabled",
+        "SvcRunlevels": "multi-user.target",
+        "SvcController": "systemd",
+        "SvcPath": "/etc/systemd/system/test.service",
+    }
+
+
+def test_a_removed_file_record_has_only_previous_values():
+    record = change_record(KINDS["files"], "Removed", FILE, None, [])
+    assert record["FileSystemPath"] == "/etc/a.conf"
+    assert record["PreviousFileContentChecksum"] == "ab" * 32
+    assert "FileContentChecksum" not in record

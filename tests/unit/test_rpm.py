@@ -1,0 +1,362 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""rpm's database; the fixture is one rpm made, and rpm.query is what `rpm -qa` said of it."""
+
+import gzip
+import os
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import rpm
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
+
+FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "rpm")
+FORMAT = (
+    "%{NAME}\\t%|ARCH?{%{ARCH}}|\\t%|EPOCH?{%{EPOCH}}:{0}|:%{VERSION}-%{RELEASE}\\t"
+    "%{SUMMARY}\\t%|PACKAGER?{%{PACKAGER}}|\\t%{LONGSIZE}\\t%{INSTALLTIME}\\n"
+)
+LONG_AGO = 1000000000
+CRASHING_WRITER = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("DELETE FROM Packages WHERE hnum = (SELECT max(hnum) FROM Packages)")
+connection.commit()
+os._exit(0)
+"""
+with gzip.open(os.path.join(FIXTURES, "rpmdb.sqlite.gz")) as packed:
+    DATABASE = packed.read()
+
+
+class Seen(Known):
+    def __init__(self, part):
+        self.part = part
+
+    def signature(self, part):
+        return self.part.signature
+
+
+def need(tool):
+    if shutil.which(tool) is None:
+        if os.environ.get("CI"):
+            pytest.fail("%s is needed for this test, and it is not installed" % tool)
+        pytest.skip("%s is needed for this test: install it" % tool)
+
+
+def said(output):
+    """What `rpm -qa` printed for FORMAT."""
+    rows = [line.split("\t") for line in output.decode("utf-8").split("\n")[:-1]]
+    return sorted(Package(*(row[:5] + [int(row[5]), int(row[6])])) for row in rows)
+
+
+def expected():
+    with open(os.path.join(FIXTURES, "rpm.query"), "rb") as file:
+        return said(file.read())
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root directory with the fixture as its database."""
+    base = tmp_path / "var/lib/rpm"
+    base.mkdir(parents=True)
+    (base / "rpmdb.sqlite").write_bytes(DATABASE)
+    os.utime(str(base / "rpmdb.sqlite"), (LONG_AGO, LONG_AGO))
+    return tmp_path
+
+
+def database(root):
+    return root / "var/lib/rpm/rpmdb.sqlite"
+
+
+def collect(root, known=None, gpg_keys=False):
+    return rpm.collect(known or Known(), str(root), gpg_keys)
+
+
+def failure(root):
+    with pytest.raises(SourceFailed) as caught:
+        collect(root)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def fake_rpm(tmp_path, monkeypatch, script):
+    """An rpm that misbehaves in a way the real one cannot be brought to."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "rpm").write_text("#!/bin/sh\n" + script)
+    (folder / "rpm").chmod(0o755)
+    monkeypatch.setenv("PATH", "%s:%s" % (folder, os.environ["PATH"]))
+
+
+def test_every_field_is_as_rpm_prints_it(root):
+    assert collect(root, gpg_keys=True).items == expected()
+
+
+def test_keys_are_no_software_unless_asked_for(root):
+    assert [one.name for one in collect(root).items if one.name == "gpg-pubkey"] == []
+    (key,) = [one for one in collect(root, gpg_keys=True).items if one.name == "gpg-pubkey"]
+    assert key.architecture == ""
+
+
+def test_two_versions_of_one_kernel_are_two_items(root):
+    versions = [one.version for one in collect(root).items if one.name == "kernel-test"]
+    assert versions == ["0:5.14.0-1.el9", "0:5.14.1-1.el9"]
+
+
+def test_a_summary_that_says_none_is_kept_and_an_absent_packager_is_empty(root):
+    items = {one.name: one for one in collect(root).items}
+    assert items["none"].summary == "(none)"
+    assert items["kernel-test"].publisher == ""
+
+
+def test_the_older_place_of_the_database_is_found_too_and_the_newer_one_first(root):
+    newer = root / "usr/lib/sysimage/rpm"
+    newer.mkdir(parents=True)
+    shutil.copy(str(database(root)), str(newer))
+    database(root).write_bytes(b"")
+    assert len(collect(root).items) == 5
+
+
+def test_reading_leaves_the_database_as_it_was(root):
+    collect(root)
+    assert database(root).read_bytes() == DATABASE
+    assert sum(path.stat().st_size for path in database(root).parent.glob("*-wal")) == 0
+
+
+def test_what_is_in_the_write_ahead_log_counts(root):
+    before = collect(root)
+    subprocess.check_call([sys.executable, "-c", CRASHING_WRITER, str(database(root))])
+    assert os.path.getsize(str(database(root)) + "-wal") > 0
+    assert len(collect(root, Seen(before), gpg_keys=True).items) == len(expected()) - 1
+
+
+def test_nothing_is_read_where_the_signature_is_known(root):
+    known = Part("rpm", rpm._stamp(str(database(root)), False)[0], [])
+    database(root).write_bytes(DATABASE)
+    os.utime(str(database(root)), (LONG_AGO, LONG_AGO))
+    assert collect(root, Seen(known)).items is not None
+    known = Part("rpm", rpm._stamp(str(database(root)), False)[0], [])
+    assert collect(root, Seen(known)) == Part("rpm", known.signature, None)
+    assert collect(root, Seen(known), gpg_keys=True).items is not None
+
+
+def test_a_database_changed_this_moment_has_no_signature(root):
+    os.utime(str(database(root)))
+    assert collect(root).signature is None
+
+
+def test_no_database_is_absent(tmp_path):
+    (tmp_path / "var/lib/rpm").mkdir(parents=True)
+    with pytest.raises(SourceAbsent):
+        collect(tmp_path)
+
+
+def test_a_database_without_packages_is_no_failure(root):
+    connection = sqlite3.connect(str(database(root)))
+    connection.execute("DELETE FROM Packages")
+    connection.commit()
+    connection.close()
+    assert collect(root).items == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 4096, 16384, len(DATABASE) // 2])
+def test_a_truncated_database_failed(root, size):
+    database(root).write_bytes(DATABASE[:size])
+    assert "rpmdb --verifydb" in failure(root)
+
+
+def test_a_database_of_another_kind_failed(root):
+    database(root).unlink()
+    connection = sqlite3.connect(str(database(root)))
+    connection.execute("CREATE TABLE other (x)")
+    connection.commit()
+    connection.close()
+    assert "no such table: Packages" in failure(root)
+
+
+def test_a_locked_database_failed(root, monkeypatch):
+    monkeypatch.setattr(rpm, "_LOCK_WAIT", 0.05)
+    connection = sqlite3.connect(str(database(root)), isolation_level=None)
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "locked" in failure(root)
+    finally:
+        connection.close()
+
+
+def test_a_dangling_database_failed(root):
+    database(root).unlink()
+    database(root).symlink_to("nowhere")
+    assert "cannot be read" in failure(root)
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("blobs") / "rpmdb.sqlite"
+    path.write_bytes(DATABASE)
+    connection = sqlite3.connect(str(path))
+    found = [blob for (blob,) in connection.execute("SELECT blob FROM Packages")]
+    connection.close()
+    return found
+
+
+def spoilt(blob, tag, field, value):
+    """A header in whose entry for a tag one field (1 type, 2 offset, 3 count) has another value."""
+    entries = struct.unpack_from(">I", blob)[0]
+    for at in range(8, 8 + 16 * entries, 16):
+        if struct.unpack_from(">I", blob, at)[0] == tag:
+            return blob[: at + 4 * field] + struct.pack(">I", value) + blob[at + 4 * field + 4 :]
+    raise AssertionError("no tag %d" % tag)
+
+
+SPOIL = [
+    (lambda blob: b"", "is no header"),
+    (lambda blob: "text", "is no header"),
+    (lambda blob: blob[:-1], "bytes long instead of"),
+    (lambda blob: b"\xff" * 8 + blob[8:], "bytes long instead of"),
+    (lambda blob: spoilt(blob, 1000, 2, 0x7FFFFFFF), "has a tag whose value is not inside it"),
+    (lambda blob: spoilt(blob, 1008, 2, len(blob)), "has a tag whose value is not inside it"),
+    (lambda blob: spoilt(blob, 1004, 1, 4), "has tag 1004 with a value of type 4"),
+    (lambda blob: spoilt(blob, 1001, 0, 9001), "has no name, version or release"),
+]
+
+
+@pytest.mark.parametrize("spoil, sentence", SPOIL, ids=[sentence for _spoil, sentence in SPOIL])
+def test_a_malformed_header_failed_and_says_which(root, blobs, spoil, sentence):
+    connection = sqlite3.connect(str(database(root)))
+    connection.execute("UPDATE Packages SET blob = ? WHERE hnum = (SELECT min(hnum) FROM Packages)", (spoil(blobs[0]),))
+    connection.commit()
+    connection.close()
+    text = failure(root)
+    assert sentence in text and "header 1 of" in text and "rpmdb --verifydb" in text
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_damage_to_a_header_is_an_error_or_a_package(blobs, data):
+    blob = bytearray(data.draw(st.sampled_from(blobs)))
+    for _each in range(data.draw(st.integers(1, 4))):
+        blob[data.draw(st.integers(0, min(len(blob), 1500) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        package = rpm.parse_header(bytes(blob), {})
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert package.name and package.version
+
+
+def test_headers_of_one_shape_are_read_alike(blobs):
+    layouts = {}
+    once = [rpm.parse_header(blob, layouts) for blob in blobs]
+    assert len(layouts) < len(blobs)
+    assert once == [rpm.parse_header(blob, {}) for blob in blobs]
+
+
+quoted = st.text(max_size=20).filter(lambda text: "\0" not in text)
+
+
+sizes = st.one_of(st.none(), st.integers(0, 2**63))
+
+
+@given(st.lists(st.tuples(quoted, st.one_of(st.none(), quoted), sizes), max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_any_text_survives_the_quoting_of_rpm(rows):
+    def quote(text):
+        return "-" if text is None else "'" + text.replace("'", "'\\''") + "'"
+
+    lines = [
+        "%s - - '1' '2' %s %s %s - -\n"
+        % (quote("n" + name), quote(summary), quote(name), "-" if size is None else size)
+        for name, summary, size in rows
+    ]
+    assert list(rpm.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x")) == [
+        Package("n" + name, "", "0:1-2", summary or "", name, size, None) for name, summary, size in rows
+    ]
+
+
+@pytest.mark.parametrize("output", [b"x", b"'a' 'b'\n", b"'a' - - '1' '2' - - - - -", b"- - - '1' '2' - - - - -\n"])
+def test_output_of_rpm_that_cannot_be_read_failed(output):
+    with pytest.raises(SourceFailed, match="rpmdb --verifydb"):
+        list(rpm.parse_query(output, "/var/lib/rpm"))
+
+
+def test_the_database_read_directly_is_as_rpm_says(root):
+    need("rpm")
+    output = subprocess.check_output(
+        ["rpm", "--dbpath", str(database(root).parent), "-qa", "--queryformat", FORMAT],
+        env=dict(os.environ, LC_ALL="C.UTF-8"),
+    )
+    assert collect(root, gpg_keys=True).items == said(output) == expected()
+
+
+def test_both_ways_of_reading_a_database_rpm_made_here_agree(tmp_path):
+    need("rpm")
+    base = tmp_path / "var/lib/rpm"
+    base.mkdir(parents=True)
+    for name in ("kernel-test-5.14.0-1.el9.x86_64.rpm", "plain.rpm"):
+        subprocess.check_call(
+            ["rpm", "--dbpath", str(base), "-i", "--justdb", "--nodeps", "--ignorearch", os.path.join(FIXTURES, name)],
+            stderr=subprocess.DEVNULL,
+        )
+    direct = collect(tmp_path).items
+    assert [one.name for one in direct] == ["kernel-test", "plain"]
+    assert sorted(rpm._query(str(base / "rpmdb.sqlite"), str(tmp_path))) == direct
+
+
+def test_the_fixture_through_rpm_is_the_same(root):
+    need("rpm")
+    assert sorted(rpm._query(str(database(root)), str(root))) == expected()
+
+
+@pytest.mark.parametrize("name", ["Packages.db", "Packages"])
+def test_a_damaged_database_only_rpm_can_read_failed(tmp_path, name):
+    need("rpm")
+    base = tmp_path / "var/lib/rpm"
+    base.mkdir(parents=True)
+    (base / name).write_bytes(b"\x55" * 8192)
+    failure(tmp_path)
+    assert not (base / "rpmdb.sqlite").exists(), "an empty database that the next run would take for the real one"
+
+
+@pytest.mark.parametrize(
+    "script, sentence",
+    [
+        (
+            "echo \"'a' - - '1' '2' - - - - -\"\necho 'error: rpmdb: damaged header #7 retrieved' >&2\n",
+            "damaged header #7",
+        ),
+        ("exit 3\n", "exit code 3"),
+        ("exit 0\n", "sees no package"),
+        ("exec sleep 60\n", "took longer than 0 seconds"),
+        ("exec >&- 2>&-\nsleep 60 &\nexec sleep 60\n", "took longer than 0 seconds"),
+        ("exec yes\n", "printed more than 0 MiB"),
+    ],
+)
+def test_an_rpm_that_misbehaves_is_a_failure(tmp_path, monkeypatch, script, sentence):
+    base = tmp_path / "var/lib/rpm"
+    base.mkdir(parents=True)
+    (base / "Packages").write_bytes(b"x")
+    fake_rpm(tmp_path, monkeypatch, script)
+    if "0 " in sentence:
+        monkeypatch.setattr(rpm, "_QUERY_DEADLINE", 0 if "seconds" in sentence else 60)
+        monkeypatch.setattr(rpm, "_MAX_OUTPUT", 100000)
+    assert sentence in failure(tmp_path)
+
+
+def test_without_rpm_a_database_only_rpm_can_read_failed(tmp_path, monkeypatch):
+    base = tmp_path / "var/lib/rpm"
+    base.mkdir(parents=True)
+    (base / "Packages").write_bytes(b"x")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "install rpm" in failure(tmp_path)
