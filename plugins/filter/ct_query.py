@@ -84,9 +84,9 @@ def ct_query(data, expression):
 def _plain(value):
     """Without Ansible's own string and container types: jmespath looks at the exact type's name."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(element) for key, element in value.items()}
+        return {_plain(key): _plain(element) for key, element in value.items()}
     if isinstance(value, str):
-        return str(value)
+        return str.__str__(value)  # str(value) would leave the type to the type
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [_plain(element) for element in value]
     return value

@@ -95,11 +95,12 @@ ansible_facts:
       returned: always
       type: dict
       contains:
-        items:
-          description: The entries, sorted by path.
-          returned: always
-          type: list
-          elements: dict
+        item:
+          description:
+            - One of the elements of the list C(items), which holds the entries sorted by path.
+            - In a template, write C(['items']); C(.items) is a method of every dictionary.
+          returned: as the elements of C(items)
+          type: dict
           contains:
             FileSystemPath:
               description: Path of the entry. A byte that is not UTF-8 is written C(\\xNN).

@@ -72,11 +72,12 @@ ansible_facts:
       returned: always
       type: dict
       contains:
-        items:
-          description: The packages, sorted by name, architecture and version.
-          returned: always
-          type: list
-          elements: dict
+        item:
+          description:
+            - One of the elements of the list C(items), which holds the packages sorted by name, architecture and version.
+            - In a template, write C(['items']); C(.items) is a method of every dictionary.
+          returned: as the elements of C(items)
+          type: dict
           contains:
             SoftwareName:
               description: Name of the package.

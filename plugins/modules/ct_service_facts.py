@@ -56,11 +56,12 @@ ansible_facts:
       returned: always
       type: dict
       contains:
-        items:
-          description: The units, sorted by name.
-          returned: always
-          type: list
-          elements: dict
+        item:
+          description:
+            - One of the elements of the list C(items), which holds the units sorted by name.
+            - In a template, write C(['items']); C(.items) is a method of every dictionary.
+          returned: as the elements of C(items)
+          type: dict
           contains:
             SvcName:
               description: Name of the unit, without C(.service).

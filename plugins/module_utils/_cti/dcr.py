@@ -161,8 +161,7 @@ def _extension_settings(document: Dict[str, Any], origin: str) -> Iterator[Tuple
         if element.get("extensionName") == EXTENSION:
             yield str(element.get("name", origin)), element.get("extensionSettings")
     for resource in _objects(document.get("resources", []), "resources", origin):  # an ARM template
-        for found in _extension_settings(resource, origin):
-            yield found
+        yield from _extension_settings(resource, origin)
 
 
 def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:

@@ -58,8 +58,7 @@ def _versions(kind: Kind, was: List[Any], now: List[Any]) -> Iterable[Change]:
         elif version not in old:
             yield Change("Added", None, new[version], ())
         else:
-            for change in _modified(kind, old[version], new[version]):
-                yield change
+            yield from _modified(kind, old[version], new[version])
 
 
 def _modified(kind: Kind, old: Item, new: Item) -> Iterable[Change]:

@@ -98,8 +98,7 @@ class Scan(Collection):
             self._place(rule, spec)
         for path in sorted(self._roots):
             if path in self._pending:
-                for part in self._walk(path, self._roots[path]):
-                    yield part
+                yield from self._walk(path, self._roots[path])
         for name, rule, _spec in self._rules:
             self.sources[name] = _outcome(rule, self._max_files)
         self.unseen = sorted(self._hidden | self._beyond)
