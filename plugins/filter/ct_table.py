@@ -52,7 +52,7 @@ _value:
 """
 
 KINDS = ("packages", "services", "files")
-HEADER = ("HOST", "PACKAGES", "SERVICES", "FILES", "CHANGES", "NOT COLLECTED")
+HEADER = ("HOST", "PACKAGES", "SERVICES", "FILES", "CHANGES", "PROBLEMS")
 
 
 def ct_table(hosts, hostvars, register="ct_inventory"):

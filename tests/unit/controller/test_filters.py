@@ -90,7 +90,7 @@ def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
         "web07": {},
     }
     assert ct_table(list(hostvars), hostvars) == [
-        "HOST   PACKAGES  SERVICES  FILES  CHANGES                             NOT COLLECTED",
+        "HOST   PACKAGES  SERVICES  FILES  CHANGES                             PROBLEMS",
         "web01  5         -         -      baseline",
         "web02  5         -         7      3 (2 added, 0 removed, 1 modified)",
         "web03  5         -         -      0",
