@@ -10,7 +10,7 @@ The columns are those of the Log Analytics tables ConfigurationData (an item as 
 import hashlib
 import json
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .model import File, Item, Package, Service
 from .text import printable
@@ -142,6 +142,38 @@ FILES = Kind(
     uncompared=(),
 )
 KINDS = {kind.name: kind for kind in (PACKAGES, SERVICES, FILES)}
+
+
+# What a record on the wire has beside its kind's columns, and the columns of the two tables.
+RECORD_ID = "RecordId"  # stays the same when a record is delivered again
+TIME = "TimeGenerated"
+MACHINE_COLUMNS = ("Computer", "SourceComputerId", "VMUUID", TIME)
+INTEGER_COLUMNS = ("Size", "PreviousSize", "LastSnapshotAge")
+
+
+def _changed(kind: Kind) -> Iterator[str]:
+    for column in kind.columns:
+        if column not in kind.tracked and column not in kind.uncompared:
+            yield column
+    for current, previous in kind.tracked.values():
+        yield current
+        yield previous
+
+
+def _unique(*groups: Iterable[str]) -> Tuple[str, ...]:
+    return tuple(dict.fromkeys(column for group in groups for column in group))
+
+
+DATA_COLUMNS = _unique(
+    MACHINE_COLUMNS,
+    ("ConfigDataType", "Name", "SvcDisplayName"),
+    *(kind.columns for kind in KINDS.values()),
+)
+CHANGE_COLUMNS = _unique(
+    MACHINE_COLUMNS,
+    ("ConfigChangeType", "ChangeCategory", "FieldsChanged", "LastSnapshotAge", "SvcDisplayName", "SvcChangeType"),
+    *(_changed(kind) for kind in KINDS.values()),
+)
 
 
 def digest(kind: Kind, items: Sequence[Item]) -> str:

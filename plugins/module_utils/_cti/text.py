@@ -13,6 +13,10 @@ def printable(text: str) -> str:
     """The same for text from os.fsdecode, whose odd bytes are lone surrogates."""
     try:
         text.encode("utf-8")
+        return text
     except UnicodeEncodeError:
+        pass
+    try:
         return decode(text.encode("utf-8", "surrogateescape"))
-    return text
+    except UnicodeEncodeError:  # half of a surrogate pair, which no name on this host holds
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

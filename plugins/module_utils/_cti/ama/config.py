@@ -1,0 +1,132 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Asking the Azure Monitor Agent (AMA) for what a DCR says to an extension.
+
+The question is a JSON text as one msgpack str; the answer is bare JSON, without a length or an end mark.
+"""
+
+import json
+import re
+import socket
+import uuid
+from typing import Any, Dict, Optional
+
+from ..errors import ForwardError
+from .address import Deadline
+from .msgpack import pack
+
+MAX_BYTES = 8 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
+_MAX_DEPTH = 64
+_TOKEN = re.compile(rb'\\.|\\\Z|["{}\[\]]', re.DOTALL)
+_AGAIN = "ask again; if it stays so, look at the log of azuremonitoragent"
+
+
+def request(sock: socket.socket, tag: str, deadline: float = 10.0) -> Optional[Dict[str, Any]]:
+    """The TaggedData document for an extension's name; None: AMA has no configuration for it.
+
+    One connection is good for one request; `deadline`: seconds for all of it. ForwardError: there is no valid answer.
+    """
+    request_id = str(uuid.uuid4())
+    question = {"Request": "AgentTaggedData", "RequestId": request_id, "Tag": tag, "Version": "1"}
+    until = Deadline(deadline)
+    try:
+        until.limit(sock)
+        sock.sendall(pack(json.dumps(question, separators=(",", ":"))))
+        text = _receive(sock, until)
+    except socket.timeout:
+        raise ForwardError(
+            "AMA gave no complete answer about {0} within {1:g} s; {2}".format(tag, deadline, _AGAIN)
+        ) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise ForwardError("AMA broke off while asked about {0} ({1}); {2}".format(tag, reason, _AGAIN)) from error
+    return _tagged_data(text, tag, request_id)
+
+
+def _receive(sock: socket.socket, until: Deadline) -> bytes:
+    answer = bytearray()
+    end = JsonEnd()
+    while True:
+        until.limit(sock)
+        data = sock.recv(1 << 16)
+        if not data:
+            raise ForwardError(
+                "AMA closed the connection after {0} bytes of an answer; {1}".format(len(answer), _AGAIN)
+            )
+        answer += data
+        length = end.find(data)
+        if length is not None:
+            return bytes(answer[:length])
+        if len(answer) > MAX_BYTES:
+            raise ForwardError("AMA's answer is longer than {0} bytes; {1}".format(MAX_BYTES, _AGAIN))
+
+
+class JsonEnd:
+    """Finds where a JSON object ends while it comes in, looking at every byte once."""
+
+    def __init__(self) -> None:
+        self._before = 0  # bytes of earlier pieces
+        self._depth = 0
+        self._in_string = False
+        self._escape = False  # the piece before ended in a backslash
+
+    def find(self, piece: bytes) -> Optional[int]:
+        """The object's length in all the pieces so far, or None. ForwardError: what comes is no object."""
+        before = self._before
+        self._before += len(piece)
+        at = 1 if self._escape else 0
+        self._escape = False
+        if not self._depth:
+            at = len(piece) - len(piece.lstrip(b" \t\r\n"))
+            if piece[at : at + 1] not in (b"{", b""):
+                raise ForwardError(
+                    "AMA's answer is no JSON, it starts with {0!r}; {1}".format(piece[at : at + 20], _AGAIN)
+                )
+        for token in _TOKEN.finditer(piece, at):
+            found = token.group()
+            if found == b'"':
+                self._in_string = not self._in_string
+            elif found == b"\\":
+                self._escape = True
+            elif len(found) == 1 and not self._in_string:
+                self._depth += 1 if found in b"{[" else -1
+                if not self._depth:
+                    return before + token.end()
+                if self._depth > _MAX_DEPTH:
+                    raise ForwardError("AMA's answer nests deeper than {0}; {1}".format(_MAX_DEPTH, _AGAIN))
+        return None
+
+
+def _tagged_data(text: bytes, tag: str, request_id: str) -> Optional[Dict[str, Any]]:
+    answer = _object(text, "AMA's answer about " + tag)
+    if answer.get("RequestId", request_id) != request_id:
+        raise ForwardError("AMA answered another request than ours about {0}; {1}".format(tag, _AGAIN))
+    if answer.get("Success") is not True:
+        reason = answer.get("Description")
+        said = "".join(c if c.isprintable() else " " for c in reason[:500]) if isinstance(reason, str) else ""
+        raise ForwardError(
+            "AMA refused the request about {0}: {1}; {2}".format(tag, said or "without a reason", _AGAIN)
+        )
+    document = answer.get("TaggedData")
+    if document is None or document == "":
+        return None
+    if not isinstance(document, str):
+        raise ForwardError("AMA's answer about {0} has a TaggedData which is no text; {1}".format(tag, _AGAIN))
+    return _object(document.encode("utf-8", "surrogatepass"), "the TaggedData of AMA's answer about " + tag)
+
+
+def _object(text: bytes, what: str) -> Dict[str, Any]:
+    try:
+        value = json.loads(text.decode("utf-8", "strict"), parse_int=_integer)
+    except (ValueError, RecursionError) as error:
+        raise ForwardError("{0} is no JSON ({1}); {2}".format(what, error, _AGAIN)) from error
+    if not isinstance(value, dict):
+        raise ForwardError("{0} is no JSON object; {1}".format(what, _AGAIN))
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20:  # int() takes time by the square of it
+        raise ValueError("an integer of {0} digits".format(len(digits)))
+    return int(digits)

@@ -1,0 +1,229 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Messages of the Fluentd forward protocol, both ways; no I/O.
+
+Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1; of its authentication only TLS is
+known here, and no shared keys.
+"""
+
+import json
+import math
+import os
+import struct
+from binascii import b2a_base64
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..errors import FormatError
+from ..text import decode as decode_text
+from .msgpack import MAX_BYTES, ExtType, Unpacker, array_head, pack, pack_entries, pack_str
+
+MESSAGE_BYTES = 1 << 20  # what a message is filled up to; AMA takes ten times as much
+RECORDS = 1000  # so many share an ack at most; more gain nothing
+Entry = Tuple[int, Mapping[str, Any]]  # unix seconds, record
+
+
+class Batch(NamedTuple):
+    """What one message carries, in whichever of the four modes it came."""
+
+    tag: str
+    entries: List[Tuple[int, Dict[str, Any]]]  # unix seconds, and a record of what JSON has a form for
+    options: Dict[str, Any]  # "chunk": the sender wants an ack
+
+    @property
+    def chunk(self) -> str:
+        """What to acknowledge with ack() once the entries are safe; empty where the sender does not ask."""
+        chunk = self.options.get("chunk")
+        return chunk if isinstance(chunk, str) else ""
+
+
+# --- receiving
+
+
+def decode(message: Any) -> Batch:
+    """A value out of the Unpacker, in Message, Forward, PackedForward or CompressedPackedForward mode.
+
+    A time's fraction is dropped: CT&I's records hold times of their own. FormatError: that is no such message.
+    """
+    if not isinstance(message, list) or not 2 <= len(message) <= 4:
+        raise FormatError("a forward message is an array of 2 to 4 elements")
+    tag, body = message[0], message[1]
+    if isinstance(tag, bytes):
+        tag = decode_text(tag)
+    if not isinstance(tag, str):
+        raise FormatError("a forward message starts with its tag")
+    if isinstance(body, list):
+        options = _options(message, 2)
+        entries = [_entry(entry) for entry in body]
+    elif isinstance(body, (str, bytes)):
+        options = _options(message, 2)
+        packed = body.encode("utf-8") if isinstance(body, str) else body
+        entries = _unpack_entries(packed, options.get("compressed", "text"))
+    else:
+        if len(message) < 3:
+            raise FormatError("a forward message with a time has a record, too")
+        options = _options(message, 3)
+        entries = [_entry(message[1:3])]
+    return Batch(tag, entries, options)
+
+
+def _options(message: Sequence[Any], at: int) -> Dict[str, Any]:
+    if len(message) > at + 1:
+        raise FormatError("a forward message has elements after its options")
+    options = message[at] if len(message) > at else None
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise FormatError("the options of a forward message are a map")
+    return _jsonable(options)  # type: ignore[no-any-return]
+
+
+def _unpack_entries(packed: bytes, compression: object) -> List[Tuple[int, Dict[str, Any]]]:
+    if compression == "gzip":
+        packed = _gunzip(packed)
+    elif compression != "text":
+        raise FormatError("entries compressed by other means than gzip")
+    unpacker = Unpacker(one=True)
+    unpacker.feed(packed)
+    entries = [_entry(entry) for entry in unpacker]
+    if len(unpacker):
+        raise FormatError("the last entry of a packed forward message is cut off")
+    return entries
+
+
+def _gunzip(data: bytes) -> bytes:
+    """All members of it, for senders append them, and no more than a message may have."""
+    import zlib
+
+    out = b""
+    while data:
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            out += member.decompress(data, MAX_BYTES + 1 - len(out))
+        except zlib.error as error:
+            raise FormatError("the entries of a forward message are no gzip ({0})".format(error)) from error
+        if len(out) > MAX_BYTES:
+            raise FormatError("the entries of a forward message decompress to more than {0} bytes".format(MAX_BYTES))
+        if not member.eof:
+            raise FormatError("the compressed entries of a forward message are cut off")
+        data = member.unused_data
+    return out
+
+
+def _entry(entry: Any) -> Tuple[int, Dict[str, Any]]:
+    if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[1], dict):
+        raise FormatError("an entry of a forward message is a time and a record")
+    time, record = entry
+    if time.__class__ is not int:
+        time = _seconds(time)
+    if not _EARLIEST < time < _LATEST:
+        raise FormatError("the time of an entry is no unix time in seconds")
+    for key, value in record.items():
+        if value.__class__ is not str or key.__class__ is not str:
+            return time, _jsonable(record)
+    return time, record
+
+
+_EARLIEST, _LATEST = -(1 << 40), 1 << 40  # some 34,000 years
+
+
+def _seconds(time: Any) -> int:
+    if isinstance(time, ExtType):
+        parts = _ext_time(time)
+        if parts is not None:
+            return parts[0]
+    elif isinstance(time, float) and _EARLIEST < time < _LATEST:
+        return int(time)
+    raise FormatError("the time of an entry is neither unix seconds nor an EventTime nor a Timestamp")
+
+
+def _ext_time(value: ExtType) -> Optional[Tuple[int, int]]:
+    """Seconds and nanoseconds of Fluentd's EventTime (type 0) and of msgpack's Timestamp (type -1)."""
+    kind = (value.code, len(value.data))
+    if kind == (-1, 4):
+        return struct.unpack(">I", value.data)[0], 0
+    if kind == (-1, 8):
+        both = struct.unpack(">Q", value.data)[0]
+        return both & 0x3FFFFFFFF, both >> 34
+    if kind == (-1, 12):
+        nanoseconds, seconds = struct.unpack(">Iq", value.data)
+        return seconds, nanoseconds
+    if kind == (0, 8):
+        seconds, nanoseconds = struct.unpack(">II", value.data)
+        return seconds, nanoseconds
+    return None
+
+
+def _jsonable(value: Any) -> Any:
+    """What JSON has no form for as text, a time as its seconds."""
+    if isinstance(value, dict):
+        return {_jsonable_key(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, bytes):
+        return decode_text(value)
+    if isinstance(value, ExtType):
+        parts = _ext_time(value)
+        return value.data.hex() if parts is None else parts[0] + parts[1] / 1e9
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _jsonable_key(key: Any) -> str:
+    return key if isinstance(key, str) else str(_jsonable(key))
+
+
+def ack(chunk: str) -> bytes:
+    """The receiver's answer to a message with the option `chunk`."""
+    return pack({"ack": chunk})
+
+
+# --- sending
+
+
+def flat(row: Mapping[str, Any]) -> Dict[str, str]:
+    """A record as the Azure Monitor Agent takes it: texts only. None is left out, a nested value becomes JSON."""
+    out = {}
+    for key, value in row.items():
+        if isinstance(value, str):
+            out[key] = value
+        elif isinstance(value, (dict, list, tuple)):
+            out["json_" + key] = json.dumps(value, separators=(",", ":"))
+        elif isinstance(value, bool):
+            out[key] = "true" if value else "false"
+        elif value is not None:
+            out[key] = str(value)
+    return out
+
+
+def pack_batches(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:
+    """(packed entries, how many) for message(): up to RECORDS each, and MESSAGE_BYTES or less where a split does it.
+
+    FormatError: a record is too large for any receiver.
+    """
+    for start in range(0, len(entries), RECORDS):
+        yield from _pack_halves(entries[start : start + RECORDS])
+
+
+def _pack_halves(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:
+    packed = pack_entries(entries)
+    if len(packed) > MESSAGE_BYTES and len(entries) > 1:
+        half = len(entries) // 2
+        yield from _pack_halves(entries[:half])
+        yield from _pack_halves(entries[half:])
+        return
+    if len(packed) > MAX_BYTES - 4096:  # the tag and the options want room, too
+        raise FormatError("a record of {0} bytes is larger than any receiver takes; leave it out".format(len(packed)))
+    yield packed, len(entries)
+
+
+def message(tag: str, packed: bytes, count: int, chunk: str = "") -> bytes:
+    """A message in Forward mode. With a `chunk` (from new_chunk) the receiver is to answer ack(chunk)."""
+    options = pack({"chunk": chunk, "size": count}) if chunk else b""
+    return array_head(3 if chunk else 2) + pack_str(tag) + packed + options
+
+
+def new_chunk() -> str:
+    """128 random bits in base64, as the protocol has it."""
+    return b2a_base64(os.urandom(16), newline=False).decode("ascii")

@@ -1,0 +1,552 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Messages of the forward protocol, and their delivery over real sockets to receivers of every temper."""
+
+import gzip
+import json
+import os
+import socket
+import struct
+import threading
+import time
+import tracemalloc
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import ExtType, Unpacker, pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import FormatError, ForwardError
+
+MODEST = settings(max_examples=50, deadline=None)
+US = str(os.geteuid())
+TAG = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
+RECORD = {"ConfigDataType": "Daemons", "SvcName": "ssh", "SvcDescription": "Öpen"}
+ENTRIES = [(1700000000, RECORD), (1700000001, {"RecordId": "2"})]
+LISTS = [list(entry) for entry in ENTRIES]
+PACKED = b"".join(map(pack, LISTS))
+GZIP = {"compressed": "gzip"}
+CHUNK = "p8n9gmxTQVC8/nh2wlKKeQ=="
+
+
+def decoded(message):
+    unpacker = Unpacker()
+    unpacker.feed(pack(message))
+    (value,) = unpacker
+    return forward.decode(value)
+
+
+def refused(message):
+    with pytest.raises(FormatError) as caught:
+        decoded(message)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- receiving
+
+
+@pytest.mark.parametrize("options", [[], [None], [{}], [{"chunk": CHUNK, "size": 2}]])
+@pytest.mark.parametrize("body", [LISTS, PACKED], ids=["Forward", "PackedForward"])
+def test_entries_come_in_an_array_or_packed(options, body):
+    batch = decoded([TAG, body] + options)
+    assert batch == (TAG, ENTRIES, (options and options[0]) or {})
+    assert batch.chunk == (CHUNK if options and options[0] else "")
+
+
+def test_packed_entries_in_a_str_are_read_as_well():
+    ascii_only = pack([1, {"key": "value"}])
+    stream = b"\x92\xa3tag" + b"\xd9" + bytes((len(ascii_only),)) + ascii_only
+    unpacker = Unpacker()
+    unpacker.feed(stream)
+    assert [forward.decode(value) for value in unpacker] == [("tag", [(1, {"key": "value"})], {})]
+    assert decoded(["tag", ""]).entries == []
+
+
+@pytest.mark.parametrize("options", [[], [{"chunk": CHUNK}]])
+def test_a_single_record_comes_with_its_time(options):
+    assert decoded([TAG, 1700000000, RECORD] + options) == (TAG, ENTRIES[:1], options[0] if options else {})
+
+
+def test_compressed_entries_come_in_any_number_of_gzip_members():
+    body = gzip.compress(PACKED) + gzip.compress(PACKED[:10]) + gzip.compress(PACKED[10:])
+    assert decoded([TAG, body, GZIP]).entries == ENTRIES * 2
+    assert decoded([TAG, PACKED, {"compressed": "text"}]).entries == ENTRIES
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        1700000000,
+        1700000000.75,
+        ExtType(0, struct.pack(">II", 1700000000, 999999999)),
+        ExtType(-1, struct.pack(">I", 1700000000)),
+        ExtType(-1, struct.pack(">Q", 999999999 << 34 | 1700000000)),
+        ExtType(-1, struct.pack(">Iq", 999999999, 1700000000)),
+    ],
+    ids=["integer", "float", "EventTime", "Timestamp 32", "Timestamp 64", "Timestamp 96"],
+)
+def test_a_time_comes_in_every_form_and_leaves_as_whole_seconds(time):
+    assert decoded([TAG, [[time, RECORD]]]).entries == [(1700000000, RECORD)]
+
+
+def test_a_time_before_1970_is_read():
+    assert decoded([TAG, ExtType(-1, struct.pack(">Iq", 0, -5)), RECORD]).entries == [(-5, RECORD)]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        None,
+        "1700000000",
+        True,
+        float("nan"),
+        float("inf"),
+        1 << 63,
+        -(1 << 63),
+        ExtType(0, b"1234567"),
+        ExtType(7, b"12345678"),
+        [],
+        {},
+    ],
+)
+def test_what_is_no_time_is_refused(time):
+    refused([TAG, [[time, RECORD]]])
+
+
+def test_a_record_is_what_json_has_a_form_for():
+    odd = {"raw": b"a\xff", b"key": 1, 7: [b"x"], "none": None, "nan": float("nan"), "nested": {b"k": float("-inf")}}
+    odd.update({"at": ExtType(0, struct.pack(">II", 5, 500000000)), "ext": ExtType(9, b"\x01\xff")})
+    record = decoded([TAG, 0, odd]).entries[0][1]
+    assert json.loads(json.dumps(record, allow_nan=False)) == {
+        "raw": "a\\xff", "key": 1, "7": ["x"], "none": None, "nan": "nan", "nested": {"k": "-inf"}, "at": 5.5,
+        "ext": "01ff",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None, 7, "text", [], [TAG], {}, [TAG, 0], [TAG, None], [7, LISTS], [None, LISTS], [TAG, LISTS, 7],
+        [TAG, LISTS, []], [TAG, LISTS, {}, {}], [TAG, 0, RECORD, {}, {}], [TAG, 0, [RECORD]], [TAG, 0, RECORD, 7],
+        [TAG, [[0]]], [TAG, [0, RECORD]], [TAG, [[0, RECORD, 1]]], [TAG, [[0, []]]], [TAG, PACKED[:-1]], [TAG, b"\xc1"],
+        [TAG, b"\x00"], [TAG, PACKED, {"compressed": "zstd"}], [TAG, PACKED, GZIP],
+        [TAG, gzip.compress(PACKED)[:-9], GZIP],
+        [TAG, gzip.compress(PACKED) + b"rest", GZIP], [TAG, gzip.compress(PACKED[:-1]), GZIP],
+    ],
+)  # fmt: skip
+def test_what_is_no_forward_message_is_refused(message):
+    refused(message)
+
+
+def test_a_gzip_bomb_is_refused_at_the_limit_of_a_message():
+    bomb = gzip.compress(b"\0" * (50 << 20))
+    tracemalloc.start()
+    try:
+        assert "more than 10485760 bytes" in refused([TAG, bomb, GZIP])
+        refused([TAG, bomb * 4, GZIP])
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_small_packed_entries_share_the_limit_of_a_message():
+    entry = pack([0, {"k": [None] * 4000}])
+    assert "more than 1048576 values" in refused([TAG, gzip.compress(entry * 270), GZIP])
+
+
+VALUES = st.recursive(
+    st.none() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats() | st.text() | st.binary()
+    | st.builds(ExtType, st.sampled_from([0, -1, 5]), st.binary(max_size=12)),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text() | st.binary() | st.integers(0, 9), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@MODEST
+@given(
+    st.one_of(
+        VALUES,
+        st.tuples(st.just(TAG), VALUES, VALUES),
+        st.tuples(st.just(TAG), st.lists(st.tuples(st.integers(), VALUES))),
+    )
+)
+def test_any_value_is_a_message_that_json_can_hold_or_refused(value):
+    try:
+        batch = decoded(value)
+    except FormatError:
+        return
+    json.dumps(batch, allow_nan=False)
+
+
+# --- sending
+
+
+def sent(entries, chunk=""):
+    return [forward.message(TAG, packed, count, chunk) for packed, count in forward.pack_batches(entries)]
+
+
+def read(stream):
+    unpacker = Unpacker()
+    unpacker.feed(stream)
+    return [forward.decode(value) for value in unpacker]
+
+
+def test_a_message_is_an_array_of_tag_and_entries_and_options_only_with_a_chunk():
+    assert sent(ENTRIES) == [pack([TAG, LISTS])]
+    assert sent(ENTRIES, CHUNK) == [pack([TAG, LISTS, {"chunk": CHUNK, "size": 2}])]
+    assert sent([]) == []
+
+
+def test_chunks_are_of_128_bits_and_never_the_same():
+    chunks = {forward.new_chunk() for _unused in range(100)}
+    assert len(chunks) == 100
+    assert {len(chunk) for chunk in chunks} == {24}
+
+
+def test_batches_stay_near_a_mebibyte_and_split_between_records():
+    entries = [(n, {"RecordId": str(n), "text": "ä" * (n % 4000)}) for n in range(3000)]
+    messages = sent(entries)
+    assert [entry for data in messages for entry in read(data)[0].entries] == entries
+    assert max(map(len, messages)) < (1 << 20) + 100
+    assert len(messages) < 2 * sum(map(len, messages)) / (1 << 20) + 3
+
+
+def test_a_record_larger_than_a_batch_travels_alone():
+    entries = [(0, {"a": "1"}), (0, {"big": "x" * (3 << 20)}), (0, {"b": "2"})]
+    messages = sent(entries)
+    assert [read(data)[0].entries for data in messages] in (
+        [[entry] for entry in entries],
+        [entries[:1], entries[1:2], entries[2:]],
+    )
+
+
+def test_a_record_that_no_receiver_takes_is_refused_before_anything_is_sent():
+    with pytest.raises(FormatError) as caught:
+        sent([(0, {"big": "x" * (10 << 20)})])
+    assert "larger than any receiver takes" in str(caught.value)
+    assert read(sent([(0, {"big": "x" * ((10 << 20) - 5000)})])[0])
+
+
+def test_a_row_becomes_texts():
+    row = {
+        "SvcName": "ssh",
+        "Size": 5,
+        "Ratio": 0.5,
+        "IsInventorySnapshot": True,
+        "DateCreated": None,
+        "tags": ["a", {"b": "ä"}],
+    }
+    assert forward.flat(row) == {
+        "SvcName": "ssh", "Size": "5", "Ratio": "0.5", "IsInventorySnapshot": "true",
+        "json_tags": '["a",{"b":"\\u00e4"}]',
+    }  # fmt: skip
+
+
+# --- delivering
+
+
+class Receiver:
+    """Treats one connection after the other as each of `manners` says, the last of them for ever."""
+
+    def __init__(self, where, *manners):
+        self.batches = []
+        self.done = threading.Event()
+        self.listener = address.listen(where)
+        self.where = where if where.scheme != "tcp" else Address("tcp", "127.0.0.1", self.listener.getsockname()[1])
+        self._manners = manners
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def _accept(self):
+        for number in range(1000):
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            manner = self._manners[min(number, len(self._manners) - 1)]
+            self._threads.append(threading.Thread(target=self._serve, args=(manner, connection)))
+            self._threads[-1].start()
+
+    def _serve(self, manner, connection):
+        with connection:
+            try:
+                manner(self, connection)
+            except OSError:
+                pass
+
+    def incoming(self, connection):
+        unpacker = Unpacker()
+        while True:
+            data = connection.recv(1 << 16)
+            if not data:
+                return
+            unpacker.feed(data)
+            for value in unpacker:
+                self.batches.append(forward.decode(value))
+                yield self.batches[-1]
+
+    def ids(self):
+        return [record["RecordId"] for batch in self.batches for _unused, record in batch.entries]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        self.done.set()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self._threads:
+            thread.join()
+
+
+def acknowledges(receiver, connection):
+    for batch in receiver.incoming(connection):
+        if batch.chunk:
+            connection.sendall(forward.ack(batch.chunk))
+
+
+def acknowledges_in_bytes(receiver, connection):
+    for batch in receiver.incoming(connection):
+        for byte in forward.ack(batch.chunk):
+            connection.sendall(bytes((byte,)))
+
+
+def never_acknowledges(receiver, connection):
+    for _unused in receiver.incoming(connection):
+        pass
+
+
+def acknowledges_another(receiver, connection):
+    for _unused in receiver.incoming(connection):
+        connection.sendall(forward.ack("another"))
+
+
+def talks_nonsense(receiver, connection):
+    for _unused in receiver.incoming(connection):
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+def acknowledges_late(receiver, connection):
+    """Each only when the next one has come; and the first of all when nobody waits any more."""
+    for batch in receiver.incoming(connection):
+        receiver.done.wait(0.3)
+        connection.sendall(forward.ack(batch.chunk) if batch.chunk else b"")
+
+
+def never_reads(receiver, connection):
+    receiver.done.wait()
+
+
+def closes_midway(receiver, connection):
+    connection.recv(10)
+
+
+def closes_unacknowledged(receiver, connection):
+    next(receiver.incoming(connection))
+
+
+WHERE = {
+    "abstract": lambda folder: Address("abstract", "ct-test-" + uuid.uuid4().hex),
+    "file": lambda folder: Address("file", str(folder / "s")),
+    "tcp": lambda folder: Address("tcp", "127.0.0.1", 0),
+}
+
+
+@pytest.fixture(params=sorted(WHERE))
+def where(request, tmp_path):
+    return WHERE[request.param](tmp_path)
+
+
+@pytest.fixture(params=["abstract", "file"])
+def unix(request, tmp_path):
+    return WHERE[request.param](tmp_path)
+
+
+def sender(receiver, **options):
+    options.setdefault("deadline", 5.0)
+    return Sender(receiver.where, [US], **options)
+
+
+def entries(*numbers, size=10):
+    return [(1700000000, {"RecordId": str(number), "text": "x" * size}) for number in numbers]
+
+
+def undelivered(one, what):
+    with pytest.raises(ForwardError) as caught:
+        one.send(TAG, what)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def eventually(condition):
+    deadline = address.Deadline(5)
+    while not condition() and deadline.left():
+        threading.Event().wait(0.005)
+    return condition()
+
+
+@pytest.mark.parametrize("acks", ["auto", "require"])
+@pytest.mark.parametrize("manner", [acknowledges, acknowledges_in_bytes])
+def test_an_acknowledged_send_is_delivered_once(where, manner, acks):
+    with Receiver(where, manner) as receiver, sender(receiver, acks=acks) as one:
+        assert one.send(TAG, entries(*range(2500))) is True
+        assert one.send(TAG, entries(*range(2500, 2600))) is True
+        assert receiver.ids() == [str(number) for number in range(2600)]
+        assert {batch.tag for batch in receiver.batches} == {TAG}
+        assert all(batch.chunk and batch.options["size"] == len(batch.entries) for batch in receiver.batches)
+
+
+def test_nothing_to_send_needs_no_receiver():
+    assert Sender(Address("abstract", "ct-test-nobody"), [US]).send(TAG, []) is True
+
+
+def test_with_acks_off_none_is_asked_for(where):
+    with Receiver(where, acknowledges) as receiver, sender(receiver, acks="off") as one:
+        assert one.send(TAG, entries(*range(2500))) is False
+        assert eventually(lambda: len(receiver.ids()) == 2500)
+        assert {batch.chunk for batch in receiver.batches} == {""}
+
+
+def test_a_unix_receiver_that_never_acknowledges_is_waited_for_once(unix):
+    with Receiver(unix, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
+        for number in range(3):
+            assert one.send(TAG, entries(number)) is False
+        assert eventually(lambda: receiver.ids() == ["0", "1", "2"])
+        assert [bool(batch.chunk) for batch in receiver.batches] == [True, False, False]
+
+
+def test_a_late_ack_tells_that_the_receiver_knows_how_to(unix):
+    with Receiver(unix, acknowledges_late) as receiver, sender(receiver, patience=0.05) as one:
+        assert one.send(TAG, entries(0)) is False
+        assert eventually(lambda: one.send(TAG, entries(1)))
+        assert receiver.batches[-1].chunk
+
+
+def test_a_tcp_receiver_has_to_acknowledge(tmp_path):
+    with Receiver(WHERE["tcp"](tmp_path), never_acknowledges) as receiver, sender(receiver, deadline=0.2) as one:
+        assert "set acks to off" in undelivered(one, entries(0))
+
+
+def test_a_receiver_that_must_acknowledge_and_does_not_has_not_got_it(where):
+    with Receiver(where, never_acknowledges) as receiver, sender(receiver, acks="require", deadline=0.2) as one:
+        assert "within 0.2 s" in undelivered(one, entries(0))
+
+
+def test_once_a_receiver_has_acknowledged_its_silence_is_a_failure(unix):
+    def one_ack(receiver, connection):
+        for batch in receiver.incoming(connection):
+            if len(receiver.batches) == 1:
+                connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(unix, one_ack) as receiver, sender(receiver, deadline=0.3, patience=0.05) as one:
+        assert one.send(TAG, entries(0)) is True
+        assert "within 0.3 s" in undelivered(one, entries(1))
+
+
+@pytest.mark.parametrize("manner", [acknowledges_another, talks_nonsense])
+def test_an_answer_that_is_not_our_ack_is_no_delivery(where, manner):
+    with Receiver(where, manner) as receiver, sender(receiver) as one:
+        assert "ack is not valid" in undelivered(one, entries(0))
+
+
+@pytest.mark.parametrize("acks", ["auto", "require", "off"])
+@pytest.mark.parametrize("size", [10, 5 << 20], ids=["small", "beyond all buffers"])
+def test_a_unix_receiver_that_never_reads_has_not_got_it(unix, acks, size):
+    with Receiver(unix, never_reads) as receiver, sender(receiver, acks=acks, deadline=0.3, patience=0.05) as one:
+        assert "within 0.3 s" in undelivered(one, entries(0, size=size))
+
+
+@pytest.mark.parametrize("acks", ["auto", "off"])
+def test_a_tcp_receiver_that_never_reads_ends_at_the_deadline(tmp_path, acks):
+    with Receiver(WHERE["tcp"](tmp_path), never_reads) as receiver, sender(receiver, acks=acks, deadline=0.3) as one:
+        receiver.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        assert "within 0.3 s" in undelivered(one, entries(0, size=9 << 20))
+
+
+@pytest.mark.parametrize("acks", ["auto", "require"])
+@pytest.mark.parametrize("manner", [closes_midway, closes_unacknowledged])
+def test_after_a_broken_connection_the_whole_batch_comes_again_over_a_new_one(where, manner, acks):
+    with Receiver(where, manner, acknowledges) as receiver, sender(receiver, acks=acks) as one:
+        assert one.send(TAG, entries(*range(900), size=1000)) is True
+        assert receiver.ids()[-900:] == [str(number) for number in range(900)]
+        assert len({batch.chunk for batch in receiver.batches}) == 1
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5])
+def test_after_a_break_all_that_was_not_acknowledged_comes_again_in_order(where, after):
+    def breaks(receiver, connection):
+        for batch in receiver.incoming(connection):
+            if len(receiver.batches) == after:
+                return
+            connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(where, breaks, acknowledges) as receiver, sender(receiver, acks="require") as one:
+        assert one.send(TAG, entries(*range(6500))) is True
+        numbers = [int(number) for number in receiver.ids()]
+        assert sorted(set(numbers)) == list(range(6500))
+        first_again = numbers.index((after - 1) * 1000, (after - 1) * 1000 + 1)
+        assert numbers[first_again:] == list(range((after - 1) * 1000, 6500))
+
+
+def test_a_break_after_a_receiver_showed_that_it_never_acknowledges_loses_nothing(unix):
+    def breaks(receiver, connection):
+        for _unused in receiver.incoming(connection):
+            if len(receiver.batches) == 2:
+                return
+
+    with Receiver(unix, breaks, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
+        one.send(TAG, entries(*range(2500)))
+        assert eventually(lambda: set(receiver.ids()) == {str(number) for number in range(2500)})
+
+
+@pytest.mark.parametrize("manner", [closes_midway, closes_unacknowledged])
+def test_a_second_broken_connection_is_reported(where, manner):
+    with Receiver(where, manner) as receiver, sender(receiver) as one:
+        assert "the connection broke" in undelivered(one, entries(*range(900), size=1000))
+
+
+@pytest.mark.parametrize("acks", ["auto", "require", "off"])
+def test_a_receiver_that_was_restarted_meanwhile_gets_the_next_send(where, acks):
+    with Receiver(where, acknowledges) as receiver:
+        one = sender(receiver, acks=acks)
+        one.send(TAG, entries(0))
+        assert eventually(lambda: receiver.ids() == ["0"])
+        connection = one._socket
+        again = receiver.where
+        connection.shutdown(socket.SHUT_WR)  # ends the receiver's thread, which closes its side as a restart does
+    with Receiver(again, acknowledges) as receiver, one:
+        one.send(TAG, entries(1))
+        assert eventually(lambda: receiver.ids() == ["1"])
+
+
+def test_a_receiver_that_is_gone_is_one_sentence_with_advice(unix):
+    with Receiver(unix, closes_midway) as receiver:
+        one = sender(receiver)
+    assert "DCR" in undelivered(one, entries(0))
+
+
+def test_a_receiver_of_the_wrong_user_gets_nothing(unix):
+    with Receiver(unix, acknowledges) as receiver:
+        assert "nothing was sent" in undelivered(Sender(unix, ["syslog"]), entries(0))
+        assert receiver.batches == []
+
+
+def test_a_clock_that_is_set_back_and_forth_delays_nothing(unix, monkeypatch):
+    clock = iter(range(0, 1 << 40, 1 << 20))
+    monkeypatch.setattr(time, "time", lambda: float(-next(clock)))
+    with Receiver(unix, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
+        assert one.send(TAG, entries(0)) is False
+        assert "within 0.2 s" in undelivered(sender(receiver, acks="require", deadline=0.2), entries(1))
+
+
+def test_acks_have_three_settings():
+    with pytest.raises(ValueError, match="auto, require, off"):
+        Sender(Address("abstract", "x"), acks="maybe")
