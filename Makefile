@@ -37,13 +37,14 @@ SANITY := $(SANITY_CORES:%=sanity-%)
 UNIT := $(UNIT_PYTHONS:%=unit-%) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
+WIRE := relay-3.6 relay-3.13 interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT)
-.PHONY: help test lint sanity unit integration molecule bench quickstart build clean debian-packages $(STEPS)
+STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE)
+.PHONY: help test lint sanity unit wire integration molecule bench quickstart build clean debian-packages $(STEPS)
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 22
+	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
 
 # Runs steps side by side, all of them even when one fails, and ends with the sum.
 define run
@@ -60,6 +61,8 @@ sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
 unit: ## the library on every Python of a managed node, the plugins on every ansible-core
 	$(call run,$(UNIT))
+wire: ## the relay as a process, killed and lied to; and other implementations of its protocol, both ways; as root
+	$(call run,$(WIRE))
 integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
@@ -71,12 +74,15 @@ bench: debian-packages $(IMAGES:%=image-%) $(VENV)/core-2.19/done ## how fast we
 build: $(VENV)/core-2.19/done ## the collection's archive, in .build/dist
 	@$(VENV)/core-2.19/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
 
+build/relay.pyz: $(shell find plugins/module_utils/_cti -name '*.py') plugins/plugin_utils/_zipapp.py ## the relay, in one file
+	@python3 plugins/plugin_utils/_zipapp.py relay $@
+
 quickstart: ## inventory this machine twice, as an ordinary user, and show what changed in between
 	@tests/tools/quickstart
 
 clean: ## stop the test hosts, and remove all that was made
 	@for state in $(wildcard $(BUILD)/hosts/*/); do TESTHOST_DIR=$$state $(CT_TESTHOST) down --all; done
-	@rm -rf --one-file-system $(BUILD) .venv quickstart
+	@rm -rf --one-file-system $(BUILD) build .venv quickstart quickstart
 
 # --- environments
 
@@ -84,6 +90,8 @@ $(VENV)/unit-%/done: tests/requirements/unit.txt tests/tools/venv | $(COLLECTION
 	@$(PREPARE) venv-unit-$* - tests/tools/venv $(@D) $* -r $<
 $(VENV)/core-%/done: tests/requirements/core.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-core-$* - tests/tools/venv $(@D) $(call core_python,$*) -r $< "ansible-core==$*.*"
+$(VENV)/interop/done: tests/requirements/interop.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-interop - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
 $(COLLECTION):
@@ -118,6 +126,10 @@ $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
 $(CORES:%=controller-%): controller-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+$(filter relay-%,$(WIRE)): relay-%: $(VENV)/unit-%/done
+	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/relay --junitxml=$(BUILD)/results/$@/pytest.xml
+interop: $(VENV)/interop/done debian-packages
+	@$(STEP) $@ interop tests/tools/interop
 $(INTEGRATION): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
 	  $(STEP) $@ core-$* $(PYTEST) tests/integration --junitxml=$(BUILD)/results/$@/pytest.xml

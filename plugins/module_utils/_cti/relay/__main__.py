@@ -1,0 +1,204 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The relay's command line."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+from ..ama.address import Tls
+from ..errors import CtiError
+from .errors import RelayError
+from .log import Log, one_line
+from .sinks import Limits
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """The exit status: 0 all is well, 1 it is not, 2 wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except CtiError as error:
+        sys.stderr.write("relay: %s\n" % one_line(str(error)))
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .server import Options, Relay
+
+    upload = options.upload or "jsonl:" + os.path.join(os.path.dirname(os.path.abspath(options.events)), "records")
+    tls = Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
+    Relay(
+        Options(
+            chunks=options.chunks,
+            events=options.events,
+            upload=upload,
+            sockets=options.sockets,
+            listen=options.listen,
+            tls=tls,
+            allow_users=options.allow_user,
+            interval=options.interval,
+            limits=Limits(options.max_mib << 20, options.max_days * 86400),
+        ),
+        Log(),
+    ).run()
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    status = ask(options.sockets, options.allow_user)
+    lines = [json.dumps(status, indent=2)] if options.json else map(one_line, _account(status))
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if any(sink["UploadError"] for sink in status["Sinks"]) else 0
+
+
+def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
+    """A running relay's own account of itself. `users` may run it, besides root and our own. Raises CtiError."""
+    import socket
+
+    from ..ama import address, msgpack
+    from .listeners import CONFIG, socket_address
+
+    where = socket_address(CONFIG, folder)
+    deadline = address.Deadline(10)
+    reply = b""
+    with address.connect(where, 10, ["root", str(os.geteuid()), *users]) as sock:
+        try:
+            sock.sendall(msgpack.pack(json.dumps({"Request": "RelayStatus"})))
+            sock.shutdown(socket.SHUT_WR)
+            while len(reply) < 16 << 20:
+                deadline.limit(sock)
+                data = sock.recv(65536)
+                if not data:
+                    break
+                reply += data
+            status = json.loads(reply.decode("utf-8"))
+            if status["Request"] != "RelayStatus" or not status["Success"]:
+                raise ValueError("it does not know the request")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RelayError("%s: what listens there is no relay (%s)." % (where, error)) from error
+    return dict(status)
+
+
+def _account(status: Dict[str, Any]) -> Iterator[str]:
+    yield "Relay %d, up for %d s, %d connections, uploading to %s" % (
+        status["Pid"],
+        status["UptimeSeconds"],
+        status["Connections"],
+        status["Upload"],
+    )
+    yield "Extensions: %s" % (", ".join(status["Extensions"]) or "none named by a config chunk")
+    for sink in status["Sinks"]:
+        yield "LocalSink %s: %d rows wait; received %d, uploaded %d, dropped %d, refused %d" % (
+            sink["Stream"],
+            sink["Rows"],
+            sink["Received"],
+            sink["Delivered"],
+            sink["Dropped"],
+            sink["Refused"],
+        )
+        if sink["UploadError"]:
+            yield "  the last upload failed: " + sink["UploadError"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="relay",
+        description="Stands in for the Azure Monitor Agent: hands out configuration, keeps and uploads records.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND")
+    parser.set_defaults(command=lambda _options: parser.error("give a command: run or status"))
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--sockets", metavar="DIR", help="socket files in this folder instead of the agent's abstract names"
+    )
+    common.add_argument(
+        "--allow-user",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="who may be at the other end of a socket, besides root and the relay's own user; may be repeated",
+    )
+    run = commands.add_parser("run", parents=[common], help="be the relay, until SIGTERM")
+    _add_run_options(run)
+    status = commands.add_parser(
+        "status", parents=[common], help="what a running relay holds; exit status 1 when something is wrong"
+    )
+    status.set_defaults(command=_status)
+    status.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.set_defaults(command=_run)
+    run.add_argument(
+        "--chunks", metavar="DIR", required=True, help="folder of config chunks (*.json); read again when they change"
+    )
+    run.add_argument("--events", metavar="DIR", required=True, help="folder of what was received and not yet uploaded")
+    run.add_argument(
+        "--upload",
+        metavar="WHERE",
+        help="jsonl:DIR, sqlite:PATH or forward:ADDRESS; by default jsonl files in `records` beside --events",
+    )
+    run.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=_positive,
+        default=10.0,
+        help="between two uploads of a sink (%(default)s)",
+    )
+    run.add_argument(
+        "--max-mib",
+        metavar="N",
+        type=_count,
+        default=256,
+        help="a sink holds so many MiB, then drops its oldest (%(default)s)",
+    )
+    run.add_argument(
+        "--max-days",
+        metavar="N",
+        type=_positive,
+        default=7.0,
+        help="a sink holds rows so long, while the relay runs (%(default)s)",
+    )
+    run.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="also take records at tcp://HOST:PORT (from whoever can connect) or tls://HOST:PORT; may be repeated",
+    )
+    run.add_argument(
+        "--tls-cert",
+        metavar="FILE",
+        default="",
+        help="the relay's certificate, PEM; for --listen tls://... and --upload forward:tls://...",
+    )
+    run.add_argument("--tls-key", metavar="FILE", default="", help="its key, where that is another file")
+    run.add_argument(
+        "--tls-ca",
+        metavar="FILE",
+        default="",
+        help="who must have signed the other side's certificate; with it, clients need one",
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError("give a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 0 < value < 1 << 30:
+        raise argparse.ArgumentTypeError("give a whole number above 0")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

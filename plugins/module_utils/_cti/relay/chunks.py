@@ -1,0 +1,222 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Config chunks, as the Azure Monitor Agent keeps them in config-cache/configchunks/*.json, and replies of them."""
+
+import json
+import os
+import stat
+import time
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+MAX_FILE_BYTES = 8 << 20
+MAX_FILES = 1000
+MAX_EXTENSIONS = 32
+MAX_REPLY_BYTES = 8 << 20  # clients read no more than that
+MAX_NAME = 50  # with the rest of the socket's name within sun_path's 108 bytes, unix(7)
+NAME_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_"
+SETTLED_SECONDS = 2  # a file written more recently may change again within its time stamp's grain
+
+Element = Dict[str, Any]
+Stamp = Tuple[int, int, int, int]
+
+
+class ChunkFile(NamedTuple):
+    stamp: Optional[Stamp]  # None: read it again next time
+    modified: int
+    elements: Dict[str, List[Element]]  # by extension
+
+
+class Chunks:
+    """The chunks in `folder`. A file that cannot be read, or is half written, counts as it last was."""
+
+    def __init__(self, folder: str, log: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._log = log
+        self._files: Dict[str, ChunkFile] = {}
+        self._said: Dict[str, str] = {}
+        self._replies: Dict[str, bytes] = {}
+        self.extensions: List[str] = []
+
+    def refresh(self) -> bool:
+        """Look at the folder again; whether anything that matters has changed. Unchanged files are not read."""
+        try:
+            found = dict(_candidates(self._folder))
+        except OSError as error:
+            self._say(
+                "",
+                "The folder of config chunks %s cannot be read (%s); what it held stays in force."
+                % (self._folder, error.strerror),
+            )
+            return False
+        self._said.pop("", None)
+        if len(found) > MAX_FILES:
+            self._say(
+                " ",
+                "%s holds %d config chunks; only the first %d by name are read."
+                % (self._folder, len(found), MAX_FILES),
+            )
+        names = sorted(found)[:MAX_FILES]
+        files = {name: self._read(name, found[name]) for name in names}
+        changed = _content(files) != _content(self._files)
+        self._said = {name: text for name, text in self._said.items() if not name.strip() or name in files}
+        self._files = files
+        if changed:
+            self._merge()
+        return changed
+
+    def answer(self, request: Any) -> List[bytes]:
+        """The reply to a request (JSON, parsed), in pieces to be sent one after the other; it has no terminator."""
+        if not isinstance(request, dict):
+            return [_reply({}, "The request is not a JSON object.")]
+        if request.get("Request") != "AgentTaggedData":
+            return [_reply(request, "Only AgentTaggedData can be requested.")]
+        tag = request.get("Tag")
+        if not isinstance(tag, str):
+            return [_reply(request, "The request's Tag is not the name of an extension.")]
+        # The configuration can be megabytes: it is the same bytes object for all who ask.
+        return [_reply(request)[: -len(b"null}")], self._replies.get(tag, b"null"), b"}"]
+
+    def _read(self, name: str, stamp: Stamp) -> ChunkFile:
+        known = self._files.get(name)
+        if known is not None and known.stamp == stamp:
+            return known
+        path = os.path.join(self._folder, name)
+        kept: Optional[Stamp] = stamp if abs(time.time() - stamp[0] / 1e9) > SETTLED_SECONDS else None
+        try:
+            elements, ignored = _parse(path)
+        except (OSError, ValueError, RecursionError) as error:
+            before = known.elements if known is not None else {}
+            effect = "it counts as it was before" if before else "it is ignored until it changes"
+            self._say(name, "The config chunk %s cannot be used (%s); %s." % (path, _reason(error), effect))
+            return ChunkFile(kept, stamp[0], before)
+        if ignored:
+            self._say(name, "The config chunk %s: %s." % (path, ignored))
+        elif self._said.pop(name, None) is not None:
+            self._log("The config chunk %s is read again." % path)
+        return ChunkFile(kept, stamp[0], elements)
+
+    def _merge(self) -> None:
+        """One reply an extension, of the chunks' elements in the order of their ids."""
+        by_extension: Dict[str, Dict[str, Element]] = {}
+        newest_last = sorted(self._files.items(), key=lambda pair: (pair[1].modified, pair[0]))
+        for name, file in newest_last:
+            for extension, elements in file.elements.items():
+                known = by_extension.setdefault(extension, {})
+                for element in elements:
+                    if known.get(element["id"], element) != element:
+                        self._log(
+                            "%s is in several config chunks that differ; the newest, %s, is used."
+                            % (element["id"], name)
+                        )
+                    known[element["id"]] = element
+        if len(by_extension) > MAX_EXTENSIONS:
+            self._log(
+                "The config chunks name %d extensions; only the first %d by name are served."
+                % (len(by_extension), MAX_EXTENSIONS)
+            )
+        self.extensions = sorted(by_extension)[:MAX_EXTENSIONS]
+        self._replies = {}
+        for extension in self.extensions:
+            elements = [element for _id, element in sorted(by_extension[extension].items())]
+            self._replies[extension] = _tagged_data(extension, elements)
+            if len(self._replies[extension]) > MAX_REPLY_BYTES:
+                self._log(
+                    "The configuration of %s is larger than the %d MiB clients read; take DCRs off this host."
+                    % (extension, MAX_REPLY_BYTES >> 20)
+                )
+
+    def _say(self, about: str, text: str) -> None:
+        """Log it once, and again only when it is another text."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            self._log(text)
+
+
+def _content(files: Dict[str, ChunkFile]) -> Dict[str, Dict[str, List[Element]]]:
+    return {name: file.elements for name, file in files.items() if file.elements}
+
+
+def _candidates(folder: str) -> Iterator[Tuple[str, Stamp]]:
+    """The files that may be chunks. OSError: the folder cannot be read."""
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".json"):
+            try:
+                status = entry.stat()
+            except OSError:  # gone since, or a link to nowhere
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield entry.name, _stamp(status)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error)
+
+
+def _parse(path: str) -> Tuple[Dict[str, List[Element]], str]:
+    """A chunk's extension configurations, and what of it is ignored. Raises OSError or ValueError."""
+    with open(path, "rb") as file:
+        raw = file.read(MAX_FILE_BYTES + 1)
+    if len(raw) > MAX_FILE_BYTES:
+        raise ValueError("it is larger than %d MiB" % (MAX_FILE_BYTES >> 20))
+    document = json.loads(raw.decode("utf-8-sig"))
+    if not isinstance(document, dict):
+        raise ValueError("it is not a JSON object")
+    configurations = document.get("extensionConfigurations") or {}
+    if not isinstance(configurations, dict):
+        raise ValueError("its extensionConfigurations is not an object")
+    found: Dict[str, List[Element]] = {}
+    ignored = ""
+    for extension, elements in configurations.items():
+        if not _is_name(extension):
+            ignored = "the extension name %s is not one a socket can bear, and is ignored" % json.dumps(extension)[:80]
+            continue
+        if not isinstance(elements, list):
+            raise ValueError("its extensionConfigurations.%s is not a list" % extension)
+        good = [element for element in elements if _is_element(element)]
+        if len(good) != len(elements):
+            ignored = "%d of %d configurations of %s have no id or no outputStreams, and are ignored" % (
+                len(elements) - len(good),
+                len(elements),
+                extension,
+            )
+        if good:
+            found[extension] = good
+    return found, ignored
+
+
+def _is_name(extension: str) -> bool:
+    """Whether it fits into a socket's name, and into a file's."""
+    return 0 < len(extension) <= MAX_NAME and extension[0] != "." and all(char in NAME_CHARACTERS for char in extension)
+
+
+def _is_element(element: Any) -> bool:
+    if not isinstance(element, dict) or not isinstance(element.get("id"), str):
+        return False
+    streams = element.get("outputStreams")
+    return isinstance(streams, dict) and all(isinstance(stream, str) for stream in streams.values())
+
+
+def _tagged_data(extension: str, elements: List[Element]) -> bytes:
+    """The TaggedData member's value: a JSON string that holds JSON."""
+    document = {"schemaVersion": 1, "version": "", "extensionName": extension, "extensionConfigurations": elements}
+    return json.dumps(json.dumps(document, separators=(",", ":"))).encode("ascii")
+
+
+def _reply(request: Dict[str, Any], refusal: str = "") -> bytes:
+    """A reply without configuration; its last member is that for the configuration."""
+    return json.dumps(
+        {
+            "Request": str(request.get("Request", ""))[:256],
+            "RequestId": str(request.get("RequestId", ""))[:256],
+            "Version": "1",
+            "Success": not refusal,
+            "Description": refusal,
+            "TaggedData": None,
+        },
+        separators=(",", ":"),
+    ).encode("ascii")

@@ -1,0 +1,238 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""LocalSinks: what was received and not yet uploaded, one folder a stream, safe on disk before it is acknowledged.
+
+A sink's age limit counts only time during which the relay ran, so no step of the clock can make it drop anything.
+"""
+
+import collections
+import fcntl
+import os
+import time
+from typing import Callable, Deque, Dict, Iterator, List, NamedTuple, Optional
+from urllib.parse import quote, unquote
+
+from ..text import printable
+from .errors import RelayError, SinkError
+from .segments import SUFFIX, Segment, found, number
+
+MAX_SINKS = 256
+MAX_NAME_BYTES = 255  # of a file, on all file systems of note
+SEGMENT_BYTES = 8 << 20
+
+
+class Limits(NamedTuple):
+    """Of one sink; what exceeds them is dropped, the oldest first, and reported."""
+
+    bytes: int = 256 << 20
+    seconds: float = 7 * 86400
+
+
+class LocalSink:
+    """append(), then commit(): when that returns, all is on disk; when it raises SinkError, nothing of it is kept."""
+
+    def __init__(
+        self,
+        folder: str,
+        stream: str,
+        limits: Limits,
+        log: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stream = stream
+        self.received = self.delivered = self.dropped = self.refused = 0  # rows
+        self._folder = folder
+        self._limits = limits
+        self._log = log
+        self._monotonic = monotonic
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+            _sync_folder(os.path.dirname(folder))
+            self._sealed: Deque[Segment] = collections.deque(found(folder, monotonic()))
+        except OSError as error:
+            raise SinkError(_cannot_store(folder, error)) from error
+        self._number = number(self._sealed[-1]) if self._sealed else 0
+        self._pending: List[bytes] = []
+        self._file: Optional[int] = None
+        self._path = ""
+        self._rows = self._bytes = 0  # of the segment being written
+        self._since = 0.0
+
+    @property
+    def rows(self) -> int:
+        return self._rows + sum(segment.rows for segment in self._sealed)
+
+    @property
+    def size(self) -> int:
+        return self._bytes + sum(segment.bytes for segment in self._sealed)
+
+    def append(self, lines: List[bytes]) -> None:
+        self._pending.extend(lines)
+
+    def commit(self) -> None:
+        lines, self._pending = self._pending, []
+        if not lines:
+            return
+        try:
+            file = self._start() if self._file is None else self._file
+            data = memoryview(b"".join(lines))
+            size = len(data)
+            while data:
+                data = data[os.write(file, data) :]
+            os.fdatasync(file)
+        except OSError as error:
+            self.refused += len(lines)
+            self._give_up()
+            raise SinkError(_cannot_store(self._folder, error)) from error
+        self._rows += len(lines)
+        self._bytes += size
+        self.received += len(lines)
+        if self._bytes >= min(SEGMENT_BYTES, self._limits.bytes // 4):
+            self.seal()
+
+    def seal(self) -> None:
+        """Let what was committed be uploaded."""
+        if self._file is None:
+            return
+        os.close(self._file)
+        self._file = None
+        self._sealed.append(Segment(self._path, self._rows, self._bytes, self._since))
+        self._rows = self._bytes = 0
+
+    def oldest(self) -> Optional[Segment]:
+        return self._sealed[0] if self._sealed else None
+
+    def taken(self, segment: Segment) -> None:
+        """The uploader has it in safety."""
+        self.delivered += segment.rows
+        self._remove(segment)
+
+    def trim(self, in_flight: Optional[Segment]) -> None:
+        """Drop what exceeds the limits, but for the segment that is being uploaded."""
+        if self._file is not None and self._bytes and self.size > self._limits.bytes:
+            self.seal()
+        overdue = self._monotonic() - self._limits.seconds
+        excess = self.size - self._limits.bytes
+        for segment in list(self._sealed):
+            if excess <= 0 and segment.since > overdue:
+                break
+            if segment is in_flight:
+                continue
+            self.dropped += segment.rows
+            reason = (
+                "%d bytes are kept at most" % self._limits.bytes
+                if excess > 0
+                else "they are older than %d s" % self._limits.seconds
+            )
+            self._log(
+                "LocalSink %s dropped its oldest %d rows: %s, and they could not be uploaded in time."
+                % (self.stream, segment.rows, reason)
+            )
+            excess -= segment.bytes
+            self._remove(segment)
+
+    def _start(self) -> int:
+        self._number += 1
+        self._path = os.path.join(self._folder, "%012d%s" % (self._number, SUFFIX))
+        file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file = file
+        self._rows = self._bytes = 0
+        self._since = self._monotonic()
+        _sync_folder(self._folder)
+        return file
+
+    def _give_up(self) -> None:
+        """After a failed write the segment ends where the last commit ended; the next commit starts another one."""
+        if self._file is None:
+            return
+        try:
+            os.ftruncate(self._file, self._bytes)
+        except OSError:
+            pass  # what is beyond was never acknowledged: it may be uploaded, and is skipped where it is torn
+        self.seal()
+        if not self._sealed[-1].rows:
+            self._remove(self._sealed[-1])
+
+    def _remove(self, segment: Segment) -> None:
+        self._sealed.remove(segment)
+        try:
+            os.unlink(segment.path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self._log(
+                "%s cannot be removed (%s); after a restart it is uploaded once more." % (segment.path, error.strerror)
+            )
+
+
+class Sinks:
+    """All sinks below `folder`; one relay has it at a time. Raises RelayError."""
+
+    def __init__(self, folder: str, limits: Limits, log: Callable[[str], None]) -> None:
+        self._folder = os.path.abspath(folder)
+        self._limits = limits
+        self._log = log
+        self._sinks: Dict[str, LocalSink] = {}
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            self._lock = os.open(os.path.join(self._folder, ".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in sorted(os.listdir(self._folder)):
+                path = os.path.join(self._folder, name)
+                if os.path.isdir(path):
+                    self._sinks[unquote(name)] = LocalSink(path, unquote(name), limits, log)
+        except BlockingIOError:
+            raise RelayError(
+                "Another relay uses the events folder %s; stop it, or give another --events." % folder
+            ) from None
+        except OSError as error:
+            raise RelayError(
+                "The events folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
+            ) from error
+
+    def __iter__(self) -> Iterator[LocalSink]:
+        return iter(self._sinks.values())
+
+    def sink(self, stream: str) -> LocalSink:
+        """The sink of a stream, made where there is none. Raises SinkError."""
+        sink = self._sinks.get(stream)
+        if sink is None:
+            name = folder_name(stream)
+            if len(self._sinks) >= MAX_SINKS:
+                raise SinkError(
+                    "There are %d sinks already; remove those no longer used from %s." % (MAX_SINKS, self._folder)
+                )
+            sink = LocalSink(os.path.join(self._folder, name), stream, self._limits, self._log)
+            self._sinks[stream] = sink
+        return sink
+
+    def close(self) -> None:
+        for sink in self:
+            sink.seal()
+        os.close(self._lock)
+
+
+def folder_name(stream: str) -> str:
+    """The stream's id as a file's name, which for the ids Azure gives is the id itself. Raises SinkError."""
+    name = quote(printable(stream), safe=" :@+,=~[]()")
+    if name.startswith("."):
+        name = "%2E" + name[1:]
+    if not 0 < len(name) <= MAX_NAME_BYTES - len(".jsonl"):
+        raise SinkError(
+            "A tag of %d characters cannot name a sink; send one of 1 to %d."
+            % (len(stream), MAX_NAME_BYTES - len(".jsonl"))
+        )
+    return name
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _cannot_store(folder: str, error: OSError) -> str:
+    return "%s cannot be written (%s); what arrives is not acknowledged until it can." % (folder, error.strerror)

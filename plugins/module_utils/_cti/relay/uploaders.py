@@ -1,0 +1,177 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where the records of a sink go. One more destination is one more small class, and its word in open_uploader()."""
+
+import itertools
+import json
+import os
+import sqlite3
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+from ..ama import address as addresses
+from ..ama.address import Tls
+from ..ama.forward import flat
+from ..ama.sender import Sender
+from ..errors import ForwardError
+from ..records import RECORD_ID
+from . import tables
+from .errors import RelayError, UploadError
+from .segments import Entry
+from .sinks import folder_name
+
+ROWS_AT_A_TIME = 500
+LOCK_SECONDS = 30
+MAX_PLANS = 256
+
+
+class Uploader:
+    """All its methods are called by one thread, which is not the one that made it."""
+
+    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+        """Return once all of it is safe. UploadError: it is not, and all of it comes again."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The end: nothing more comes."""
+
+
+def open_uploader(text: str, users: Sequence[str], tls: Tls) -> Uploader:
+    """`jsonl:DIR`, `sqlite:PATH` or `forward:ADDRESS`; `users` may listen at that address, besides those AMA runs as
+    and our own. Raises RelayError and ForwardError."""
+    word, colon, rest = text.partition(":")
+    if colon and rest:
+        if word == "jsonl":
+            return JsonLines(rest)
+        if word == "sqlite":
+            return Sqlite(rest)
+        if word == "forward":
+            return Forward(rest, users, tls)
+    raise RelayError("%r is no destination; write jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
+
+
+class JsonLines(Uploader):
+    """One file a stream, one record a line: {"tag", "time", "record"}.
+
+    What is delivered twice is there twice, with one RecordId.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+        path = os.path.join(self._folder, folder_name(stream) + ".jsonl")
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                end = _end_of_lines(file)
+                os.ftruncate(file, end)
+                try:
+                    self._append(file, end, stream, entries)
+                except OSError:
+                    os.ftruncate(file, end)
+                    raise
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise UploadError("%s cannot be written (%s)." % (path, error.strerror)) from error
+
+    def _append(self, file: int, end: int, stream: str, entries: Iterable[Entry]) -> None:
+        for batch in _batches(entries):
+            lines = [json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch]
+            data = memoryview("".join(lines).encode("ascii"))
+            while data:
+                written = os.pwrite(file, data, end)
+                data, end = data[written:], end + written
+        os.fsync(file)
+
+
+class Sqlite(Uploader):
+    """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._db: Optional[sqlite3.Connection] = None
+        self._plans: Dict[Tuple[str, ...], tables.Plan] = {}
+
+    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+        try:
+            db = self._db if self._db is not None else self._open()
+            db.execute("BEGIN IMMEDIATE")
+            for batch in _batches(entries):
+                self._insert(db, stream, batch)
+            db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self.close()  # which rolls back
+            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+
+    def _insert(self, db: sqlite3.Connection, stream: str, entries: List[Entry]) -> None:
+        rows: Dict[str, List[tables.Row]] = {}
+        for entry in entries:
+            keys = tuple(entry[1])
+            plan = self._plans.get(keys)
+            if plan is None:
+                if len(self._plans) >= MAX_PLANS:
+                    self._plans.clear()
+                plan = self._plans[keys] = tables.plan(keys)
+            rows.setdefault(plan.statement, []).append(tables.row(plan, stream, entry))
+        for statement, values in rows.items():
+            try:
+                db.executemany(statement, values)
+            except UnicodeEncodeError:
+                db.executemany(statement, [tables.printable(row) for row in values])
+
+    def _open(self) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(os.path.abspath(self._path)), 0o700, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._db = sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")  # so that a query in progress does not hold it up
+        self._db.execute("PRAGMA synchronous = FULL")
+        tables.prepare(self._db)
+        return self._db
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+class Forward(Uploader):
+    """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. What is delivered twice has one RecordId."""
+
+    def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
+        self._sender = Sender(addresses.parse(address), (*addresses.AMA_USERS, str(os.geteuid()), *users), tls=tls)
+
+    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+        try:
+            for batch in _batches(entries):
+                self._sender.send(stream, [_flat(stream, entry) for entry in batch])
+        except ForwardError as error:
+            raise UploadError(str(error)) from error
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+def _flat(stream: str, entry: Entry) -> Tuple[int, Dict[str, str]]:
+    record = flat(entry[1])
+    record[RECORD_ID] = tables.record_id(stream, entry)
+    return int(entry[0]), record
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[List[Entry]]:
+    rest = iter(entries)
+    return iter(lambda: list(itertools.islice(rest, ROWS_AT_A_TIME)), [])
+
+
+def _end_of_lines(file: int) -> int:
+    """Where the last whole line ends: a relay that was killed may have left half of one, which comes again."""
+    end = os.fstat(file).st_size
+    while end:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,138 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The relay as its users run it: one file, one process."""
+
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
+
+PATIENCE = 60  # seconds for what takes a moment, on a machine that is busy
+EXTENSION = "ChangeTracking-Linux"
+
+
+class Relay:
+    """One place (folders, sockets, database) in which relays run one after the other."""
+
+    def __init__(self, zipapp, folder):
+        self.zipapp = str(zipapp)
+        self.folder = folder
+        self.chunks = folder / "chunks"
+        self.events = folder / "events"
+        self.sockets = folder / "s"
+        self.database = folder / "relay.db"
+        self.chunks.mkdir()
+        self.process = None
+        self.log = []
+
+    def put_chunk(self, name, *dcrs, extension=EXTENSION, settings=None):
+        elements = [
+            {
+                "id": "dcr-%s:CTDataSource-Linux" % dcr,
+                "originIds": ["/subscriptions/s/dataCollectionRules/%s" % dcr],
+                "extensionSettings": settings or {},
+                "outputStreams": {
+                    stream: "dcr-%s:CTDataSource-Linux:%s" % (dcr, stream)
+                    for stream in ("CONFIG_CHANGE_BLOB", "CONFIG_CHANGE_BLOB_V2", "CONFIG_DATA_BLOB_V2")
+                },
+            }
+            for dcr in dcrs
+        ]
+        path = self.chunks / name
+        path.with_suffix(".new").write_text(json.dumps({"extensionConfigurations": {extension: elements}}))
+        os.replace(str(path.with_suffix(".new")), str(path))
+
+    def start(self, *options, upload=None, wait="The relay is ready", **keywords):
+        command = [sys.executable, self.zipapp, "run", "--chunks", str(self.chunks), "--events", str(self.events)]
+        command += [
+            "--upload",
+            upload or "sqlite:%s" % self.database,
+            "--interval",
+            "0.2",
+            "--sockets",
+            str(self.sockets),
+        ]
+        self.process = subprocess.Popen(
+            command + list(options), stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True, **keywords
+        )
+        self._lines = queue.Queue()
+        threading.Thread(target=self._collect, args=(self.process, self._lines), daemon=True).start()
+        if wait:
+            self.expect(wait)
+        return self
+
+    def expect(self, pattern):
+        """Wait for a line of the log, and return the match."""
+        while True:
+            line = self._lines.get(timeout=PATIENCE)
+            assert line is not None, "the relay ended:\n" + "\n".join(self.log)
+            match = re.search(pattern, line)
+            if match:
+                return match
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
+    def stop(self):
+        """As a service manager does; the exit status."""
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+    def address(self, role=EXTENSION):
+        return address.parse(str(self.sockets / (role + ".socket")))
+
+    def connect(self, role=EXTENSION):
+        sock = address.connect(self.address(role), PATIENCE, [str(os.geteuid())])
+        sock.settimeout(PATIENCE)
+        return sock
+
+    def sender(self, **keywords):
+        return Sender(self.address(), [str(os.geteuid())], acks="require", deadline=PATIENCE, **keywords)
+
+    def status(self):
+        command = [sys.executable, self.zipapp, "status", "--json", "--sockets", str(self.sockets)]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE).stdout.decode())
+
+    def rows(self, query):
+        with sqlite3.connect(str(self.database)) as database:
+            return database.execute(query).fetchall()
+
+    def resident_kib(self):
+        """The most memory it ever had in RAM."""
+        with open("/proc/%d/status" % self.process.pid) as file:
+            return int(re.search(r"VmHWM:\s*(\d+) kB", file.read()).group(1))
+
+    def _collect(self, process, lines):
+        for line in process.stderr:
+            self.log.append(line.rstrip("\n"))
+            lines.put(line)
+        lines.put(None)
+
+
+def read_value(sock):
+    """One msgpack value."""
+    unpacker = msgpack.Unpacker()
+    while True:
+        data = sock.recv(65536)
+        assert data, "closed by the relay"
+        unpacker.feed(data)
+        for value in unpacker:
+            return value
+
+
+def is_closed_by_peer(sock):
+    try:
+        return sock.recv(1) == b""
+    except (ConnectionResetError, socket.timeout) as error:
+        return isinstance(error, ConnectionResetError)

@@ -1,0 +1,207 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever one client does, or the disk: one clear line, bounded memory, the other clients unharmed."""
+
+import os
+import resource
+import socket
+import struct
+import subprocess
+import zlib
+
+import pytest
+from process import is_closed_by_peer, read_value
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import msgpack
+
+DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
+ENTRY = [1700000000, {"ConfigDataType": "Software", "RecordId": "a"}]
+
+
+def still_serves(relay, tag=DATA):
+    with relay.connect() as sock:
+        sock.sendall(msgpack.pack([tag, [ENTRY], {"chunk": "c"}]))
+        return read_value(sock) == {"ack": "c"}
+
+
+BAD = {
+    "garbage": b"\xc1" * 10,
+    "not a message": msgpack.pack({"a": 1}),
+    "an array of 4 GiB": b"\xdd\xff\xff\xff\xff",
+    "a string of 4 GiB": b"\x93\xdb\xff\xff\xff\xff",
+    "ten million empty maps": b"\xdd" + struct.pack(">I", 10000000) + b"\x80" * 100000,
+    "deep nesting": b"\x91" * 1000,
+    "no entry": msgpack.pack(["tag", [1, 2]]),
+    "compressed bomb": msgpack.pack([DATA, zlib.compress(b"\0" * (64 << 20)), {"compressed": "gzip"}]),
+    "a tag that is a path": msgpack.pack(["x" * 1000, [ENTRY]]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_client_that_sends_nonsense_is_disconnected_with_a_reason_and_no_other(relay, name):
+    relay.start()
+    with relay.connect() as good, relay.connect() as bad:
+        bad.sendall(BAD[name])
+        assert relay.expect(r"process %d of uid %d: disconnected: \S.*" % (os.getpid(), os.geteuid()))
+        assert is_closed_by_peer(bad)
+        good.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}]))
+        assert read_value(good) == {"ack": "c"}
+
+
+def test_half_a_message_is_told_when_its_client_goes(relay):
+    relay.start()
+    with relay.connect() as sock:
+        sock.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}])[:-3])
+    assert relay.expect("it closed in the middle of a message")
+    assert still_serves(relay)
+
+
+def test_a_tag_cannot_leave_the_events_folder(relay):
+    relay.start()
+    for tag in ("../../evil", "/etc/evil", "..", ".lock", "a/b", "nul\0", "new\nline"):
+        assert still_serves(relay, tag)
+    names = {"%2E.%2F..%2Fevil", "%2E.", "%2Elock", "%2Fetc%2Fevil", ".lock", "a%2Fb", "new%0Aline", "nul%00"}
+    assert set(os.listdir(str(relay.events))) == names
+    assert not any("\n" in line for line in relay.log)
+
+
+def test_a_thousand_clients_with_half_a_megabyte_each_cost_bounded_memory_and_nobody_else(relay):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    relay.start()
+    before = relay.resident_kib()
+    half = b"\x92\xa1t\xc6" + struct.pack(">I", 1 << 20) + b"x" * (512 << 10)
+    clients = [relay.connect() for _unused in range(1000)]
+    try:
+        for client in clients:
+            client.setblocking(False)
+            try:
+                client.send(half)
+            except BlockingIOError:
+                pass
+        assert relay.status()["Connections"] > 1000
+        assert still_serves(relay)
+        assert relay.resident_kib() - before < 128 << 10
+    finally:
+        for client in clients:
+            client.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert still_serves(relay)
+
+
+def test_a_client_that_reads_no_acks_is_not_read_from_and_others_are(relay):
+    relay.start()
+    message = msgpack.pack([DATA, [ENTRY], {"chunk": "c" * 1000}])
+    with relay.connect() as deaf:
+        deaf.setblocking(False)
+        data = memoryview(message * 1000)
+        while data:
+            # Its answers fill the socket's buffer, ours then fills too: that is what the relay's patience rests on.
+            try:
+                data = data[deaf.send(data) :] or memoryview(message * 1000)
+            except BlockingIOError:
+                if not still_serves(relay):
+                    raise
+                try:
+                    data = data[deaf.send(data) :]
+                except BlockingIOError:
+                    break
+        assert still_serves(relay)
+        assert relay.resident_kib() < 128 << 10
+
+
+def test_a_config_client_that_asks_and_asks_and_never_reads_costs_no_memory(relay):
+    items = [{"name": "item%d" % number, "destinationPath": "/etc/%d/*.conf" % number} for number in range(5000)]
+    relay.put_chunk("one.json", "1", settings={"fileSettings": {"fileInfo": items}})
+    relay.start()
+    before = relay.resident_kib()
+    request = msgpack.pack('{"Request":"AgentTaggedData","RequestId":"1","Tag":"ChangeTracking-Linux"}')
+    with relay.connect("config") as deaf:
+        deaf.sendall(request * 1000)
+        assert still_serves(relay)
+    assert relay.resident_kib() - before < 64 << 10
+
+
+def test_a_user_who_is_not_allowed_is_turned_away_until_allowed(relay):
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "needs root, to be another user"
+        pytest.skip("needs root, to be another user")
+    os.chmod(str(relay.folder), 0o755)
+    relay.start("--allow-user", "daemon")
+    nobody = connect_as_nobody(relay)
+    assert relay.expect("process %d of user nobody may not connect" % nobody.pid)
+    assert nobody.wait(60) == 0
+    assert still_serves(relay)
+    relay.stop()
+    relay.start("--allow-user", "nobody")
+    nobody = connect_as_nobody(relay)
+    while relay.status()["Connections"] < 2:
+        pass
+    nobody.kill()
+    nobody.wait(60)
+
+
+def connect_as_nobody(relay):
+    """A process that connects, and ends when it is disconnected."""
+
+    def become():
+        os.setgid(65534)
+        os.setuid(65534)
+
+    program = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); sys.exit(len(s.recv(1)))"
+    return subprocess.Popen(["/usr/bin/python3", "-c", program, relay.address().name], preexec_fn=become)
+
+
+def test_a_disk_that_takes_no_more_is_told_and_nothing_unsaved_is_acknowledged(relay):
+    """RLIMIT_FSIZE stands in for the full disk: write(2) takes a part, then fails."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+    out = relay.folder / "out"
+    relay.start("--interval", "1000", upload="jsonl:%s" % out, preexec_fn=limit)
+    large = [DATA, [[1, {"RecordId": "large", "text": "x" * 200000}]], {"chunk": "c"}]
+    assert still_serves(relay)
+    with relay.connect() as sock:
+        sock.sendall(msgpack.pack(large))
+        assert relay.expect("cannot be written .*; what arrives is not acknowledged until it can")
+        assert is_closed_by_peer(sock)
+    assert still_serves(relay)
+    (sink,) = relay.status()["Sinks"]
+    assert (sink["Received"], sink["Refused"], sink["Rows"]) == (2, 1, 2)
+    assert relay.stop() == 0
+    relay.start(upload="jsonl:%s" % out)
+    relay.expect(r"\) 0 rows$")
+    lines = (out / (DATA + ".jsonl")).read_text().splitlines()
+    assert len(lines) == 2 and not any("large" in line for line in lines)
+
+
+def test_a_full_sink_drops_its_oldest_rows_and_says_how_many(relay):
+    (relay.folder / "out").write_text("")
+    relay.start("--max-mib", "1", upload="jsonl:%s" % (relay.folder / "out"))
+    with relay.sender() as sender:
+        for number in range(40):
+            assert sender.send(DATA, [(1, {"RecordId": str(number), "text": "x" * 100000})])
+    assert relay.expect(r"LocalSink %s dropped its oldest \d+ rows" % DATA)
+    relay.expect("Uploading LocalSink .* failed")
+    while True:
+        (sink,) = relay.status()["Sinks"]
+        if sink["Bytes"] < 1400000:
+            break
+    assert sink["Received"] == 40 and sink["Dropped"] + sink["Rows"] == 40
+    os.unlink(str(relay.folder / "out"))
+    relay.expect("works again")
+    relay.expect(r"\) 0 rows$")
+    text = (relay.folder / "out" / (DATA + ".jsonl")).read_text()
+    assert '"RecordId": "39"' in text and '"RecordId": "0"' not in text
+
+
+def test_a_peer_over_tcp_is_served_only_where_asked_for(relay):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    relay.start("--listen", "tcp://127.0.0.1:%d" % port)
+    with socket.create_connection(("127.0.0.1", port), 60) as sock:
+        sock.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}]))
+        assert read_value(sock) == {"ack": "c"}
