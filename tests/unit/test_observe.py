@@ -180,6 +180,14 @@ def test_a_glance_counts_what_is_selected(host):
     assert (seen.items, seen.count, seen.sources["dpkg"]) == ([package("b")], 1, Source("ok", 2))
 
 
+def test_an_empty_part_makes_no_difference_to_the_digest(host):
+    def digest(**folders):
+        host.folders = folders
+        return glance(KINDS["files"], Folders(host), lambda part, item: item.path == "/etc/a").digest
+
+    assert digest(etc=[entry("/etc/a")], srv=[entry("/srv/b")]) == digest(etc=[entry("/etc/a")])
+
+
 def test_a_folder_that_goes_takes_its_files_along(host):
     host.folders = {"/etc": [entry("/etc/a")], "/etc/b": [entry("/etc/b/c")]}
     host.scan()

@@ -40,19 +40,22 @@ def observe(
     for part in collection:
         before = left.pop(part.name, None)
         if part.items is None and before is not None:
-            digests[part.name] = before.digest
+            if before.count:
+                digests[part.name] = before.digest
             count += before.count
             items.extend(known.items(part.name) if keep_items else ())
             continue
         seen = part.items or []
         old = known.items(part.name)
-        digests[part.name] = digest(kind, seen)
+        part_digest = digest(kind, seen)
+        if seen:
+            digests[part.name] = part_digest
         count += len(seen)
         items.extend(seen if keep_items else ())
         if before is not None or not judge.was_unseen(part.name):
             judge.add(compare(kind, old, seen, part.unsure))
         carried = [item for item in old if part.unsure and kind.identity(item) in part.unsure]
-        store.put(kind, part.name, part.signature, digests[part.name], in_order(kind, list(seen) + carried))
+        store.put(kind, part.name, part.signature, part_digest, in_order(kind, list(seen) + carried))
     for name in left:
         if not collection.out_of_sight(name):
             judge.add(compare(kind, known.items(name), []))

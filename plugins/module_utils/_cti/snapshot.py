@@ -38,8 +38,9 @@ def glance(kind: Kind, collection: Collection, select: Optional[Callable[[str, I
     digests = {}
     for part in collection:
         seen = [item for item in part.items or () if select is None or select(part.name, item)]
-        digests[part.name] = digest(kind, seen)
-        items.extend(seen)
+        if seen:
+            digests[part.name] = digest(kind, seen)
+            items.extend(seen)
     return Snapshot(
         kind,
         int(time.time()),
@@ -58,6 +59,7 @@ def in_order(kind: Kind, items: List[Any]) -> List[Any]:
 
 
 def combined_digest(digests: Dict[str, str]) -> str:
+    """The digest of a whole from those of its parts. An empty part is to be left out, as it is no different from none."""
     whole = hashlib.sha256()
     for name in sorted(digests):
         whole.update(os.fsencode(name) + b"\0" + digests[name].encode("ascii") + b"\n")

@@ -23,7 +23,8 @@ def survey(
     """The result of ct_inventory_info.
 
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
-    where a store is given); `warn` is told what the operator should know. Raises StateError; a source that fails is told in the result instead.
+    where a store is given); `warn` is told what the operator should know. Raises StateError; a source that fails is
+    told in the result instead.
     """
     machine = host.identity()
     snapshots = [_snapshot(kind, settings, store, wanted == "full") for kind in kinds]
@@ -45,7 +46,7 @@ def pack(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
 
 
-def collection(kind: str, settings: dcr.Settings, known: Known) -> Collection:
+def _collection(kind: str, settings: dcr.Settings, known: Known) -> Collection:
     if kind == "packages":
         return packages.collect(known)
     if kind == "services":
@@ -55,6 +56,8 @@ def collection(kind: str, settings: dcr.Settings, known: Known) -> Collection:
 
 def _snapshot(kind: str, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
     if store is None:
-        return glance(KINDS[kind], collection(kind, settings, Known()))
+        return glance(KINDS[kind], _collection(kind, settings, Known()))
     scope: List[Any] = [list(rule) for rule in settings.file_rules] if kind == "files" else []
-    return observe(KINDS[kind], lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
+    return observe(
+        KINDS[kind], lambda known: _collection(kind, settings, known), store, scope, dcr.in_scope, keep_items
+    )
