@@ -35,21 +35,17 @@ class ActionModule(ActionBase):
         result = self._execute_module(MODULE, module_args=dict(passed, report="full"), task_vars=task_vars)
         if result.get("failed") or result.get("unreachable"):
             return result
+        changes = result.pop("changes", None)
         try:
-            items = unpack(result.pop("packed", ""))
-            contents = {FILES[kind]: rows for kind, rows in items.items() if kind in FILES}
-            changes = result.pop("changes", None)
-            if changes is not None and not all(kind["baseline"] for kind in result["inventory"].values()):
-                contents["Changes.json"] = changes
+            contents = _contents(unpack(result.pop("packed", "")), result["inventory"], changes)
             folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(task_vars["inventory_hostname"]))
             result.update(self._write(folder, contents))
-        except (ValueError, KeyError) as error:
-            return dict(failed=True, msg=f"The host returned something else than an inventory: {error}")
+        except (ValueError, KeyError, TypeError) as error:
+            return dict(result, failed=True, msg=f"The host returned something else than an inventory: {error}")
         except OSError as error:
-            return dict(
-                failed=True,
-                msg=f"{error.filename} cannot be written on the controller ({error.strerror}); give another dest.",
-            )
+            # The host will not tell these changes again.
+            message = f"{error.filename} cannot be written on the controller ({error.strerror}); give another dest."
+            return dict(result, failed=True, msg=message, changes=changes)
         return result
 
     def _write(self, folder, contents):
@@ -68,6 +64,18 @@ class ActionModule(ActionBase):
         if self._task.diff:
             result["diff"] = diffs
         return result
+
+
+def _contents(items, inventory, changes):
+    """What goes into each file. One of which nothing could be collected is left as it is."""
+    contents = {}
+    for kind, rows in items.items():
+        failed = any(source["status"] == "failed" for source in inventory[kind]["sources"].values())
+        if rows or not failed:
+            contents[FILES[kind]] = rows
+    if changes is not None and not all(kind["baseline"] for kind in inventory.values()):
+        contents["Changes.json"] = changes
+    return contents
 
 
 def _folder_name(host):

@@ -13,6 +13,8 @@ description:
     C(Packages.json), C(Services.json) and C(File.json) in a folder per host.
   - With O(state), and from the second run on, C(Changes.json) holds what changed since the run before.
   - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
+  - A file is left as it is where nothing of its kind could be collected. Where it cannot be written, the task fails and returns
+    C(changes), so that they are not lost.
   - The items are written as each host's result arrives and are not kept in the memory of the controller.
 options:
   dest:
