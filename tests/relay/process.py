@@ -102,7 +102,9 @@ class Relay:
 
     def status(self):
         command = [sys.executable, self.zipapp, "status", "--json", "--sockets", str(self.sockets)]
-        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE).stdout.decode())
+        return json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=False).stdout.decode()
+        )
 
     def rows(self, query):
         with sqlite3.connect(str(self.database)) as database:

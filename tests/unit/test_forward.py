@@ -522,7 +522,8 @@ def test_a_receiver_that_was_restarted_meanwhile_gets_the_next_send(where, acks)
         connection = one._socket
         again = receiver.where
         connection.shutdown(socket.SHUT_WR)  # ends the receiver's thread, which closes its side as a restart does
-    with Receiver(again, acknowledges) as receiver, one:
+    receiver = Receiver(again, acknowledges)
+    with receiver, one:
         one.send(TAG, entries(1))
         assert eventually(lambda: receiver.ids() == ["1"])
 

@@ -41,15 +41,15 @@ class Host:
         self.packages = []
         self.signature = None
         self.unsure = frozenset()
-        self.error = None
+        self.errors = []
         self.reads = 0
         self.folders = {}
         self.hidden = []
         self.rules = [FileRule("r", "/etc/*")]
 
     def dpkg(self, known):
-        if self.error:
-            raise self.error
+        for error in self.errors:
+            raise error
         if self.signature and known.signature("dpkg") == self.signature:
             return Part("dpkg", self.signature, None)
         self.reads += 1
@@ -126,19 +126,19 @@ def test_a_run_in_check_mode_without_a_state_is_a_baseline_that_is_not_kept(host
 def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(host, error):
     host.packages = [package("a"), package("b")]
     host.run()
-    host.error = error
+    host.errors = [error]
     failed = host.run()
     assert (failed.count, told(failed)) == (0, [])
     assert failed.sources["dpkg"].status in ("failed", "absent")
-    host.error = None
+    host.errors = []
     host.packages = [package("a"), package("c")]
     assert told(host.run()) == [("Removed", "b"), ("Added", "c")]
 
 
 def test_a_source_that_failed_at_the_baseline_gets_its_own_baseline_later(host):
-    host.error = SourceFailed("locked")
+    host.errors = [SourceFailed("locked")]
     host.run()
-    host.error = None
+    host.errors = []
     host.packages = [package("a")]
     assert told(host.run()) == []
     host.packages = []

@@ -11,7 +11,7 @@ from typing import Mapping, Optional
 class Notifier:
     """Says nothing where no service manager asked for it."""
 
-    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_seconds: Optional[float] = None  # tell() at least that often
         try:

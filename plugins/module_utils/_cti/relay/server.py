@@ -74,7 +74,7 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._listeners = Listeners(self._selector, options.sockets, options.allow_users)
         self._sinks = Sinks(options.events, options.limits, log)
-        self._notifier = Notifier()
+        self._notifier = Notifier(os.environ)
         self._waker = _Waker(self._selector)
         self._uploading = Uploading(self._sinks, uploader, options.interval, log, self._waker.wake)
         self._connections: Set[Connection] = set()
