@@ -276,7 +276,8 @@ def _run(command: List[str]) -> Tuple[bytes, bytes, int]:
     environment = {key: value for key, value in os.environ.items() if key not in ("LANGUAGE", "LANG")}
     environment["LC_ALL"] = "C.UTF-8"
     try:
-        process = subprocess.run(
+        # The library knows no AnsibleModule, whose run_command the gates would have.
+        process = subprocess.run(  # pylint: disable=ansible-bad-function
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
