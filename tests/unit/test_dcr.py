@@ -118,13 +118,13 @@ def changed(edit):
 )
 def test_every_form_gives_the_same_settings(document):
     settings = dcr.loads(json.dumps(document), "x")
-    assert settings == dcr.Settings(("packages", "services", "files"), RULES, 900, 300, 300, True, 36000, [])
+    assert settings[:8] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000, [])
 
 
 def test_the_default_is_azures_template():
     settings = dcr.default()
     assert settings.file_rules == RULES[:1]
-    assert settings._replace(file_rules=RULES) == dcr.load(arm(SETTINGS), "x")
+    assert settings._replace(file_rules=RULES)[:8] == dcr.load(arm(SETTINGS), "x")[:8]
 
 
 def test_what_is_switched_off_is_not_collected():
@@ -241,3 +241,28 @@ def test_any_json_is_either_settings_or_a_dcr_error(document):
 def test_a_rule_reaches_what_it_would_collect(rule, path, expected):
     item = File(path, "", 1, "", "", 0, 1, 1, "file", "")
     assert dcr.in_scope([list(rule)], item) is expected
+
+
+def test_the_tags_of_several_rules_are_those_of_each_in_the_order_of_their_ids():
+    elements = [
+        {
+            "id": "dcr-2:CT",
+            "extensionSettings": {},
+            "outputStreams": {dcr.CHANGE_STREAM: "two", dcr.DATA_STREAM: "data"},
+        },
+        {
+            "id": "dcr-1:CT",
+            "extensionSettings": {},
+            "outputStreams": {dcr.CHANGE_STREAM: "one", dcr.DATA_STREAM: "data"},
+        },
+    ]
+    settings = dcr.load({"extensionConfigurations": {dcr.EXTENSION: elements}}, "here")
+    assert settings.rules == ("dcr-1:CT", "dcr-2:CT")
+    assert settings.streams == {dcr.CHANGE_STREAM: ("one", "two"), dcr.DATA_STREAM: ("data",)}
+
+
+@pytest.mark.parametrize("streams", [[], {"CONFIG_CHANGE_BLOB_V2": 1}, "x"])
+def test_output_streams_of_the_wrong_form_are_refused(streams):
+    element = {"id": "dcr-1:CT", "extensionSettings": {}, "outputStreams": streams}
+    with pytest.raises(DcrError, match="outputStreams"):
+        dcr.load({"extensionConfigurations": {dcr.EXTENSION: [element]}}, "here")

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
     KINDS,
@@ -148,3 +149,16 @@ def test_a_removed_file_record_has_only_previous_values():
     assert record["FileSystemPath"] == "/etc/a.conf"
     assert record["PreviousFileContentChecksum"] == "ab" * 32
     assert "FileContentChecksum" not in record
+
+
+def test_an_inventory_record_is_the_row_with_its_type():
+    package = Package("bash", "amd64", "5.2", "shell", "me", 1, 0)
+    record = records.data_record(records.PACKAGES, records.package_row(package))
+    assert record["ConfigDataType"] == "Software"
+    assert {key: record[key] for key in records.PACKAGES.columns} == records.package_row(package)
+    assert set(record) <= set(records.DATA_COLUMNS)
+
+
+def test_no_two_records_have_one_id():
+    ids = [row[records.RECORD_ID] for _batch in range(3) for row in records.identified([{}, {}])]
+    assert len(set(ids)) == 6

@@ -11,11 +11,14 @@ import sqlite3
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daemon import (
+    COMPLAINTS_A_MINUTE,
+    Log,
+    Notifier,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import tables
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.log import COMPLAINTS_A_MINUTE, Log
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.notify import Notifier
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import (
     JsonLines,
     Sqlite,

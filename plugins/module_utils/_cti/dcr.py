@@ -8,13 +8,15 @@ Agent stores it, and the TaggedData that agent hands out. Only the Linux extensi
 """
 
 import json
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from .errors import DcrError
 from .model import File, FileRule
 from .pathspec import parse as parse_path
 
 EXTENSION = "ChangeTracking-Linux"
+CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
+DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 
 # What Azure's template asks for.
@@ -92,11 +94,13 @@ class Settings(NamedTuple):
     inventory: bool
     inventory_every: int
     warnings: List[str]
+    rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
+    streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
 
 
 def default() -> Settings:
     """What Azure's template asks for: every kind, and every *.conf below /etc."""
-    return _merge([_settings("the default", DEFAULT, [])], [])
+    return _merge([_settings("the default", DEFAULT, {}, [])], [])
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
@@ -117,7 +121,8 @@ def load(document: Any, origin: str) -> Settings:
     if not isinstance(document, dict):
         raise DcrError("The DCR %s is a %s; give the rule's JSON object." % (origin, type(document).__name__))
     warnings: List[str] = []
-    found = [_settings(where, settings, warnings) for where, settings in _extension_settings(document, origin)]
+    elements = sorted(_extension_elements(document, origin), key=lambda element: element[0])
+    found = [_settings(where, settings, streams, warnings) for where, settings, streams in elements]
     if not found:
         raise DcrError(
             "The DCR %s has no settings for the extension %s; add a data source of kind extension with that extensionName."
@@ -144,24 +149,24 @@ def _reaches(rule: FileRule, item: File) -> bool:
     return below and spec.match(name)
 
 
-def _extension_settings(document: Dict[str, Any], origin: str) -> Iterator[Tuple[str, Any]]:
-    """(where, extensionSettings) of each Linux data source, whatever the form."""
+def _extension_elements(document: Dict[str, Any], origin: str) -> Iterator[Tuple[str, Any, Any]]:
+    """(id, extensionSettings, outputStreams) of each Linux data source, whatever the form."""
     configurations = document.get("extensionConfigurations")
     if isinstance(configurations, list) and document.get("extensionName", EXTENSION) == EXTENSION:  # TaggedData
         configurations = {EXTENSION: configurations}
     if isinstance(configurations, dict):  # config chunk
         elements = configurations.get(EXTENSION, [])
         for element in _objects(elements, "extensionConfigurations.%s" % EXTENSION, origin):
-            yield str(element.get("id", origin)), element.get("extensionSettings")
+            yield str(element.get("id", origin)), element.get("extensionSettings"), element.get("outputStreams", {})
         return
     body = document.get("properties", document)
     sources = body.get("dataSources", {}) if isinstance(body, dict) else {}
     extensions = sources.get("extensions", []) if isinstance(sources, dict) else []
     for element in _objects(extensions, "dataSources.extensions", origin):
         if element.get("extensionName") == EXTENSION:
-            yield str(element.get("name", origin)), element.get("extensionSettings")
+            yield str(element.get("name", origin)), element.get("extensionSettings"), {}
     for resource in _objects(document.get("resources", []), "resources", origin):  # an ARM template
-        yield from _extension_settings(resource, origin)
+        yield from _extension_elements(resource, origin)
 
 
 def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:
@@ -170,8 +175,10 @@ def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:
     return value
 
 
-def _settings(where: str, settings: Any, warnings: List[str]) -> Settings:
+def _settings(where: str, settings: Any, streams: Any, warnings: List[str]) -> Settings:
     _check(where + ": extensionSettings", settings, KEYS, warnings)
+    if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
+        raise DcrError("%s: outputStreams does not map streams to texts; correct the DCR." % where)
     files = settings.get("fileSettings", {})
     kinds = [
         kind
@@ -187,6 +194,8 @@ def _settings(where: str, settings: Any, warnings: List[str]) -> Settings:
         settings.get("enableInventory", True),
         _seconds(where, settings.get("inventorySettings", {}), "inventoryCollectionFrequency", 36000),
         [],
+        (where,),
+        {stream: (tag,) for stream, tag in streams.items()},
     )
 
 
@@ -258,6 +267,10 @@ def _merge(found: List[Settings], warnings: List[str]) -> Settings:
     for settings in found:
         if "files" in settings.kinds:
             rules.extend(rule for rule in settings.file_rules if rule not in rules)
+    streams: Dict[str, Tuple[str, ...]] = {}
+    for settings in found:
+        for stream, (tag,) in settings.streams.items():
+            streams[stream] = tuple(dict.fromkeys(streams.get(stream, ()) + (tag,)))
     return Settings(
         kinds,
         rules,
@@ -267,4 +280,6 @@ def _merge(found: List[Settings], warnings: List[str]) -> Settings:
         any(settings.inventory for settings in found),
         min(settings.inventory_every for settings in found),
         warnings,
+        tuple(where for settings in found for where in settings.rules),
+        streams,
     )

@@ -10,6 +10,7 @@ The columns are those of the Log Analytics tables ConfigurationData (an item as 
 import hashlib
 import json
 import time
+import uuid
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .model import File, Item, Package, Service
@@ -199,3 +200,16 @@ def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[
         if before:
             record[previous] = before[column]
     return record
+
+
+def data_record(kind: Kind, row: Row) -> Row:
+    """A ConfigurationData record of an item's row, without the columns that say when and where."""
+    return dict(row, ConfigDataType=kind.config_type)
+
+
+def identified(records: Iterable[Row]) -> Iterator[Row]:
+    """The same, each with a RecordId that no other record has; to be called once for each, before it is first sent."""
+    batch = uuid.uuid4().hex
+    for number, record in enumerate(records):
+        record[RECORD_ID] = "%s-%d" % (batch, number)
+        yield record

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import ssl
 
 AMA_USERS = ("root", "syslog", "azuremonitoragent")  # whom the Azure Monitor Agent (AMA) runs as
+SOCKET = "@CAgentStream_CloudAgentInfo_%s_default_fluent.socket"  # AMA's, of an extension or of one of these:
+CONFIG = "config"
+DIAGNOSTICS = "MaExtensionDiagnostics"
 _SUN_PATH = 108  # bytes, unix(7)
 _NO_AMA = (
     "AMA listens there while it runs, and on an extension's socket only after it has loaded a DCR that names the"

@@ -10,9 +10,9 @@ import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..ama.address import Tls
+from ..daemon import Log, one_line
 from ..errors import CtiError
 from .errors import RelayError
-from .log import Log, one_line
 from .sinks import Limits
 
 
@@ -60,9 +60,9 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     import socket
 
     from ..ama import address, msgpack
-    from .listeners import CONFIG, socket_address
+    from .listeners import socket_address
 
-    where = socket_address(CONFIG, folder)
+    where = socket_address(address.CONFIG, folder)
     deadline = address.Deadline(10)
     reply = b""
     with address.connect(where, 10, ["root", str(os.geteuid()), *users]) as sock:

@@ -11,14 +11,12 @@ import socket
 from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from ..ama import address as addresses
-from ..ama.address import Address, Tls
+from ..ama.address import CONFIG, DIAGNOSTICS, Address, Tls
 from .errors import RelayError
 
 if TYPE_CHECKING:
     import ssl
 
-CONFIG = "config"
-DIAGNOSTICS = "MaExtensionDiagnostics"
 ACCEPTED_AT_ONCE = 64
 
 
@@ -33,7 +31,7 @@ def socket_address(role: str, folder: Optional[str]) -> Address:
     """Of the role `config`, `MaExtensionDiagnostics`, or of an extension: the abstract name the Azure Monitor Agent
     uses, or a socket file in `folder` (whose name is shorter: a path may have 107 bytes)."""
     if folder is None:
-        return addresses.parse("@CAgentStream_CloudAgentInfo_%s_default_fluent.socket" % role)
+        return addresses.parse(addresses.SOCKET % role)
     return addresses.parse(os.path.join(os.path.abspath(folder), role + ".socket"))
 
 

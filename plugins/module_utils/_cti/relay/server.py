@@ -18,16 +18,15 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..ama import forward
-from ..ama.address import Tls
+from ..ama.address import CONFIG, DIAGNOSTICS, Tls
+from ..ama.chunks import Chunks
 from ..ama.msgpack import Unpacker
+from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
 from . import segments
-from .chunks import Chunks
 from .connection import Connection
 from .errors import RelayError, SinkError
-from .listeners import CONFIG, DIAGNOSTICS, Listener, Listeners
-from .log import Log
-from .notify import Notifier
+from .listeners import Listener, Listeners
 from .sinks import MAX_SINKS, Limits, LocalSink, Sinks
 from .uploaders import open_uploader
 from .uploading import Uploading

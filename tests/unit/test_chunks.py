@@ -1,14 +1,14 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The relay's config chunks."""
+"""Config chunks on disk, and answers of them."""
 
 import json
 import os
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.chunks import MAX_FILE_BYTES, Chunks
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.chunks import MAX_FILE_BYTES, Chunks
 
 LINUX = "ChangeTracking-Linux"
 
@@ -31,8 +31,11 @@ class Folder:
         )
         assert reply["Success"] is True and reply["RequestId"] == "r"
         if reply["TaggedData"] is None:
+            assert self.chunks.document(extension) is None
             return None
-        return [element["id"] for element in json.loads(reply["TaggedData"])["extensionConfigurations"]]
+        document = json.loads(reply["TaggedData"])
+        assert document == self.chunks.document(extension)
+        return [element["id"] for element in document["extensionConfigurations"]]
 
 
 @pytest.fixture

@@ -65,6 +65,11 @@ class Chunks:
             self._merge()
         return changed
 
+    def document(self, extension: str) -> Optional[Dict[str, Any]]:
+        """What the answer about an extension holds as its TaggedData; None where no chunk names it."""
+        reply = self._replies.get(extension)
+        return None if reply is None else dict(json.loads(json.loads(reply.decode("ascii"))))
+
     def answer(self, request: Any) -> List[bytes]:
         """The reply to a request (JSON, parsed), in pieces to be sent one after the other; it has no terminator."""
         if not isinstance(request, dict):
