@@ -40,6 +40,62 @@ options:
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
       - In check mode nothing is stored.
     type: path
+  forward:
+    description:
+      - Sends the records of this run, and what earlier runs could not send, from the managed host to the Azure Monitor Agent (AMA)
+        there or to any receiver of the Fluentd forward protocol. V({}) stands for AMA with its usual sockets.
+      - What changed goes to the change stream. All items go to the data stream at the first run and then as often as the
+        rule's C(inventoryCollectionFrequency) says.
+      - This needs O(state), which keeps the records until they were handed over. Where they cannot be, the task fails after it
+        stored what it saw, and the next run sends them. A receiver may get a record twice; both bear the same C(RecordId).
+      - Without O(dcr), the rule AMA has for this machine is used.
+      - In check mode nothing is sent.
+    type: dict
+    suboptions:
+      address:
+        description:
+          - Where to send, as V(@name) (an abstract unix socket), V(/path) (a socket file), V(tcp://host:port) or V(tls://host:port).
+          - The default is the socket that AMA opens for the extension once it has a rule for it.
+        type: str
+        default: "@CAgentStream_CloudAgentInfo_ChangeTracking-Linux_default_fluent.socket"
+      config_address:
+        description: The unix socket at which AMA is asked for its rule and the tags of the streams.
+        type: str
+        default: "@CAgentStream_CloudAgentInfo_config_default_fluent.socket"
+      allowed_users:
+        description:
+          - Names or numbers of the users whose process may listen at a unix socket. Nothing is sent to anybody else's.
+          - The default are the users AMA runs as. The role P(changetracking.inventory.relay#role) runs as C(ctrelay).
+        type: list
+        elements: str
+        default: [root, syslog, azuremonitoragent]
+      acks:
+        description:
+          - With V(require), records count as handed over when the receiver acknowledged them; with V(off), when it has read them.
+          - V(auto) requires it over the network, and over a unix socket from a receiver that is seen to acknowledge. Whether AMA does is not documented.
+        type: str
+        choices: [auto, require, "off"]
+        default: auto
+      change_tag:
+        description:
+          - The tag for changes. The default is that of the stream C(CONFIG_CHANGE_BLOB_V2) in the rule, and
+            for a V(tcp) or V(tls) address that name itself.
+        type: str
+      data_tag:
+        description: The same for the inventory, whose stream is C(CONFIG_DATA_BLOB_V2).
+        type: str
+      tls_ca:
+        description: PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver.
+        type: path
+        default: ""
+      tls_cert:
+        description: PEM file on the managed host with a certificate of our own.
+        type: path
+        default: ""
+      tls_key:
+        description: PEM file on the managed host with its key, where that is another file.
+        type: path
+        default: ""
 attributes:
   check_mode:
     support: full
@@ -75,6 +131,11 @@ EXAMPLES = r"""
 - name: Show it
   ansible.builtin.debug:
     var: inventory.changes
+
+- name: Track changes without an agent of our own, from a scheduled play
+  changetracking.inventory.ct_inventory_info:
+    state: /var/lib/changetracking/inventory.db
+    forward: {}
 
 - name: Get everything
   changetracking.inventory.ct_inventory_info:
@@ -177,6 +238,21 @@ changes:
       Size: 2319360
       Current: 3.0.11-1~deb12u2
       Previous: 3.0.9-1
+forward:
+  description: What was handed over.
+  returned: with O(forward), outside of check mode
+  type: dict
+  contains:
+    delivered:
+      description: Number of records that were handed over, those of earlier runs included.
+      type: int
+      returned: success
+      sample: 3
+    waiting:
+      description: Number of records that are kept for the next run.
+      type: int
+      returned: always
+      sample: 0
 packed:
   description:
     - All items by kind, as base64 of zlib of JSON. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
@@ -187,9 +263,11 @@ packed:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.store import Store
 from ..module_utils._cti.survey import survey
 from ..module_utils._dcr_option import dcr_settings
+from ..module_utils._forward_option import ARGUMENTS, Forward
 from ..module_utils._module import run
 
 
@@ -200,21 +278,40 @@ def main():
             "dcr": {"type": "raw"},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
             "state": {"type": "path"},
+            "forward": ARGUMENTS,
         },
         required_if=[("report", "changes", ["state"])],
+        required_by={"forward": ["state"]},
         supports_check_mode=True,
     )
+    run(module, lambda: work(module))
 
-    def work():
-        given = module.params
-        settings = dcr_settings(module)
-        kinds = given["kinds"] or settings.kinds
-        if given["state"] is None:
-            return survey(kinds, settings, given["report"], None, module.warn)
-        with Store(given["state"], read_only=module.check_mode) as store:
-            return survey(kinds, settings, given["report"], store, module.warn)
 
-    run(module, work)
+def work(module):
+    given = module.params
+    forward = None if given["forward"] is None else Forward(given["forward"])
+    settings = settings_for(module, forward)
+    kinds = given["kinds"] or settings.kinds
+    if given["state"] is None:
+        return survey(kinds, settings, given["report"], None, module.warn)
+    with Store(given["state"], read_only=module.check_mode) as store:
+        result = survey(kinds, settings, given["report"], store, module.warn, forward is not None)
+    if forward and not module.check_mode:
+        try:
+            result["forward"] = forward.deliver(given["state"], settings)
+        except CtiError as error:
+            module.fail_json(msg=str(error), **result)
+    return result
+
+
+def settings_for(module, forward):
+    """Of the rule given, else of the one the agent has, else the default; with a warning for each key that is ignored."""
+    if forward is None or not forward.to_agent or module.params["dcr"] is not None:
+        return dcr_settings(module)
+    settings = forward.settings()
+    for warning in settings.warnings:
+        module.warn(warning)
+    return settings
 
 
 if __name__ == "__main__":

@@ -7,11 +7,13 @@ import os
 import sqlite3
 import stat
 import subprocess
+import sys
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
 
@@ -27,7 +29,9 @@ def path(tmp_path):
 def keep(path, items, signature="s"):
     with Store(path) as store:
         store.put(PACKAGES, "dpkg", signature, "d", items)
-        store.finish(PACKAGES, Run(1, [["scope"]], ["rpm"]))
+        store.finish(
+            PACKAGES, Run(1, [["scope"]], ["rpm"]), {"dpkg": Source("ok", 1), "rpm": Source("failed", 0, "why")}
+        )
 
 
 def test_what_was_put_comes_back(path):
@@ -37,6 +41,8 @@ def test_what_was_put_comes_back(path):
         assert (known.signature("dpkg"), known.count("dpkg"), known.items("dpkg")) == ("s", 1, [PACKAGE])
         assert store.last_run(PACKAGES) == Run(1, [["scope"]], ["rpm"])
         assert store.last_run(FILES) is None
+        assert store.last_sources(PACKAGES) == {"dpkg": Source("ok", 1), "rpm": Source("failed", 0, "why")}
+        assert store.last_sources(FILES) == {}
 
 
 def test_a_directory_name_that_is_not_utf8_comes_back(path):
@@ -65,7 +71,7 @@ def test_reading_only_creates_and_changes_nothing(path):
     keep(path, [PACKAGE])
     with Store(path, read_only=True) as store:
         store.drop(PACKAGES, "dpkg")
-        store.finish(PACKAGES, Run(2, [], []))
+        store.finish(PACKAGES, Run(2, [], []), {})
         assert store.items(PACKAGES, "dpkg") == [PACKAGE]
         assert store.last_run(PACKAGES).collected_at == 1
 
@@ -148,17 +154,91 @@ def test_a_row_of_the_wrong_shape_is_damage(path):
 
 def test_a_bomb_in_a_row_is_refused_before_it_is_unpacked(path, monkeypatch):
     keep(path, [PACKAGE] * 100)
-    monkeypatch.setitem(Store.__init__.__globals__, "MAX_PART_BYTES", 50)
+    monkeypatch.setattr(database, "MAX_BYTES", 50)
     refused(path, "longer than 50 bytes")
 
 
-def test_two_runs_at_once_take_turns(path, monkeypatch):
-    monkeypatch.setitem(Store.__init__.__globals__, "LOCK_SECONDS", 0.05)
+def test_of_two_runs_at_once_the_second_to_end_keeps_nothing(path):
     keep(path, [PACKAGE])
-    with Store(path):
-        with pytest.raises(StateError) as caught, Store(path):
+    with pytest.raises(StateError) as caught, Store(path) as slow:
+        slow.known(PACKAGES)
+        with Store(path) as quick:
+            quick.known(PACKAGES)
+            quick.put(PACKAGES, "dpkg", "quick", "d", [])
+            quick.finish(PACKAGES, Run(2, [], []), {})
+        slow.put(PACKAGES, "dpkg", "slow", "d", [])
+        slow.finish(PACKAGES, Run(3, [], []), {})
+    assert "another run" in str(caught.value)
+    with Store(path) as store:
+        assert store.last_run(PACKAGES).collected_at == 2
+        assert store.known(PACKAGES).signature("dpkg") == "quick"
+
+
+def test_a_run_of_one_kind_holds_up_none_of_another(path, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    with Store(path) as slow:
+        slow.known(FILES)
+        slow.put(FILES, "/etc", "s", "d", [])
+        keep(path, [PACKAGE])
+        slow.finish(FILES, Run(5, [], []), {})
+    with Store(path) as store:
+        assert store.last_run(PACKAGES).collected_at == 1
+        assert store.last_run(FILES).collected_at == 5
+
+
+def test_a_database_that_is_locked_for_too_long_is_told(path, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    keep(path, [PACKAGE])
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateError) as caught:
+        keep(path, [])
+    assert "in use by another run" in str(caught.value)
+    other.close()
+
+
+def test_what_is_known_after_a_run_is_what_was_put_or_stood_before(path):
+    with Store(path) as store:
+        for part in ("a", "b", "c"):
+            store.put(PACKAGES, part, "s", "d", [PACKAGE._replace(name=part)])
+    with Store(path) as store:
+        store.drop(PACKAGES, "a")
+        store.put(PACKAGES, "c", "s", "d", [PACKAGE._replace(name="new")])
+        seen = [item.name for item in store.all_items(PACKAGES)]
+    with Store(path) as store:
+        assert seen == ["b", "new"] == [item.name for item in store.all_items(PACKAGES)]
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date_and_keeps_what_it_holds(path):
+    os.makedirs(os.path.dirname(path))
+    db = sqlite3.connect(path)
+    db.executescript(database.SCHEMA[0])
+    packed = database.pack([PACKAGE])
+    db.execute("INSERT INTO part VALUES ('packages', ?, 's', 'd', 1, ?)", (b"dpkg", packed))
+    db.execute("INSERT INTO run VALUES ('packages', 7, '[]', '[]')")
+    db.commit()
+    db.close()
+    os.chmod(path, 0o600)
+    for read_only in (True, False, False):
+        with Store(path, read_only) as store:
+            assert store.last_run(PACKAGES).collected_at == 7
+            assert store.known(PACKAGES).items("dpkg") == [PACKAGE]
+            assert store.last_sources(PACKAGES) == {}
+            assert store.inventory_queued_at(PACKAGES) is None
+    keep(path, [PACKAGE])
+
+
+def test_opening_it_again_does_not_end_the_locks_of_who_has_it_open(path, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
+    keep(path, [PACKAGE])
+    with Store(path) as store:
+        store._db.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateError), Store(path):
             pass
-        assert "in use by another run" in str(caught.value)
+        probe = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('SELECT * FROM run').fetchall()"
+        run = subprocess.run([sys.executable, "-c", probe, path], stderr=subprocess.PIPE, check=False)
+        assert b"database is locked" in run.stderr
+        store._db.execute("ROLLBACK")
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ def observe(
         if not collection.out_of_sight(name):
             judge.add(compare(kind, known.items(name), []))
             store.drop(kind, name)
-    store.finish(kind, Run(now, list(scope), collection.unseen))
+    store.finish(kind, Run(now, list(scope), collection.unseen), collection.sources)
     return Snapshot(
         kind,
         now,

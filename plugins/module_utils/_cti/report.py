@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Snapshots in the shapes the front doors return."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from .records import Row, change_record, timestamp
+from .model import Item
+from .records import Kind, Row, change_record, data_record, timestamp
 from .snapshot import Snapshot
 
 
@@ -33,6 +34,13 @@ def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:
         dict(common, **change_record(snapshot.kind, change.category, change.old, change.new, change.fields))
         for change in snapshot.changes
     ]
+
+
+def inventory(kind: Kind, items: Iterable[Item], machine: Dict[str, Optional[str]], now: int) -> Iterator[Row]:
+    """ConfigurationData records; `now` in unix seconds."""
+    common = dict(machine, TimeGenerated=timestamp(now))
+    for item in items:
+        yield dict(common, **data_record(kind, kind.row(item)))
 
 
 def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:

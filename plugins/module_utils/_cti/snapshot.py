@@ -26,6 +26,10 @@ class Snapshot(NamedTuple):
     age: Optional[int]  # seconds since the run compared with; None: there is none, and this run is the baseline
     notes: List[str]
 
+    def failed(self) -> List[str]:
+        """The names of the sources that could not be read in full."""
+        return [name for name, source in self.sources.items() if source.status == "failed"]
+
     def warnings(self) -> List[str]:
         """One sentence for each source of which not all is known, and for what else the operator should know."""
         told = [(name, source) for name, source in self.sources.items() if source.message and source.status != "absent"]

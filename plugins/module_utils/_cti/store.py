@@ -1,34 +1,23 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""changetracking.db: what the last run saw, one row per part.
+"""What the last run saw, one row per part, and what is to be told of it.
 
-One run is one transaction: either all of what a run saw is kept, or the state before it stays as it was
-and the next run finds the same changes again. A part whose signature is unchanged costs neither reading nor writing.
+One run is one transaction: either all of what a run saw is kept, with the records that follow from it, or the state
+before it stays as it was and the next run finds the same changes again. A run writes beside the database until it ends,
+so that a long one does not hold up another kind's. A part whose signature is unchanged costs neither reading nor writing.
 """
 
 import json
 import os
 import sqlite3
-import stat
-import zlib
 from types import TracebackType
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Type
 
+from .database import Database, pack
 from .errors import StateError
-from .model import Item, Known
-from .records import Kind
-
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE part (
-    kind TEXT NOT NULL, name BLOB NOT NULL, signature TEXT, digest TEXT NOT NULL, count INTEGER NOT NULL, items BLOB NOT NULL,
-    PRIMARY KEY (kind, name)) WITHOUT ROWID;
-CREATE TABLE run (kind TEXT PRIMARY KEY, collected_at INTEGER NOT NULL, scope TEXT NOT NULL, unseen TEXT NOT NULL) WITHOUT ROWID;
-PRAGMA user_version = 1;
-"""
-LOCK_SECONDS = 30
-MAX_PART_BYTES = 512 << 20  # of JSON, once unpacked
+from .model import Item, Known, Source
+from .records import Kind, Row
 
 
 class StoredPart(NamedTuple):
@@ -45,44 +34,29 @@ class Run(NamedTuple):
     unseen: List[str]  # what was out of sight
 
 
-class Store:
-    """The state database at `path`; use it as a context manager, which commits on success and rolls back on an exception.
+class Store(Database):
+    """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError."""
 
-    Read-only, a missing file is an empty state and nothing is created. Raises StateError.
-    """
-
-    def __init__(self, path: str, read_only: bool = False) -> None:
-        self.path = path
-        self._read_only = read_only
-        self._db: Optional[sqlite3.Connection] = None
-
-    def __enter__(self) -> "Store":
-        try:
-            if self._read_only:
-                self._open_read_only()
-            else:
-                self._open()
-        except (OSError, sqlite3.Error) as error:
-            self._close()
-            raise self._error(error) from error
-        except StateError:
-            self._close()
-            raise
-        return self
+    def __init__(self, path: str, read_only: bool = False, owner: Optional[int] = None) -> None:
+        super().__init__(path, read_only, owner)
+        self._stage: Optional[sqlite3.Connection] = None
+        self._generations: Dict[str, int] = {}  # of the kinds compared with, as they were then
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         try:
-            if self._db is not None and not self._read_only:
-                self._db.execute("ROLLBACK" if error else "COMMIT")
+            if error is None and self._stage is not None and self._db is not None:
+                self._commit(self._db, self._stage)
         except sqlite3.Error as failure:
-            if error is None:
-                raise self._error(failure) from failure
+            raise self._error(failure) from failure
         finally:
-            self._close()
-        if isinstance(error, sqlite3.Error):
-            raise self._error(error) from error
+            if self._stage is not None:
+                self._stage.close()
+                self._stage = None
+            super().__exit__(kind, error, trace)
+
+    # --- what was
 
     def last_run(self, kind: Kind) -> Optional[Run]:
         """None before the first run of this kind."""
@@ -90,147 +64,137 @@ class Store:
             return Run(row[0], self._json(row[1]), self._json(row[2]))
         return None
 
+    def last_sources(self, kind: Kind) -> Dict[str, Source]:
+        """How each source fared in that run."""
+        for (text,) in self._query("SELECT sources FROM outcome WHERE kind = ?", kind.name, since=2):
+            try:
+                return {name: Source(*values) for name, *values in self._json(text)}
+            except (TypeError, ValueError) as error:
+                raise self._error(error) from error
+        return {}
+
     def known(self, kind: Kind) -> "StoredParts":
+        self._generations[kind.name] = self._generation(kind.name)
         rows = self._query("SELECT name, signature, digest, count FROM part WHERE kind = ?", kind.name)
         return StoredParts(self, kind, {os.fsdecode(row[0]): StoredPart(*row[1:]) for row in rows})
 
     def items(self, kind: Kind, part: str) -> List[Item]:
-        for (packed,) in self._query(
-            "SELECT items FROM part WHERE kind = ? AND name = ?", kind.name, os.fsencode(part)
-        ):
-            try:
-                return [kind.item(*fields) for fields in self._json(self._unpack(packed))]
-            except TypeError as error:
-                raise self._error(error) from error
-        return []
+        rows = self._query("SELECT items FROM part WHERE kind = ? AND name = ?", kind.name, os.fsencode(part))
+        return self._items(kind, rows[0][0]) if rows else []
+
+    def all_items(self, kind: Kind) -> Iterator[Item]:
+        """What is known once this run is committed, part by part."""
+        staged: Dict[bytes, Optional[bytes]] = {}
+        if self._stage is not None:
+            staged = dict(self._stage.execute("SELECT name, NULL FROM part WHERE kind = ?", (kind.name,)))
+        names = {row[0] for row in self._query("SELECT name FROM part WHERE kind = ?", kind.name)}
+        for name in sorted(names | set(staged)):
+            db = self._stage if name in staged else self._db
+            assert db is not None
+            for (packed,) in db.execute("SELECT items FROM part WHERE kind = ? AND name = ?", (kind.name, name)):
+                yield from self._items(kind, packed) if packed is not None else ()
+
+    def inventory_queued_at(self, kind: Kind) -> Optional[int]:
+        """Unix seconds; None where the inventory of this kind never was."""
+        rows = self._query("SELECT queued_at FROM inventory WHERE kind = ?", kind.name, since=2)
+        return int(rows[0][0]) if rows else None
+
+    # --- what is
 
     def put(self, kind: Kind, part: str, signature: Optional[str], digest: str, items: Sequence[Item]) -> None:
-        packed = zlib.compress(json.dumps(items, separators=(",", ":")).encode("ascii"), 1)
-        self._write(
+        self._put(
             "INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)",
-            kind.name, os.fsencode(part), signature, digest, len(items), packed,
+            kind.name, os.fsencode(part), signature, digest, len(items), pack(items),
         )  # fmt: skip
 
     def drop(self, kind: Kind, part: str) -> None:
-        self._write("DELETE FROM part WHERE kind = ? AND name = ?", kind.name, os.fsencode(part))
-
-    def finish(self, kind: Kind, run: Run) -> None:
-        self._write(
-            "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)",
-            kind.name, run.collected_at, json.dumps(run.scope), json.dumps(run.unseen),
+        self._put(
+            "INSERT OR REPLACE INTO part VALUES (?, ?, NULL, NULL, NULL, NULL)", kind.name, os.fsencode(part)
         )  # fmt: skip
 
-    def _open(self) -> None:
-        folder = os.path.dirname(os.path.abspath(self.path))
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            self._check_owner(os.fstat(descriptor))
-        finally:
-            os.close(descriptor)
-        db = self._connect("rw")
-        db.execute("BEGIN IMMEDIATE")
-        if self._version(db) == 0:
-            for statement in SCHEMA.split(";"):
-                db.execute(statement)
+    def finish(self, kind: Kind, run: Run, sources: Mapping[str, Source]) -> None:
+        self._put(
+            "INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?)",
+            kind.name, run.collected_at, json.dumps(run.scope), json.dumps(run.unseen),
+            json.dumps([[name, *source] for name, source in sources.items()]),
+        )  # fmt: skip
 
-    def _open_read_only(self) -> None:
-        try:
-            self._check_owner(os.lstat(self.path))
-        except FileNotFoundError:
-            return
-        if self._version(self._connect("ro")) == 0:
-            self._close()
+    def queue(self, stream: str, kind: Kind, now: int, records: Sequence[Row]) -> None:
+        """Put records into the outbox; `now` in unix seconds."""
+        self._put("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", stream, kind.name, now, len(records), pack(records))
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
-        from urllib.parse import quote
+    def renew_inventory(self, stream: str, kind: Kind, now: int) -> None:
+        """An inventory in the outbox that nobody has taken is superseded by the one that is queued from here on."""
+        self._put("INSERT INTO renewed VALUES (?, ?, ?)", stream, kind.name, now)
 
-        uri = "file:%s?mode=%s" % (quote(os.path.abspath(self.path)), mode)
-        self._db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
-        self._db.execute("PRAGMA trusted_schema = OFF")
-        return self._db
-
-    def _check_owner(self, status: os.stat_result) -> None:
-        if not stat.S_ISREG(status.st_mode):
-            raise StateError("%s is not a regular file; give the path of a state database." % self.path)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            raise StateError(
-                "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
-                % self.path
-            )
-
-    def _version(self, db: sqlite3.Connection) -> int:
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        if version > SCHEMA_VERSION:
-            raise StateError(
-                "%s was written by a newer version of this collection (format %d, this one reads up to %d); upgrade the collection here."
-                % (self.path, version, SCHEMA_VERSION)
-            )
-        if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StateError("%s is an SQLite database of something else; give another path for the state." % self.path)
-        return version
-
-    def _query(self, statement: str, *values: Any) -> List[Any]:
-        if self._db is None:
-            return []
-        try:
-            return self._db.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._error(error) from error
-
-    def _write(self, statement: str, *values: Any) -> None:
+    def _put(self, statement: str, *values: Any) -> None:
         if self._db is None or self._read_only:
             return
         try:
-            self._db.execute(statement, values)
+            if self._stage is None:
+                self._stage = _stage()
+            self._stage.execute(statement, values)
         except sqlite3.Error as error:
             raise self._error(error) from error
 
-    def _unpack(self, packed: bytes) -> str:
+    def _commit(self, db: sqlite3.Connection, stage: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
         try:
-            inflate = zlib.decompressobj()
-            raw = inflate.decompress(packed, MAX_PART_BYTES)
-            if not inflate.eof:
-                raise ValueError("longer than %d bytes, or cut off" % MAX_PART_BYTES)
-            return raw.decode("ascii")
-        except (zlib.error, ValueError, TypeError) as error:
+            runs = stage.execute("SELECT kind, collected_at, scope, unseen, sources FROM run").fetchall()
+            for kind, *_values in runs:
+                self._check_generation(kind)
+            db.executemany("DELETE FROM part WHERE kind = ? AND name = ?", stage.execute(_DROPPED))
+            db.executemany("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", stage.execute(_PUT))
+            for kind, collected_at, scope, unseen, sources in runs:
+                db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", (kind, collected_at, scope, unseen))
+                following = self._generation(kind) + 1
+                db.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (kind, following, sources))
+            for stream, kind, now in stage.execute("SELECT stream, kind, queued_at FROM renewed"):
+                db.execute("DELETE FROM outbox WHERE stream = ? AND kind = ?", (stream, kind))
+                db.execute("INSERT OR REPLACE INTO inventory VALUES (?, ?)", (kind, now))
+            db.executemany("INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", stage.execute(_QUEUED))
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:  # SQLite has ended it where the disk is full
+                db.execute("ROLLBACK")
+            raise
+
+    def _generation(self, kind: str) -> int:
+        rows = self._query("SELECT generation FROM outcome WHERE kind = ?", kind, since=2)
+        return int(rows[0][0]) if rows else 0
+
+    def _check_generation(self, kind: str) -> None:
+        """Nothing may be stored on top of what was not compared with."""
+        if self._generations.get(kind, self._generation(kind)) != self._generation(kind):
+            raise StateError(
+                "%s: another run stored what it saw of the %s while this one looked; run again, of this one nothing is kept."
+                % (self.path, kind)
+            )
+
+    def _items(self, kind: Kind, packed: bytes) -> List[Item]:
+        try:
+            return [kind.item(*fields) for fields in self._unpack(packed)]
+        except TypeError as error:
             raise self._error(error) from error
 
-    def _json(self, text: str) -> List[Any]:
-        try:
-            value = json.loads(text)
-            if not isinstance(value, list):
-                raise ValueError("not a list")
-            return value
-        except (ValueError, TypeError) as error:
-            raise self._error(error) from error
 
-    def _error(self, error: BaseException) -> StateError:
-        reason = str(error)
-        if isinstance(error, OSError):
-            return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
-        if "locked" in reason:
-            return StateError(
-                "%s is in use by another run for more than %d s; run again when it is done." % (self.path, LOCK_SECONDS)
-            )
-        if "full" in reason or "disk I/O" in reason:
-            return StateError(
-                "%s could not be written (%s); free some space and run again: the state of the run before is kept."
-                % (self.path, reason)
-            )
-        if "unable to open" in reason or "readonly" in reason:
-            return StateError(
-                "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
-            )
-        return StateError(
-            "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
-            % (self.path, reason)
-        )
+_DROPPED = "SELECT kind, name FROM part WHERE items IS NULL"
+_PUT = "SELECT kind, name, signature, digest, count, items FROM part WHERE items IS NOT NULL"
+_QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY rowid"
 
-    def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+
+def _stage() -> sqlite3.Connection:
+    """A database without a name: in memory while it is small, beyond that in a file that nobody else sees."""
+    stage = sqlite3.connect("", isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode = OFF",
+        "CREATE TABLE part (kind, name, signature, digest, count, items, PRIMARY KEY (kind, name)) WITHOUT ROWID",
+        "CREATE TABLE run (kind PRIMARY KEY, collected_at, scope, unseen, sources)",
+        "CREATE TABLE renewed (stream, kind, queued_at)",
+        "CREATE TABLE outbox (stream, kind, created, count, records)",
+    ):
+        stage.execute(statement)
+    return stage
 
 
 class StoredParts(Known):

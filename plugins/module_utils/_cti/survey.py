@@ -6,31 +6,37 @@
 import base64
 import json
 import zlib
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from . import dcr, host, report
-from .collect import files, packages, services
-from .model import Collection, Known
-from .observe import observe
-from .records import KINDS
+from .model import Known
+from .records import KINDS, Kind
 from .snapshot import Snapshot, glance
 from .store import Store
+from .track import collection, queue_records, track
 
 
 def survey(
-    kinds: Sequence[str], settings: dcr.Settings, wanted: str, store: Optional[Store], warn: Callable[[str], None]
+    kinds: Sequence[str],
+    settings: dcr.Settings,
+    wanted: str,
+    store: Optional[Store],
+    warn: Callable[[str], None],
+    forward: bool = False,
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
 
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
-    where a store is given); `warn` is told what the operator should know. Raises StateError; a source that fails is
-    told in the result instead.
+    where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
+    store's outbox. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
-    snapshots = [_snapshot(kind, settings, store, wanted == "full") for kind in kinds]
+    snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full") for kind in kinds]
     for snapshot in snapshots:
         for warning in snapshot.warnings():
             warn(warning)
+        if forward and store is not None:
+            queue_records(snapshot, settings, store, machine)
     result: Dict[str, Any] = dict(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
@@ -46,18 +52,7 @@ def pack(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
 
 
-def _collection(kind: str, settings: dcr.Settings, known: Known) -> Collection:
-    if kind == "packages":
-        return packages.collect(known)
-    if kind == "services":
-        return services.collect(known)
-    return files.Scan(settings.file_rules, known)
-
-
-def _snapshot(kind: str, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
+def _snapshot(kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
     if store is None:
-        return glance(KINDS[kind], _collection(kind, settings, Known()))
-    scope: List[Any] = [list(rule) for rule in settings.file_rules] if kind == "files" else []
-    return observe(
-        KINDS[kind], lambda known: _collection(kind, settings, known), store, scope, dcr.in_scope, keep_items
-    )
+        return glance(kind, collection(kind, settings, Known()))
+    return track(kind, settings, store, keep_items)

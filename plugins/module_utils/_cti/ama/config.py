@@ -10,16 +10,24 @@ import json
 import re
 import socket
 import uuid
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterable, Optional
 
 from ..errors import ForwardError
-from .address import Deadline
+from .address import AMA_USERS, Address, Deadline, connect
 from .msgpack import pack
 
 MAX_BYTES = 8 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 _MAX_DEPTH = 64
 _TOKEN = re.compile(rb'\\.|\\\Z|["{}\[\]]', re.DOTALL)
 _AGAIN = "ask again; if it stays so, look at the log of azuremonitoragent"
+
+
+def ask(
+    address: Address, tag: str, allowed_users: Iterable[str] = AMA_USERS, deadline: float = 10.0
+) -> Optional[Dict[str, Any]]:
+    """request() over a connection of its own; both may take up to `deadline` seconds. ForwardError as they have it."""
+    with connect(address, deadline, allowed_users) as sock:
+        return request(sock, tag, deadline)
 
 
 def request(sock: socket.socket, tag: str, deadline: float = 10.0) -> Optional[Dict[str, Any]]:

@@ -1,0 +1,195 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""changetracking.db: opened with care, and every way in which that can fail in one sentence."""
+
+import json
+import os
+import sqlite3
+import stat
+import zlib
+from types import TracebackType
+from typing import Any, List, Optional, Sequence, Type
+
+from .errors import StateError
+
+# One script a version: a database of version n is brought up to date by those from n on.
+SCHEMA = (
+    """
+CREATE TABLE part (
+    kind TEXT NOT NULL, name BLOB NOT NULL, signature TEXT, digest TEXT NOT NULL, count INTEGER NOT NULL, items BLOB NOT NULL,
+    PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE run (kind TEXT PRIMARY KEY, collected_at INTEGER NOT NULL, scope TEXT NOT NULL, unseen TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 1;
+""",
+    """
+CREATE TABLE outcome (kind TEXT PRIMARY KEY, generation INTEGER NOT NULL, sources TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE inventory (kind TEXT PRIMARY KEY, queued_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, kind TEXT NOT NULL, created INTEGER NOT NULL,
+    count INTEGER NOT NULL, records BLOB NOT NULL);
+PRAGMA user_version = 2;
+""",
+)
+LOCK_SECONDS = 30
+MAX_BYTES = 512 << 20  # of one row's JSON, once unpacked
+
+
+def pack(values: Sequence[Any]) -> bytes:
+    return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), 1)
+
+
+class Database:
+    """The database at `path`, for use as a context manager. Raises StateError.
+
+    Read-only, a missing file is an empty state and nothing is created. `owner`: a uid that may own the file, besides our
+    own and root's.
+    """
+
+    def __init__(self, path: str, read_only: bool = False, owner: Optional[int] = None) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._owners = (0, os.geteuid(), owner)
+        self._db: Optional[sqlite3.Connection] = None
+        self._version = 0
+
+    def __enter__(self) -> Any:
+        try:
+            if self._find():
+                self._db = self._connect()
+                self._version = self._check_version(self._db)
+                if not self._read_only and self._version < len(SCHEMA):
+                    self._bring_up_to_date(self._db)
+        except (OSError, sqlite3.Error) as error:
+            self._close()
+            raise self._error(error) from error
+        except StateError:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._close()
+        if isinstance(error, sqlite3.Error):
+            raise self._error(error) from error
+
+    def check(self) -> None:
+        """Read all of it. StateError: it is damaged."""
+        for (found,) in self._query("PRAGMA quick_check(1)"):
+            if found != "ok":
+                raise self._error(ValueError(found.splitlines()[-1]))
+
+    def log_ahead(self) -> None:
+        """Let readers read while something is written, from now on (https://sqlite.org/wal.html)."""
+        self._query("PRAGMA journal_mode = WAL")
+
+    def _find(self) -> bool:
+        """Whether there is a file, after making one where that is ours to do. It may not be opened and closed: that
+        would end the locks of all other connections of this process (fcntl(2))."""
+        try:
+            self._check_file(os.lstat(self.path))
+            return True
+        except FileNotFoundError:
+            if self._read_only:
+                return False
+        os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            self._check_file(os.lstat(self.path))
+        return True
+
+    def _check_file(self, status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError("%s is not a regular file; give the path of a state database." % self.path)
+        if status.st_uid not in self._owners or status.st_mode & 0o022:
+            raise StateError(
+                "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
+                % self.path
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        from urllib.parse import quote
+
+        uri = "file:%s?mode=%s" % (quote(os.path.abspath(self.path)), "ro" if self._read_only else "rw")
+        db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _check_version(self, db: sqlite3.Connection) -> int:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(SCHEMA):
+            raise StateError(
+                "%s was written by a newer version of this collection (format %d, this one reads up to %d); upgrade the collection here."
+                % (self.path, version, len(SCHEMA))
+            )
+        if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StateError("%s is an SQLite database of something else; give another path for the state." % self.path)
+        return version
+
+    def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        self._version = self._check_version(db)  # another process may have come first
+        for script in SCHEMA[self._version :]:
+            for statement in script.split(";"):
+                db.execute(statement)
+        db.execute("COMMIT")
+        self._version = len(SCHEMA)
+
+    def _query(self, statement: str, *values: Any, since: int = 0) -> List[Any]:
+        """The rows; none where there is no database, or one of a version before `since`."""
+        if self._db is None or self._version < since:
+            return []
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _unpack(self, packed: bytes) -> List[Any]:
+        try:
+            inflate = zlib.decompressobj()
+            raw = inflate.decompress(packed, MAX_BYTES)
+            if not inflate.eof:
+                raise ValueError("longer than %d bytes, or cut off" % MAX_BYTES)
+            return self._json(raw.decode("ascii"))
+        except (zlib.error, ValueError, TypeError) as error:
+            raise self._error(error) from error
+
+    def _json(self, text: str) -> List[Any]:
+        try:
+            value = json.loads(text)
+            if not isinstance(value, list):
+                raise ValueError("not a list")
+            return value
+        except (ValueError, TypeError, RecursionError) as error:
+            raise self._error(error) from error
+
+    def _error(self, error: BaseException) -> StateError:
+        reason = str(error)
+        if isinstance(error, OSError):
+            return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
+        if "locked" in reason:
+            return StateError(
+                "%s is in use by another run for more than %d s; run again when it is done." % (self.path, LOCK_SECONDS)
+            )
+        if "full" in reason or "disk I/O" in reason:
+            return StateError(
+                "%s could not be written (%s); free some space and run again: the state of the run before is kept."
+                % (self.path, reason)
+            )
+        if "unable to open" in reason or "readonly" in reason:
+            return StateError(
+                "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
+            )
+        return StateError(
+            "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
+            % (self.path, reason)
+        )
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None

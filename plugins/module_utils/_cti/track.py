@@ -1,0 +1,56 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""One kind, from the host to the outbox: what is there, what changed, and the records that tell of it."""
+
+from itertools import islice
+from typing import Any, Dict, Iterator, List, Optional
+
+from . import dcr, report
+from .collect import files, packages, services
+from .model import Collection, Known
+from .observe import observe
+from .records import KINDS, Kind, Row, identified
+from .snapshot import Snapshot
+from .store import Store
+
+BATCH = 1000  # records; so many share a message, and its acknowledgement
+Machine = Dict[str, Optional[str]]  # of host.identity()
+
+
+def collection(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
+    """What is on the host now."""
+    if kind.name == "packages":
+        return packages.collect(known)
+    if kind.name == "services":
+        return services.collect(known)
+    return files.Scan(settings.file_rules, known)
+
+
+def track(kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = False) -> Snapshot:
+    """What is there, compared with the store, which then holds it."""
+    scope: List[Any] = [list(rule) for rule in settings.file_rules] if kind is KINDS["files"] else []
+    return observe(kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
+
+
+def queue_records(snapshot: Snapshot, settings: dcr.Settings, store: Store, machine: Machine) -> None:
+    """Put the records that follow from a run into the outbox, to be committed with it: its changes, and the inventory
+    where it is due. The first run is the baseline: it has an inventory and no changes."""
+    kind, now = snapshot.kind, snapshot.collected_at
+    changes = identified(report.changes(snapshot, machine))
+    for batch in _batches(changes):
+        store.queue(dcr.CHANGE_STREAM, kind, now, batch)
+    unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
+    if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
+        store.renew_inventory(dcr.DATA_STREAM, kind, now)
+        for batch in _batches(identified(report.inventory(kind, store.all_items(kind), machine, now))):
+            store.queue(dcr.DATA_STREAM, kind, now, batch)
+
+
+def _is_due(last: Optional[int], now: int, every: int) -> bool:
+    """Also where the clock was set back to before the last time."""
+    return last is None or not 0 <= now - last < every
+
+
+def _batches(records: Iterator[Row]) -> Iterator[List[Row]]:
+    return iter(lambda: list(islice(records, BATCH)), [])

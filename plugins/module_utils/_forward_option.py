@@ -1,0 +1,78 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The option `forward`: where records go, and under which tags."""
+
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+from ._cti import dcr
+from ._cti.ama.address import AMA_USERS, CONFIG, SOCKET, Tls, parse
+from ._cti.errors import ForwardError
+
+ARGUMENTS = {
+    "type": "dict",
+    "options": {
+        "address": {"type": "str", "default": SOCKET % dcr.EXTENSION},
+        "config_address": {"type": "str", "default": SOCKET % CONFIG},
+        "allowed_users": {"type": "list", "elements": "str", "default": list(AMA_USERS)},
+        "acks": {"type": "str", "choices": ["auto", "require", "off"], "default": "auto"},
+        "change_tag": {"type": "str"},
+        "data_tag": {"type": "str"},
+        "tls_ca": {"type": "path", "default": ""},
+        "tls_cert": {"type": "path", "default": ""},
+        "tls_key": {"type": "path", "default": ""},
+    },
+}
+
+
+class Forward:
+    """The option as given; every address in it is valid. Raises ForwardError."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = given
+        self._address = parse(given["address"])
+        self._config = parse(given["config_address"])
+        self._asked: Optional[dcr.Settings] = None
+
+    @property
+    def to_agent(self) -> bool:
+        """Whether it is the Azure Monitor Agent, or what stands in for it, rather than any receiver on the network."""
+        return self._address.scheme in ("abstract", "file")
+
+    def settings(self) -> dcr.Settings:
+        """What the agent says is to be tracked. Raises DcrError too."""
+        from ._cti.ama.config import ask
+
+        if self._asked is None:
+            document = ask(self._config, dcr.EXTENSION, self._given["allowed_users"])
+            if document is None:
+                raise ForwardError(
+                    "The agent at %s has no data collection rule for %s; associate one with this machine, or give dcr."
+                    % (self._config, dcr.EXTENSION)
+                )
+            self._asked = dcr.load(document, "of the agent at %s" % str(self._config))
+        return self._asked
+
+    def tags(self, settings: dcr.Settings) -> Dict[str, Sequence[str]]:
+        """By stream: the ones given, else the rule's, else those of the rule the agent has."""
+        given = {dcr.CHANGE_STREAM: self._given["change_tag"], dcr.DATA_STREAM: self._given["data_tag"]}
+        tags: Dict[str, Sequence[str]] = {}
+        for stream, tag in given.items():
+            if tag:
+                tags[stream] = [tag]
+            elif not self.to_agent:
+                tags[stream] = [stream]
+            else:
+                tags[stream] = settings.streams.get(stream) or self.settings().streams.get(stream, ())
+        return tags
+
+    def deliver(self, state: str, settings: dcr.Settings) -> Dict[str, int]:
+        """Hand over what waits in the outbox, from earlier runs too. Raises StateError too."""
+        from ._cti.ama.sender import Sender
+        from ._cti.outbox import Outbox, deliver
+
+        given = self._given
+        tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])
+        tags = self.tags(settings)
+        with Outbox(state) as outbox, Sender(self._address, given["allowed_users"], given["acks"], tls=tls) as sender:
+            return dict(deliver(outbox, sender.send, tags)._asdict())

@@ -1,0 +1,164 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records wait until they were handed over, and are committed with the state they follow from."""
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.track import queue_records, track
+
+FILES = KINDS["files"]
+MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
+TAGS = {dcr.CHANGE_STREAM: ["change"], dcr.DATA_STREAM: ["data"]}
+
+
+class Receiver:
+    def __init__(self):
+        self.taken = []
+        self.broken_after = None
+
+    def send(self, tag, entries):
+        if self.broken_after is not None and len(self.taken) >= self.broken_after:
+            raise ForwardError("it broke")
+        self.taken += [(tag, record) for _time, record in entries]
+        return True
+
+    def paths(self, tag):
+        return [record["FileSystemPath"].rpartition("/")[2] for name, record in self.taken if name == tag]
+
+
+class Host:
+    """A folder that is tracked."""
+
+    def __init__(self, folder):
+        self.tracked = folder / "tracked"
+        self.tracked.mkdir()
+        self.state = str(folder / "state.db")
+        rules = [FileRule("r", str(self.tracked) + "/*")]
+        self.settings = dcr.default()._replace(file_rules=rules, kinds=("files",), inventory_every=3600)
+        self.receiver = Receiver()
+
+    def write(self, name, text="text"):
+        (self.tracked / name).write_text(text)
+
+    def run(self):
+        with Store(self.state) as store:
+            snapshot = track(FILES, self.settings, store)
+            queue_records(snapshot, self.settings, store, MACHINE)
+        return snapshot
+
+    def depth(self):
+        with Outbox(self.state) as outbox:
+            return outbox.depth()
+
+    def deliver(self, tags=TAGS):
+        with Outbox(self.state) as outbox:
+            return deliver(outbox, self.receiver.send, tags)
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+def test_the_first_run_is_an_inventory_and_the_next_ones_are_changes(host):
+    host.write("a")
+    host.run()
+    host.write("b")
+    host.run()
+    host.run()
+    assert host.deliver() == (2, 0)
+    assert host.receiver.paths("data") == ["a"]
+    assert host.receiver.paths("change") == ["b"]
+    record = host.receiver.taken[1][1]
+    assert record["ChangeCategory"] == "Added" and record["Computer"] == "host" and int(record["LastSnapshotAge"]) >= 0
+    assert all(type(value) is str for _tag, record in host.receiver.taken for value in record.values())
+
+
+def test_an_inventory_is_due_again_after_its_time_and_after_the_clock_was_set_back(host):
+    host.write("a")
+    for queued_ago, due in ((0, False), (3599, False), (3601, True), (-86400, True)):
+        host.run()
+        host.deliver()
+        host.receiver.taken.clear()
+        with Store(host.state) as store:
+            store.renew_inventory(dcr.DATA_STREAM, FILES, store.last_run(FILES).collected_at - queued_ago)
+        host.run()
+        host.deliver()
+        assert host.receiver.paths("data") == (["a"] if due else [])
+
+
+def test_an_inventory_that_nobody_took_is_superseded_and_a_change_is_not(host):
+    host.settings = host.settings._replace(inventory_every=1)
+    host.write("a")
+    host.run()
+    host.write("b")
+    with Store(host.state) as store:
+        store.renew_inventory("other", FILES, 0)
+    host.run()
+    host.write("c")
+    with Store(host.state) as store:
+        store.renew_inventory("other", FILES, 0)
+    host.run()
+    host.deliver()
+    assert host.receiver.paths("data") == ["a", "b", "c"]
+    assert host.receiver.paths("change") == ["b", "c"]
+
+
+def test_what_breaks_off_comes_again_under_the_same_ids(host):
+    host.write("a")
+    host.run()
+    host.write("b")
+    host.run()
+    host.receiver.broken_after = 1
+    tags = {dcr.CHANGE_STREAM: ["one", "two"], dcr.DATA_STREAM: ["data"]}
+    with pytest.raises(ForwardError, match="1 records were delivered, 1 are kept"):
+        host.deliver(tags)
+    host.receiver.broken_after = 2
+    with pytest.raises(ForwardError, match="0 records were delivered, 1 are kept"):
+        host.deliver(tags)
+    host.receiver.broken_after = None
+    assert host.deliver(tags) == (1, 0)
+    assert [tag for tag, _record in host.receiver.taken] == ["data", "one", "one", "two"]
+    assert len({record["RecordId"] for _tag, record in host.receiver.taken}) == 2
+
+
+def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host):
+    host.write("a")
+    host.run()
+    host.write("b")
+    host.run()
+    with pytest.raises(ForwardError, match="CONFIG_CHANGE_BLOB_V2, so 1 records are kept"):
+        host.deliver({dcr.DATA_STREAM: ["data"]})
+    assert host.receiver.paths("data") == ["a"]
+    assert host.depth().records == 1
+
+
+def test_a_run_that_is_not_committed_leaves_no_records(host):
+    host.write("a")
+    with pytest.raises(RuntimeError), Store(host.state) as store:
+        queue_records(track(FILES, host.settings, store), host.settings, store, MACHINE)
+        raise RuntimeError
+    assert host.depth() == (0, 0, None)
+    host.run()
+    assert host.depth().records == 1
+
+
+def test_a_first_run_that_could_see_nothing_is_no_empty_inventory(host):
+    host.settings = host.settings._replace(file_rules=[FileRule("r", "/proc/*")])
+    snapshot = host.run()
+    assert snapshot.failed() == ["r"]
+    with Store(host.state) as store:
+        assert store.inventory_queued_at(FILES) is None
+
+
+def test_an_outbox_that_was_never_filled_is_empty(tmp_path):
+    with Outbox(str(tmp_path / "nothing.db"), read_only=True) as outbox:
+        assert outbox.depth() == (0, 0, None)
+        assert list(outbox.batches()) == []
