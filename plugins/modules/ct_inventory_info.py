@@ -226,6 +226,7 @@ changes:
     - Computer: web01
       SourceComputerId: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
       TimeGenerated: "2026-01-09T08:00:01Z"
+      RecordId: 6f2f0c3c7e5f4a0a9c3f6d1b2a3c4d5e-0
       LastSnapshotAge: 300
       ConfigChangeType: Software
       ChangeCategory: Modified

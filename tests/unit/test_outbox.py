@@ -5,13 +5,13 @@
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.track import queue_records, track
 
 FILES = KINDS["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
@@ -49,8 +49,11 @@ class Host:
 
     def run(self):
         with Store(self.state) as store:
-            snapshot = track(FILES, self.settings, store)
-            queue_records(snapshot, self.settings, store, MACHINE)
+            return self.look(store)
+
+    def look(self, store):
+        snapshot = track.track(FILES, self.settings, store)
+        track.queue(snapshot, track.changes(snapshot, store, MACHINE), self.settings, store, MACHINE)
         return snapshot
 
     def depth(self):
@@ -143,7 +146,7 @@ def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host
 def test_a_run_that_is_not_committed_leaves_no_records(host):
     host.write("a")
     with pytest.raises(RuntimeError), Store(host.state) as store:
-        queue_records(track(FILES, host.settings, store), host.settings, store, MACHINE)
+        host.look(store)
         raise RuntimeError
     assert host.depth() == (0, 0, None)
     host.run()
@@ -162,3 +165,18 @@ def test_an_outbox_that_was_never_filled_is_empty(tmp_path):
     with Outbox(str(tmp_path / "nothing.db"), read_only=True) as outbox:
         assert outbox.depth() == (0, 0, None)
         assert list(outbox.batches()) == []
+
+
+def test_the_latest_changes_are_remembered_whether_or_not_they_were_delivered(host, monkeypatch):
+    monkeypatch.setattr(store_module, "HISTORY", 2)
+    host.run()
+    for name in ("a", "b", "c"):
+        host.write(name)
+        host.run()
+        host.deliver()
+    with Store(host.state, read_only=True) as store:
+        records = list(store.history())
+    assert [record["FileSystemPath"][-1] for record in records] == ["b", "c"]
+    assert [record["RecordId"] for record in records] == [record["RecordId"] for _tag, record in host.receiver.taken][
+        1:
+    ]

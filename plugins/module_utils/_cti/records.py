@@ -208,8 +208,8 @@ def data_record(kind: Kind, row: Row) -> Row:
 
 
 def identified(records: Iterable[Row]) -> Iterator[Row]:
-    """The same, each with a RecordId that no other record has; to be called once for each, before it is first sent."""
+    """The same, each with a RecordId that no other record has, unless it has one: it is given once, before it is sent."""
     batch = uuid.uuid4().hex
     for number, record in enumerate(records):
-        record[RECORD_ID] = "%s-%d" % (batch, number)
+        record.setdefault(RECORD_ID, "%s-%d" % (batch, number))
         yield record

@@ -19,6 +19,8 @@ from .errors import StateError
 from .model import Item, Known, Source
 from .records import Kind, Row
 
+HISTORY = 100  # times up to track.BATCH records
+
 
 class StoredPart(NamedTuple):
     signature: Optional[str]
@@ -99,6 +101,11 @@ class Store(Database):
         rows = self._query("SELECT queued_at FROM inventory WHERE kind = ?", kind.name, since=2)
         return int(rows[0][0]) if rows else None
 
+    def history(self) -> Iterator[Row]:
+        """The latest change records, oldest first."""
+        for (packed,) in self._query("SELECT records FROM history ORDER BY id", since=2):
+            yield from self._unpack(packed)
+
     # --- what is
 
     def put(self, kind: Kind, part: str, signature: Optional[str], digest: str, items: Sequence[Item]) -> None:
@@ -122,6 +129,10 @@ class Store(Database):
     def queue(self, stream: str, kind: Kind, now: int, records: Sequence[Row]) -> None:
         """Put records into the outbox; `now` in unix seconds."""
         self._put("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", stream, kind.name, now, len(records), pack(records))
+
+    def remember(self, records: Sequence[Row]) -> None:
+        """Keep change records, whether or not they are to be handed over; the oldest go."""
+        self._put("INSERT INTO history VALUES (?)", pack(records))
 
     def renew_inventory(self, stream: str, kind: Kind, now: int) -> None:
         """An inventory in the outbox that nobody has taken is superseded by the one that is queued from here on."""
@@ -153,6 +164,8 @@ class Store(Database):
                 db.execute("DELETE FROM outbox WHERE stream = ? AND kind = ?", (stream, kind))
                 db.execute("INSERT OR REPLACE INTO inventory VALUES (?, ?)", (kind, now))
             db.executemany("INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", stage.execute(_QUEUED))
+            db.executemany("INSERT INTO history VALUES (NULL, ?)", stage.execute("SELECT records FROM history"))
+            db.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY,))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # SQLite has ended it where the disk is full
@@ -192,6 +205,7 @@ def _stage() -> sqlite3.Connection:
         "CREATE TABLE run (kind PRIMARY KEY, collected_at, scope, unseen, sources)",
         "CREATE TABLE renewed (stream, kind, queued_at)",
         "CREATE TABLE outbox (stream, kind, created, count, records)",
+        "CREATE TABLE history (records)",
     ):
         stage.execute(statement)
     return stage

@@ -6,14 +6,13 @@
 import base64
 import json
 import zlib
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from . import dcr, host, report
+from . import dcr, host, report, track
 from .model import Known
-from .records import KINDS, Kind
+from .records import KINDS, Kind, Row
 from .snapshot import Snapshot, glance
 from .store import Store
-from .track import collection, queue_records, track
 
 
 def survey(
@@ -32,18 +31,22 @@ def survey(
     """
     machine = host.identity()
     snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full") for kind in kinds]
+    changed: List[Row] = []
     for snapshot in snapshots:
         for warning in snapshot.warnings():
             warn(warning)
-        if forward and store is not None:
-            queue_records(snapshot, settings, store, machine)
+        if store is not None:
+            records = track.changes(snapshot, store, machine)
+            changed += records
+            if forward:
+                track.queue(snapshot, records, settings, store, machine)
     result: Dict[str, Any] = dict(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
     if wanted == "full":
         result["packed"] = pack({snapshot.kind.name: report.rows(snapshot) for snapshot in snapshots})
     if store is not None and wanted != "summary":
-        result["changes"] = [record for snapshot in snapshots for record in report.changes(snapshot, machine)]
+        result["changes"] = changed
     return result
 
 
@@ -54,5 +57,5 @@ def pack(value: Any) -> str:
 
 def _snapshot(kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
     if store is None:
-        return glance(kind, collection(kind, settings, Known()))
-    return track(kind, settings, store, keep_items)
+        return glance(kind, track.collection(kind, settings, Known()))
+    return track.track(kind, settings, store, keep_items)

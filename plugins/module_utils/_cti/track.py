@@ -33,12 +33,19 @@ def track(kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = F
     return observe(kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
 
 
-def queue_records(snapshot: Snapshot, settings: dcr.Settings, store: Store, machine: Machine) -> None:
+def changes(snapshot: Snapshot, store: Store, machine: Machine) -> List[Row]:
+    """The records of what changed, which the store remembers."""
+    records = list(identified(report.changes(snapshot, machine)))
+    for batch in _batches(iter(records)):
+        store.remember(batch)
+    return records
+
+
+def queue(snapshot: Snapshot, changed: List[Row], settings: dcr.Settings, store: Store, machine: Machine) -> None:
     """Put the records that follow from a run into the outbox, to be committed with it: its changes, and the inventory
     where it is due. The first run is the baseline: it has an inventory and no changes."""
     kind, now = snapshot.kind, snapshot.collected_at
-    changes = identified(report.changes(snapshot, machine))
-    for batch in _batches(changes):
+    for batch in _batches(iter(changed)):
         store.queue(dcr.CHANGE_STREAM, kind, now, batch)
     unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
     if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
