@@ -41,7 +41,7 @@ WIRE := relay-3.6 relay-3.13 interop
 
 # The longest first: they overlap with all the rest.
 STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE)
-.PHONY: help test lint sanity unit wire integration molecule bench quickstart build clean debian-packages $(STEPS)
+.PHONY: help test lint sanity unit wire integration molecule bench quickstart build programs clean debian-packages $(STEPS)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -74,8 +74,10 @@ bench: debian-packages $(IMAGES:%=image-%) $(VENV)/core-2.19/done ## how fast we
 build: $(VENV)/core-2.19/done ## the collection's archive, in .build/dist
 	@$(VENV)/core-2.19/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
 
-build/relay.pyz: $(shell find plugins/module_utils/_cti -name '*.py') plugins/plugin_utils/_zipapp.py ## the relay, in one file
-	@python3 plugins/plugin_utils/_zipapp.py relay $@
+PROGRAMS := build/agent.pyz build/relay.pyz
+$(PROGRAMS): build/%.pyz: $(shell find plugins/module_utils/_cti -name '*.py') plugins/plugin_utils/_zipapp.py
+	@python3 plugins/plugin_utils/_zipapp.py $* $@
+programs: $(PROGRAMS) ## the agent and the relay, each in one file: build/agent.pyz, build/relay.pyz
 
 quickstart: ## inventory this machine twice, as an ordinary user, and show what changed in between
 	@tests/tools/quickstart

@@ -11,7 +11,7 @@ import zlib
 from types import TracebackType
 from typing import Any, List, Optional, Sequence, Type
 
-from .errors import StateError
+from .errors import StateDamaged, StateError
 
 # One script a version: a database of version n is brought up to date by those from n on.
 SCHEMA = (
@@ -185,7 +185,7 @@ class Database:
             return StateError(
                 "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
             )
-        return StateError(
+        return StateDamaged(
             "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
             % (self.path, reason)
         )

@@ -97,6 +97,10 @@ class Settings(NamedTuple):
     rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
     streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
 
+    def every(self, kind: str) -> int:
+        """Seconds between two collections of a kind."""
+        return {"packages": self.packages_every, "services": self.services_every, "files": self.files_every}[kind]
+
 
 def default() -> Settings:
     """What Azure's template asks for: every kind, and every *.conf below /etc."""
@@ -105,15 +109,19 @@ def default() -> Settings:
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
     """The settings in a DCR's JSON text; `origin` is what messages call it. Raises DcrError."""
+    return load(parse(raw, origin), origin)
+
+
+def parse(raw: Union[str, bytes], origin: str) -> Any:
+    """A DCR's JSON text as data. Raises DcrError."""
     if len(raw) > MAX_BYTES:
         raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, MAX_BYTES))
     try:
-        document = json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw)
+        return json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw)
     except (ValueError, RecursionError) as error:
         raise DcrError(
             "The DCR %s is not JSON (%s); give the rule as Azure or the agent writes it." % (origin, error)
         ) from error
-    return load(document, origin)
 
 
 def load(document: Any, origin: str) -> Settings:

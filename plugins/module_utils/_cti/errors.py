@@ -28,6 +28,10 @@ class StateError(CtiError):
     """The state database cannot be used; what it holds is left as it is."""
 
 
+class StateDamaged(StateError):
+    """It holds what nobody can have written there."""
+
+
 class ForwardError(CtiError):
     """Records, or a configuration, cannot be exchanged with the Azure Monitor Agent or with what stands in for it."""
 

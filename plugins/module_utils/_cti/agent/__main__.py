@@ -1,0 +1,122 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The agent's command line."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, Dict, Iterable, List, Optional
+
+from ..daemon import Log, one_line
+from ..errors import CtiError, StateError
+from ..records import KINDS
+from ..store import Store
+from . import options as agent_options
+from . import status
+from .options import Options
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """The exit status: 0 all is well, 1 it is not, 2 wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.command(agent_options.load(parsed), parsed))
+    except CtiError as error:
+        sys.stderr.write("agent: %s\n" % one_line(str(error)))
+        return 1
+
+
+def _run(options: Options, _parsed: argparse.Namespace) -> int:
+    from .agent import Agent
+
+    code = Agent(options, Log()).run()
+    sys.stderr.flush()
+    os._exit(code)  # a thread in the midst of a run is not waited for: of that run nothing is kept
+
+
+def _once(options: Options, _parsed: argparse.Namespace) -> int:
+    from .agent import Agent
+
+    return Agent(options, Log()).once()
+
+
+def _status(options: Options, parsed: argparse.Namespace) -> int:
+    state = status.read(options, _owner(options))
+    _print([json.dumps(state)] if parsed.json else status.lines(state))
+    kinds = state.get("Kinds", {}).values()
+    failed = state.get("Delivery", {}).get("Error") or any(kind.get("Failed") or kind.get("Error") for kind in kinds)
+    return 0 if state["Running"] and not failed else 1
+
+
+def _show(options: Options, parsed: argparse.Namespace) -> int:
+    if not os.path.exists(options.database):
+        raise StateError("There is no %s; nothing was collected yet, or --state is another folder." % options.database)
+    with Store(options.database, read_only=True, owner=_owner(options)) as store:
+        if parsed.what == "changes":
+            rows: Iterable[Dict[str, Any]] = store.history()
+        else:
+            kind = KINDS[parsed.what]
+            rows = (kind.row(item) for item in store.all_items(kind))
+        _print(map(json.dumps, rows) if parsed.json else map(_COLUMNS[parsed.what], rows))
+    return 0
+
+
+def _owner(options: Options) -> Optional[int]:
+    """Whoever owns the state folder may own what is in it: root looks at the state of the agent's user."""
+    try:
+        return os.stat(options.state).st_uid
+    except OSError:
+        return None
+
+
+def _print(lines: Iterable[str]) -> None:
+    try:
+        for line in lines:
+            sys.stdout.write(one_line(line).encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+
+
+def _change(row: Dict[str, Any]) -> str:
+    name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
+    versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
+    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
+    return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
+
+
+_COLUMNS = {
+    "packages": lambda row: "%(SoftwareName)s  %(CurrentVersion)s  %(Architecture)s" % row,
+    "services": lambda row: "%(SvcName)s  %(SvcState)s  %(SvcStartupType)s  %(SvcPath)s" % row,
+    "files": lambda row: "%(Mode)s  %(Owner)s  %(Group)s  %(Size)s  %(DateModified)s  %(FileSystemPath)s" % row,
+    "changes": _change,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agent", description="Tracks packages, services and files as a data collection rule says."
+    )
+    parser.set_defaults(command=lambda *_unused: parser.error("give a command: run, once, status, show or doctor"))
+    commands = parser.add_subparsers(metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    agent_options.add_flags(common)
+    for command, text in (
+        (_run, "collect and hand over, until SIGTERM; SIGHUP: look for the rule now"),
+        (_once, "collect all that the rule enables, hand it over, and end"),
+        (_status, "how it fares; exit status 1 when something is wrong"),
+        (_show, "what it knows"),
+    ):
+        sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
+        sub.set_defaults(command=command)
+        if command is _show:
+            sub.add_argument("what", choices=list(_COLUMNS))
+        if command in (_status, _show):
+            sub.add_argument("--json", action="store_true", help="for programs; of items and changes, one a line")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,218 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The agent: finds the rule, collects as it says, and hands over what follows, each for itself."""
+
+import functools
+import os
+import random
+import signal
+import time
+import traceback
+from typing import Any, List, Optional
+
+from .. import dcr, host, report, track
+from ..ama.sender import Sender
+from ..daemon import Log, Notifier
+from ..database import Database
+from ..errors import CtiError, StateDamaged, StateError
+from ..outbox import Outbox, deliver
+from ..records import KINDS, Kind, Row
+from ..snapshot import Snapshot
+from ..store import Store
+from . import itemfiles
+from .options import OptionError, Options
+from .schedule import Schedule
+from .source import Source
+from .status import StateLock, Status
+
+STOP_SECONDS = 10  # for what is under way
+BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
+RECEIVED = {"packages": "Package", "services": "Service", "files": "File"}  # as Microsoft's agent logs them
+
+
+class Agent:
+    """run() until SIGTERM, or once(). Raises CtiError where it cannot even start."""
+
+    def __init__(self, options: Options, log: Log) -> None:
+        self._options = options
+        self._log = log
+        self._lock = StateLock(options.state)
+        self._prepare_database()
+        self._status = Status(options)
+        self._source = Source(options, log)
+        self._schedule = Schedule(self._failed)
+        self._notifier = Notifier(os.environ)
+        self._backoff = 0
+        self._said = ""  # why the last delivery failed
+        self._damaged: Optional[StateDamaged] = None
+
+    def run(self) -> int:
+        """The exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_signal: self._schedule.end())
+        signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.soon("rule"))
+        self._schedule.set("delivery", self.deliver, None)
+        self._schedule.set("rule", self._find_rule, self._options.refresh)
+        self._notifier.tell("READY=1")
+        self._log("The agent is ready.")
+        self._schedule.run(lambda: self._notifier.tell("WATCHDOG=1"))
+        self._notifier.tell("STOPPING=1")
+        ended = self._schedule.stop(STOP_SECONDS)
+        if self._damaged is not None:
+            self._set_aside(self._damaged)
+            return 1
+        self._log("The agent has stopped%s." % ("" if ended else " in the midst of a run, of which nothing is kept"))
+        return 0
+
+    def once(self) -> int:
+        """Everything the rule enables, delivered. The exit status."""
+        rule = self._source.find()
+        self._status.rule(rule, self._source.reasons)
+        if rule is None:
+            raise OptionError("There is no data collection rule; associate one with this machine, or give --dcr FILE.")
+        collected = [self.collect(KINDS[kind]) for kind in rule.settings.kinds]
+        if self._damaged is not None:
+            self._set_aside(self._damaged)
+            return 1
+        return 0 if self.deliver() and all(collected) else 1
+
+    def collect(self, kind: Kind) -> bool:
+        """Whether there is a new state of a kind, with the records that follow from it."""
+        rule = self._source.rule
+        if rule is None:
+            return False
+        started = time.monotonic()
+        try:
+            self._check_outbox()
+            with Store(self._options.database) as store:
+                machine = host.identity()
+                snapshot = track.track(kind, rule.settings, store)
+                records = track.changes(snapshot, store, machine)
+                track.queue(snapshot, records, rule.settings, store, machine)
+        except StateDamaged as error:
+            self._damaged = error
+            self._schedule.end()
+            return False
+        except CtiError as error:
+            self._log("%s: %s" % (kind.name, error))
+            self._status.not_collected(kind.name, str(error))
+            return False
+        self._tell(snapshot, records, time.monotonic() - started)
+        self._status.collected(snapshot, time.monotonic() - started, rule.settings.every(kind.name))
+        self._write_items(snapshot)
+        self._schedule.soon("delivery")
+        return True
+
+    def deliver(self) -> bool:
+        """Whether all that waited was handed over; if not, it is tried again."""
+        try:
+            with Outbox(self._options.database) as outbox:
+                if not outbox.depth().records:
+                    self._status.delivered(0)
+                    return True
+                with self._sender() as sender:
+                    delivery = deliver(outbox, sender.send, self._tags())
+        except CtiError as error:
+            self._not_delivered(str(error))
+            return False
+        self._backoff, self._said = 0, ""
+        self._status.delivered(delivery.delivered)
+        self._log("%d records were delivered; %d wait." % delivery)
+        return True
+
+    # --- the rule
+
+    def _find_rule(self) -> None:
+        rule = self._source.find()
+        self._status.rule(rule, self._source.reasons)
+        for kind in KINDS.values():
+            every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
+            delay = random.uniform(0, min(self._options.jitter, every or 0))
+            self._schedule.set(kind.name, functools.partial(self.collect, kind), every, delay)
+        if rule is not None:
+            self._schedule.soon("delivery", self._backoff)
+
+    # --- handing over
+
+    def _sender(self) -> Sender:
+        options = self._options
+        return Sender(options.receiver, options.allow_users, options.acks, tls=options.tls)
+
+    def _tags(self) -> Any:
+        streams = self._source.rule.settings.streams if self._source.rule is not None else {}
+        if self._options.receiver.scheme in ("tcp", "tls"):
+            return {stream: streams.get(stream, (stream,)) for stream in (dcr.CHANGE_STREAM, dcr.DATA_STREAM)}
+        return streams
+
+    def _not_delivered(self, why: str) -> None:
+        first, most = BACKOFF_SECONDS
+        self._backoff = min(self._backoff * 2 or first, most)
+        self._schedule.soon("delivery", self._backoff)
+        self._status.not_delivered(why)
+        if why != self._said:
+            self._said = why
+            self._log("%s. The next attempt is in %d s." % (why.rstrip("."), self._backoff))
+
+    def _check_outbox(self) -> None:
+        with Outbox(self._options.database) as outbox:
+            depth = outbox.depth()
+        if depth.full:
+            raise StateError(
+                "%d records wait and fill the outbox, so nothing is collected until some are delivered; what changes"
+                " meanwhile is then told as one change." % depth.records
+            )
+
+    # --- telling
+
+    def _tell(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
+        name = snapshot.kind.name
+        self._log("Number of %s received in this run: %d" % (RECEIVED[name], snapshot.count))
+        for warning in snapshot.warnings():
+            self._log("%s: %s" % (name, warning))
+        if snapshot.age is None:
+            self._log("%s: baseline of %d items in %.2f s" % (name, snapshot.count, seconds))
+        elif records:
+            told = report.summary(snapshot, with_state=True)
+            self._log(
+                "%s: %d added, %d removed, %d modified in %.2f s"
+                % (name, told["added"], told["removed"], told["modified"], seconds)
+            )
+
+    def _write_items(self, snapshot: Snapshot) -> None:
+        kind = snapshot.kind
+        happened = {kind.identity(change.new): change.category for change in snapshot.changes if change.new is not None}
+        try:
+            with Store(self._options.database, read_only=True) as store:
+                itemfiles.write(self._options.item_files or self._options.state, kind, store.all_items(kind), happened)
+        except OSError as error:
+            self._log("%s cannot be written (%s)." % (itemfiles.NAMES[kind.name], error.strerror))
+        except StateError as error:
+            self._log(str(error))
+
+    def _failed(self, task: str, error: BaseException) -> None:
+        """A defect: the task runs again when it is due, and the others are not disturbed."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self._log("%s failed: %s: %s (%s, line %s)." % (task, type(error).__name__, error, where[0], where[1]))
+        self._status.not_collected(task, "%s: %s" % (type(error).__name__, error))
+
+    # --- the database
+
+    def _prepare_database(self) -> None:
+        try:
+            with Database(self._options.database) as database:
+                database.check()
+                database.log_ahead()
+        except StateDamaged as error:
+            self._set_aside(error)
+            with Database(self._options.database) as database:
+                database.log_ahead()
+
+    def _set_aside(self, error: StateDamaged) -> None:
+        aside = self._options.database + ".damaged"
+        for suffix in ("", "-wal", "-shm"):
+            try:
+                os.replace(self._options.database + suffix, aside + suffix)
+            except FileNotFoundError:
+                pass
+        self._log("%s Done: it is %s now, with the records that waited in it." % (str(error), aside))

@@ -1,0 +1,185 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""How the agent fares: written down by the one that runs, read by whoever asks."""
+
+import fcntl
+import json
+import os
+import threading
+import time
+from typing import Any, Dict, List, Optional
+
+from .. import __version__
+from ..errors import StateError
+from ..outbox import Outbox
+from ..records import timestamp
+from ..replace import replace
+from ..snapshot import Snapshot
+from .options import Options
+from .source import Rule
+
+MAX_BYTES = 16 << 20
+FILE = "status.json"
+
+
+class StateLock:
+    """Held by the one agent that uses a state folder. Raises StateError."""
+
+    def __init__(self, folder: str) -> None:
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+            path = os.path.join(folder, "lock")
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StateError(
+                "An agent runs with the state in %s already; stop it, or give another --state." % folder
+            ) from None
+        except OSError as error:
+            raise StateError(
+                "The state folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
+            ) from error
+
+
+class Status:
+    """Its methods are called from any thread. What cannot be written is not worth an error: the log says it all."""
+
+    def __init__(self, options: Options) -> None:
+        self._path = options.path(FILE)
+        self._lock = threading.Lock()
+        self._state: Dict[str, Any] = {
+            "Version": __version__,
+            "Pid": os.getpid(),
+            "StartedAt": timestamp(time.time()),
+            "Rule": None,
+            "Kinds": {},
+            "Delivery": {"At": None, "Records": 0, "Error": ""},
+        }
+
+    def rule(self, rule: Optional[Rule], reasons: List[str]) -> None:
+        described: Dict[str, Any] = {"Origin": None, "Ids": [], "Warnings": [], "Reasons": reasons}
+        if rule is not None:
+            described.update(Origin=rule.origin, Ids=list(rule.settings.rules), Warnings=rule.settings.warnings)
+        with self._lock:
+            kinds = rule.settings.kinds if rule is not None else ()
+            self._state["Kinds"] = {kind: state for kind, state in self._state["Kinds"].items() if kind in kinds}
+            if self._state["Rule"] != described:
+                self._state["Rule"] = described
+                self._write()
+
+    def collected(self, snapshot: Snapshot, seconds: float, every: int) -> None:
+        self._kind(
+            snapshot.kind.name,
+            CollectedAt=timestamp(snapshot.collected_at),
+            Count=snapshot.count,
+            Seconds=round(seconds, 3),
+            Changes=len(snapshot.changes),
+            Failed={name: snapshot.sources[name].message for name in snapshot.failed()},
+            Every=every,
+            Error="",
+        )
+
+    def not_collected(self, kind: str, error: str) -> None:
+        self._kind(kind, Error=error)
+
+    def delivered(self, records: int) -> None:
+        with self._lock:
+            delivery = self._state["Delivery"]
+            if records or delivery["Error"]:
+                delivery.update(At=timestamp(time.time()), Records=delivery["Records"] + records, Error="")
+                self._write()
+
+    def not_delivered(self, error: str) -> None:
+        with self._lock:
+            if self._state["Delivery"]["Error"] != error:
+                self._state["Delivery"]["Error"] = error
+                self._write()
+
+    def _kind(self, kind: str, **values: Any) -> None:
+        with self._lock:
+            self._state["Kinds"].setdefault(kind, {}).update(values)
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            replace(self._path, [json.dumps(self._state).encode("ascii")])
+        except OSError:
+            pass
+
+
+def read(options: Options, owner: Optional[int] = None) -> Dict[str, Any]:
+    """The status of the agent that runs with this state, or that last did, with what waits in its outbox.
+
+    Raises StateError.
+    """
+    try:
+        with open(options.path(FILE), "rb") as file:
+            state = dict(json.loads(file.read(MAX_BYTES).decode("ascii")))
+    except FileNotFoundError:
+        state = {}
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StateError(
+            "%s cannot be read (%s); ask as the agent's user or as root." % (options.path(FILE), reason)
+        ) from error
+    state["Running"] = is_running(options)
+    with Outbox(options.database, read_only=True, owner=owner) as outbox:
+        depth = outbox.depth()
+    state["Outbox"] = {"Records": depth.records, "Bytes": depth.bytes, "Oldest": timestamp(depth.oldest)}
+    return state
+
+
+def is_running(options: Options) -> bool:
+    """Whether an agent holds the state's lock. Raises StateError."""
+    try:
+        file = os.open(options.path("lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StateError(
+            "%s cannot be read (%s); ask as the agent's user or as root." % (options.path("lock"), error.strerror)
+        ) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+
+
+def lines(state: Dict[str, Any]) -> List[str]:
+    """For a person."""
+    out = []
+    if "Pid" not in state:
+        return ["No agent has run with this state."]
+    out.append(
+        "Agent %s, %s"
+        % (
+            state["Version"],
+            "process %d, since %s" % (state["Pid"], state["StartedAt"]) if state["Running"] else "not running",
+        )
+    )
+    rule = state["Rule"] or {}
+    out.append("Rule: %s" % (rule.get("Origin") or "none; nothing is collected"))
+    for text in [*rule.get("Reasons", ()), *rule.get("Warnings", ())]:
+        out.append("  " + text)
+    for kind, seen in sorted(state["Kinds"].items()):
+        if "CollectedAt" in seen:
+            out.append(
+                "%s: %d at %s, %d changes, in %g s; every %d s"
+                % (kind, seen["Count"], seen["CollectedAt"], seen["Changes"], seen["Seconds"], seen["Every"])
+            )
+        for name, message in seen.get("Failed", {}).items():
+            out.append("  %s: %s" % (name, message))
+        if seen.get("Error"):
+            out.append("  %s was not collected: %s" % (kind, seen["Error"]))
+    delivery, waiting = state["Delivery"], state["Outbox"]
+    out.append(
+        "Delivered: %d records since the start, the last at %s; %d wait"
+        % (delivery["Records"], delivery["At"] or "-", waiting["Records"])
+    )
+    if delivery["Error"]:
+        out.append("  " + delivery["Error"])
+    return out

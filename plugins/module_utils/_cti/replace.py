@@ -1,0 +1,22 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A file that is there as a whole or as it was before, whatever happens."""
+
+import os
+from typing import Iterable
+
+
+def replace(path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
+    """Write a file's new content beside it, then put it in its place. Raises OSError; one writer at a time."""
+    temporary = path + ".new"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        with open(file, "wb") as stream:
+            stream.writelines(pieces)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
