@@ -9,7 +9,7 @@ import random
 import signal
 import time
 import traceback
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 from .. import dcr, host, report, track
 from ..ama.sender import Sender
@@ -45,6 +45,7 @@ class Agent:
         self._notifier = Notifier(os.environ)
         self._backoff = 0
         self._said = ""  # why the last delivery failed
+        self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
 
     def run(self) -> int:
@@ -168,8 +169,11 @@ class Agent:
     def _tell(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
         name = snapshot.kind.name
         self._log("Number of %s received in this run: %d" % (RECEIVED[name], snapshot.count))
-        for warning in snapshot.warnings():
-            self._log("%s: %s" % (name, warning))
+        warnings = snapshot.warnings()
+        for warning in warnings:
+            if warning not in self._warned.get(name, ()):
+                self._log("%s: %s" % (name, warning))
+        self._warned[name] = warnings
         if snapshot.age is None:
             self._log("%s: baseline of %d items in %.2f s" % (name, snapshot.count, seconds))
         elif records:
