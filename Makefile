@@ -37,7 +37,8 @@ SANITY := $(SANITY_CORES:%=sanity-%)
 UNIT := $(UNIT_PYTHONS:%=unit-%) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
-WIRE := relay-3.6 relay-3.13 interop
+PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
+WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
 STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE)
@@ -61,7 +62,7 @@ sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
 unit: ## the library on every Python of a managed node, the plugins on every ansible-core
 	$(call run,$(UNIT))
-wire: ## the relay as a process, killed and lied to; and other implementations of its protocol, both ways; as root
+wire: ## agent and relay as processes, killed and lied to; and other implementations of the protocol, both ways; as root
 	$(call run,$(WIRE))
 integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
@@ -128,7 +129,9 @@ $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
 $(CORES:%=controller-%): controller-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
-$(filter relay-%,$(WIRE)): relay-%: $(VENV)/unit-%/done
+$(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done
+	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/agent --junitxml=$(BUILD)/results/$@/pytest.xml
+$(filter relay-%,$(PROCESSES)): relay-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/relay --junitxml=$(BUILD)/results/$@/pytest.xml
 interop: $(VENV)/interop/done debian-packages
 	@$(STEP) $@ interop tests/tools/interop

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils import _cti
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
 
 
@@ -37,3 +38,8 @@ def test_it_is_one_executable_file_that_needs_nothing_else(tmp_path):
 def test_a_room_that_is_no_program_is_refused():
     with pytest.raises(ValueError, match="no program 'collect'"):
         _zipapp.build("collect")
+
+
+def test_the_library_knows_the_collections_version():
+    with open(os.path.join(_zipapp.LIBRARY, "..", "..", "..", "galaxy.yml"), encoding="utf-8") as file:
+        assert "version: %s" % _cti.__version__ in file.read().splitlines()

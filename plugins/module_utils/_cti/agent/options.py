@@ -95,11 +95,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace) -> Options:
     """The file's options with the flags' over them. Raises OptionError and ForwardError."""
-    values = _read(arguments.config or FILE, must_exist=bool(arguments.config))
-    values.update({name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None})
-    options = Options(**values)
-    for name, value in options._asdict().items():
+    configured = _read(arguments.config or FILE, must_exist=bool(arguments.config))
+    flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
+    for name, value in [*configured.items(), *flags.items()]:
         _check(name, value)
+    options = Options(**dict(configured, **flags))
     for address in (options.address, options.config_address):
         if address:
             parse(address)

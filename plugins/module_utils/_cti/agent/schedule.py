@@ -19,17 +19,22 @@ def uptime() -> float:
 
 
 class Task:
-    """`every` seconds, at the earliest in `first`; None: never by itself."""
+    """Never due by itself until it has an interval."""
 
-    def __init__(self, work: Callable[[], object], every: Optional[float], first: float) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         self.work = work
-        self.every = every
-        self.due: Optional[float] = None if every is None else first
-        self.thread: Optional[threading.Thread] = None
+        self.every: Optional[float] = None  # seconds
+        self.due: Optional[float] = None
+        self.running = False
+        self.thread: Optional[threading.Thread] = None  # the last one
 
-    @property
-    def running(self) -> bool:
-        return self.thread is not None and self.thread.is_alive()
+    def set_interval(self, every: Optional[float], now: float, delay: float) -> None:
+        """The first time is in `delay` seconds; where only the interval is another, it is due at the latest in one."""
+        if every == self.every:
+            return
+        first = now + (delay if self.every is None else every or 0.0)
+        self.due = None if every is None else first if self.due is None else min(self.due, first)
+        self.every = every
 
     def started(self, now: float) -> None:
         """The next time is a whole number of intervals after the last: runs that were missed are not made up for."""
@@ -53,16 +58,8 @@ class Schedule:
         os.set_blocking(self._waker, False)
 
     def set(self, name: str, work: Callable[[], object], every: Optional[float], delay: float = 0.0) -> None:
-        """Add a task, first due in `delay` seconds; one that is there keeps its time, unless its interval is another."""
-        now = self._clock()
-        task = self._tasks.get(name)
-        if task is None or task.every is None:
-            running = task.thread if task is not None else None
-            self._tasks[name] = task = Task(work, every, now + delay)
-            task.thread = running
-        elif task.every != every:
-            task.every = every
-            task.due = None if every is None or task.due is None else min(task.due, now + every)
+        """Add a task, or set the interval of one that is there; see Task."""
+        self._tasks.setdefault(name, Task(work)).set_interval(every, self._clock(), delay)
         self._wake()
 
     def soon(self, name: str, seconds: float = 0.0) -> None:
@@ -109,6 +106,7 @@ class Schedule:
         for name, task in self._tasks.items():
             if task.due is not None and now >= task.due and not task.running:
                 task.started(now)
+                task.running = True
                 task.thread = threading.Thread(target=self._do, args=(name, task), name=name, daemon=True)
                 task.thread.start()
 
@@ -117,6 +115,7 @@ class Schedule:
             task.work()
         except BaseException as error:
             self._failed(name, error)
+        task.running = False  # before the schedule looks again, which the thread's end would not be
         self._wake()
 
     def _seconds_left(self) -> float:

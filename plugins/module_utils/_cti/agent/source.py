@@ -64,7 +64,7 @@ class Source:
             try:
                 origin, document = look()
                 if document is not None:
-                    return Rule(origin, document, dcr.load(document, "of " + origin)), reasons
+                    return _rule(origin, document), reasons
                 if look == self._ask and origin:
                     withdrawn = True
                     reasons.append("%s has no rule for %s." % (origin, dcr.EXTENSION))
@@ -97,7 +97,7 @@ class Source:
     def _last_good(self, reasons: List[str]) -> Optional[Rule]:
         try:
             origin, document = self._read_last_good()
-            return None if document is None else Rule(origin, document, dcr.load(document, "of " + origin))
+            return None if document is None else _rule(origin, document)
         except CtiError as error:
             reasons.append(str(error))
             return None
@@ -107,6 +107,13 @@ class Source:
             replace(self._options.path("dcr.json"), [json.dumps(rule.document).encode("ascii")])
         except OSError as error:
             self._log("The rule cannot be kept in %s (%s)." % (self._options.state, error.strerror))
+
+
+def _rule(origin: str, document: Dict[str, Any]) -> Rule:
+    try:
+        return Rule(origin, document, dcr.load(document, "of " + origin))
+    except DcrError as error:
+        raise DcrError("The rule of %s is not used. %s" % (origin, error)) from error
 
 
 def _read(path: str) -> Document:

@@ -1,0 +1,116 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent as its users run it: one file, one process; with a relay beside it."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+from process import PATIENCE, Relay
+
+SETTINGS = {"enableSoftware": False, "enableServices": False}
+
+
+class Host:
+    def __init__(self, programs, folder):
+        self.zipapp = str(programs / "agent.pyz")
+        self.folder = folder
+        self.tracked = folder / "tracked"
+        self.state = folder / "state"
+        self.tracked.mkdir()
+        (folder / "relay").mkdir()
+        self.relay = Relay(programs / "relay.pyz", folder / "relay")
+        self.track()
+        self.agent = None
+        self.log = []
+
+    def track(self, every=0.2, paths=None, **settings):
+        """Write the rule that the relay hands out: files alone, `every` so many seconds; 0.2 stands for 1."""
+        items = [{"name": path, "destinationPath": path} for path in paths or [str(self.tracked) + "/*"]]
+        files = {"fileCollectionFrequency": max(1, int(every)), "fileInfo": items}
+        self.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, fileSettings=files, **settings))
+
+    def command(self, command, *options):
+        return [
+            sys.executable, self.zipapp, command, "--state", str(self.state), "--jitter", "0", "--refresh", "1",
+            "--address", str(self.relay.address()), "--config-address", str(self.relay.address("config")),
+            "--allow-user", str(os.geteuid()), "--acks", "require", "--dcr", str(self.folder / "dcr.json"), "--chunks", "",
+            *options,
+        ]  # fmt: skip
+
+    def run(self, command, *options):
+        """The exit status, and what it printed."""
+        done = subprocess.run(
+            self.command(command, *options), timeout=PATIENCE,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout
+
+    def start(self, *options, wait="The agent is ready"):
+        self.agent = subprocess.Popen(
+            self.command("run", *options), stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True
+        )
+        self._lines = queue.Queue()
+        threading.Thread(target=self._collect, args=(self.agent, self._lines), daemon=True).start()
+        if wait:
+            self.expect(wait)
+
+    def expect(self, pattern):
+        """Wait for a line of the agent's log, and return the match."""
+        while True:
+            line = self._lines.get(timeout=PATIENCE)
+            assert line is not None, "the agent ended:\n" + "\n".join(self.log)
+            match = re.search(pattern, line)
+            if match:
+                return match
+
+    def kill(self):
+        os.kill(self.agent.pid, signal.SIGKILL)
+        self.agent.wait(PATIENCE)
+
+    def stop(self):
+        """As a service manager does; the exit status."""
+        self.agent.terminate()
+        return self.agent.wait(PATIENCE)
+
+    def end(self):
+        for process in (self.agent, self.relay.process):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait(PATIENCE)
+
+    def status(self):
+        return json.loads(self.run("status", "--json")[1])
+
+    def write(self, name, text="text"):
+        path = self.tracked / name
+        new = self.folder / "new"
+        new.write_text(text)
+        os.replace(str(new), str(path))
+
+    def changes(self):
+        """(category, name) of what arrived, in the order in which it did."""
+        rows = self.relay.rows("SELECT ChangeCategory, FileSystemPath FROM ConfigurationChange ORDER BY rowid")
+        return [(category, path.rpartition("/")[2]) for category, path in rows]
+
+    def inventory(self):
+        rows = self.relay.rows("SELECT FileSystemPath FROM ConfigurationData ORDER BY 1")
+        return [path.rpartition("/")[2] for (path,) in rows]
+
+    def arrived(self):
+        """Once everything that was delivered is in the tables."""
+        while any(sink["Rows"] for sink in self.relay.status()["Sinks"]):
+            pass
+        return self
+
+    def _collect(self, process, lines):
+        for line in process.stderr:
+            self.log.append(line.rstrip("\n"))
+            lines.put(line)
+        lines.put(None)

@@ -1,0 +1,34 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts with an agent and a relay, torn down whatever the test did."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
+
+from agent_process import Host
+
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("programs")
+    for room in ("agent", "relay"):
+        _zipapp.write(room, str(folder / (room + ".pyz")))
+    return folder
+
+
+@pytest.fixture
+def host(programs):
+    """A folder that is tracked, an agent for it, and a relay that hands out the rule; none of them runs yet."""
+    host = Host(programs, Path(tempfile.mkdtemp(prefix="agent")))
+    yield host
+    host.end()
+    shutil.rmtree(str(host.folder))

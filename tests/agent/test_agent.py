@@ -1,0 +1,238 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent tracks arrives in the relay's tables, and what it is asked it answers."""
+
+import json
+import os
+import signal
+
+import pytest
+
+
+def test_the_first_run_is_an_inventory_and_each_change_a_record(host):
+    host.write("kept", "one")
+    host.write("gone")
+    host.relay.start()
+    host.start()
+    host.expect("2 records were delivered")
+    host.write("kept", "two")
+    os.unlink(str(host.tracked / "gone"))
+    host.write("new")
+    host.expect("files: 1 added, 1 removed, 1 modified")
+    host.expect("3 records were delivered")
+    assert host.stop() == 0
+    host.arrived()
+    assert host.inventory() == ["gone", "kept"]
+    assert sorted(host.changes()) == [("Added", "new"), ("Modified", "kept"), ("Removed", "gone")]
+    row = host.relay.rows(
+        "SELECT FieldsChanged, FileContentChecksum <> PreviousFileContentChecksum, LastSnapshotAge >= 0, Stream"
+        " FROM ConfigurationChange WHERE ChangeCategory = 'Modified'"
+    )[0]
+    assert "FileContentChecksum" in row[0] and row[1:] == (1, 1, "dcr-1:CTDataSource-Linux:CONFIG_CHANGE_BLOB_V2")
+
+
+def test_nothing_that_happens_while_it_is_stopped_is_missed_or_told_twice(host):
+    host.relay.start()
+    host.start()
+    host.expect("baseline of 0 items")
+    host.stop()
+    host.write("a")
+    host.start()
+    host.expect("1 records were delivered")
+    host.stop()
+    host.start()
+    host.expect("Number of File received in this run: 1")
+    host.stop()
+    assert host.arrived().changes() == [("Added", "a")]
+
+
+def test_once_collects_and_delivers_everything_and_ends(host):
+    host.relay.start()
+    host.write("a")
+    assert host.run("once")[0] == 0
+    host.write("b")
+    code, log = host.run("once")
+    assert code == 0 and "files: 1 added" in log
+    assert host.arrived().changes() == [("Added", "b")]
+    assert host.inventory() == ["a"]
+
+
+def test_once_without_a_receiver_keeps_what_it_found_and_says_so(host):
+    host.relay.start()
+    host.write("a")
+    assert host.run("once")[0] == 0
+    host.write("b")
+    (host.folder / "dcr.json").write_bytes((host.state / "dcr.json").read_bytes())
+    host.relay.stop()
+    code, log = host.run("once")
+    assert code == 1 and "1 are kept" in log
+    host.relay.start()
+    assert host.run("once")[0] == 0
+    assert host.arrived().changes() == [("Added", "b")]
+
+
+def test_once_without_a_rule_says_what_to_do(host):
+    code, log = host.run("once")
+    assert code == 1
+    assert "give --dcr FILE" in log.splitlines()[-1]
+
+
+def test_packages_and_services_and_files_each_go_their_way(host):
+    host.track(enableSoftware=True, enableServices=True)
+    host.write("a")
+    host.relay.start()
+    assert host.run("once")[0] == 0
+    kinds = dict(host.arrived().relay.rows("SELECT ConfigDataType, count(*) FROM ConfigurationData GROUP BY 1"))
+    shown = {kind: len(host.run("show", kind)[1].splitlines()) for kind in ("packages", "services", "files")}
+    assert shown == {"packages": kinds["Software"], "services": kinds["Daemons"], "files": kinds["Files"]}
+    for name, kind in (("Packages.json", "packages"), ("Services.json", "services"), ("File.json", "files")):
+        items = json.loads((host.state / name).read_text())
+        assert len(items) == shown[kind]
+        assert {item["ChangeType"] for item in items} == {"StartTracking"}
+
+
+def test_the_item_files_tell_what_the_last_run_found(host):
+    host.relay.start()
+    host.write("a")
+    host.write("b")
+    host.run("once")
+    host.write("b", "changed")
+    host.write("c")
+    host.run("once", "--item-files", str(host.folder))
+    items = json.loads((host.folder / "File.json").read_text())
+    told = {item["Name"]: item["ChangeType"] for item in items}
+    assert told == {"a": "StartTracking", "b": "Modified", "c": "Added"}
+    assert {item["Mode"] for item in items} == {os.stat(str(host.tracked / "a")).st_mode & 0o7777}
+
+
+def test_show_tells_items_and_changes_for_people_and_for_programs(host):
+    host.relay.start()
+    host.write("a")
+    host.run("once")
+    host.write("odd\nname")
+    host.run("once")
+    code, text = host.run("show", "files")
+    assert code == 0 and len(text.splitlines()) == 2 and "odd\\x0aname" in text
+    lines = [json.loads(line) for line in host.run("show", "changes", "--json")[1].splitlines()]
+    assert [(line["ChangeCategory"], line["FileSystemPath"][-8:]) for line in lines] == [("Added", "odd\nname")]
+    assert "Added  Files" in host.run("show", "changes")[1]
+
+
+def test_status_tells_how_it_fares(host):
+    assert host.run("status")[1] == "No agent has run with this state.\n"
+    host.relay.start()
+    host.write("a")
+    host.start()
+    host.expect("1 records were delivered")
+    status = host.status()
+    assert status["Running"] and status["Kinds"]["files"]["Count"] == 1 and status["Delivery"]["Records"] == 1
+    assert status["Rule"]["Ids"] == ["dcr-1:CTDataSource-Linux"] and status["Outbox"]["Records"] == 0
+    assert host.run("status")[0] == 0
+    host.stop()
+    code, text = host.run("status")
+    assert code == 1 and "not running" in text
+
+
+def test_a_second_agent_on_the_same_state_is_refused(host):
+    host.relay.start()
+    host.start()
+    for command in ("run", "once"):
+        code, log = host.run(command)
+        assert code == 1 and "An agent runs with the state in" in log
+
+
+def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(host):
+    host.relay.start()
+    host.start("--refresh", "1000")
+    host.expect("baseline")
+    other = host.folder / "other"
+    other.mkdir()
+    host.track(every=2, paths=[str(host.tracked) + "/*", str(other) + "/*"])
+    while "other" not in json.dumps(_answer(host)):
+        pass
+    host.agent.send_signal(signal.SIGHUP)
+    line = host.expect("The rule is that of .*").group()
+    assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line
+
+
+def test_a_rule_that_is_withdrawn_ends_the_collecting_and_one_that_comes_begins_it(host):
+    host.relay.start()
+    host.start()
+    host.expect("baseline")
+    os.unlink(str(host.relay.chunks / "one.json"))
+    host.expect("The data collection rule is withdrawn")
+    assert host.status()["Rule"]["Origin"] is None
+    host.write("meanwhile")
+    host.track()
+    host.expect("The rule is that of")
+    host.expect("files: 1 added")
+    host.expect("1 records were delivered")
+    assert host.arrived().changes() == [("Added", "meanwhile")]
+
+
+def test_a_broken_rule_leaves_the_last_good_one_in_force(host):
+    host.relay.start()
+    host.start()
+    host.expect("baseline")
+    host.relay.put_chunk("one.json", "1", settings={"fileSettings": {"fileCollectionFrequency": "soon"}})
+    host.expect('fileCollectionFrequency is "soon", not a int')
+    host.expect("The rule is that of the last good rule")
+    host.write("a")
+    host.expect("1 records were delivered")
+
+
+def test_several_rules_are_merged_and_each_gets_the_records(host):
+    host.relay.put_chunk("one.json", "1", "2", settings={
+        "enableSoftware": False, "enableServices": False,
+        "fileSettings": {"fileInfo": [{"name": "x", "destinationPath": str(host.tracked) + "/*"}]},
+    })  # fmt: skip
+    host.write("a")
+    host.relay.start(upload="jsonl:%s" % (host.folder / "records"))
+    code, log = host.run("once")
+    assert code == 0 and "2 rules are merged" in log
+    host.arrived()
+    files = sorted(path.name for path in (host.folder / "records").iterdir())
+    assert files == ["dcr-%d:CTDataSource-Linux:CONFIG_DATA_BLOB_V2.jsonl" % number for number in (1, 2)]
+    ids = {json.loads(path.read_text())["record"]["RecordId"] for path in (host.folder / "records").iterdir()}
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--address", "nowhere"], "is no address"),
+        (["--acks", "perhaps"], "one of auto, require, off"),
+        (["--refresh", "0"], "at the least 1"),
+        (["--config", "/nowhere.json"], "There is no /nowhere.json"),
+        (["--state", "/proc/nowhere"], "cannot be used"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(host, options, words):
+    code, log = host.run("once", *options)
+    assert code == 1 and words in log and len(log.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"sate": "/x"}', '{"jitter": true}', '{"allow_users": "root"}', '{"jitter": -1}']
+)
+def test_a_wrong_configuration_is_refused_in_one_line(host, content):
+    config = host.folder / "agent.json"
+    config.write_text(content)
+    code, log = host.run("once", "--config", str(config))
+    assert code == 1 and len(log.splitlines()) == 1 and "Traceback" not in log
+
+
+def test_the_configuration_file_holds_where_no_flag_overrides_it(host):
+    config = host.folder / "agent.json"
+    config.write_text(json.dumps({"state": "/proc/nowhere", "item_files": str(host.folder)}))
+    host.relay.start()
+    host.write("a")
+    assert host.run("once", "--config", str(config))[0] == 0
+    assert (host.folder / "File.json").exists()
+
+
+def _answer(host):
+    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.config import ask
+
+    return ask(host.relay.address("config"), "ChangeTracking-Linux", [str(os.geteuid())])

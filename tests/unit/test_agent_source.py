@@ -1,0 +1,138 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which rule holds, where there are several places it may come from."""
+
+import json
+import os
+import socket
+import threading
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.source import Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.chunks import Chunks
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+
+
+def chunk(name, every=300):
+    settings = {"softwareSettings": {"softwareCollectionFrequency": every}}
+    element = {"id": name, "extensionSettings": settings, "outputStreams": {}}
+    return {"extensionConfigurations": {"ChangeTracking-Linux": [element]}}
+
+
+class Places:
+    """The places a rule may come from, and an agent's look at them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("state", "chunks", "served"):
+            (folder / name).mkdir()
+        self.log = []
+        self.options = Options(
+            state=str(folder / "state"), chunks=str(folder / "chunks"), dcr=str(folder / "dcr.json"),
+            config_address=str(folder / "c"), allow_users=(str(os.geteuid()),),
+        )  # fmt: skip
+        self.source = Source(self.options, self.log.append)
+        self.listener = None
+
+    def put(self, name, document):
+        (self.folder / name).write_text(document if isinstance(document, str) else json.dumps(document))
+
+    def answer(self, document):
+        """Let the agent's config socket answer with this from now on; None: it has no rule."""
+        served = Chunks(str(self.folder / "served"), self.log.append)
+        if document is not None:
+            self.put("served/a.json", document)
+            served.refresh()
+        self.silence()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.folder / "c"))
+        self.listener.listen(5)
+        threading.Thread(target=self._serve, args=(self.listener, served), daemon=True).start()
+
+    def silence(self):
+        if self.listener is not None:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            os.unlink(str(self.folder / "c"))
+            self.listener = None
+
+    def _serve(self, listener, served):
+        try:
+            while True:
+                sock, _peer = listener.accept()
+                unpacker = Unpacker()
+                unpacker.feed(sock.recv(65536))
+                for request in unpacker:
+                    for piece in served.answer(json.loads(request)):
+                        sock.sendall(piece)
+                sock.close()
+        except OSError:
+            pass
+
+    def found(self):
+        rule = self.source.find()
+        return None if rule is None else rule.settings.rules[0]
+
+
+@pytest.fixture
+def places(tmp_path):
+    places = Places(tmp_path)
+    yield places
+    places.silence()
+
+
+def test_the_agent_comes_first_then_its_chunks_then_the_file_then_the_last_good_rule(places):
+    places.put("dcr.json", chunk("file"))
+    places.put("chunks/a.json", chunk("chunk"))
+    places.answer(chunk("socket"))
+    assert places.found() == "socket"
+    places.silence()
+    assert places.found() == "chunk"
+    os.unlink(str(places.folder / "chunks/a.json"))
+    assert places.found() == "file"
+    os.unlink(str(places.folder / "dcr.json"))
+    assert places.found() == "file"
+    assert places.source.rule.origin.startswith("the last good rule")
+    assert Source(places.options, places.log.append).find().settings.rules == ("file",)
+
+
+def test_an_agent_that_has_no_rule_overrules_the_last_good_one_but_not_the_file(places):
+    places.answer(chunk("socket"))
+    assert places.found() == "socket"
+    places.answer(None)
+    os.unlink(str(places.folder / "served/a.json"))
+    assert places.found() is None
+    assert places.log[-1].startswith("The data collection rule is withdrawn")
+    places.put("dcr.json", chunk("file"))
+    assert places.found() == "file"
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x"}]}}])
+def test_a_broken_file_leaves_the_last_good_rule_in_force(places, broken):
+    places.put("dcr.json", chunk("good"))
+    assert places.found() == "good"
+    places.put("dcr.json", broken)
+    assert places.found() == "good"
+    assert "dcr.json" in places.source.reasons[-1]
+
+
+def test_what_is_wrong_and_what_is_new_is_said_once(places):
+    places.put("dcr.json", chunk("file"))
+    places.found()
+    said = len(places.log)
+    places.found()
+    assert len(places.log) == said
+    places.put("dcr.json", chunk("file", every=60))
+    places.found()
+    assert len(places.log) == said + 1
+    assert "packages every 60 s instead of 300 s" in places.log[-1]
+
+
+def test_a_state_folder_that_cannot_be_written_keeps_no_rule_and_says_so(places):
+    places.put("dcr.json", chunk("file"))
+    os.mkdir(str(places.folder / "state" / "dcr.json"))
+    assert places.found() == "file"
+    assert "cannot be kept" in places.log[-1]
