@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import time
-import traceback
 from typing import Any, Dict, List, Optional
 
 from .. import dcr, host, report, track
@@ -196,6 +195,8 @@ class Agent:
 
     def _failed(self, task: str, error: BaseException) -> None:
         """A defect: the task runs again when it is due, and the others are not disturbed."""
+        import traceback  # not in memory until it is needed
+
         where = traceback.extract_tb(error.__traceback__)[-1]
         self._log("%s failed: %s: %s (%s, line %s)." % (task, type(error).__name__, error, where[0], where[1]))
         self._status.not_collected(task, "%s: %s" % (type(error).__name__, error))
