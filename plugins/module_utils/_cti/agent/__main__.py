@@ -21,11 +21,14 @@ from .options import Options
 def main(arguments: Optional[List[str]] = None) -> int:
     """The exit status: 0 all is well, 1 it is not, 2 wrong usage."""
     parsed = _parser().parse_args(arguments)
+    code = 2
     try:
-        return int(parsed.command(agent_options.load(parsed), parsed))
+        options = agent_options.load(parsed)
+        code = 1
+        code = parsed.command(options, parsed)
     except CtiError as error:
         sys.stderr.write("agent: %s\n" % one_line(str(error)))
-        return 1
+    return int(code)
 
 
 def _run(options: Options, _parsed: argparse.Namespace) -> int:
