@@ -140,8 +140,15 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.collect import packages
 from ..module_utils._cti.model import Known
-from ..module_utils._cti.version import parse_condition, satisfies
 from ..module_utils._module import fact_arguments, facts, run
+
+
+def _versions(texts):
+    # Imported where it is used: a module's code is compiled anew on every run.
+    from ..module_utils._cti.version import parse_condition, satisfies
+
+    conditions = [parse_condition(text) for text in texts]
+    return lambda source, package: all(satisfies(package.version, condition, source) for condition in conditions)
 
 
 def main():
@@ -155,13 +162,8 @@ def main():
     )
 
     def work():
-        conditions = [parse_condition(text) for text in module.params["version"]]
-
-        def meets(source, package):
-            return all(satisfies(package.version, condition, source) for condition in conditions)
-
-        collection = packages.collect(Known(), module.params["gpg_keys"])
-        return facts(module, "packages", collection, meets if conditions else None)
+        accept = _versions(module.params["version"]) if module.params["version"] else None
+        return facts(module, "packages", packages.collect(Known(), module.params["gpg_keys"]), accept)
 
     run(module, work)
 

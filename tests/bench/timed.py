@@ -1,54 +1,51 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Prints the wall seconds of one thing, second time lucky: timed.py COLLECTIONS packages|services|command|module ARGUMENT..."""
+"""Prints the wall seconds that one thing takes, the least of a few times after the first.
 
-import os
-import subprocess
+timed.py COLLECTIONS packages|rpm|services [ROOT]     a collector, inside this process
+timed.py COLLECTIONS once packages|rpm|services ROOT  the same, once and not timed: the process is what is measured
+timed.py COLLECTIONS command SHELL-COMMAND
+"""
+
+import gc
 import sys
 import time
+from importlib import import_module
+
+LIBRARY = "ansible_collections.changetracking.inventory.plugins.module_utils._cti."
+COLLECTORS = {"packages": "collect.dpkg", "rpm": "collect.rpm", "services": "collect.systemd"}
+TIMES = 5
 
 
 def timed(work):
     work()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    took = []
+    for _time in range(TIMES):
+        start = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - start)
+    return min(took)
 
 
-def collector(name):
-    from importlib import import_module
-
-    library = "ansible_collections.changetracking.inventory.plugins.module_utils._cti."
-    known = import_module(library + "model").Known()
-    collect = import_module(library + "collect." + {"packages": "dpkg", "services": "systemd"}[name]).collect
-    return lambda: collect(known)
+def collector(name, root="/"):
+    known = import_module(LIBRARY + "model").Known()
+    collect = import_module(LIBRARY + COLLECTORS[name]).collect
+    return lambda: collect(known, root)
 
 
-def command(arguments, **options):
-    return lambda: subprocess.check_call(arguments, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **options)
+def main(collections, what, *arguments):
+    sys.path.insert(0, collections)
+    gc.disable()  # as the modules do
+    if what == "once":
+        collector(*arguments)()
+    elif what == "command":
+        import subprocess
 
-
-def module(ansible, name):
-    code = "import runpy, sys; sys.argv = ['module', '{\"ANSIBLE_MODULE_ARGS\": {}}']; "
-    code += (
-        "import ansible.module_utils.basic as b; b._ANSIBLE_PROFILE = 'legacy'; runpy.run_module(%r, run_name='__main__')"
-        % name
-    )
-    return command([sys.executable, "-c", code], env=dict(os.environ, PYTHONPATH="%s:%s" % (ansible, sys.argv[1])))
-
-
-def main():
-    sys.path.insert(0, sys.argv[1])
-    what, arguments = sys.argv[2], sys.argv[3:]
-    if what == "command":
-        work = command(["sh", "-c", arguments[0]])
-    elif what == "module":
-        work = module(*arguments)
+        print(timed(lambda: subprocess.check_call(["sh", "-c", arguments[0]], stdout=subprocess.DEVNULL)))
     else:
-        work = collector(what)
-    print(timed(work))
+        print(timed(collector(what, *arguments)))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

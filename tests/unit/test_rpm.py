@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import rpm
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import rpm, rpmquery, rpmsqlite
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
 
@@ -184,7 +184,7 @@ def test_a_database_of_another_kind_failed(root):
 
 
 def test_a_locked_database_failed(root, monkeypatch):
-    monkeypatch.setattr(rpm, "_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(rpmsqlite, "_LOCK_WAIT", 0.05)
     connection = sqlite3.connect(str(database(root)), isolation_level=None)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = DELETE")
@@ -249,7 +249,7 @@ def test_any_damage_to_a_header_is_an_error_or_a_package(blobs, data):
     for _each in range(data.draw(st.integers(1, 4))):
         blob[data.draw(st.integers(0, min(len(blob), 1500) - 1))] = data.draw(st.integers(0, 255))
     try:
-        package = rpm.parse_header(bytes(blob), {})
+        package = rpmsqlite.parse_header(bytes(blob), {})
     except ValueError as error:
         assert str(error)
     else:
@@ -258,9 +258,9 @@ def test_any_damage_to_a_header_is_an_error_or_a_package(blobs, data):
 
 def test_headers_of_one_shape_are_read_alike(blobs):
     layouts = {}
-    once = [rpm.parse_header(blob, layouts) for blob in blobs]
+    once = [rpmsqlite.parse_header(blob, layouts) for blob in blobs]
     assert len(layouts) < len(blobs)
-    assert once == [rpm.parse_header(blob, {}) for blob in blobs]
+    assert once == [rpmsqlite.parse_header(blob, {}) for blob in blobs]
 
 
 quoted = st.text(max_size=20).filter(lambda text: "\0" not in text)
@@ -280,7 +280,7 @@ def test_any_text_survives_the_quoting_of_rpm(rows):
         % (quote("n" + name), quote(summary), quote(name), "-" if size is None else size)
         for name, summary, size in rows
     ]
-    assert list(rpm.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x")) == [
+    assert list(rpmquery.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x")) == [
         Package("n" + name, "", "0:1-2", summary or "", name, size, None) for name, summary, size in rows
     ]
 
@@ -288,7 +288,7 @@ def test_any_text_survives_the_quoting_of_rpm(rows):
 @pytest.mark.parametrize("output", [b"x", b"'a' 'b'\n", b"'a' - - '1' '2' - - - - -", b"- - - '1' '2' - - - - -\n"])
 def test_output_of_rpm_that_cannot_be_read_failed(output):
     with pytest.raises(SourceFailed, match="rpmdb --verifydb"):
-        list(rpm.parse_query(output, "/var/lib/rpm"))
+        list(rpmquery.parse_query(output, "/var/lib/rpm"))
 
 
 def test_the_database_read_directly_is_as_rpm_says(root):
@@ -311,12 +311,12 @@ def test_both_ways_of_reading_a_database_rpm_made_here_agree(tmp_path):
         )
     direct = collect(tmp_path).items
     assert [one.name for one in direct] == ["kernel-test", "plain"]
-    assert sorted(rpm._query(str(base / "rpmdb.sqlite"), str(tmp_path))) == direct
+    assert sorted(rpmquery.read(str(base / "rpmdb.sqlite"), str(tmp_path), ndb=False)) == direct
 
 
 def test_the_fixture_through_rpm_is_the_same(root):
     need("rpm")
-    assert sorted(rpm._query(str(database(root)), str(root))) == expected()
+    assert sorted(rpmquery.read(str(database(root)), str(root), ndb=False)) == expected()
 
 
 @pytest.mark.parametrize("name", ["Packages.db", "Packages"])
@@ -348,7 +348,7 @@ def test_an_rpm_that_misbehaves_is_a_failure(tmp_path, monkeypatch, script, sent
     (base / "Packages").write_bytes(b"x")
     fake_rpm(tmp_path, monkeypatch, script)
     if "0 seconds" in sentence:
-        monkeypatch.setattr(rpm, "_QUERY_DEADLINE", 0)
+        monkeypatch.setattr(rpmquery, "_QUERY_DEADLINE", 0)
     assert sentence in failure(tmp_path)
 
 

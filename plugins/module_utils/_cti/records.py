@@ -10,7 +10,6 @@ The columns are those of the Log Analytics tables ConfigurationData (an item as 
 import hashlib
 import json
 import time
-import uuid
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .model import File, Item, Package, Service
@@ -209,6 +208,8 @@ def data_record(kind: Kind, row: Row) -> Row:
 
 def identified(records: Iterable[Row]) -> Iterator[Row]:
     """The same, each with a RecordId that no other record has, unless it has one: it is given once, before it is sent."""
+    import uuid  # the modules, which send nothing, do without it
+
     batch = uuid.uuid4().hex
     for number, record in enumerate(records):
         record.setdefault(RECORD_ID, "%s-%d" % (batch, number))

@@ -6,11 +6,13 @@
 import hashlib
 import os
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
-from .diff import Change
 from .model import Collection, Item, Source
 from .records import Kind, digest
+
+if TYPE_CHECKING:  # a module that compares nothing does without it
+    from .diff import Change
 
 
 class Snapshot(NamedTuple):
@@ -22,7 +24,7 @@ class Snapshot(NamedTuple):
     digest: str  # equal digests: nothing that counts as a change differs
     sources: Dict[str, Source]
     items: List[Item]  # empty unless asked for
-    changes: List[Change]
+    changes: "List[Change]"
     age: Optional[int]  # seconds since the run compared with; None: there is none, and this run is the baseline
     notes: List[str]
 

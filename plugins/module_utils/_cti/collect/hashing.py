@@ -9,9 +9,9 @@ import os
 import stat
 import struct
 from functools import lru_cache, partial
-from typing import Any, Callable, Iterable, Iterator, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
-from .birth import StatusOf, statx
+from .birth import StatusOf
 
 ATTEMPTS = 3  # at a file that changes while it is read
 LENGTHS = {"sha256": 64, "md5": 32, "none": 0}  # of a checksum, hex digits
@@ -26,6 +26,7 @@ FIELDS = ("mode", "inode", "device", "links", "uid", "gid", "size", "mtime_ns", 
 _SIZE = FIELDS.index("size")
 _pack = struct.Struct("=9q").pack
 unpack = struct.Struct("=9q").unpack
+_tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
 
 
 def packed(status: os.stat_result) -> bytes:
@@ -35,14 +36,6 @@ def packed(status: os.stat_result) -> bytes:
     except struct.error:  # an inode number above 2^63, as overlayfs makes them
         numbers = status[:7] + (status.st_mtime_ns, status.st_ctime_ns)
         return _pack(*[(number + 2**63) % 2**64 - 2**63 for number in numbers])
-
-
-class Order(NamedTuple):
-    """A file to be read."""
-
-    name: str  # in the open directory, or an absolute path
-    algorithm: str
-    status: bytes  # packed, as listed
 
 
 class Reading(NamedTuple):
@@ -67,27 +60,28 @@ def constructor(algorithm: str) -> Callable[..., Any]:
     return partial(hashlib.md5, usedforsecurity=False)
 
 
-def read_files(directory: int, orders: Iterable[Order]) -> Iterator[Reading]:
-    """Read files of one open directory, in order. The one place to put more than one reader to work."""
-    status_of = statx()
-    for order in orders:
-        try:
-            yield _read_small(directory, order, status_of) or _read(directory, order, status_of)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
-                problem = "gone"
-            else:
-                problem = "replaced" if error.errno in _REPLACED else str(error.strerror)
-            yield Reading(None, "", None, problem)
+def read_file(directory: int, name: str, algorithm: str, status: bytes, status_of: StatusOf) -> Reading:
+    """Read a file with this name in an open directory, or with this absolute path; `status`: packed, as listed."""
+    new = constructor(algorithm)
+    try:
+        return _read_small(directory, name, new, status, status_of) or _read(directory, name, new, status, status_of)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            problem = "gone"
+        else:
+            problem = "replaced" if error.errno in _REPLACED else str(error.strerror)
+        return Reading(None, "", None, problem)
 
 
-def _read_small(directory: int, order: Order, status_of: StatusOf) -> Optional[Reading]:
+def _read_small(
+    directory: int, name: str, new: Callable[..., Any], listed: bytes, status_of: StatusOf
+) -> Optional[Reading]:
     """A small file of which nothing changes meanwhile, in the fewest calls; None where _read() has to look closer."""
-    mode, inode, _device, _links, _uid, _gid, size, mtime_ns, ctime_ns = unpack(order.status)
+    mode, inode, _device, _links, _uid, _gid, size, mtime_ns, ctime_ns = unpack(listed)
     if size > _SMALL:
         return None
     try:
-        descriptor = _open(directory, order.name)
+        descriptor = _open(directory, name)
         try:
             content = os.read(descriptor, size)
             status, created = status_of(descriptor, b"")
@@ -97,13 +91,12 @@ def _read_small(directory: int, order: Order, status_of: StatusOf) -> Optional[R
         return None
     if status != (mode, inode, size, mtime_ns, ctime_ns) or len(content) != size:
         return None
-    return Reading(order.status, constructor(order.algorithm)(content).hexdigest(), created, "")
+    return _tuple(Reading, (listed, new(content).hexdigest(), created, ""))
 
 
-def _read(directory: int, order: Order, status_of: StatusOf) -> Reading:
-    expected, new = order.status, constructor(order.algorithm)
+def _read(directory: int, name: str, new: Callable[..., Any], expected: bytes, status_of: StatusOf) -> Reading:
     for _attempt in range(ATTEMPTS):
-        descriptor = _open(directory, order.name)
+        descriptor = _open(directory, name)
         try:
             # Before anything is read: a fifo or a device that took the file's place is to be left alone.
             (mode, *_rest), created = status_of(descriptor, b"")

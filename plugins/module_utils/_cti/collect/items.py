@@ -7,11 +7,11 @@ import grp
 import os
 import pwd
 import stat
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..model import File
 from .birth import statx
-from .hashing import LENGTHS, Order, Reading, read_files, unpack
+from .hashing import LENGTHS, Reading, read_file, unpack
 from .listing import Found, Listing, Place, to_text
 
 _TYPES = {
@@ -27,8 +27,7 @@ _FORMAT = 0o170000  # S_IFMT of inode(7)
 _FORMATS = {"file": stat.S_IFREG, "directory": stat.S_IFDIR, "any": 0}
 
 
-_Row = List[Any]  # a File in the making
-_PATH, _CHECKSUM, _CREATED, _TYPE, _STAMP = map(File._fields.index, ("path", "checksum", "created", "type", "stamp"))
+_tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
 
 
 class Users(Dict[int, str]):
@@ -59,85 +58,80 @@ class Maker:
     def __init__(self) -> None:
         self._users = Users()
         self._groups = Groups()
+        self._status_of = statx()
 
     def items(self, listing: Listing, place: Place, known: Sequence[File]) -> List[File]:
         """The entries in full. What did not change since `known` is taken from there, its content is not read."""
         before = {item.path: item for item in known}
-        status_of = statx()
-        rows: List[_Row] = []
-        unread: List[Tuple[_Row, Found]] = []
-        orders: List[Order] = []
-        for found in listing.found:
-            name, status, claims = found
-            target = listing.targets.get(name)
-            rule = claims[0].rule
-            if not _is_as_listed(status, _FORMATS[rule.type] if target is None else stat.S_IFLNK):
-                listing.doubt(name)
-                continue
-            where = name
-            if target is not None and target.status is not None and rule.links == "follow":
+        items = [self._item(listing, place, found, before) for found in listing.found]
+        return sorted([item for item in items if item is not None])
+
+    def _item(self, listing: Listing, place: Place, found: Found, before: Dict[str, File]) -> Optional[File]:
+        name, status, claims = found
+        rule = claims[0].rule
+        target = listing.targets.get(name)
+        where, link_target = name, ""
+        numbers = unpack(status)
+        wanted = _FORMATS[rule.type] if target is None else stat.S_IFLNK
+        if wanted and numbers[0] & _FORMAT != wanted:
+            # Between listing a name and asking for its status, something else took its place.
+            listing.doubt(name)
+            return None
+        if target is not None:
+            link_target = to_text(target.text)
+            if target.status is not None and rule.links == "follow":
                 where, status = target.real, target.status
-            row = self._row(listing, name, status, target.text if target is not None else "")
-            rows.append(row)
-            algorithm = rule.checksum if row[_TYPE] == "file" else "none"
-            old = before.get(row[_PATH])
-            if old is not None and _serves(old, status, algorithm):
-                row[_CHECKSUM], row[_CREATED] = old.checksum, old.created
-            elif algorithm == "none":
-                row[_CREATED] = status_of(place.descriptor, os.fsencode(where))[1]
-            else:
-                unread.append((row, found))
-                orders.append(Order(where, algorithm, status))
-        for (row, found), order, reading in zip(unread, orders, read_files(place.descriptor, orders)):
-            if reading.status == order.status and not reading.problem:
-                row[_CHECKSUM], row[_CREATED] = reading.checksum, reading.created
-            else:
-                self._settle(listing, row, found, reading, order.status)
-        return sorted([File._make(row) for row in rows if row])
+                numbers = unpack(status)
+        path = to_text(listing.prefix + name)
+        algorithm = rule.checksum if numbers[0] & _FORMAT == stat.S_IFREG else "none"
+        old = before.get(path)
+        checksum = ""
+        if old is not None and _serves(old, numbers, algorithm):
+            checksum, created = old.checksum, old.created
+        elif algorithm == "none":
+            created = self._status_of(place.descriptor, os.fsencode(where))[1]
+        else:
+            reading = read_file(place.descriptor, where, algorithm, status, self._status_of)
+            if reading.problem or reading.status != status:
+                return self._unsettled(listing, found, reading, status, path, link_target)
+            checksum, created = reading.checksum, reading.created
+        racy = listing.racy and _is_racy(listing, numbers)
+        return self._file(path, checksum, numbers, created, link_target, racy)
 
-    def _row(self, listing: Listing, name: str, status: bytes, link_target: str) -> _Row:
-        mode, inode, device, _links, uid, gid, size, mtime_ns, ctime_ns = unpack(status)
-        racy = listing.racy and (listing.is_racy(ctime_ns) or listing.is_racy(mtime_ns))
-        return [
-            to_text(listing.prefix + name),
-            "",
-            size,
-            self._users[uid],
-            self._groups[gid],
-            mode & 0o7777,
-            mtime_ns // 1000000000,
-            None,
-            _TYPES.get(mode & _FORMAT, ""),
-            to_text(link_target),
-            None if racy else (device, inode, size, mtime_ns, ctime_ns),
-        ]
+    def _file(
+        self, path: str, checksum: str, numbers: Tuple[int, ...], created: Optional[int], link_target: str, racy: bool
+    ) -> File:
+        mode, inode, device, _links, uid, gid, size, mtime_ns, ctime_ns = numbers
+        stamp = None if racy else (device, inode, size, mtime_ns, ctime_ns)
+        kind = _TYPES.get(mode & _FORMAT, "")
+        owner, group, mode, modified = self._users[uid], self._groups[gid], mode & 0o7777, mtime_ns // 1000000000
+        return _tuple(File, (path, checksum, size, owner, group, mode, modified, created, kind, link_target, stamp))
 
-    def _settle(self, listing: Listing, row: _Row, found: Found, reading: Reading, listed: bytes) -> None:
+    def _unsettled(
+        self, listing: Listing, found: Found, reading: Reading, listed: bytes, path: str, link_target: str
+    ) -> Optional[File]:
         """An entry that was no longer what it was when listed, or could not be read."""
         listing.settled = False
         name, _status, claims = found
         if reading.problem in ("gone", "replaced"):
-            row.clear()
             if reading.problem == "replaced":
                 listing.doubt(name)
-            return
+            return None
         if reading.problem:
             kind, why = ("changing", "") if reading.problem == "changing" else ("unread", reading.problem)
             for claim in claims:
                 claim.rule.notes.add(kind, listing.prefix + name, why)
-        link_target = listing.targets[name].text if name in listing.targets else ""
-        row[:] = self._row(listing, name, reading.status or listed, link_target)
-        row[_CHECKSUM], row[_CREATED], row[_STAMP] = reading.checksum, reading.created, None
+        numbers = unpack(reading.status or listed)
+        return self._file(path, reading.checksum, numbers, reading.created, link_target, racy=True)
 
 
-def _serves(old: File, status: bytes, algorithm: str) -> bool:
+def _is_racy(listing: Listing, numbers: Tuple[int, ...]) -> bool:
+    return listing.is_racy(numbers[-1]) or listing.is_racy(numbers[-2])
+
+
+def _serves(old: File, numbers: Tuple[int, ...], algorithm: str) -> bool:
     """Whether the checksum of an earlier sighting is that of the content now."""
-    _mode, inode, device, _links, _uid, _gid, size, mtime_ns, ctime_ns = unpack(status)
+    _mode, inode, device, _links, _uid, _gid, size, mtime_ns, ctime_ns = numbers
     if old.stamp is None or tuple(old.stamp) != (device, inode, size, mtime_ns, ctime_ns):
         return False
     return len(old.checksum) == LENGTHS[algorithm]
-
-
-def _is_as_listed(status: bytes, wanted: int) -> bool:
-    """Between listing a name and asking for its status, something else may have taken its place."""
-    return not wanted or unpack(status)[0] & _FORMAT == wanted
