@@ -92,7 +92,9 @@ class Bench:
         """
         pairs = [(getattr(ours(), by), getattr(peer(), by)) for _run in range((runs or self.runs) + 1)][1:]
         mine, theirs = (statistics.median(values) for values in zip(*pairs))
-        return self.row(what, target if aim else None, mine, theirs, statistics.median(a / b for a, b in pairs), unit, note)
+        return self.row(
+            what, target if aim else None, mine, theirs, statistics.median(a / b for a, b in pairs), unit, note
+        )
 
     def row(self, what, target, ours, peer, ratio, unit, note=""):
         """Of figures that are measured already."""
@@ -109,7 +111,15 @@ class Bench:
         sizes = " / ".join("{:,}".format(amount) for amount in amounts)
         figures = " / ".join("%.2f" % (value * UNITS[unit]) for value in each)
         verdict = "met" if ratio <= SPREAD else "NOT MET"
-        return Row("%s, at %s" % (what, sizes), "%s %s each" % (figures, unit), "", "%.3f" % ratio, limit(SPREAD), verdict, note)
+        return Row(
+            "%s, at %s" % (what, sizes),
+            "%s %s each" % (figures, unit),
+            "",
+            "%.3f" % ratio,
+            limit(SPREAD),
+            verdict,
+            note,
+        )
 
     def missing(self, what, why):
         return Row(what, "", "", "", "", "not measured", why)

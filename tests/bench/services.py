@@ -68,6 +68,8 @@ def rows(bench):
 
 def _modules(bench, on_host, ours, theirs):
     def timed(command):
-        return lambda: bench.seconds(on_host(python("timed.py", "command", "PYTHONPYCACHEPREFIX= " + " ".join(command))))
+        return lambda: bench.seconds(
+            on_host(python("timed.py", "command", "PYTHONPYCACHEPREFIX= " + " ".join(command)))
+        )
 
     return bench.compare("service module / service_facts", 1 / 10, timed(ours), timed(theirs), note=WALL)

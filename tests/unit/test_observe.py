@@ -230,3 +230,16 @@ def test_a_rule_that_stays_still_tells_its_changes_when_another_comes(host):
     host.rules.append(FileRule("s", "/srv/*"))
     host.folders = {"/etc": [entry("/etc/b"), entry("/etc/c")], "/srv": [entry("/srv/d")]}
     assert told(host.scan()) == [("Removed", "/etc/a"), ("Added", "/etc/c")]
+
+
+def test_a_package_seen_with_both_versions_amid_an_upgrade_is_one_change_once_it_is_done(host):
+    host.packages = [package("openssl", "1")]
+    host.run()
+    host.packages = [package("openssl", "1"), package("openssl", "2")]
+    host.unsure = frozenset([("openssl", "amd64")])
+    assert told(host.run()) == []
+    host.packages, host.unsure = [package("openssl", "2")], frozenset()
+    snapshot = host.run()
+    assert [(change.category, change.old.version, change.new.version) for change in snapshot.changes] == [
+        ("Modified", "1", "2")
+    ]

@@ -154,6 +154,28 @@ def test_a_database_changed_this_moment_has_no_signature(root):
     assert collect(root).signature is None
 
 
+WORKING_RPM = """
+import fcntl, sys
+lock = open(sys.argv[1], "w")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_while_rpm_works_a_package_with_two_versions_is_not_sure(root):
+    lock = str(root / "var/lib/rpm/.rpm.lock")
+    quiet = rpm.collect(Known(), str(root))
+    assert quiet.signature and not quiet.unsure
+    worker = subprocess.Popen([sys.executable, "-c", WORKING_RPM, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert worker.stdout.readline() == b"locked\n"
+    part = rpm.collect(Known(), str(root))
+    worker.communicate()
+    assert part.items == quiet.items and part.signature is None
+    assert part.unsure == {("kernel-test", "x86_64")} and "kernel-test" in part.message
+    assert rpm.collect(Known(), str(root)) == quiet
+
+
 def test_no_database_is_absent(tmp_path):
     (tmp_path / "var/lib/rpm").mkdir(parents=True)
     with pytest.raises(SourceAbsent):

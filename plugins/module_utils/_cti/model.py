@@ -67,7 +67,9 @@ class Part(NamedTuple):
     name: str
     signature: Optional[str]  # equal to the known one: the items are the same. None: never rely on it
     items: Optional[Sequence[Item]]  # sorted; None where the signature is the known one
-    unsure: AbstractSet[Tuple[str, ...]] = frozenset()  # identities that are there in some form, but could not be read
+    unsure: AbstractSet[Tuple[str, ...]] = (
+        frozenset()
+    )  # identities that are there in some form, but not as they will be, or not readable
     message: str = ""  # what the operator should know although all went well
 
 

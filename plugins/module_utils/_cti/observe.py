@@ -54,8 +54,11 @@ def observe(
         items.extend(seen if keep_items else ())
         if before is not None or not judge.was_unseen(part.name):
             judge.add(compare(kind, old, seen, part.unsure))
-        carried = [item for item in old if part.unsure and kind.identity(item) in part.unsure]
-        store.put(kind, part.name, part.signature, part_digest, in_order(kind, list(seen) + carried))
+        kept = list(seen)
+        if part.unsure:
+            kept = [item for item in seen if kind.identity(item) not in part.unsure]
+            kept += [item for item in old if kind.identity(item) in part.unsure]
+        store.put(kind, part.name, part.signature, part_digest, in_order(kind, kept))
     for name in left:
         if not collection.out_of_sight(name):
             judge.add(compare(kind, known.items(name), []))

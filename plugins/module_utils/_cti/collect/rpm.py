@@ -8,7 +8,7 @@ An SQLite database is read directly, Berkeley DB and ndb through one `rpm -qa`.
 
 import os
 import time
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Package, Part
@@ -21,6 +21,7 @@ _NDB = "Packages.db"
 _FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
 _CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
 _ATTEMPTS = 10
+_NAMED = 10  # packages named in a message
 _GPG_KEY = "gpg-pubkey"  # rpm keeps the keys it trusts as packages of this name
 
 
@@ -40,12 +41,44 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
             if _stamp(path, gpg_keys)[0] == stamp:
                 items = [package for package in packages if gpg_keys or package.name != _GPG_KEY]
                 items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
+                if _rpm_works(path):
+                    return _in_the_midst(items)
                 return Part(NAME, stamp if settled else None, items)
     except OSError as error:
         raise SourceFailed(
             "the rpm database cannot be read: %s: %s" % (error.filename or path, error.strerror or error)
         ) from error
     raise SourceFailed("the rpm database %s kept changing while it was read: run again when rpm is done" % path)
+
+
+def _in_the_midst(items: List[Package]) -> Part:
+    """While rpm upgrades a package, the old version is there beside the new one: neither is what will be."""
+    versions: Dict[Tuple[str, str], int] = {}
+    for package in items:
+        versions[package[:2]] = versions.get(package[:2], 0) + 1
+    several = {identity for identity, count in versions.items() if count > 1}
+    names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
+    message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
+    return Part(NAME, None, items, frozenset(several), "%s: %s" % (message, names) if several else "")
+
+
+def _rpm_works(path: str) -> bool:
+    """Whether a transaction is under way: rpm then holds a lock for writing on .rpm.lock beside the database at `path`
+    (rpm's lib/rpmlock.c), which fcntl(2) tells of without taking one."""
+    import fcntl
+    import struct
+
+    try:
+        file = os.open(os.path.join(os.path.dirname(path), ".rpm.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        lock = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+        return bool(struct.unpack("hhqqi4x", lock)[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 def _find(root: str) -> str:
