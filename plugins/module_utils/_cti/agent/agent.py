@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from .. import dcr, host, report, track
 from ..ama.sender import Sender
@@ -44,6 +44,7 @@ class Agent:
         self._notifier = Notifier(os.environ)
         self._backoff = 0
         self._said = ""  # why the last delivery failed
+        self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # what the item files hold
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
 
