@@ -14,7 +14,7 @@ ARGUMENTS = {
     "options": {
         "address": {"type": "str", "default": SOCKET % dcr.EXTENSION},
         "config_address": {"type": "str", "default": SOCKET % CONFIG},
-        "allowed_users": {"type": "list", "elements": "str", "default": list(AMA_USERS)},
+        "allow_users": {"type": "list", "elements": "str", "default": list(AMA_USERS)},
         "acks": {"type": "str", "choices": ["auto", "require", "off"], "default": "auto"},
         "change_tag": {"type": "str"},
         "data_tag": {"type": "str"},
@@ -44,7 +44,7 @@ class Forward:
         from ._cti.ama.config import ask
 
         if self._asked is None:
-            document = ask(self._config, dcr.EXTENSION, self._given["allowed_users"])
+            document = ask(self._config, dcr.EXTENSION, self._given["allow_users"])
             if document is None:
                 raise ForwardError(
                     "The agent at %s has no data collection rule for %s; associate one with this machine, or give dcr."
@@ -74,5 +74,5 @@ class Forward:
         given = self._given
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])
         tags = self.tags(settings)
-        with Outbox(state) as outbox, Sender(self._address, given["allowed_users"], given["acks"], tls=tls) as sender:
+        with Outbox(state) as outbox, Sender(self._address, given["allow_users"], given["acks"], tls=tls) as sender:
             return dict(deliver(outbox, sender.send, tags)._asdict())

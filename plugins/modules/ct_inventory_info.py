@@ -62,7 +62,7 @@ options:
         description: The unix socket at which AMA is asked for its rule and the tags of the streams.
         type: str
         default: "@CAgentStream_CloudAgentInfo_config_default_fluent.socket"
-      allowed_users:
+      allow_users:
         description:
           - Names or numbers of the users whose process may listen at a unix socket. Nothing is sent to anybody else's.
           - The default are the users AMA runs as. The role P(changetracking.inventory.relay#role) runs as C(ctrelay).
