@@ -66,6 +66,15 @@ def _show(options: Options, parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: Options, parsed: argparse.Namespace) -> int:
+    from . import doctor
+
+    links = doctor.examine(options, _owner(options))
+    found = doctor.as_data(links)
+    _print([json.dumps(found)] if parsed.json else doctor.lines(links))
+    return 0 if found["Ok"] else 1
+
+
 def _owner(options: Options) -> Optional[int]:
     """Whoever owns the state folder may own what is in it: root looks at the state of the agent's user."""
     try:
@@ -111,12 +120,13 @@ def _parser() -> argparse.ArgumentParser:
         (_once, "collect all that the rule enables, hand it over, and end"),
         (_status, "how it fares; exit status 1 when something is wrong"),
         (_show, "what it knows"),
+        (_doctor, "which link from the rule to the records is broken, and what to do; exit status 1 when one is"),
     ):
         sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
         sub.set_defaults(command=command)
         if command is _show:
             sub.add_argument("what", choices=list(_COLUMNS))
-        if command in (_status, _show):
+        if command in (_status, _show, _doctor):
             sub.add_argument("--json", action="store_true", help="for programs; of items and changes, one a line")
     return parser
 

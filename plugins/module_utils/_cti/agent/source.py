@@ -39,7 +39,7 @@ class Source:
     def find(self) -> Optional[Rule]:
         """None where there is none, so that nothing is to be collected."""
         before = self.rule
-        self.rule, self.reasons = self._look()
+        self.rule, self.reasons = self.look()
         for reason in self.reasons:
             if reason not in self._said:
                 self._log(reason)
@@ -55,7 +55,8 @@ class Source:
             self._keep(self.rule)
         return self.rule
 
-    def _look(self) -> Tuple[Optional[Rule], List[str]]:
+    def look(self) -> Tuple[Optional[Rule], List[str]]:
+        """The rule that holds, and why it is not from a place that comes before. Changes nothing."""
         reasons: List[str] = []
         withdrawn = False
         for look in (self._ask, self._read_chunks, self._read_file, self._read_last_good):

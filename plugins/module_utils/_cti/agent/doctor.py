@@ -1,0 +1,277 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The chain from the rule to the records, link by link: which holds, and what to do about the first that does not.
+
+It looks and changes nothing; no link takes longer than DEADLINE seconds or so.
+"""
+
+import os
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+from .. import dcr
+from ..ama import address
+from ..ama.config import ask
+from ..errors import CtiError, ForwardError
+from ..outbox import MAX_BYTES
+from ..pathspec import parse as parse_path
+from ..records import FILES, KINDS, SERVICES, service_state, timestamp
+from ..store import Store
+from . import status
+from .options import Options
+from .source import Rule, Source
+
+DEADLINE = 5.0
+OK, WARNING, BROKEN, UNKNOWN = "ok", "warning", "broken", "unknown"
+MICROSOFT = "cxp"  # the service of Microsoft's agent
+FREE_BYTES = 64 << 20
+LATE_SECONDS = 600  # a record that waits so long is worth a word
+_CAP_DAC_READ_SEARCH = 2  # its bit, capabilities(7)
+_SYNTAXES = {"literal": "a path", "glob": "a shell pattern", "regex": "a regular expression"}
+_START = "Start it: systemctl start ctagent; what it says is in journalctl -u ctagent."
+
+
+class Link(NamedTuple):
+    name: str
+    status: str  # ok warning broken unknown
+    message: str
+    remedy: str = ""
+    details: Sequence[str] = ()
+
+
+def examine(options: Options, owner: Optional[int] = None) -> List[Link]:
+    """All links, in the order in which the data travels. `owner`: a uid that may own the state."""
+    return list(_Examination(options, owner).links())
+
+
+def as_data(links: Sequence[Link]) -> Dict[str, Any]:
+    broken = _first_broken(links)
+    return {
+        "Ok": broken is None,
+        "Broken": broken.name if broken else None,
+        "Remedy": "%s %s" % (broken.message, broken.remedy) if broken else None,
+        "Links": [
+            {
+                "Name": link.name,
+                "Status": link.status,
+                "Message": link.message,
+                "Remedy": link.remedy,
+                "Details": link.details,
+            }
+            for link in links
+        ],
+    }
+
+
+def lines(links: Sequence[Link]) -> Iterator[str]:
+    """For a person."""
+    for link in links:
+        yield "%-8s %-14s %s" % (link.status, link.name, link.message)
+        for detail in link.details:
+            yield "%-23s   %s" % ("", detail)
+        if link.remedy and link.status == WARNING:
+            yield "%-23s %s" % ("", link.remedy)
+    broken = _first_broken(links)
+    if broken is None:
+        yield "All links hold."
+    else:
+        yield "The first broken link is %s: %s %s" % (broken.name, broken.message, broken.remedy)
+
+
+def _first_broken(links: Sequence[Link]) -> Optional[Link]:
+    return next((link for link in links if link.status == BROKEN), None)
+
+
+class _Examination:
+    def __init__(self, options: Options, owner: Optional[int]) -> None:
+        self._options = options
+        self._owner = owner
+        self._status: Dict[str, Any] = {}
+        self._rule: Optional[Rule] = None
+
+    def links(self) -> Iterator[Link]:
+        yield self._service()
+        yield self._state()
+        yield from self._config_socket_and_rule()
+        if self._rule is not None:
+            yield from self._collections(self._rule)
+            yield self._streams(self._rule)
+        yield self._receiver()
+        yield self._delivery()
+        yield self._microsoft()
+        yield self._privileges()
+
+    def _service(self) -> Link:
+        try:
+            self._status = status.read(self._options, self._owner)
+        except CtiError as error:
+            return Link("service", UNKNOWN, str(error), "Ask as root or as the agent's user.")
+        if self._status["Running"]:
+            since = self._status.get("StartedAt")
+            return Link("service", OK, "The agent runs as process %s since %s." % (self._status.get("Pid"), since))
+        return Link("service", BROKEN, "No agent runs with the state in %s." % self._options.state, _START)
+
+    def _state(self) -> Link:
+        folder = self._options.state
+        try:
+            with Store(self._options.database, read_only=True, owner=self._owner) as store:
+                for kind in KINDS.values():
+                    store.last_run(kind)
+            free = os.statvfs(folder)
+        except CtiError as error:
+            return Link("state", BROKEN, str(error))
+        except OSError as error:
+            return Link("state", BROKEN, "%s cannot be used (%s)." % (folder, error.strerror), _START)
+        if free.f_bavail * free.f_frsize < FREE_BYTES:
+            message = "Only %d MiB are free where %s is." % (free.f_bavail * free.f_frsize >> 20, folder)
+            return Link("state", WARNING, message, "Free some space: on a full disk nothing new can be kept.")
+        return Link("state", OK, "%s can be read." % self._options.database)
+
+    # --- the rule
+
+    def _config_socket_and_rule(self) -> Iterator[Link]:
+        said: List[str] = []
+        self._rule, reasons = Source(self._options, said.append).look()
+        if self._options.config_address:
+            yield self._config_socket()
+        if self._rule is None:
+            remedy = "Associate a data collection rule with this machine, or put one into %s." % self._options.dcr
+            yield Link("rule", BROKEN, "There is no rule, so nothing is collected.", remedy, reasons)
+            return
+        settings = self._rule.settings
+        elsewhere = [reason for reason in reasons if not self._is_of_config_socket(reason)]
+        details = [*settings.warnings, *said, *elsewhere]
+        message = "It is that of %s: %s." % (self._rule.origin, ", ".join(settings.rules[:5]))
+        yield Link("rule", WARNING if details else OK, message, "Correct the rule." if details else "", details)
+        if "files" in settings.kinds:
+            yield self._paths(settings)
+
+    def _is_of_config_socket(self, reason: str) -> bool:
+        """It has a link of its own."""
+        return bool(self._options.config_address) and self._options.config_address in reason
+
+    def _config_socket(self) -> Link:
+        where = address.parse(self._options.config_address)
+        try:
+            document = ask(where, dcr.EXTENSION, self._options.allow_users, DEADLINE)
+        except ForwardError as error:
+            broken = self._rule is None
+            return Link(
+                "config socket", BROKEN if broken else WARNING, "%s." % error, "Do as it says." if broken else ""
+            )
+        if document is None:
+            remedy = "Associate a data collection rule with this machine."
+            return Link(
+                "config socket", WARNING, "%s answers that it has no rule for %s." % (where, dcr.EXTENSION), remedy
+            )
+        return Link("config socket", OK, "%s answers with a rule." % str(where))
+
+    def _paths(self, settings: dcr.Settings) -> Link:
+        """How each destinationPath was read, and what it matched at the last run."""
+        details = []
+        try:
+            with Store(self._options.database, read_only=True, owner=self._owner) as store:
+                sources = store.last_sources(FILES)
+        except CtiError:
+            sources = {}
+        bad = False
+        for rule in settings.file_rules:
+            source = sources.get(rule.name) or sources.get("%s (%s)" % (rule.name, rule.path))
+            matched = "not looked at yet"
+            if source is not None:
+                bad = bad or source.status == "failed"
+                matched = "%d files" % source.count if source.status == "ok" and not source.message else ""
+                matched = matched or "%s, %d files: %s" % (source.status, source.count, source.message)
+            details.append("%s is %s; %s" % (rule.path, _SYNTAXES[parse_path(rule.path).syntax], matched))
+        remedy = "See why these cannot be read; what was known of them is kept." if bad else ""
+        return Link("paths", WARNING if bad else OK, "%d items of the rule." % len(details), remedy, details)
+
+    # --- collecting
+
+    def _collections(self, rule: Rule) -> Iterator[Link]:
+        for kind in rule.settings.kinds:
+            yield self._collection(kind, self._status.get("Kinds", {}).get(kind, {}), rule.settings.every(kind))
+
+    def _collection(self, kind: str, seen: Dict[str, Any], every: int) -> Link:
+        if seen.get("Error"):
+            return Link(kind, BROKEN, "The last run failed. %s" % seen["Error"])
+        when = seen.get("CollectedAt")
+        if when is None:
+            return Link(kind, UNKNOWN, "Not collected since the agent was started.", "Wait %d s." % every)
+        failed = ["%s: %s" % pair for pair in sorted(seen.get("Failed", {}).items())]
+        message = "%d at %s, %d changes." % (seen["Count"], when, seen["Changes"])
+        if self._status["Running"] and when < str(timestamp(time.time() - 2 * every - 60)):
+            return Link(kind, BROKEN, message, "It is overdue: look into journalctl -u ctagent, and restart the agent.")
+        remedy = "See why it cannot be read; what was known of it is kept, and nothing of it counts as removed."
+        return Link(kind, WARNING if failed else OK, message, remedy if failed else "", failed)
+
+    # --- handing over
+
+    def _streams(self, rule: Rule) -> Link:
+        wanted = (dcr.CHANGE_STREAM, dcr.DATA_STREAM)
+        missing = [stream for stream in wanted if not rule.settings.streams.get(stream)]
+        if missing and self._options.receiver.scheme not in ("tcp", "tls"):
+            message = "The rule names no tag for %s, so their records are kept." % " and ".join(missing)
+            remedy = "Use the rule as the agent's config socket or config chunks hold it: the ARM form names no tags."
+            return Link("streams", BROKEN, message, remedy)
+        tags = [tag for stream in wanted for tag in rule.settings.streams.get(stream, (stream,))]
+        return Link("streams", OK, "Records go out under %s." % ", ".join(tags))
+
+    def _receiver(self) -> Link:
+        options = self._options
+        try:
+            address.connect(options.receiver, DEADLINE, options.allow_users, options.tls).close()
+        except ForwardError as error:
+            return Link("receiver", BROKEN, "%s." % error, "Until then records are kept.")
+        return Link("receiver", OK, "%s takes connections." % options.address)
+
+    def _delivery(self) -> Link:
+        delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})
+        if delivery.get("Error"):
+            return Link("delivery", BROKEN, delivery["Error"], "It is tried again and again.")
+        records, oldest = waiting.get("Records", 0), waiting.get("Oldest")
+        message = "%d records wait; %d were delivered, the last at %s." % (
+            records,
+            delivery.get("Records", 0),
+            delivery.get("At") or "no time yet",
+        )
+        if waiting.get("Bytes", 0) >= MAX_BYTES:
+            return Link(
+                "delivery", BROKEN, message, "The outbox is full, and nothing is collected until some are delivered."
+            )
+        if oldest and oldest < str(timestamp(time.time() - LATE_SECONDS)):
+            return Link("delivery", WARNING, message, "The oldest waits since %s: look at the receiver's log." % oldest)
+        return Link("delivery", OK, message)
+
+    # --- the host
+
+    def _microsoft(self) -> Link:
+        try:
+            with Store(self._options.database, read_only=True, owner=self._owner) as store:
+                services = list(store.all_items(SERVICES))
+        except CtiError:
+            services = []
+        if not services:
+            return Link(
+                "microsoft",
+                UNKNOWN,
+                "Services are not collected, so it is not known whether %s.service runs." % MICROSOFT,
+            )
+        if any(item.name == MICROSOFT and service_state(item) == "Running" for item in services):
+            remedy = "Remove one of the two agents, or every change is reported twice."
+            return Link("microsoft", WARNING, "Microsoft's agent (%s.service) runs as well." % MICROSOFT, remedy)
+        return Link("microsoft", OK, "Microsoft's agent does not run here.")
+
+    def _privileges(self) -> Link:
+        pid = self._status.get("Pid") if self._status.get("Running") else os.getpid()
+        try:
+            with open("/proc/%s/status" % pid, encoding="ascii", errors="replace") as file:
+                fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
+            able = int(fields["CapEff"], 16) >> _CAP_DAC_READ_SEARCH & 1
+        except (OSError, ValueError, KeyError) as error:
+            return Link("privileges", UNKNOWN, "It is not known what the agent may read (%s)." % error)
+        if able:
+            return Link("privileges", OK, "The agent may read every file.")
+        message = "The agent lacks CAP_DAC_READ_SEARCH: files that not everybody may read have no checksum."
+        return Link("privileges", WARNING, message, "Run it with that capability, as its role does, or as root.")
