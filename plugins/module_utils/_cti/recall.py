@@ -1,0 +1,77 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What was seen last, without looking at the host again: from a state database, or from Microsoft's item files."""
+
+import json
+import os
+from typing import Any, Dict, List, Optional, Sequence
+
+from . import report
+from .agent.itemfiles import NAMES
+from .errors import StateError
+from .records import KINDS, Kind
+from .snapshot import Snapshot, combined_digest, in_order
+from .store import Store
+from .survey import pack
+
+MAX_BYTES = 256 << 20  # of one item file
+
+
+def from_database(path: str, kinds: Sequence[str], wanted: str, owner: Optional[int]) -> Dict[str, Any]:
+    """The result of ct_state_info; `wanted` as survey() has it. `owner`: a uid that may own the database, besides root
+    and ourselves. Raises StateError."""
+    if not os.path.exists(path):
+        raise StateError("There is no %s; nothing was collected yet, or give the path of another state." % path)
+    with Store(path, read_only=True, owner=owner) as store:
+        snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
+        seen = [snapshot for snapshot in snapshots if snapshot is not None]
+        result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
+        if wanted == "full":
+            result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
+        if wanted != "summary":
+            types = {one.kind.config_type for one in seen}
+            result["changes"] = [record for record in store.history() if record.get("ConfigChangeType") in types]
+    return result
+
+
+def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
+    last = store.last_run(kind)
+    if last is None:
+        return None
+    parts = store.known(kind).parts
+    digest = combined_digest({name: part.digest for name, part in parts.items() if part.count})
+    items = in_order(kind, list(store.all_items(kind))) if with_items else []
+    count = sum(part.count for part in parts.values())
+    return Snapshot(kind, last.collected_at, count, digest, store.last_sources(kind), items, [], None, [])
+
+
+def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
+    """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
+    changes. A file that is not there is left out. Raises StateError."""
+    items = {kind: _items(os.path.join(folder, NAMES[kind])) for kind in kinds}
+    found = {kind: of_kind for kind, of_kind in items.items() if of_kind is not None}
+    if not found:
+        raise StateError(
+            "%s holds none of %s; give the folder of an agent's item files." % (folder, ", ".join(NAMES.values()))
+        )
+    result: Dict[str, Any] = {"inventory": {kind: {"count": len(of_kind)} for kind, of_kind in found.items()}}
+    if wanted == "full":
+        result["packed"] = pack(found)
+    return result
+
+
+def _items(path: str) -> Optional[List[Any]]:
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        items = json.loads(raw.decode("utf-8-sig"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError("%s cannot be read (%s); become a user who may." % (path, error.strerror)) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError("%s is not JSON (%s); it may be half written: ask again." % (path, error)) from error
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise StateError("%s is no list of items; give the folder of an agent's item files." % path)
+    return items

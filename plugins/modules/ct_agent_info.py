@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks the agent's own program, which knows best."""
+
+DOCUMENTATION = r"""
+module: ct_agent_info
+short_description: How the agent on a host fares
+version_added: "0.1.0"
+description:
+  - Returns what C(agent.pyz status) and C(agent.pyz doctor) say on the host, as data.
+  - A host without the agent is no failure.
+options:
+  program:
+    description: The agent's program. The default is that of the role P(changetracking.inventory.agent#role).
+    type: path
+    default: /usr/local/lib/ctagent/agent.pyz
+  config:
+    description: Its configuration, where that is not C(/etc/ctagent/agent.json).
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Can run in C(check_mode) and returns the same as without it.
+  diff_mode:
+    support: none
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+  platform:
+    support: full
+    platforms: linux
+    description: Target OS/families that can be operated against.
+notes:
+  - The state belongs to the agent's user, so this needs that user or root.
+seealso:
+  - module: changetracking.inventory.ct_state_info
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Ask the agents
+  changetracking.inventory.ct_agent_info:
+  become: true
+  register: agent
+
+- name: Show what is broken, and what to do
+  ansible.builtin.debug:
+    msg: "{{ agent.doctor.Remedy }}"
+  when: agent.installed and not agent.doctor.Ok
+"""
+
+RETURN = r"""
+installed:
+  description: Whether the program is there.
+  returned: success
+  type: bool
+  sample: true
+status:
+  description:
+    - How the agent fares. C(Running); C(Pid), C(Version), C(StartedAt) of the one that runs or last did; C(Rule) with its C(Origin),
+      C(Ids) and C(Warnings); C(Kinds), each with C(CollectedAt), C(Count), C(Changes), C(Failed) sources and C(Error); C(Delivery);
+      and the C(Outbox) with the number of C(Records) that wait.
+  returned: when it is installed
+  type: dict
+  sample: {Running: true, Pid: 812, Version: 0.1.0, Outbox: {Records: 0, Bytes: 0, Oldest: null}}
+doctor:
+  description:
+    - The links of the chain from the rule to the records, each with its C(Name), C(Status) (V(ok), V(warning), V(broken), V(unknown)),
+      C(Message), C(Remedy) and C(Details).
+    - C(Ok) is whether none is broken; C(Broken) and C(Remedy) are of the first that is.
+  returned: when it is installed
+  type: dict
+  sample: {Ok: false, Broken: service, Remedy: "No agent runs with the state in /var/lib/ctagent. Start it: systemctl start ctagent", Links: []}
+"""
+
+import json
+import os
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
+            "config": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    if not os.path.exists(module.params["program"]):
+        module.exit_json(installed=False)
+    module.exit_json(installed=True, status=ask(module, "status"), doctor=ask(module, "doctor"))
+
+
+def ask(module, question):
+    command = [sys.executable, module.params["program"], question, "--json"]
+    if module.params["config"]:
+        command += ["--config", module.params["config"]]
+    _code, output, complaint = module.run_command(command)
+    try:
+        return json.loads(output)
+    except ValueError:
+        said = complaint.strip().splitlines()[-1:] or ["it said nothing"]
+        module.fail_json(
+            msg="The agent does not answer (%s); see whether %s is whole." % (said[0], module.params["program"])
+        )
+
+
+if __name__ == "__main__":
+    main()
