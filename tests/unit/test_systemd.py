@@ -11,6 +11,7 @@ import socket
 import struct
 import tarfile
 import threading
+import time
 import warnings
 
 import pytest
@@ -244,3 +245,13 @@ def test_without_a_manager_the_states_are_unknown_and_it_says_so(host):
 def test_a_host_without_unit_files_has_no_such_source(tmp_path):
     with pytest.raises(SourceAbsent):
         systemd.collect(Known(), root=str(tmp_path))
+
+
+def test_links_that_changed_this_moment_are_looked_at_again_and_old_ones_are_not(tmp_path):
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
+    assert systemd._links_young_for(str(tmp_path)) == 0
+    wants.mkdir(parents=True)
+    assert 0 < systemd._links_young_for(str(tmp_path)) <= 1
+    for moment in (time.time() - 2, time.time() + 86400):
+        os.utime(str(wants), (moment, moment))
+        assert systemd._links_young_for(str(tmp_path)) == 0

@@ -7,6 +7,7 @@ Source: org.freedesktop.systemd1(5) for the calls, systemctl(1) for what the ans
 """
 
 import os
+import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 from ..errors import SourceAbsent, SourceFailed
@@ -25,6 +26,8 @@ _GONE = ("org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.systemd1.N
 _BUSY = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disconnected")
 _NAMED = 10  # units named in a message
 _ATTEMPTS = 5
+_ENABLED = ("etc/systemd/system", "run/systemd/system")  # where systemctl makes links
+_GRACE = 1.0  # seconds
 
 
 def _method(interface: str, member: str, signature: str = "", arguments: Sequence[Any] = ()) -> Method:
@@ -60,15 +63,42 @@ def collect(known: Known, root: str = "/", templates: bool = False) -> Part:
     SourceAbsent: no folder of unit files. SourceFailed: systemd runs and does not answer, or a folder cannot be read.
     """
     if os.path.isdir(os.path.join(root, "run/systemd/system")):
-        loaded = _insist(lambda: _ask(root))
-        services, unsure = _settled(root, loaded, templates)
-        services.update(loaded.services)
+        services, unsure = _with_manager(root, templates)
         note = ""
     else:
         services, unsure = _on_disk(root, None, templates)
         note = "systemd is not running here, so the states of services are unknown and only unit files were read."
     names = sorted(unit[: -len(syntax.SUFFIX)] for unit in unsure)
     return Part(NAME, None, sorted(services.values()), frozenset((name,) for name in names), _message(note, names))
+
+
+def _with_manager(root: str, templates: bool) -> Tuple[Dict[str, Service], Set[str]]:
+    """`systemctl enable` makes a link and then has the manager reload: in between a unit is enabled and nothing wants
+    it. So what was found while links change is looked at again."""
+    for attempt in range(_ATTEMPTS):
+        loaded = _insist(lambda: _ask(root))
+        services, unsure = _settled(root, loaded, templates)
+        services.update(loaded.services)
+        seconds = _links_young_for(root)
+        if not seconds or attempt == _ATTEMPTS - 1:
+            break
+        time.sleep(seconds)
+    return services, unsure
+
+
+def _links_young_for(root: str) -> float:
+    """Seconds until the last change of what is enabled is _GRACE ago; 0 where it is."""
+    newest = 0.0
+    for folder in _ENABLED:
+        try:
+            with os.scandir(os.path.join(root, folder)) as entries:
+                for entry in entries:
+                    if entry.name.endswith((".wants", ".requires")):
+                        newest = max(newest, entry.stat().st_mtime)
+        except OSError:  # there is none, or what was in it is gone
+            continue
+    left = newest + _GRACE - time.time()
+    return left if 0 < left <= _GRACE else 0.0
 
 
 def _settled(root: str, loaded: _Loaded, templates: bool) -> Tuple[Dict[str, Service], Set[str]]:
