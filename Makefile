@@ -41,7 +41,7 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE)
+STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
 .PHONY: help test lint sanity unit wire integration molecule bench quickstart build programs clean debian-packages $(STEPS)
 
 help: ## this list
@@ -80,12 +80,12 @@ $(PROGRAMS): build/%.pyz: $(shell find plugins/module_utils/_cti -name '*.py') p
 	@python3 plugins/plugin_utils/_zipapp.py $* $@
 programs: $(PROGRAMS) ## the agent and the relay, each in one file: build/agent.pyz, build/relay.pyz
 
-quickstart: ## inventory this machine twice, as an ordinary user, and show what changed in between
+quickstart: ## inventory this machine twice, as an ordinary user, and show what changed, and what a relay received
 	@tests/tools/quickstart
 
 clean: ## stop the test hosts, and remove all that was made
 	@for state in $(wildcard $(BUILD)/hosts/*/); do TESTHOST_DIR=$$state $(CT_TESTHOST) down --all; done
-	@rm -rf --one-file-system $(BUILD) build .venv quickstart quickstart
+	@rm -rf --one-file-system $(BUILD) build .venv quickstart
 
 # --- environments
 
@@ -135,6 +135,8 @@ $(filter relay-%,$(PROCESSES)): relay-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/relay --junitxml=$(BUILD)/results/$@/pytest.xml
 interop: $(VENV)/interop/done debian-packages
 	@$(STEP) $@ interop tests/tools/interop
+quickstart-user: $(VENV)/core-2.19/done debian-packages
+	@$(STEP) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && $(PYTEST) tests/quickstart --junitxml=$$RESULTS/pytest.xml'
 $(INTEGRATION): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
 	  $(STEP) $@ core-$* $(PYTEST) tests/integration --junitxml=$(BUILD)/results/$@/pytest.xml

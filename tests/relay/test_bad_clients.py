@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whatever one client does, or the disk: one clear line, bounded memory, the other clients unharmed."""
 
+import json
 import os
 import resource
 import socket
@@ -205,3 +206,49 @@ def test_a_peer_over_tcp_is_served_only_where_asked_for(relay):
     with socket.create_connection(("127.0.0.1", port), 60) as sock:
         sock.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}]))
         assert read_value(sock) == {"ack": "c"}
+
+
+def test_half_messages_and_then_silence_are_ended_when_memory_is_short_and_nobody_else(relay):
+    relay.start()
+    half = b"\x92\xa1t\xc6" + struct.pack(">I", 8 << 20) + b"x" * (7 << 20)
+    silent = [relay.connect() for _unused in range(6)]
+    try:
+        for client in silent:
+            client.sendall(half)
+            assert still_serves(relay)
+        assert relay.expect("disconnected: half a message and then silence, while memory is short")
+        assert still_serves(relay)
+    finally:
+        for client in silent:
+            client.close()
+
+
+def test_a_segment_torn_by_a_power_cut_costs_its_last_line_and_says_so(relay):
+    folder = relay.events / DATA
+    folder.mkdir(parents=True)
+    line = json.dumps(ENTRY) + "\n"
+    (folder / "000000000001.jsonl").write_text(line + line.replace('"a"', '"b"')[:-9])
+    relay.start()
+    assert relay.expect("000000000001.jsonl: 1 damaged lines were skipped")
+    relay.expect(r"\) 0 rows$")
+    assert still_serves(relay)
+    assert relay.rows("SELECT RecordId FROM ConfigurationData") == [("a",)]
+    assert "dropped" not in "\n".join(relay.log)
+
+
+def test_a_sink_that_may_not_be_written_any_more_acknowledges_nothing_until_it_may(relay):
+    """A file where the sink's folder was stands in for the read-only file system, which root could write regardless."""
+    relay.start()
+    assert still_serves(relay)
+    relay.expect(r"\) 0 rows$")
+    folder = relay.events / DATA
+    folder.rmdir()
+    folder.write_text("")
+    with relay.connect() as sock:
+        sock.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}]))
+        assert relay.expect("%s cannot be written .*; what arrives is not acknowledged until it can" % DATA)
+        assert is_closed_by_peer(sock)
+    assert still_serves(relay, "other")
+    folder.unlink()
+    folder.mkdir()
+    assert still_serves(relay)

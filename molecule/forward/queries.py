@@ -1,0 +1,31 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""queries.py DOCUMENT DATABASE: runs the SQL that stands in the document; prints, as JSON, [Computer, name] of each row of
+each query, and the names of all computers there are."""
+
+import json
+import re
+import sqlite3
+import sys
+
+
+def main(document, path):
+    with open(document, encoding="utf-8") as file:
+        queries = re.findall("^SELECT .*;$", file.read(), re.MULTILINE)
+    database = sqlite3.connect(path)
+    database.row_factory = sqlite3.Row
+    rows = [
+        sorted(
+            [row["Computer"], row["SvcName"] or row["SoftwareName"] or row["FileSystemPath"]]
+            for row in database.execute(query)
+        )
+        for query in queries
+    ]
+    computers = database.execute(
+        "SELECT Computer FROM ConfigurationData UNION SELECT Computer FROM ConfigurationChange ORDER BY 1"
+    )
+    print(json.dumps({"Computers": [row[0] for row in computers], "Rows": rows}))
+
+
+main(*sys.argv[1:])
