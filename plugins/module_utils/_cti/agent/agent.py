@@ -215,7 +215,7 @@ class Agent:
             with Store(self._options.database) as store:
                 store.check()
                 store.log_ahead()
-                if not self._options.contents:
+                if not self._options.contents and store.texts():
                     store.forget_texts()  # of when it was on
         except StateDamaged as error:
             self._set_aside(error)
