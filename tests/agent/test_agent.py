@@ -256,7 +256,9 @@ def test_what_differs_in_a_text_arrives_with_its_change_and_is_forgotten_when_th
         assert code == 0 and "The texts of 1 of 2 files are kept; left out are 1 not readable by everybody" in log
     told = dict(host.arrived().relay.rows("SELECT FileSystemPath, ContentDiff FROM ConfigurationChange"))
     assert told[str(host.tracked / "open")] == "--- before\n+++ after\n@@ -1 +1 @@\n-old\n+new\n"
-    assert told[str(host.tracked / "secret")].startswith("\\ No difference is shown: the file is not readable by everybody")
+    assert told[str(host.tracked / "secret")].startswith(
+        "\\ No difference is shown: the file is not readable by everybody"
+    )
     database = sqlite3.connect(str(host.state / "changetracking.db"))
     assert database.execute("SELECT count(*) FROM content").fetchone() == (1,)
     assert host.run("once")[0] == 0

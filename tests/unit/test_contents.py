@@ -393,6 +393,14 @@ def test_the_limits_of_a_rule_are_honoured_and_0_is_none(host):
     assert len(host.kept()) == 5
 
 
+def test_a_rules_limit_counts_the_very_bytes(host):
+    for name in "abcd":
+        host.write(name, "123\n")
+    host.rules = [rule._replace(max_all=12) for rule in host.rules]
+    host.run()
+    assert sorted(host.kept()) == ["a", "b", "c"]
+
+
 def test_the_state_never_holds_more_than_was_set_aside(host, monkeypatch):
     monkeypatch.setattr(contents, "ALL_BYTES", 10 * contents.LEAST_BYTES)
     for number in range(30):

@@ -165,11 +165,11 @@ class _Keeper:
         return True
 
     def _take(self, rule: FileRule, size: int) -> bool:
-        size = max(size, LEAST_BYTES)
-        if size > min(self._room[rule], self._room[None]):
+        at_least = max(size, LEAST_BYTES)
+        if size > self._room[rule] or at_least > self._room[None]:
             return False
         self._room[rule] -= size
-        self._room[None] -= size
+        self._room[None] -= at_least
         return True
 
     def _leave(self, item: File, why: str) -> None:
