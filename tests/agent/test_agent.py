@@ -6,6 +6,7 @@
 import json
 import os
 import signal
+import sqlite3
 
 import pytest
 
@@ -236,3 +237,30 @@ def _answer(host):
     from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.config import ask
 
     return ask(host.relay.address("config"), "ChangeTracking-Linux", [str(os.geteuid())])
+
+
+def test_what_differs_in_a_text_arrives_with_its_change_and_is_forgotten_when_that_is_switched_off(host):
+    item = {"name": "all", "destinationPath": str(host.tracked) + "/*", "uploadContent": True}
+    files = {"fileCollectionFrequency": 1, "fileInfo": [item]}
+    settings = {"enableSoftware": False, "enableServices": False, "fileSettings": files}
+    host.relay.put_chunk("one.json", "1", settings=settings)
+    host.folder.chmod(0o755)  # or not everybody could read what is in it
+    host.tracked.chmod(0o755)
+    host.relay.start()
+    for text in ("old\n", "new\n"):
+        host.write("open", text)
+        (host.tracked / "open").chmod(0o644)
+        host.write("secret", "password " + text)
+        (host.tracked / "secret").chmod(0o600)
+        code, log = host.run("once", "--contents")
+        assert code == 0 and "The texts of 1 of 2 files are kept; left out are 1 not readable by everybody" in log
+    told = dict(host.arrived().relay.rows("SELECT FileSystemPath, ContentDiff FROM ConfigurationChange"))
+    assert told[str(host.tracked / "open")] == "--- before\n+++ after\n@@ -1 +1 @@\n-old\n+new\n"
+    assert told[str(host.tracked / "secret")].startswith(
+        "\\ No difference is shown: the file is not readable by everybody"
+    )
+    database = sqlite3.connect(str(host.state / "changetracking.db"))
+    assert database.execute("SELECT count(*) FROM content").fetchone() == (1,)
+    assert host.run("once")[0] == 0
+    assert database.execute("SELECT count(*) FROM content").fetchone() == (0,)
+    database.close()

@@ -131,6 +131,19 @@ def test_what_is_wrong_and_what_is_new_is_said_once(places):
     assert "packages every 60 s instead of 300 s" in places.log[-1]
 
 
+def test_an_item_that_is_the_same_but_for_its_contents_is_neither_new_nor_gone(places):
+    document = chunk("file")
+    settings = document["extensionConfigurations"]["ChangeTracking-Linux"][0]["extensionSettings"]
+    item = {"name": "app", "destinationPath": "/etc/app.conf"}
+    settings["fileSettings"] = {"fileInfo": [item]}
+    for upload in (False, True, False):
+        item["uploadContent"] = upload
+        places.put("dcr.json", document)
+        places.found()
+    assert places.log[-2].endswith("Changed: /etc/app.conf with contents.")
+    assert places.log[-1].endswith("Changed: /etc/app.conf without contents.")
+
+
 def test_a_state_folder_that_cannot_be_written_keeps_no_rule_and_says_so(places):
     places.put("dcr.json", chunk("file"))
     os.mkdir(str(places.folder / "state" / "dcr.json"))

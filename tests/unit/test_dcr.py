@@ -62,7 +62,7 @@ WINDOWS = {
 }
 RULES = [
     FileRule("ChangeTrackingLinuxPath_default", "/etc/.*.conf"),
-    FileRule("app", "/opt/app/*.ini", recurse=False, links="manage"),
+    FileRule("app", "/opt/app/*.ini", recurse=False, links="manage", contents=True),
 ]
 
 
@@ -125,6 +125,22 @@ def test_the_default_is_azures_template():
     settings = dcr.default()
     assert settings.file_rules == RULES[:1]
     assert settings._replace(file_rules=RULES)[:8] == dcr.load(arm(SETTINGS), "x")[:8]
+
+
+def test_limits_of_contents_are_the_rules_and_0_or_less_is_none():
+    def edit(settings):
+        settings["fileSettings"]["fileInfo"][0].update(uploadContent=True)
+        settings["fileSettings"]["fileInfo"][1].update(maxOutputSize=-1)
+
+    rules = dcr.load(arm(changed(edit)), "x").file_rules
+    assert [rule[6:] for rule in rules] == [(True, 5000000, 500000), (True, 0, 0)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_rules_that_differ_by_contents_alone_track_one_item_and_keep_its_text(order):
+    one = changed(lambda s: s["fileSettings"]["fileInfo"][1].update(uploadContent=False))
+    both = [(one, SETTINGS)[number] for number in order]
+    assert dcr.load(tagged(*both), "x").file_rules == RULES
 
 
 def test_what_is_switched_off_is_not_collected():

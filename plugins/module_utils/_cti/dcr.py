@@ -8,11 +8,14 @@ Agent stores it, and the TaggedData that agent hands out. Only the Linux extensi
 """
 
 import json
+from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
+from . import pathspec
 from .errors import DcrError
 from .model import File, FileRule
-from .pathspec import parse as parse_path
+
+parse_path = lru_cache(maxsize=1000)(pathspec.parse)
 
 EXTENSION = "ChangeTracking-Linux"
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
@@ -141,10 +144,10 @@ def load(document: Any, origin: str) -> Settings:
 
 def in_scope(scope: Sequence[Any], item: Any) -> bool:
     """Whether rules (FileRule, or their fields as the store keeps them) reach a File, by its path and type alone."""
-    return any(_reaches(FileRule(*rule), item) for rule in scope)
+    return any(reaches(FileRule(*rule), item) for rule in scope)
 
 
-def _reaches(rule: FileRule, item: File) -> bool:
+def reaches(rule: FileRule, item: File) -> bool:
     if rule.type != "any" and item.type != "link" and item.type != rule.type:
         return False
     spec = parse_path(rule.path)
@@ -248,7 +251,12 @@ def _file_rule(where: str, item: Dict[str, Any]) -> FileRule:
         _choice(where, name, item, "links", LINKS, "follow"),
         _choice(where, name, item, "type", TYPES, "file"),
         _choice(where, name, item, "checksum", CHECKSUMS, "sha256"),
+        *(_contents(item) if item.get("uploadContent", False) else ()),
     )
+
+
+def _contents(item: Dict[str, Any]) -> Tuple[bool, int, int]:
+    return True, max(0, item.get("maxContentsReturnable", 0)), max(0, item.get("maxOutputSize", 0))
 
 
 def _choice(where: str, name: str, item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
@@ -271,17 +279,19 @@ def _merge(found: List[Settings], warnings: List[str]) -> Settings:
     kinds = tuple(
         kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
     )
-    rules: List[FileRule] = []
+    rules: Dict[Any, FileRule] = {}
     for settings in found:
-        if "files" in settings.kinds:
-            rules.extend(rule for rule in settings.file_rules if rule not in rules)
+        for rule in settings.file_rules if "files" in settings.kinds else ():
+            same = rules.get(rule.tracking)
+            if same is None or (rule.contents and not same.contents):
+                rules[rule.tracking] = rule
     streams: Dict[str, Tuple[str, ...]] = {}
     for settings in found:
         for stream, (tag,) in settings.streams.items():
             streams[stream] = tuple(dict.fromkeys(streams.get(stream, ()) + (tag,)))
     return Settings(
         kinds,
-        rules,
+        list(rules.values()),
         min(settings.files_every for settings in found),
         min(settings.packages_every for settings in found),
         min(settings.services_every for settings in found),

@@ -118,3 +118,11 @@ class FileRule(NamedTuple):
     links: str = "follow"  # follow manage ignore
     type: str = "file"  # file directory any
     checksum: str = "sha256"  # sha256 md5 none
+    contents: bool = False  # whether texts are kept, for differences
+    max_file: int = 0  # bytes of a text; 0: the rule has no limit
+    max_all: int = 0  # bytes of all its texts; likewise
+
+    @property
+    def tracking(self) -> Tuple[str, str, bool, str, str, str]:
+        """What is tracked, and how. Rules with equal ones see the same items."""
+        return self[:6]

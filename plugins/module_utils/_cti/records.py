@@ -147,6 +147,7 @@ KINDS = {kind.name: kind for kind in (PACKAGES, SERVICES, FILES)}
 # What a record on the wire has beside its kind's columns, and the columns of the two tables.
 RECORD_ID = "RecordId"  # stays the same when a record is delivered again
 TIME = "TimeGenerated"
+CONTENT_DIFF = "ContentDiff"  # of a file whose text is kept
 MACHINE_COLUMNS = ("Computer", "SourceComputerId", "VMUUID", TIME)
 INTEGER_COLUMNS = ("Size", "PreviousSize", "LastSnapshotAge")
 
@@ -173,6 +174,7 @@ CHANGE_COLUMNS = _unique(
     MACHINE_COLUMNS,
     ("ConfigChangeType", "ChangeCategory", "FieldsChanged", "LastSnapshotAge", "SvcDisplayName", "SvcChangeType"),
     *(_changed(kind) for kind in KINDS.values()),
+    (CONTENT_DIFF,),
 )
 
 

@@ -36,6 +36,13 @@ class Run(NamedTuple):
     unseen: List[str]  # what was out of sight
 
 
+class Text(NamedTuple):
+    """What is kept of a file's content."""
+
+    checksum: str  # of the content, as the item has it
+    size: Optional[int]  # bytes; None: it is no text, and nothing is kept but that
+
+
 class Store(Database):
     """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError."""
 
@@ -106,6 +113,18 @@ class Store(Database):
         for (packed,) in self._query("SELECT records FROM history ORDER BY id", since=2):
             yield from self._unpack(packed)
 
+    def texts(self) -> Dict[str, Text]:
+        """Of the files, by path."""
+        rows = self._query("SELECT path, checksum, size FROM content", since=2)
+        return {os.fsdecode(row[0]): Text(*row[1:]) for row in rows}
+
+    def text(self, path: str) -> str:
+        """One of these that has a size."""
+        for (packed,) in self._query("SELECT text FROM content WHERE path = ?", os.fsencode(path), since=2):
+            for text in self._unpack(packed):
+                return str(text)
+        raise self._error(ValueError("a text is missing"))
+
     # --- what is
 
     def put(self, kind: Kind, part: str, signature: Optional[str], digest: str, items: Sequence[Item]) -> None:
@@ -133,6 +152,19 @@ class Store(Database):
     def remember(self, records: Sequence[Row]) -> None:
         """Keep change records, whether or not they are to be handed over; the oldest go."""
         self._put("INSERT INTO history VALUES (?)", pack(records))
+
+    def keep_text(self, path: str, checksum: str, text: Optional[str]) -> None:
+        """None: the content with this checksum is no text."""
+        size = None if text is None else len(text.encode("utf-8"))
+        packed = None if text is None else pack([text])
+        self._put("INSERT INTO content VALUES (?, ?, ?, ?)", os.fsencode(path), checksum, size, packed)
+
+    def forget_text(self, path: str) -> None:
+        self._put("INSERT INTO content VALUES (?, NULL, NULL, NULL)", os.fsencode(path))
+
+    def forget_texts(self) -> None:
+        """All of them, at once."""
+        self._query("DELETE FROM content")
 
     def renew_inventory(self, stream: str, kind: Kind, now: int) -> None:
         """An inventory in the outbox that nobody has taken is superseded by the one that is queued from here on."""
@@ -165,6 +197,8 @@ class Store(Database):
                 db.execute("INSERT OR REPLACE INTO inventory VALUES (?, ?)", (kind, now))
             db.executemany("INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", stage.execute(_QUEUED))
             db.executemany("INSERT INTO history VALUES (NULL, ?)", stage.execute("SELECT records FROM history"))
+            db.executemany("DELETE FROM content WHERE path = ?", stage.execute(_FORGOTTEN))
+            db.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", stage.execute(_KEPT))
             db.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY,))
             db.execute("COMMIT")
         except BaseException:
@@ -194,6 +228,8 @@ class Store(Database):
 _DROPPED = "SELECT kind, name FROM part WHERE items IS NULL"
 _PUT = "SELECT kind, name, signature, digest, count, items FROM part WHERE items IS NOT NULL"
 _QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY rowid"
+_FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
+_KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
 
 
 def _stage() -> sqlite3.Connection:
@@ -206,6 +242,7 @@ def _stage() -> sqlite3.Connection:
         "CREATE TABLE renewed (stream, kind, queued_at)",
         "CREATE TABLE outbox (stream, kind, created, count, records)",
         "CREATE TABLE history (records)",
+        "CREATE TABLE content (path, checksum, size, text)",
     ):
         stage.execute(statement)
     return stage

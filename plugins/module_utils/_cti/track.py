@@ -4,16 +4,17 @@
 """One kind, from the host to the outbox: what is there, what changed, and the records that tell of it."""
 
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import dcr, report
 from .collect import files, packages, services
 from .model import Collection, Known
 from .observe import observe
-from .records import KINDS, Kind, Row, identified
+from .records import CONTENT_DIFF, KINDS, Kind, Row, identified
 from .snapshot import Snapshot
 from .store import Store
 
+NO_DIFFS: Mapping[Tuple[str, ...], str] = {}
 BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
 
@@ -29,13 +30,19 @@ def collection(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
 
 def track(kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = False) -> Snapshot:
     """What is there, compared with the store, which then holds it."""
-    scope: List[Any] = [list(rule) for rule in settings.file_rules] if kind is KINDS["files"] else []
+    scope: List[Any] = [list(rule.tracking) for rule in settings.file_rules] if kind is KINDS["files"] else []
     return observe(kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
 
 
-def changes(snapshot: Snapshot, store: Store, machine: Machine) -> List[Row]:
-    """The records of what changed, which the store remembers."""
+def changes(
+    snapshot: Snapshot, store: Store, machine: Machine, diffs: Mapping[Tuple[str, ...], str] = NO_DIFFS
+) -> List[Row]:
+    """The records of what changed, which the store remembers. `diffs`: identity -> how the text of that item differs."""
     records = list(identified(report.changes(snapshot, machine)))
+    for change, record in zip(snapshot.changes, records if diffs else ()):
+        diff = diffs.get(snapshot.kind.identity(change.new or change.old))
+        if diff is not None:
+            record[CONTENT_DIFF] = diff
     for batch in _batches(iter(records)):
         store.remember(batch)
     return records

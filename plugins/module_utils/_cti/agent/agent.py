@@ -89,7 +89,13 @@ class Agent:
             with Store(self._options.database) as store:
                 machine = host.identity()
                 snapshot = track.track(kind, rule.settings, store)
-                records = track.changes(snapshot, store, machine)
+                diffs = track.NO_DIFFS
+                if self._options.contents and kind.name == "files":
+                    from .. import contents  # not in memory unless it is wanted
+
+                    rules, listed = rule.settings.file_rules, self._options.content_paths
+                    snapshot, diffs = contents.keep(snapshot, rules, listed, store)
+                records = track.changes(snapshot, store, machine, diffs)
                 track.queue(snapshot, records, rule.settings, store, machine)
         except StateDamaged as error:
             self._damaged = error
@@ -206,9 +212,11 @@ class Agent:
 
     def _prepare_database(self) -> None:
         try:
-            with Database(self._options.database) as database:
-                database.check()
-                database.log_ahead()
+            with Store(self._options.database) as store:
+                store.check()
+                store.log_ahead()
+                if not self._options.contents and store.texts():
+                    store.forget_texts()  # of when it was on
         except StateDamaged as error:
             self._set_aside(error)
             with Database(self._options.database) as database:

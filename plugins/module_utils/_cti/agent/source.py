@@ -153,9 +153,14 @@ def differences(old: dcr.Settings, new: dcr.Settings) -> str:
             words.append("%s %s" % (kind, "on" if kind in new.kinds else "off"))
         elif kind in new.kinds and old.every(kind) != new.every(kind):
             words.append("%s every %d s instead of %d s" % (kind, new.every(kind), old.every(kind)))
-    added = [rule for rule in new.file_rules if rule not in old.file_rules]
-    gone = [rule for rule in old.file_rules if rule not in new.file_rules]
+    before = {rule.tracking: rule for rule in old.file_rules}
+    after = {rule.tracking: rule for rule in new.file_rules}
+    added = [rule for tracking, rule in after.items() if tracking not in before]
+    gone = [rule for tracking, rule in before.items() if tracking not in after]
+    other = [rule for tracking, rule in after.items() if before.get(tracking, rule) != rule]
+    words += ["%s %s contents" % (rule.path, "with" if rule.contents else "without") for rule in other[:SHOWN]]
     words += ["%s added" % rule.path for rule in added[:SHOWN]] + ["%s gone" % rule.path for rule in gone[:SHOWN]]
-    if len(added) > SHOWN or len(gone) > SHOWN:
-        words.append("%d items of files added and %d gone in all" % (len(added), len(gone)))
+    if max(len(added), len(gone), len(other)) > SHOWN:
+        counts = (len(added), len(gone), len(other))
+        words.append("%d items of files added, %d gone, %d with other contents in all" % counts)
     return " Changed: %s." % ", ".join(words) if words else ""

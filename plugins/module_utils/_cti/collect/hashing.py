@@ -9,7 +9,7 @@ import os
 import stat
 import struct
 from functools import lru_cache, partial
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 from .birth import StatusOf
 
@@ -112,7 +112,27 @@ def _read(directory: int, name: str, new: Callable[..., Any], expected: bytes, s
     return Reading(status, "", created, "changing")
 
 
-def _open(directory: int, name: str) -> int:
+def read_whole(path: str, limit: int) -> Tuple[bytes, int]:
+    """What is in the file with this real path, and its mode. Nothing where it is larger than `limit` bytes, is no regular
+    file, or cannot be read: a checksum tells whether that is all."""
+    try:
+        descriptor = _open(None, path)
+    except OSError:
+        return b"", 0
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            return b"", 0
+        with open(descriptor, "rb", closefd=False) as file:
+            raw = file.read(limit + 1)
+        return (raw, mode) if len(raw) <= limit else (b"", 0)
+    except OSError:
+        return b"", 0
+    finally:
+        os.close(descriptor)
+
+
+def _open(directory: Optional[int], name: str) -> int:
     try:
         return os.open(name, _FLAGS | os.O_NOATIME, dir_fd=directory)
     except PermissionError as error:
