@@ -103,11 +103,8 @@ def parse(raw: bytes) -> Parcel:
         if type(value) is not type(preset):
             raise ValueError("a field is of the wrong type")
     known = parcel.stream in (CHANGE_STREAM, DATA_STREAM) and (not parcel.kind or parcel.kind in KINDS)
-    if (
-        not known
-        or not parcel.identity
-        or [[type(part) for part in kind] for kind in parcel.kinds.values()] != [[str, int]] * len(parcel.kinds)
-    ):
+    shaped = all(isinstance(pair, list) and list(map(type, pair)) == [str, int] for pair in parcel.kinds.values())
+    if not known or not shaped or not parcel.identity:
         raise ValueError("a field has a value that it cannot have")
     return parcel
 

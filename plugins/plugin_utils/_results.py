@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ansible import constants
 
@@ -34,6 +34,7 @@ CHANGE_ROW = [column for column in CHANGE_COLUMNS if column not in MACHINE]
 MAX_MESSAGE = 500  # characters
 MAX_SOURCES = 50
 MAX_JOBS = 100000
+UNQUOTED = "It failed; the output of the run says why."
 
 
 class Reading(NamedTuple):
@@ -43,6 +44,7 @@ class Reading(NamedTuple):
 
 
 NOTHING = Reading("", [], 0)
+Texts = Optional[list[str]]  # all values of arguments; None: it is not known which they are
 
 
 class Reader:
@@ -69,11 +71,12 @@ class Reader:
         host = _inventoried(result)
         data = result._result  # ansible-core 2.19 and later make it only when asked, and all of it
         if task.no_log or "censored" in data or data.get("_ansible_no_log"):
-            return Reading(host, _trouble(host, module, {}, problem), 0)
+            return Reading(host, _trouble(host, module, {}, problem, []), 0)
+        given = _arguments(task, module, data)
         module = self._job(host, module, data)
-        reading = _told(host, module, data)
+        reading = _told(host, module, data, given)
         if problem and ("failed_modules" in data or not (reading.parcels or reading.refused)):
-            reading.parcels.extend(_trouble(host, module, data, problem))
+            reading.parcels.extend(_trouble(host, module, data, problem, given))
         return reading
 
     def _job(self, host: str, module: str, data: Row) -> str:
@@ -109,7 +112,7 @@ def _inventoried(result: Any) -> str:
     return str(delegate) if delegate and "{{" not in str(delegate) else str(result._host.get_name())
 
 
-def _told(host: str, module: str, data: Row) -> Reading:
+def _told(host: str, module: str, data: Row, given: Texts) -> Reading:
     parcels: list[Parcel] = []
     refused = 0
     if module.endswith("_facts") or module in ASYNC_STATUS:
@@ -119,13 +122,13 @@ def _told(host: str, module: str, data: Row) -> Reading:
             if isinstance(fact, dict):
                 common = {"Computer": host, "TimeGenerated": _when(fact)}
                 refused += _rows(parcels, DATA_STREAM, kind, common, fact.get("items"))
-                parcels.extend(_failed_sources(host, module, kind, fact, data))
+                parcels.extend(_failed_sources(host, module, kind, fact, given))
     if not module.endswith("_facts") and isinstance(data.get("inventory"), dict) and data.get("Computer"):
-        refused += _inventory(parcels, host, module, data)
+        refused += _inventory(parcels, host, module, data, given)
     return Reading(host, parcels, refused)
 
 
-def _inventory(parcels: list[Parcel], host: str, module: str, data: Row) -> int:
+def _inventory(parcels: list[Parcel], host: str, module: str, data: Row, given: Texts) -> int:
     """The result of ct_inventory_info, which names the machine itself."""
     refused = 0
     machine = clean(data, MACHINE) or {"Computer": host}
@@ -145,7 +148,7 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row) -> int:
         ]
         refused += _rows(parcels, CHANGE_STREAM, kind.name, machine, of_kind)
     for kind_name, summary in summaries.items():
-        parcels.extend(_failed_sources(machine["Computer"], module, kind_name, summary, data))
+        parcels.extend(_failed_sources(machine["Computer"], module, kind_name, summary, given))
     return refused
 
 
@@ -177,17 +180,18 @@ def _when(summary: Row) -> str:
 # --- what went wrong, as records
 
 
-def _trouble(host: str, module: str, data: Row, problem: str) -> list[Parcel]:
+def _trouble(host: str, module: str, data: Row, problem: str, given: Texts) -> list[Parcel]:
     """A status for each of our modules that failed."""
     if not problem or module in ASYNC_STATUS:
         return []
     if data.get("unreachable") is True:
         problem = "unreachable"
-    failures = {module: data}
     if module in GATHER_FACTS:
-        failures = data.get("failed_modules") or dict.fromkeys(constants.config.get_config_value("FACTS_MODULES"), {})
-    named = ((_short(name), failure) for name, failure in failures.items())
-    rows = [_status(name, "", problem, _reason(failure, problem)) for name, failure in named if name in MODULES]
+        failed = data.get("failed_modules") or {name: {} for name in constants.config.get_config_value("FACTS_MODULES")}
+        reasons = {_short(name): _reason(failure, problem, _invocation(failure)) for name, failure in failed.items()}
+    else:
+        reasons = {module: _reason(data, problem, given)}
+    rows = [_status(name, "", problem, reason) for name, reason in reasons.items() if name in MODULES]
     return [_statuses(host, [row]) for row in rows]
 
 
@@ -207,38 +211,32 @@ def _status(module: str, kind: str, status: str, message: str, source: str = "")
     return {column: value for column, value in row.items() if value}
 
 
-def _failed_sources(host: str, module: str, kind: str, summary: Row, data: Row) -> Iterator[Parcel]:
+def _failed_sources(host: str, module: str, kind: str, summary: Row, given: Texts) -> Iterator[Parcel]:
     """A source that could not be read is no reason for a module to fail."""
     sources = summary.get("sources")
     rows = []
     for name, source in list(sources.items())[:MAX_SOURCES] if isinstance(sources, dict) else []:
         if isinstance(source, dict) and source.get("status") == "failed":
-            message = (
-                _without_arguments(source.get("message"), data) or "It could not be read; see the output of the run."
-            )
+            message = _quoted(source.get("message"), given) or UNQUOTED
             rows.append(_status(module if module in MODULES else "", kind, "failed", message, str(name)[:MAX_MESSAGE]))
     if rows:
         yield _statuses(host, rows)
 
 
-def _reason(data: Any, problem: str) -> str:
-    """One line. Only what the module itself said is quoted: other messages may quote variables."""
+def _reason(data: Any, problem: str, given: Texts) -> str:
     if problem == "unreachable":
         return "The host was unreachable."
-    said = _without_arguments(data.get("msg"), data) if isinstance(data, dict) else ""
-    return said or "The task failed, and not by what the module itself reports; see the output of the run."
+    return (_quoted(data.get("msg"), given) if isinstance(data, dict) else "") or UNQUOTED
 
 
-def _without_arguments(message: Any, data: Row) -> str:
-    """A module's message, bounded, with no word in it that an argument holds. Empty: it is not certain which those are."""
-    invocation = data.get("invocation")
-    arguments = invocation.get("module_args") if isinstance(invocation, dict) else None
-    if not isinstance(message, str) or not isinstance(arguments, dict) or len(message) > MAX_TEXT:
+def _quoted(message: Any, given: Texts) -> str:
+    """A module's message as one line, without any word that its arguments hold. Empty where that cannot be told."""
+    if not isinstance(message, str) or given is None or len(message) > MAX_TEXT:
         return ""
-    given = "\n".join(_texts(arguments))
+    every = "\n".join(given)
 
     def word(match: re.Match[str]) -> str:
-        return "..." if match[0].rstrip(".") in given else match[0]
+        return "..." if match[0].rstrip(".") in every else match[0]
 
     text = " ".join(_WORD.sub(word, message).split())
     return "".join(char if char.isprintable() else "?" for char in text)[:MAX_MESSAGE]
@@ -247,12 +245,27 @@ def _without_arguments(message: Any, data: Row) -> str:
 _WORD = re.compile(r"[^\s'\"(),;:\\]{3,}")
 
 
+def _arguments(task: Any, module: str, data: Row) -> Texts:
+    """What the module was given. None where it is not certain that the module ran: Ansible's own messages quote variables."""
+    if module not in MODULES:
+        return _invocation(data)
+    return list(_texts(task.args)) if "_ansible_module_name" in task.args else None
+
+
+def _invocation(data: Any) -> Texts:
+    """The same, as ansible-core before 2.21 tells it."""
+    invocation = data.get("invocation") if isinstance(data, dict) else None
+    arguments = invocation.get("module_args") if isinstance(invocation, dict) else None
+    return list(_texts(arguments)) if isinstance(arguments, dict) else None
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for element in value.values():
-            yield from _texts(element)
+        for key, element in value.items():
+            if not str(key).startswith("_ansible_"):
+                yield from _texts(element)
     elif isinstance(value, list):
         for element in value:
             yield from _texts(element)
-    elif value is not None:
+    elif value is not None and not isinstance(value, bool):
         yield str(value)
