@@ -84,7 +84,7 @@ class Delivery:
         start = self._clock()
         self._give_up = start + self._flush_left
         self._until = min(start + seconds, self._give_up)
-        self._patience = patience
+        self._patience = max(round(patience, 2), 0.01)  # as messages tell it
         try:
             self.problem = ""
             for file in files:

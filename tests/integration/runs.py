@@ -92,9 +92,9 @@ class Place:
             AMA_FORWARD_ALLOW_USERS=str(os.geteuid()),
             AMA_FORWARD_SPOOL=str(self.spool),
         )
-        for name, value in options.items():
-            environment[name if name.isupper() else "AMA_FORWARD_" + name.upper()] = str(value)
-        return environment
+        named = {name if name.isupper() else "AMA_FORWARD_" + name.upper(): value for name, value in options.items()}
+        environment.update((name, str(value)) for name, value in named.items())
+        return {name: value for name, value in environment.items() if named.get(name, value) is not None}
 
     def command(self, *command, **options):
         return Run(

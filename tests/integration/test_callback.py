@@ -263,7 +263,7 @@ def test_what_a_bad_receiver_does_not_take_is_delivered_by_the_next_run(place, f
     assert run.status == 0, run.output
     assert run.counts == (0, len(expected), 0)
     (warning,) = run.warnings
-    assert warning.endswith("; what is not delivered waits in %s for the next run." % place.spool)
+    assert "; what is not delivered waits in" in warning and warning.endswith("for the next run.")
     place.address = good
     run = place.play("- hosts: h3\n  gather_facts: false\n")
     assert run.counts == (len(expected), 0, 0), run.output
