@@ -367,7 +367,9 @@ class CallbackModule(CallbackBase):
 def check_query(query):
     """Raises ValueError."""
     if jmespath is None:
-        raise ValueError("The option query needs the Python package jmespath on the controller; install it beside ansible-core")
+        raise ValueError(
+            "The option query needs the Python package jmespath on the controller; install it beside ansible-core"
+        )
     try:
         jmespath.compile(query)
     except jmespath.exceptions.JMESPathError as error:
