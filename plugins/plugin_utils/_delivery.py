@@ -33,6 +33,7 @@ STREAMS = (CHANGE_STREAM, DATA_STREAM)
 LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
 KEPT_SECONDS = 0.4  # of them, for the end of the run
 TASK_SECONDS = 0.25  # of deliveries between two tasks
+LEAST_SECONDS = 0.05  # of patience that are worth an attempt
 SILENCE_SECONDS = 0.4  # of a receiver at a unix socket, after which it knows no acks
 PAUSE_SECONDS = 1.0  # after a failure; doubles with each
 
@@ -79,12 +80,12 @@ class Delivery:
         self._attempt(spool, spool.files(), self._flush_left, self._lost_left)
 
     def _attempt(self, spool: Spool, files: Iterable[SpoolFile], seconds: float, patience: float) -> None:
-        if patience <= 0 or self._flush_left <= 0:
+        if patience < LEAST_SECONDS or self._flush_left <= 0:
             return
         start = self._clock()
         self._give_up = start + self._flush_left
         self._until = min(start + seconds, self._give_up)
-        self._patience = max(round(patience, 2), 0.01)  # as messages tell it
+        self._patience = round(patience, 2)  # as messages tell it
         try:
             self.problem = ""
             for file in files:
