@@ -36,6 +36,7 @@ TASK_SECONDS = 0.25  # of deliveries between two tasks
 LEAST_SECONDS = 0.05  # of patience that are worth an attempt
 SILENCE_SECONDS = 0.4  # of a receiver at a unix socket, after which it knows no acks
 PAUSE_SECONDS = 1.0  # after a failure; doubles with each
+NO_TIME = "There was no time to deliver all; raise flush_deadline if the next runs do not catch up"
 
 
 class Receiver(NamedTuple):
@@ -80,7 +81,9 @@ class Delivery:
         self._attempt(spool, spool.files(), self._flush_left, self._lost_left)
 
     def _attempt(self, spool: Spool, files: Iterable[SpoolFile], seconds: float, patience: float) -> None:
-        if patience < LEAST_SECONDS or self._flush_left <= 0:
+        if self._flush_left <= 0:
+            self.problem = NO_TIME
+        if self._flush_left <= 0 or patience < LEAST_SECONDS:
             return
         start = self._clock()
         self._give_up = start + self._flush_left
@@ -93,8 +96,7 @@ class Delivery:
                     break
         except CtiError as error:
             self.problem = str(error)
-            self._not_before = self._clock() + self._pause
-            self._pause *= 2
+            self._pause_for_a_while()
         except OSError as error:
             self.problem = f"The spool {spool.folder} cannot be used ({error.strerror})"
         finally:
@@ -103,12 +105,16 @@ class Delivery:
                 self._sender = None
             self._flush_left -= self._clock() - start
 
+    def _pause_for_a_while(self) -> None:
+        self._not_before = self._clock() + self._pause
+        self._pause *= 2
+
     def _deliver_file(self, spool: Spool, file: SpoolFile) -> bool:
         """Whether there is time for more."""
         all_done = True
         for offset, line in file.lines():
             if self._clock() >= self._until:
-                self.problem = "There was no time to deliver all; the next run goes on, or raise flush_deadline"
+                self.problem = NO_TIME
                 return False
             records = self._deliver_line(line)
             if records is None:
@@ -117,6 +123,8 @@ class Delivery:
                 file.done(offset, records)
         if all_done:
             spool.remove(file)
+        else:
+            self._pause_for_a_while()
         return True
 
     def _deliver_line(self, line: bytes) -> int | None:
@@ -168,13 +176,11 @@ class Delivery:
                 self._tags[stream] = (stream,)
             else:
                 self._tags.update({**self._patiently(self._ask_for_tags), **self._receiver.tags})
-        tags = self._tags.get(stream, ())
-        if not tags:
-            self.problem = (
-                f"No data collection rule of AMA's has a tag for the stream {stream}; associate one with"
-                " this machine, or set the tag"
-            )
-        return tags
+        if not self._tags[stream]:
+            self.problem = f"AMA has no tag for the stream {stream}; associate a rule with this machine, or set the tag"
+            if not any(self._tags.values()):  # no need to read on
+                raise ForwardError(self.problem)
+        return self._tags[stream]
 
     def _ask_for_tags(self) -> dict[str, tuple[str, ...]]:
         until = Deadline(self._patience)

@@ -336,7 +336,7 @@ def test_records_wait_until_a_rule_has_a_tag_for_them(place):
     play = "- hosts: h1\n  gather_facts: false\n  tasks:\n    - changetracking.inventory.ct_file_facts: {paths: /etc/passwd}\n"
     run = place.play(play)
     assert run.counts == (0, 1, 0)
-    assert "has a tag for the stream CONFIG_DATA_BLOB_V2" in str(run.warnings), run.output
+    assert "AMA has no tag for the stream CONFIG_DATA_BLOB_V2" in str(run.warnings), run.output
     assert place.play(play, data_tag="mine").counts == (0, 1, 0)
 
 
