@@ -5,21 +5,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from fnmatch import fnmatchcase
-
-from ansible import constants
-from ansible.plugins.callback import CallbackBase
-
-from ..module_utils._cti.ama import address
-from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.errors import CtiError
-from ..plugin_utils import _parcel
-from ..plugin_utils._delivery import Delivery, Receiver, jmespath
-from ..plugin_utils._results import Reader
-from ..plugin_utils._spool import Spool
-
 DOCUMENTATION = r"""
 name: ama_forward
 type: notification
@@ -215,6 +200,21 @@ seealso:
 author:
   - changetracking.inventory contributors (@changetracking)
 """
+
+import functools
+import os
+from fnmatch import fnmatchcase
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
+
+from ..module_utils._cti.ama import address
+from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.errors import CtiError
+from ..plugin_utils import _parcel
+from ..plugin_utils._delivery import Delivery, Receiver, jmespath
+from ..plugin_utils._results import Reader
+from ..plugin_utils._spool import Spool
 
 OURS = "ama_forward"
 

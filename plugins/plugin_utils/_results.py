@@ -187,7 +187,9 @@ def _trouble(host: str, module: str, data: Row, problem: str, given: Texts) -> l
     if data.get("unreachable") is True:
         problem = "unreachable"
     if module in GATHER_FACTS:
-        failed = data.get("failed_modules") or {name: {} for name in constants.config.get_config_value("FACTS_MODULES")}
+        failed = data.get("failed_modules")
+        if not isinstance(failed, dict):  # none was reached
+            failed = {name: {} for name in constants.config.get_config_value("FACTS_MODULES")}
         reasons = {_short(name): _reason(failure, problem, _invocation(failure)) for name, failure in failed.items()}
     else:
         reasons = {module: _reason(data, problem, given)}
