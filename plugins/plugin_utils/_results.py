@@ -134,7 +134,7 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row, given: 
     machine = clean(data, MACHINE) or {"Computer": host}
     summaries = {kind: data["inventory"][kind] for kind in KINDS if isinstance(data["inventory"].get(kind), dict)}
     packed = data.get("packed")
-    if isinstance(packed, str):
+    if isinstance(packed, str) and packed:
         kinds = {kind: [_when(summary), _count(summary)] for kind, summary in summaries.items()}
         parcel = Parcel(DATA_STREAM, "", machine, [], str.__str__(packed), kinds)
         if len(packed) > MAX_PACKED:

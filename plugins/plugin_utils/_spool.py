@@ -154,12 +154,14 @@ class Spool:
         return directory
 
     def _create(self) -> SpoolFile:
-        name = f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
-        descriptor = os.open(
-            name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._directory
-        )
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return SpoolFile(name, descriptor)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            name = f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+            descriptor = os.open(name, flags, 0o600, dir_fd=self._directory)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return SpoolFile(name, descriptor)
+            os.close(descriptor)  # before we had the lock, another run found the file empty, and removed it
 
     def _names(self) -> list[str]:
         try:

@@ -100,6 +100,13 @@ def test_an_inventory_names_its_machine_and_a_bad_name_counts_for_nothing():
     assert record["Computer"] == "h"
 
 
+def test_an_inventory_without_items_or_with_far_too_many_is_no_trouble(monkeypatch):
+    data = {"Computer": "web01", "inventory": {"packages": SUMMARY}, "packed": ""}
+    assert told("ct_inventory_info", data) == ([], 0)
+    monkeypatch.setattr(_results, "MAX_PACKED", 10)
+    assert told("ct_inventory_info", dict(data, packed="x" * 11)) == ([], 1)
+
+
 def test_a_change_is_a_row_of_a_known_type():
     change = {
         "ConfigChangeType": "Daemons",
@@ -278,6 +285,21 @@ def test_a_receiver_that_failed_is_left_alone_for_a_while_and_then_tried_again(s
     clock.moved += 2
     ours.between_tasks(spool)
     assert (receiver.connections, ours.delivered, ours.problem) == (1, 1, "")
+
+
+def test_what_there_is_no_time_for_waits_and_the_next_run_goes_on(spool, listen):
+    class Slow(Clock):
+        def __call__(self):
+            self.moved += 3
+            return super().__call__()
+
+    receiver = listen()
+    spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])), 1)
+    ours = delivery(receiver.address, Slow())
+    ours.at_the_end(spool)
+    assert (ours.delivered, spool.records, ours.problem) == (1, 1, _delivery.NO_TIME)
+    delivery(receiver.address).at_the_end(spool)
+    assert (len(receiver.records), spool.records) == (2, 0)
 
 
 def test_no_connection_outlives_an_attempt(spool, listen):

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The spool of ama_forward on a disk that is full, forbidden, torn and full of strangers' files."""
 
+import fcntl
 import os
 import resource
 import socket
@@ -78,6 +79,25 @@ def test_what_is_done_is_not_seen_again_and_a_file_that_is_done_goes(folder, sai
     assert (list(folder.iterdir()), spool.records, list(spool.own())) == ([], 0, [])
     assert spool.append(b"4\n", 1)
     assert waiting(spool) == [b"4\n"]
+
+
+def test_a_file_that_another_run_took_for_done_before_it_was_locked_is_not_used(folder, said, monkeypatch):
+    others = [make(folder, said)]
+    flock = fcntl.flock
+
+    def late(descriptor, operation):
+        if operation == fcntl.LOCK_EX:
+            while others:
+                other = others.pop()
+                for file in other.files():
+                    other.remove(file)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(_spool.fcntl, "flock", late)
+    spool = make(folder, said)
+    assert spool.append(b"kept\n", 1)
+    abandon(spool)
+    assert waiting(make(folder, said)) == [b"kept\n"]
 
 
 def test_a_torn_last_line_and_one_that_is_too_long_are_damaged_and_the_others_whole(folder, said, monkeypatch):
