@@ -208,6 +208,16 @@ def test_a_gathering_that_failed_or_did_not_reach_the_host_is_told(place):
     assert rows == [("h1",)]
 
 
+def test_a_host_that_gather_facts_does_not_reach_is_told_for_each_of_our_modules(place):
+    place.relay.start()
+    modules = "setup,changetracking.inventory.ct_file_facts,changetracking.inventory.ct_package_facts"
+    place.play("- hosts: gone\n  tasks: []\n", ANSIBLE_FACTS_MODULES=modules)
+    assert [row[:3] for row in place.statuses()] == [
+        ["gone", "files", "unreachable"],
+        ["gone", "packages", "unreachable"],
+    ]
+
+
 def test_a_source_that_could_not_be_read_is_told_beside_what_could(place):
     place.relay.start()
     too_long = "/tmp/" + "x" * 300
