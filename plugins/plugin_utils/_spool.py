@@ -78,6 +78,7 @@ class Spool:
         self._directory: int | None = None
         self._own: SpoolFile | None = None
         self._bytes = 0
+        os.register_at_fork(after_in_child=self._let_go)
 
     @property
     def records(self) -> int:
@@ -132,6 +133,12 @@ class Spool:
             self._warn(f"{self.folder}/{file.name} cannot be removed ({error.strerror})")
         if file is self._own:
             file.close()
+            self._own = None
+
+    def _let_go(self) -> None:
+        """In a worker, which may outlive the run and must not keep its lock."""
+        if self._own is not None:
+            self._own.close()
             self._own = None
 
     def _open(self, create: bool) -> int:

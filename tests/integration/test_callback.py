@@ -289,6 +289,30 @@ def test_a_receiver_that_knows_no_acks_is_given_everything_and_asked_once(place,
     assert receiver.received.count(b"chunk") == 1
 
 
+def test_what_a_killed_run_had_gathered_is_delivered_by_the_next_one_though_a_worker_lives_on(place, tmp_path):
+    good = place.address
+    place.address += ".absent"
+    flag = tmp_path / "flag"
+    flag.write_text("")
+    (tmp_path / "play.yml").write_text(
+        "- hosts: h1\n  gather_facts: false\n  tasks:\n"
+        "    - changetracking.inventory.ct_file_facts: {paths: /etc/passwd}\n"
+        "    - ansible.builtin.shell: while [ -e %s ]; do echo >> %s.seen; sleep 0.1; done\n" % (flag, flag)
+    )
+    command = ["ansible-playbook", "-i", str(place.inventory), str(tmp_path / "play.yml")]
+    run = subprocess.Popen(command, env=place.environment(), stdout=subprocess.DEVNULL)
+    while not (tmp_path / "flag.seen").exists():
+        assert run.poll() is None
+    run.kill()
+    run.wait()
+    place.address = good
+    place.relay.start()
+    counts = place.play("- hosts: h3\n  gather_facts: false\n").counts
+    flag.unlink()
+    assert counts == (1, 0, 0)
+    assert all_files(place) == [("h1", "/etc/passwd")]
+
+
 def test_runs_at_once_share_a_spool_and_lose_nothing(place, files, tmp_path):
     play, expected = files
     good = place.address
