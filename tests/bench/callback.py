@@ -159,7 +159,7 @@ def main():
         try:
             place.relay.start()
             bench = Bench(place, files)
-            for part in (bench.hot_path, bench.memory, bench.tempers):
+            for part in (bench.hot_path, bench.tempers, bench.memory):
                 part()
         finally:
             place.close()
