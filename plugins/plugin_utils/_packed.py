@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Open what ct_inventory_info packed. The managed host wrote it, so it is not trusted."""
 
+from __future__ import annotations
+
 import base64
 import json
 import zlib
@@ -10,13 +12,14 @@ import zlib
 MAX_BYTES = 512 << 20
 
 
-def unpack(packed: str) -> dict[str, list[dict]]:
+def unpack(packed: str, max_bytes: int | None = None) -> dict[str, list[dict]]:
     """The items by kind. Raises ValueError with one sentence."""
+    limit = MAX_BYTES if max_bytes is None else max_bytes
     try:
         inflate = zlib.decompressobj()
-        raw = inflate.decompress(base64.b64decode(packed, validate=True), MAX_BYTES)
+        raw = inflate.decompress(base64.b64decode(packed, validate=True), limit)
         if not inflate.eof:
-            raise ValueError(f"it is cut off, or more than {MAX_BYTES >> 20} MiB")
+            raise ValueError(f"it is cut off, or more than {limit >> 20} MiB")
         items = json.loads(raw)
     except (TypeError, ValueError, RecursionError, zlib.error) as error:
         raise ValueError(f"This is not what ct_inventory_info returns as packed ({error}).") from None

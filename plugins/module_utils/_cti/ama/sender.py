@@ -32,7 +32,7 @@ class Sender:
     all, over a unix socket, or once it is written, over TCP. `auto`: over TCP as `require`, since all receivers there
     know acks; over a unix socket one that has read the first message, and stays silent for `patience` seconds, as AMA
     may, is asked no more.
-    `deadline`: seconds for each message with all that it needs, such as a new connection.
+    `deadline`: seconds for each message with all that it needs, such as a new connection; may be set anew at any time.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Sender:
             raise ValueError("acks: one of " + ", ".join(ACKS))
         self._address = address
         self._allowed_users = list(allowed_users)
-        self._deadline = deadline
+        self.deadline = deadline
         self._tls = tls
         self._patience = patience
         self._unix = address.scheme in ("abstract", "file")
@@ -90,7 +90,7 @@ class Sender:
 
     def _deliver(self, data: bytes, chunk: str, ahead: int) -> bool:
         """Send, and wait until at most `ahead` messages are not acknowledged."""
-        until = Deadline(self._deadline)
+        until = Deadline(self.deadline)
         if chunk:
             self._pending[chunk] = data
         reason = ""
@@ -108,7 +108,7 @@ class Sender:
                 return self._await_acks(sock, ahead, until) if chunk else self._await_taken(sock, until)
             except socket.timeout:
                 self.close()
-                raise ForwardError(_HANGS.format(self._address, self._deadline)) from None
+                raise ForwardError(_HANGS.format(self._address, self.deadline)) from None
             except FormatError as error:
                 reason = "the receiver's ack is not valid: {0}".format(error)
             except OSError as error:

@@ -1,0 +1,376 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options, and hooks: results to the spool, the spool to the receiver."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: ama_forward
+type: notification
+short_description: Send what plays gather to the Azure Monitor Agent or a Fluentd-compatible receiver
+version_added: "0.1.0"
+description:
+  - Takes what M(changetracking.inventory.ct_package_facts), M(changetracking.inventory.ct_service_facts),
+    M(changetracking.inventory.ct_file_facts) and M(changetracking.inventory.ct_inventory_info) return in any play, also through
+    M(ansible.builtin.gather_facts) and M(ansible.builtin.async_status), and sends it as records of the tables
+    ConfigurationData and ConfigurationChange.
+  - A record holds the documented columns and nothing else. Arguments, variables and other facts are never looked at, and of
+    a task with C(no_log) nothing is taken.
+  - Records wait in a spool on the controller until the receiver has taken them. What a run cannot deliver, a later one does.
+  - Where gathering fails, or the host cannot be reached, a record of the ConfigDataType C(CollectionStatus) says so. That type is
+    one of this collection, and not documented by Azure.
+  - The last line of a run says how many records were delivered, wait in the spool, and were dropped.
+requirements:
+  - enable in configuration
+  - jmespath on the controller, for O(query)
+options:
+  address:
+    description:
+      - Where the records go. V(@name) is an abstract unix socket, V(/path) a socket file, V(tcp://host:port) and
+        V(tls://host:port) any receiver of the Fluentd forward protocol.
+      - The default is the socket that the Azure Monitor Agent (AMA), or the role P(changetracking.inventory.relay#role), opens for
+        the extension C(ChangeTracking-Linux) on the controller.
+    type: str
+    default: "@CAgentStream_CloudAgentInfo_ChangeTracking-Linux_default_fluent.socket"
+    env:
+      - name: AMA_FORWARD_ADDRESS
+    ini:
+      - section: callback_ama_forward
+        key: address
+  config_address:
+    description: The unix socket at which AMA tells the tags. It is not asked where O(address) is TCP or TLS, or both tags are set.
+    type: str
+    default: "@CAgentStream_CloudAgentInfo_config_default_fluent.socket"
+    env:
+      - name: AMA_FORWARD_CONFIG_ADDRESS
+    ini:
+      - section: callback_ama_forward
+        key: config_address
+  allow_users:
+    description:
+      - Users, by name or number, as one of whom a unix socket's other end must run. Nothing is sent to anybody else.
+      - The role P(changetracking.inventory.relay#role) runs its relay as C(ctrelay).
+    type: list
+    elements: str
+    default: [root, syslog, azuremonitoragent]
+    env:
+      - name: AMA_FORWARD_ALLOW_USERS
+    ini:
+      - section: callback_ama_forward
+        key: allow_users
+  data_tag:
+    description:
+      - Tag of the ConfigurationData records.
+      - The default is what AMA's data collection rules say, and C(CONFIG_DATA_BLOB_V2) where O(address) is TCP or TLS.
+    type: str
+    env:
+      - name: AMA_FORWARD_DATA_TAG
+    ini:
+      - section: callback_ama_forward
+        key: data_tag
+  change_tag:
+    description:
+      - Tag of the ConfigurationChange records.
+      - The default is what AMA's data collection rules say, and C(CONFIG_CHANGE_BLOB_V2) where O(address) is TCP or TLS.
+    type: str
+    env:
+      - name: AMA_FORWARD_CHANGE_TAG
+    ini:
+      - section: callback_ama_forward
+        key: change_tag
+  query:
+    description:
+      - A JMESPath expression over one record. A record is sent where the result is true as JMESPath sees it, which is everything
+        but null, false and what is empty. The record itself is sent, not the result.
+      - A record on which the expression fails is not sent, and a warning says so.
+      - It is applied when records are delivered, also by a later run, as the run that gathered them had it.
+    type: str
+    env:
+      - name: AMA_FORWARD_QUERY
+    ini:
+      - section: callback_ama_forward
+        key: query
+  hosts:
+    description: Take only what is of hosts whose inventory name matches one of these shell patterns.
+    type: list
+    elements: str
+    default: ["*"]
+    env:
+      - name: AMA_FORWARD_HOSTS
+    ini:
+      - section: callback_ama_forward
+        key: hosts
+  kinds:
+    description: Take only these kinds.
+    type: list
+    elements: str
+    choices: [packages, services, files]
+    default: [packages, services, files]
+    env:
+      - name: AMA_FORWARD_KINDS
+    ini:
+      - section: callback_ama_forward
+        key: kinds
+  spool:
+    description:
+      - Folder in which records wait. It is made where it does not exist; nobody but its owner must be able to write to it.
+      - Runs may share it if their records go to the same receiver. The default is C(ama_forward) in Ansible's home (C(~/.ansible)).
+    type: path
+    env:
+      - name: AMA_FORWARD_SPOOL
+    ini:
+      - section: callback_ama_forward
+        key: spool
+  spool_max_mib:
+    description: MiB the spool may hold. When it is full, new records are dropped and counted; what waits already is kept.
+    type: int
+    default: 256
+    env:
+      - name: AMA_FORWARD_SPOOL_MAX_MIB
+    ini:
+      - section: callback_ama_forward
+        key: spool_max_mib
+  flush_deadline:
+    description:
+      - Seconds a run may take longer because of deliveries that succeed. Those that do not cost it less than one second in all.
+    type: float
+    default: 10
+    env:
+      - name: AMA_FORWARD_FLUSH_DEADLINE
+    ini:
+      - section: callback_ama_forward
+        key: flush_deadline
+  acks:
+    description:
+      - With V(require), a record is delivered when the receiver has acknowledged it.
+      - With V(off), it is when the receiver has read it from a unix socket, or when it is written to TCP or TLS.
+      - V(auto) is V(require) for TCP and TLS. At a unix socket a receiver that reads the first message and stays silent, as AMA
+        may, is not asked for more.
+    type: str
+    choices: [auto, require, 'off']
+    default: auto
+    env:
+      - name: AMA_FORWARD_ACKS
+    ini:
+      - section: callback_ama_forward
+        key: acks
+  tls_ca:
+    description: PEM file of the authorities to trust. The default is those of the system.
+    type: path
+    env:
+      - name: AMA_FORWARD_TLS_CA
+    ini:
+      - section: callback_ama_forward
+        key: tls_ca
+  tls_cert:
+    description: PEM file of our own certificate, where the receiver wants one.
+    type: path
+    env:
+      - name: AMA_FORWARD_TLS_CERT
+    ini:
+      - section: callback_ama_forward
+        key: tls_cert
+  tls_key:
+    description: PEM file of its key, without a passphrase. The default is O(tls_cert).
+    type: path
+    env:
+      - name: AMA_FORWARD_TLS_KEY
+    ini:
+      - section: callback_ama_forward
+        key: tls_key
+  tls_verify:
+    description: Whether the receiver's certificate must be valid for its name.
+    type: bool
+    default: true
+    env:
+      - name: AMA_FORWARD_TLS_VERIFY
+    ini:
+      - section: callback_ama_forward
+        key: tls_verify
+notes:
+  - Ad hoc runs load callbacks only with E(ANSIBLE_LOAD_CALLBACK_PLUGINS) set to V(true).
+  - Facts are those of the host that was inventoried, and bear its inventory name as their Computer. That is the host a task is
+    delegated to. M(changetracking.inventory.ct_inventory_info) tells the host's name for itself.
+  - Results of check mode are not taken, since the next run tells the same changes again.
+seealso:
+  - module: changetracking.inventory.ct_inventory_info
+  - plugin: changetracking.inventory.ct_query
+    plugin_type: filter
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+import functools
+import os
+from fnmatch import fnmatchcase
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
+
+from ..module_utils._cti.ama import address
+from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.errors import CtiError
+from ..plugin_utils import _parcel
+from ..plugin_utils._delivery import Delivery, Receiver, jmespath
+from ..plugin_utils._results import Reader
+from ..plugin_utils._spool import Spool
+
+OURS = "ama_forward"
+
+
+def harmless(hook):
+    """A defect here must not end a run, nor fill its output."""
+
+    @functools.wraps(hook)
+    def guarded(self, *arguments, **options):
+        try:
+            hook(self, *arguments, **options)
+        except Exception as error:
+            self.warn(f"{hook.__name__} failed ({type(error).__name__}: {error}); the run goes on")
+
+    return guarded
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "changetracking.inventory.ama_forward"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._warned = set()
+        self._reader = Reader()
+        self._dropped = 0
+
+    def warn(self, text):
+        """Once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._display.warning(f"{OURS}: {text}.")
+
+    def set_options(self, *arguments, **options):
+        super().set_options(*arguments, **options)
+        try:
+            self._configure()
+        except (CtiError, ValueError) as error:
+            self.disabled = True
+            self.warn(f"{error}; nothing is forwarded in this run")
+
+    def _configure(self):
+        """Raises CtiError and ValueError with one sentence."""
+        self._hosts = self.get_option("hosts")
+        self._kinds = self.get_option("kinds")
+        self._query = self.get_option("query") or ""
+        if self._query:
+            check_query(self._query)
+        mebibytes, seconds = self.get_option("spool_max_mib"), self.get_option("flush_deadline")
+        if mebibytes < 1 or not 0 < seconds <= 3600:
+            raise ValueError("spool_max_mib is a number of MiB above 0, and flush_deadline one of seconds up to 3600")
+        folder = self.get_option("spool") or os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), OURS)
+        self._spool = Spool(folder, mebibytes << 20, self.warn)
+        self._delivery = Delivery(self._receiver(), seconds)
+
+    def _receiver(self):
+        tls = address.Tls(
+            self.get_option("tls_ca") or "",
+            self.get_option("tls_cert") or "",
+            self.get_option("tls_key") or "",
+            self.get_option("tls_verify"),
+        )
+        target = address.parse(self.get_option("address"))
+        if target.scheme == "tls":
+            address.tls_context(tls)
+        given = {DATA_STREAM: self.get_option("data_tag"), CHANGE_STREAM: self.get_option("change_tag")}
+        return Receiver(
+            target,
+            address.parse(self.get_option("config_address")),
+            self.get_option("allow_users"),
+            {stream: (tag,) for stream, tag in given.items() if tag},
+            self.get_option("acks"),
+            tls,
+        )
+
+    # --- results
+
+    @harmless
+    def v2_runner_on_ok(self, result):
+        self._take(self._reader.read(result))
+
+    @harmless
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._take(self._reader.read(result, problem="failed"))
+
+    @harmless
+    def v2_runner_on_unreachable(self, result):
+        self._take(self._reader.read(result, problem="unreachable"))
+
+    @harmless
+    def v2_runner_item_on_ok(self, result):
+        self._take(self._reader.read(result, item=True))
+
+    @harmless
+    def v2_runner_item_on_failed(self, result):
+        self._take(self._reader.read(result, item=True, problem="failed"))
+
+    def _take(self, reading):
+        if not any(fnmatchcase(reading.host, pattern) for pattern in self._hosts):
+            return
+        self._dropped += reading.refused
+        if reading.refused:
+            self.warn(f"{reading.host} returned {reading.refused} items that are none, and are dropped")
+        for parcel in reading.parcels:
+            chosen = _parcel.of_kinds(parcel, self._kinds)
+            if chosen is None:
+                continue
+            if not self._spool.append(_parcel.line(chosen._replace(query=self._query)), chosen.count):
+                self._dropped += chosen.count
+
+    # --- deliveries
+
+    @harmless
+    def v2_playbook_on_play_start(self, play):
+        self._delivery.between_tasks(self._spool)
+
+    @harmless
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        self._delivery.between_tasks(self._spool)
+
+    @harmless
+    def v2_playbook_on_handler_task_start(self, task):
+        self._delivery.between_tasks(self._spool)
+
+    @harmless
+    def v2_playbook_on_stats(self, stats):
+        """The end of a playbook; another may follow in the same run."""
+        delivery = self._delivery
+        delivery.at_the_end(self._spool)
+        earlier = self._spool.waiting()
+        waiting = self._spool.records
+        if delivery.problem and (waiting or earlier):
+            self.warn(f"{delivery.problem}; what is not delivered waits in {self._spool.folder} for the next run")
+        if delivery.query_problem:
+            self.warn(delivery.query_problem)
+        if delivery.damaged:
+            self.warn(f"{delivery.damaged} damaged lines of the spool {self._spool.folder} were skipped")
+        parts = [
+            f"delivered {delivery.delivered}, spooled {waiting}, dropped {self._dropped + delivery.dropped} records"
+        ]
+        if delivery.left_out:
+            parts.append(f"{delivery.left_out} left out by the query")
+        if earlier:
+            parts.append(f"{earlier} files of other runs wait, too")
+        self._display.display(f"{OURS}: {'; '.join(parts)}")
+
+
+def check_query(query):
+    """Raises ValueError."""
+    if jmespath is None:
+        raise ValueError(
+            "The option query needs the Python package jmespath on the controller; install it beside ansible-core"
+        )
+    try:
+        jmespath.compile(query)
+    except jmespath.exceptions.JMESPathError as error:
+        raise ValueError(f"The query {query!r} is no JMESPath ({' '.join(str(error).split())})") from None

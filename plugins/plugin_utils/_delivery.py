@@ -1,0 +1,222 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the spool to the receiver, in as much time as a run may lose by it.
+
+A connection lives no longer than one attempt: workers are forked between attempts, and would keep it open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ..module_utils._cti import dcr
+from ..module_utils._cti.ama import address as addresses
+from ..module_utils._cti.ama import config
+from ..module_utils._cti.ama.address import Address, Deadline, Tls
+from ..module_utils._cti.ama.forward import flat
+from ..module_utils._cti.ama.sender import Sender
+from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.errors import CtiError, ForwardError
+from . import _parcel
+from ._parcel import ROWS, Parcel, Row
+from ._spool import Spool, SpoolFile
+
+try:
+    import jmespath
+except ImportError:
+    jmespath = None
+
+STREAMS = (CHANGE_STREAM, DATA_STREAM)
+LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
+KEPT_SECONDS = 0.4  # of them, for the end of the run
+TASK_SECONDS = 0.25  # of deliveries between two tasks
+LEAST_SECONDS = 0.05  # of patience that are worth an attempt
+SILENCE_SECONDS = 0.4  # of a receiver at a unix socket, after which it knows no acks
+PAUSE_SECONDS = 1.0  # after a failure; doubles with each
+NO_TIME = "There was no time to deliver all; raise flush_deadline if the next runs do not catch up"
+
+
+class Receiver(NamedTuple):
+    address: Address
+    config: Address  # of the socket that tells the tags not given
+    allow_users: Sequence[str]
+    tags: dict[str, tuple[str, ...]]  # by stream
+    acks: str
+    tls: Tls
+
+
+class Delivery:
+    """Counts what became of the records. `problem` is why the last attempt failed, and empty after a good one."""
+
+    def __init__(self, receiver: Receiver, flush_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.delivered = 0
+        self.dropped = 0
+        self.left_out = 0  # by queries
+        self.damaged = 0  # lines of the spool
+        self.problem = ""
+        self.query_problem = ""
+        self._receiver = receiver
+        self._acks = receiver.acks
+        self._tags = dict(receiver.tags)
+        self._sender: Sender | None = None
+        self._clock = clock
+        self._flush_left = flush_seconds
+        self._lost_left = LOST_SECONDS
+        self._pause = PAUSE_SECONDS
+        self._not_before = clock()
+        self._until = self._give_up = 0.0
+        self._patience = 0.0
+        self._queries: dict[str, Any] = {}
+
+    def between_tasks(self, spool: Spool) -> None:
+        """Deliver what this run has spooled, unless the receiver has just failed."""
+        if self._clock() >= self._not_before:
+            self._attempt(spool, spool.own(), TASK_SECONDS, self._lost_left - KEPT_SECONDS)
+
+    def at_the_end(self, spool: Spool) -> None:
+        """Deliver all there is, that of earlier runs first."""
+        self._attempt(spool, spool.files(), self._flush_left, self._lost_left)
+
+    def _attempt(self, spool: Spool, files: Iterable[SpoolFile], seconds: float, patience: float) -> None:
+        if self._flush_left <= 0:
+            self.problem = NO_TIME
+        if self._flush_left <= 0 or patience < LEAST_SECONDS:
+            return
+        start = self._clock()
+        self._give_up = start + self._flush_left
+        self._until = min(start + seconds, self._give_up)
+        self._patience = round(patience, 2)  # as messages tell it
+        try:
+            self.problem = ""
+            for file in files:
+                if not self._deliver_file(spool, file):
+                    break
+        except CtiError as error:
+            self.problem = str(error)
+            self._pause_for_a_while()
+        except OSError as error:
+            self.problem = f"The spool {spool.folder} cannot be used ({error.strerror})"
+        finally:
+            if self._sender is not None:
+                self._sender.close()
+                self._sender = None
+            self._flush_left -= self._clock() - start
+
+    def _pause_for_a_while(self) -> None:
+        self._not_before = self._clock() + self._pause
+        self._pause *= 2
+
+    def _deliver_file(self, spool: Spool, file: SpoolFile) -> bool:
+        """Whether there is time for more."""
+        all_done = True
+        for offset, line in file.lines():
+            if self._clock() >= self._until:
+                self.problem = NO_TIME
+                return False
+            records = self._deliver_line(line)
+            if records is None:
+                all_done = False
+            else:
+                file.done(offset, records)
+        if all_done:
+            spool.remove(file)
+        else:
+            self._pause_for_a_while()
+        return True
+
+    def _deliver_line(self, line: bytes) -> int | None:
+        """How many records it was counted as, now that it is done with; None: it has to wait. Raises CtiError."""
+        try:
+            parcel = _parcel.parse(line)
+        except ValueError:
+            self.damaged += 1
+            return 0
+        tags = self._tags_of(parcel.stream)
+        if parcel.query and jmespath is None:
+            self.problem = "Records wait for a query to select them; install jmespath beside ansible-core"
+            return None
+        if not tags:
+            return None
+        try:
+            chosen = self._chosen(parcel)
+        except ValueError:
+            self.damaged += 1
+            self.dropped += parcel.count
+            return parcel.count
+        for tag in tags:
+            for start in range(0, len(chosen), ROWS):
+                self._send(tag, chosen[start : start + ROWS])
+        self.delivered += len(chosen)
+        return parcel.count
+
+    # --- what blocks
+
+    def _send(self, tag: str, records: list[Row]) -> None:
+        if self._clock() >= self._give_up:
+            raise ForwardError("The flush deadline passed during the delivery; raise flush_deadline")
+        receiver = self._receiver
+        if self._sender is None:
+            self._sender = Sender(
+                receiver.address, receiver.allow_users, self._acks, tls=receiver.tls, patience=SILENCE_SECONDS
+            )
+        self._sender.deadline = self._patience
+        now = int(time.time())
+        entries = [(now, flat(record)) for record in records]
+        acknowledged = self._patiently(lambda: self._sender.send(tag, entries))
+        if self._acks == "auto" and not acknowledged:
+            self._acks = "off"
+
+    def _tags_of(self, stream: str) -> tuple[str, ...]:
+        """Empty: there are none, and `problem` says so."""
+        if stream not in self._tags:
+            if self._receiver.address.scheme in ("tcp", "tls"):
+                self._tags[stream] = (stream,)
+            else:
+                self._tags.update({**self._patiently(self._ask_for_tags), **self._receiver.tags})
+        if not self._tags[stream]:
+            self.problem = f"AMA has no tag for the stream {stream}; associate a rule with this machine, or set the tag"
+            if not any(self._tags.values()):  # no need to read on
+                raise ForwardError(self.problem)
+        return self._tags[stream]
+
+    def _ask_for_tags(self) -> dict[str, tuple[str, ...]]:
+        until = Deadline(self._patience)
+        address = self._receiver.config
+        with addresses.connect(address, until.left(), self._receiver.allow_users) as sock:
+            document = config.request(sock, dcr.EXTENSION, until.left())
+        streams = dcr.load(document, "that AMA gave out").streams if document is not None else {}
+        return {stream: tuple(streams.get(stream, ())) for stream in STREAMS}
+
+    def _patiently(self, action: Callable[[], Any]) -> Any:
+        """Do it; where it fails, the time is lost."""
+        start = self._clock()
+        try:
+            return action()
+        except BaseException:
+            self._lost_left -= self._clock() - start
+            raise
+
+    # --- queries
+
+    def _chosen(self, parcel: Parcel) -> list[Row]:
+        """Raises ValueError: what is packed is damaged."""
+        every = list(_parcel.records(parcel))
+        if not parcel.query:
+            return every
+        chosen = [record for record in every if self._is_chosen(parcel.query, record)]
+        self.left_out += len(every) - len(chosen)
+        return chosen
+
+    def _is_chosen(self, query: str, record: Row) -> bool:
+        """As JMESPath sees truth: 0 is true."""
+        try:
+            if query not in self._queries:
+                self._queries[query] = jmespath.compile(query)
+            found = self._queries[query].search(record)
+        except jmespath.exceptions.JMESPathError as error:
+            self.query_problem = f"The query does not work on all records, and leaves out those ({error})"
+            return False
+        return not (found is None or found is False or (not isinstance(found, int) and not found))

@@ -1,0 +1,136 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one result told, as data of our own: nothing is in it but columns that were asked for by name.
+
+A parcel becomes one line of the spool, and the records of it get their RecordIds from the line: the same line, delivered
+again, gives the same records.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, data_record
+from ._packed import unpack
+
+ROWS = 500  # a parcel has no more: a message of some 200 KB
+MAX_TEXT = 64 << 10  # characters of one value
+MAX_PACKED = 32 << 20
+MAX_UNPACKED = 128 << 20
+STATUS = "CollectionStatus"
+STATUS_COLUMNS = ("Module", "Kind", "Source", "Status", "Message")
+_MAX_INTEGER = 1 << 63
+
+Row = dict[str, Any]
+
+
+class Parcel(NamedTuple):
+    """Records of one host that go to one stream; with `packed`, its `rows` are in there and `kind` says nothing."""
+
+    stream: str
+    kind: str  # of KINDS; empty: the rows are those of a status
+    common: Row  # the machine columns all records share
+    rows: list[Row]
+    packed: str = ""
+    kinds: dict[
+        str, list
+    ] = {}  # packed: those to take, each with [its TimeGenerated, how many records it is said to have]
+    query: str = ""
+    identity: str = ""
+
+    @property
+    def count(self) -> int:
+        """Records, as far as that is known without opening what is packed."""
+        return sum(count for _time, count in self.kinds.values()) if self.packed else len(self.rows)
+
+
+def clean(row: Any, columns: Iterable[str]) -> Row:
+    """The columns that are set. Empty: no row of ours, as it has none of them, or one that is no plain, bounded value."""
+    if not isinstance(row, dict):
+        return {}
+    new: Row = {}
+    for column in columns:
+        value = row.get(column)
+        if value is None:
+            continue
+        if isinstance(value, str):
+            if len(value) > MAX_TEXT:
+                return {}
+            new[column] = str.__str__(value)  # Ansible has types of text of its own
+        elif isinstance(value, bool):
+            new[column] = value
+        elif isinstance(value, int) and -_MAX_INTEGER <= value < _MAX_INTEGER:
+            new[column] = int(value)
+        else:
+            return {}
+    return new
+
+
+def columns(stream: str, kind: str) -> tuple[str, ...]:
+    """Those that may be in the rows of a parcel."""
+    if stream == CHANGE_STREAM:
+        return CHANGE_COLUMNS
+    return KINDS[kind].columns if kind else STATUS_COLUMNS
+
+
+def of_kinds(parcel: Parcel, kinds: Iterable[str]) -> Parcel | None:
+    """What of it is of these kinds. A status that is of no kind always is."""
+    if parcel.packed:
+        some = {kind: value for kind, value in parcel.kinds.items() if kind in kinds}
+        return parcel._replace(kinds=some) if some else None
+    kind = parcel.kind or parcel.rows[0].get("Kind", "")
+    return parcel if not kind or kind in kinds else None
+
+
+def line(parcel: Parcel) -> bytes:
+    """As one line of ASCII, with an identity that no other has."""
+    text = json.dumps(parcel._replace(identity=uuid.uuid4().hex)._asdict(), separators=(",", ":"))
+    return text.encode("ascii") + b"\n"
+
+
+def parse(raw: bytes) -> Parcel:
+    """The parcel in a line, wherever that came from. Raises ValueError."""
+    try:
+        parcel = Parcel(**json.loads(raw))
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+    for value, preset in zip(parcel, Parcel("", "", {}, [])):
+        if type(value) is not type(preset):
+            raise ValueError("a field is of the wrong type")
+    known = parcel.stream in (CHANGE_STREAM, DATA_STREAM) and (not parcel.kind or parcel.kind in KINDS)
+    shaped = all(isinstance(pair, list) and list(map(type, pair)) == [str, int] for pair in parcel.kinds.values())
+    if not known or not shaped or not parcel.identity:
+        raise ValueError("a field has a value that it cannot have")
+    return parcel
+
+
+def records(parcel: Parcel) -> Iterator[Row]:
+    """Its records, typed; those it holds in a damaged form are left out. Raises ValueError: what is packed is damaged."""
+    common = clean(parcel.common, MACHINE_COLUMNS)
+    for number, (kind, row) in enumerate(_rows(parcel)):
+        new = clean(row, columns(parcel.stream, kind))
+        if not new or (parcel.packed and kind not in parcel.kinds):
+            continue
+        if parcel.stream == DATA_STREAM:
+            new = data_record(KINDS[kind], new) if kind else dict(new, ConfigDataType=STATUS)
+        new.update(common)
+        if parcel.packed:
+            new["TimeGenerated"] = parcel.kinds[kind][0]
+        new[RECORD_ID] = f"{parcel.identity}-{number}"
+        yield new
+
+
+def _rows(parcel: Parcel) -> Iterator[tuple[str, Any]]:
+    if not parcel.packed:
+        for row in parcel.rows:
+            yield parcel.kind, row
+        return
+    for kind, rows in unpack(parcel.packed, MAX_UNPACKED).items():
+        if kind in KINDS:
+            for row in rows:
+                yield kind, row

@@ -1,0 +1,211 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lines that wait in a folder for their delivery, across runs.
+
+Each run appends to a file of its own, which it keeps locked, and delivers from that and from those without an owner. A
+line that was delivered starts with a mark, and a file in which all are is removed. What is there already is not
+trusted: it must be ours alone, and may be torn, damaged or no file at all.
+
+No fsync: what was appended survives the end of the process, not that of the power.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+
+SUFFIX = ".spool"
+MAX_LINE = 64 << 20
+DONE = b"#"
+DAMAGED = b""
+
+
+class SpoolFile:
+    """One open and locked file."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self.size = os.fstat(descriptor).st_size
+        self.records = 0  # appended by us, and not done
+        self._descriptor = descriptor
+
+    def append(self, line: bytes, records: int) -> None:
+        """All of it or nothing. Raises OSError."""
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.pwrite(self._descriptor, rest, self.size + len(line) - len(rest)) :]
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            raise
+        self.size += len(line)
+        self.records += records
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, line) of those that are not done, oldest first; DAMAGED for one that is torn, or longer than any of ours."""
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            file.seek(0)
+            offset = 0
+            for line in iter(lambda: file.readline(MAX_LINE), b""):
+                length, end = len(line), line[-1:]
+                while end not in (b"\n", b""):
+                    rest = file.readline(MAX_LINE)
+                    length, end = length + len(rest), rest[-1:]
+                if not line.startswith(DONE):
+                    yield offset, line if length == len(line) and end else DAMAGED
+                offset += length
+
+    def done(self, offset: int, records: int) -> None:
+        """The line there, with so many, was delivered, or never can be. Raises OSError."""
+        os.pwrite(self._descriptor, DONE, offset)
+        self.records -= records
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class Spool:
+    """A folder of such files, of `max_bytes` in all. `warn` is told what an operator should know, and may be told it again."""
+
+    def __init__(self, folder: str, max_bytes: int, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._max_bytes = max_bytes
+        self._warn = warn
+        self._directory: int | None = None
+        self._own: SpoolFile | None = None
+        self._bytes = 0
+        os.register_at_fork(after_in_child=self._let_go)
+
+    @property
+    def records(self) -> int:
+        """How many of this run wait."""
+        return self._own.records if self._own is not None else 0
+
+    def append(self, line: bytes, records: int) -> bool:
+        """Whether it is kept. What is kept already is never given up for it."""
+        try:
+            self._open(create=True)
+            if self._bytes + len(line) > self._max_bytes or len(line) > MAX_LINE:
+                self._warn(
+                    f"The spool {self.folder} holds the {self._max_bytes >> 20} MiB it may, and takes no more records;"
+                    " see why they are not delivered, or raise spool_max_mib"
+                )
+                return False
+            if self._own is None:
+                self._own = self._create()
+            self._own.append(line, records)
+        except OSError as error:
+            self._warn(f"The spool {self.folder} cannot be written ({error.strerror}); records are dropped")
+            return False
+        self._bytes += len(line)
+        return True
+
+    def own(self) -> Iterator[SpoolFile]:
+        """The file of this run, where it has one."""
+        if self._own is not None:
+            yield self._own
+
+    def files(self) -> Iterator[SpoolFile]:
+        """Those of earlier runs, oldest first, each open until the next; then that of this run."""
+        for name in self._names():
+            file = self._take(name)
+            if file is not None:
+                try:
+                    yield file
+                finally:
+                    file.close()
+        yield from self.own()
+
+    def waiting(self) -> int:
+        """How many files there are beside that of this run."""
+        return len(self._names())
+
+    def remove(self, file: SpoolFile) -> None:
+        """All its lines are done."""
+        self._bytes -= file.size
+        try:
+            os.unlink(file.name, dir_fd=self._directory)
+        except OSError as error:
+            self._warn(f"{self.folder}/{file.name} cannot be removed ({error.strerror})")
+        if file is self._own:
+            file.close()
+            self._own = None
+
+    def _let_go(self) -> None:
+        """In a worker, which may outlive the run and must not keep its lock."""
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    def _open(self, create: bool) -> int:
+        """Raises OSError."""
+        if self._directory is not None:
+            return self._directory
+        if create:
+            os.makedirs(self.folder, 0o700, exist_ok=True)
+        directory = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        status = os.fstat(directory)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            os.close(directory)
+            raise PermissionError(0, "the folder must be ours, and writable by nobody else")
+        self._directory = directory
+        for name in self._names():
+            try:
+                self._bytes += os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
+            except FileNotFoundError:  # delivered by another run
+                pass
+        return directory
+
+    def _create(self) -> SpoolFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            name = f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+            descriptor = os.open(name, flags, 0o600, dir_fd=self._directory)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return SpoolFile(name, descriptor)
+            os.close(descriptor)  # before we had the lock, another run found the file empty, and removed it
+
+    def _names(self) -> list[str]:
+        try:
+            names = os.listdir(self._open(create=False))
+        except FileNotFoundError:  # nothing was ever spooled
+            return []
+        except OSError as error:
+            self._warn(f"The spool {self.folder} cannot be read ({error.strerror})")
+            return []
+        own = self._own.name if self._own is not None else ""
+        return sorted(name for name in names if name.endswith(SUFFIX) and name != own)
+
+    def _take(self, name: str) -> SpoolFile | None:
+        """Open and locked; None: it has an owner, or is none of ours."""
+        try:
+            descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory)
+        except FileNotFoundError:  # delivered by another run
+            return None
+        except OSError as error:
+            self._warn(f"{self.folder}/{name} is left alone ({error.strerror})")
+            return None
+        status = os.fstat(descriptor)
+        reason = ""
+        if not stat.S_ISREG(status.st_mode):
+            reason = "it is no regular file"
+        elif status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            reason = "it must be ours, and nobody else's to read or write"
+        try:
+            if not reason:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_nlink:
+                    return SpoolFile(name, descriptor)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            reason = str(error.strerror)
+        if reason:
+            self._warn(f"{self.folder}/{name} is left alone: {reason}")
+        os.close(descriptor)
+        return None

@@ -1,0 +1,30 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
+sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
+
+from runs import Place
+
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
+
+
+@pytest.fixture(scope="session")
+def zipapp(tmp_path_factory):
+    path = tmp_path_factory.mktemp("zipapp") / "relay.pyz"
+    _zipapp.write("relay", str(path))
+    return path
+
+
+@pytest.fixture
+def place(zipapp, tmp_path):
+    place = Place(zipapp, tmp_path)
+    yield place
+    place.close()

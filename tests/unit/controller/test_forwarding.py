@@ -1,0 +1,404 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ama_forward apart from the runs: what becomes a record, and when a receiver is bothered."""
+
+import json
+import os
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.callback import ama_forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address, Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
+    CHANGE_COLUMNS,
+    DATA_COLUMNS,
+    KINDS,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _delivery, _parcel, _results
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._delivery import Delivery, Receiver
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._parcel import Parcel
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
+
+PACKAGE = {"SoftwareName": "a", "CurrentVersion": "1", "Size": 5, "InstalledOn": None}
+SUMMARY = {"count": 1, "collected_at": "2026-01-01T00:00:00Z", "sources": {}}
+NAMES = st.sampled_from(
+    [
+        "ansible_facts",
+        "ct_packages",
+        "ct_files",
+        "items",
+        "sources",
+        "inventory",
+        "packages",
+        "files",
+        "changes",
+        "packed",
+    ]
+    + [
+        "collected_at",
+        "count",
+        "status",
+        "message",
+        "Computer",
+        "SoftwareName",
+        "FileSystemPath",
+        "ConfigChangeType",
+        "x",
+    ]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+def told(module, data, given=()):
+    """(records, refused) of a result of host h."""
+    reading = _results._told("h", module, data, list(given))
+    lines = [_parcel.line(parcel) for parcel in reading.parcels]
+    return [record for line in lines for record in _parcel.records(_parcel.parse(line))], reading.refused
+
+
+def facts(*rows, **more):
+    return {"ansible_facts": {"ct_packages": dict(SUMMARY, items=list(rows), **more), "password": "x"}, "token": "x"}
+
+
+def test_a_fact_becomes_a_record_of_what_it_has_in_columns():
+    (record,), refused = told("ct_package_facts", facts(dict(PACKAGE, Password="x", SvcName="x")))
+    assert record.pop("RecordId").endswith("-0")
+    assert record == {
+        "SoftwareName": "a", "CurrentVersion": "1", "Size": 5, "ConfigDataType": "Software", "Computer": "h",
+        "TimeGenerated": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    assert refused == 0
+
+
+@pytest.mark.parametrize("value", [{"a": "x"}, ["x"], 1.5, 1 << 63, "x" * 65537, b"x", object()])
+def test_a_row_with_a_value_no_column_has_is_refused_and_counted(value):
+    records, refused = told("ct_package_facts", facts(PACKAGE, {"SoftwareName": value}, {"Password": "x"}, 5))
+    assert (len(records), refused) == (1, 3)
+
+
+def test_an_inventory_names_its_machine_and_a_bad_name_counts_for_nothing():
+    data = {"Computer": "web01", "SourceComputerId": "id", "VMUUID": None, "inventory": {"packages": SUMMARY}}
+    data["packed"] = pack({"packages": [dict(PACKAGE, Password="x")], "files": [{"FileSystemPath": "/x"}]})
+    (record,), _refused = told("ct_inventory_info", data)
+    assert (record["Computer"], record["SourceComputerId"], record["SoftwareName"]) == ("web01", "id", "a")
+    assert "Password" not in record and "VMUUID" not in record
+    (record,), _refused = told("ct_inventory_info", dict(data, Computer={"secret": "x"}))
+    assert record["Computer"] == "h"
+
+
+def test_an_inventory_without_items_or_with_far_too_many_is_no_trouble(monkeypatch):
+    data = {"Computer": "web01", "inventory": {"packages": SUMMARY}, "packed": ""}
+    assert told("ct_inventory_info", data) == ([], 0)
+    monkeypatch.setattr(_results, "MAX_PACKED", 10)
+    assert told("ct_inventory_info", dict(data, packed="x" * 11)) == ([], 1)
+
+
+def test_a_change_is_a_row_of_a_known_type():
+    change = {
+        "ConfigChangeType": "Daemons",
+        "SvcName": "ssh",
+        "Computer": "web01",
+        "TimeGenerated": "now",
+        "Secret": "x",
+    }
+    data = {"Computer": "web01", "inventory": {}, "changes": [change, {"ConfigChangeType": "Other"}, "x"]}
+    (record,), _refused = told("ct_inventory_info", data)
+    del record["RecordId"]
+    assert record == {"ConfigChangeType": "Daemons", "SvcName": "ssh", "Computer": "web01", "TimeGenerated": "now"}
+
+
+@given(st.sampled_from(sorted(_results.MODULES)), st.dictionaries(NAMES, JSON))
+def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(module, data):
+    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *_parcel.STATUS_COLUMNS, "RecordId"}
+    reading = _results._told("h", module, data, [])
+    for parcel in reading.parcels:
+        try:
+            for record in _parcel.records(_parcel.parse(_parcel.line(parcel))):
+                assert set(record) <= allowed
+                assert all(isinstance(value, (str, int)) for value in record.values())
+        except ValueError as error:
+            assert "This is not what ct_inventory_info returns as packed" in str(error)
+
+
+def test_a_line_gives_the_same_records_every_time_and_no_two_lines_the_same():
+    parcel = Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE, PACKAGE])
+    line = _parcel.line(parcel)
+    records = list(_parcel.records(_parcel.parse(line)))
+    assert list(_parcel.records(_parcel.parse(line))) == records
+    more = list(_parcel.records(_parcel.parse(_parcel.line(parcel))))
+    assert len({record["RecordId"] for record in records + more}) == 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"stream": "x"}, {"kind": "x"}, {"rows": {}}, {"common": []}, {"packed": 5}, {"kinds": {"files": ["now"]}},
+     {"kinds": {"files": ["now", "5"]}}, {"query": None}, {"identity": ""}, {"more": 1}],
+)  # fmt: skip
+def test_a_line_that_is_none_of_ours_is_refused(change):
+    line = json.loads(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])))
+    with pytest.raises(ValueError):
+        _parcel.parse(json.dumps(dict(line, **change)).encode())
+
+
+@given(st.binary())
+def test_garbage_is_refused(raw):
+    with pytest.raises(ValueError):
+        _parcel.parse(raw)
+
+
+@pytest.mark.parametrize("raw", [b"[" * 100000, b'{"a":' * 100000, b"[]", b"null", b"9" * 10000, b""])
+def test_what_would_overwhelm_a_parser_is_refused(raw):
+    with pytest.raises(ValueError):
+        _parcel.parse(raw)
+
+
+def test_what_an_edited_line_holds_beside_columns_is_not_sent():
+    line = json.loads(_parcel.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])))
+    line["rows"][0]["Password"] = line["common"]["Password"] = "x"
+    line["rows"].append({"SoftwareName": ["x"]})
+    (record,) = _parcel.records(_parcel.parse(json.dumps(line).encode()))
+    assert "x" not in record.values()
+
+
+def test_a_message_is_quoted_without_what_the_module_was_given():
+    def quoted(message, *arguments):
+        return _results._quoted(message, list(_results._texts({"a": list(arguments), "_ansible_x": "state"})))
+
+    assert quoted("The state 'top secret' is no\nstate.", "top secret") == "The state '... ...' is no state."
+    assert quoted("It is 12345.", 12345) == "It is ..."
+    assert quoted('got {"key": "pass\\"word"}', {"key": 'pass"word'}) == 'got {"key": "...\\"..."}'
+    assert quoted("bell \x07 rang") == "bell ? rang"
+    assert len(quoted("x " * 10000)) == 500
+    assert _results._quoted("anything", None) == ""
+
+
+# --- delivery
+
+
+class Counting:
+    """A receiver at a socket file that counts connections, and acknowledges unless it stalls."""
+
+    def __init__(self, path, stalls=False):
+        self.address = Address("file", str(path))
+        self.records = []
+        self.connections = 0
+        self._stalls = stalls
+        self._open = []
+        self._listener = address.listen(self.address)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self):
+        try:
+            while True:
+                sock = self._listener.accept()[0]
+                self.connections += 1
+                self._open.append(sock)
+                if not self._stalls:
+                    self._read(sock)
+        except OSError:
+            pass
+
+    def _read(self, sock):
+        unpacker = Unpacker()
+        for data in iter(lambda: sock.recv(65536), b""):
+            unpacker.feed(data)
+            for value in unpacker:
+                batch = forward.decode(value)
+                self.records += [(batch.tag, record) for _time, record in batch.entries]
+                sock.sendall(forward.ack(batch.chunk))
+
+
+class Clock:
+    """The real one, which can be moved on."""
+
+    moved = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.moved
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = Spool(str(tmp_path / "spool"), 1 << 20, pytest.fail)
+    assert spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])), 1)
+    return spool
+
+
+def delivery(where, clock=time.monotonic, tags=("data",), acks="require"):
+    given = {DATA_STREAM: tags, CHANGE_STREAM: ("changes",)} if tags else {}
+    receiver = Receiver(where, where._replace(name="/nonexistent"), [str(os.geteuid())], given, acks, Tls())
+    return Delivery(receiver, 10, clock)
+
+
+@pytest.fixture
+def listen(tmp_path):
+    receivers = []
+
+    def start(**options):
+        receivers.append(Counting(tmp_path / "socket", **options))
+        return receivers[-1]
+
+    yield start
+    for receiver in receivers:
+        receiver.close()
+
+
+def test_a_receiver_that_stalls_is_given_one_chance_between_tasks_and_one_at_the_end(spool, listen):
+    receiver = listen(stalls=True)
+    clock = Clock()
+    ours = delivery(receiver.address, clock)
+    for _task in range(5):
+        ours.between_tasks(spool)
+        clock.moved += 100
+    for _playbook in range(5):
+        ours.at_the_end(spool)
+    assert receiver.connections == 2
+    assert "the receiver did not take and acknowledge the records" in ours.problem
+    assert (ours.delivered, spool.records) == (0, 1)
+
+
+def test_a_receiver_that_failed_is_left_alone_for_a_while_and_then_tried_again(spool, listen, tmp_path):
+    clock = Clock()
+    ours = delivery(Address("file", str(tmp_path / "socket")), clock)
+    ours.between_tasks(spool)
+    assert "no connection" in ours.problem
+    receiver = listen()
+    ours.between_tasks(spool)
+    assert (receiver.connections, ours.delivered) == (0, 0)
+    clock.moved += 2
+    ours.between_tasks(spool)
+    assert (receiver.connections, ours.delivered, ours.problem) == (1, 1, "")
+
+
+def test_what_there_is_no_time_for_waits_and_the_next_run_goes_on(spool, listen):
+    class Slow(Clock):
+        def __call__(self):
+            self.moved += 3
+            return super().__call__()
+
+    receiver = listen()
+    spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])), 1)
+    ours = delivery(receiver.address, Slow())
+    ours.at_the_end(spool)
+    assert (ours.delivered, spool.records, ours.problem) == (1, 1, _delivery.NO_TIME)
+    delivery(receiver.address).at_the_end(spool)
+    assert (len(receiver.records), spool.records) == (2, 0)
+
+
+def test_no_connection_outlives_an_attempt(spool, listen):
+    receiver = listen()
+    ours = delivery(receiver.address)
+    ours.between_tasks(spool)
+    spool.append(_parcel.line(Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files"}])), 1)
+    ours.at_the_end(spool)
+    assert (receiver.connections, ours.delivered, spool.records) == (2, 2, 0)
+    assert [tag for tag, _record in receiver.records] == ["data", "changes"]
+
+
+def test_each_tag_of_a_stream_gets_every_record(spool, listen):
+    receiver = listen()
+    ours = delivery(receiver.address, tags=("dcr-1", "dcr-2"))
+    ours.at_the_end(spool)
+    (first, one), (second, two) = receiver.records
+    assert (first, second, ours.delivered) == ("dcr-1", "dcr-2", 1)
+    assert one == two
+
+
+def test_what_no_tag_is_known_for_waits(spool, listen):
+    receiver = listen()
+    ours = delivery(receiver.address, tags=())
+    ours.at_the_end(spool)
+    assert "/nonexistent: no connection" in ours.problem
+    assert (receiver.connections, spool.records) == (0, 1)
+
+
+def test_damaged_lines_are_counted_and_hold_up_nothing(spool, listen):
+    bad = Parcel(DATA_STREAM, "", {}, [], "no base64", {"files": ["now", 7]})
+    for line, records in ((b"garbage\n", 0), (_parcel.line(bad), 7)):
+        assert spool.append(line, records)
+    ours = delivery(listen().address)
+    ours.at_the_end(spool)
+    assert (ours.delivered, ours.damaged, ours.dropped, spool.records) == (1, 2, 7, 0)
+    assert ours.problem == ""
+
+
+def test_a_query_chooses_as_jmespath_sees_truth(tmp_path, listen):
+    pytest.importorskip("jmespath")
+    spool = Spool(str(tmp_path / "spool"), 1 << 20, pytest.fail)
+    queries = {
+        "Size": 1,
+        "`0`": 1,
+        "SoftwareName": 1,
+        "missing": 0,
+        "Size > `5`": 0,
+        "`[]`": 0,
+        "''": 0,
+        "`false`": 0,
+        "abs(SoftwareName)": 0,
+    }
+    for query in queries:
+        spool.append(
+            _parcel.line(Parcel(DATA_STREAM, "packages", {}, [dict(PACKAGE, SoftwareName=query)], query=query)), 1
+        )
+    receiver = listen()
+    ours = delivery(receiver.address)
+    ours.at_the_end(spool)
+    assert [record["SoftwareName"] for _tag, record in receiver.records] == [
+        query for query, sent in queries.items() if sent
+    ]
+    assert (ours.delivered, ours.left_out, spool.records) == (3, 6, 0)
+    assert "does not work on all records" in ours.query_problem
+
+
+def test_without_jmespath_a_query_is_refused_and_what_waits_for_one_stays(tmp_path, listen, monkeypatch):
+    monkeypatch.setattr(_delivery, "jmespath", None)
+    monkeypatch.setattr(ama_forward, "jmespath", None)
+    with pytest.raises(ValueError, match="needs the Python package jmespath on the controller"):
+        ama_forward.check_query("a")
+    spool = Spool(str(tmp_path / "spool"), 1 << 20, pytest.fail)
+    spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE], query="a")), 1)
+    ours = delivery(listen().address)
+    ours.at_the_end(spool)
+    assert (ours.delivered, spool.records) == (0, 1)
+    assert "install jmespath" in ours.problem
+
+
+def test_kinds_are_chosen_in_every_form():
+    def kept(parcel):
+        return _parcel.of_kinds(parcel, ["packages"])
+
+    assert kept(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])) and not kept(
+        Parcel(DATA_STREAM, "files", {}, [PACKAGE])
+    )
+    assert kept(Parcel(DATA_STREAM, "", {}, [{"Status": "failed"}]))
+    assert not kept(Parcel(DATA_STREAM, "", {}, [{"Status": "failed", "Kind": "files"}]))
+    both = Parcel(DATA_STREAM, "", {}, [], "packed", {"packages": ["now", 2], "files": ["now", 3]})
+    assert kept(both).count == 2 and not kept(both._replace(kinds={"files": ["now", 3]}))
+
+
+def test_a_defect_of_ours_is_one_warning_and_no_exception(capsys):
+    plugin = ama_forward.CallbackModule()
+    for _time in range(2):
+        plugin.v2_runner_on_ok(object())
+    assert capsys.readouterr().err.count("v2_runner_on_ok failed (AttributeError") == 1
+
+
+def test_every_kind_of_ours_is_a_fact_that_is_taken():
+    assert {kind for kind in _results.MODULES.values() if kind} == set(KINDS)
