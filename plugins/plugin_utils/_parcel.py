@@ -74,7 +74,7 @@ def clean(row: Any, columns: Iterable[str]) -> Row:
 def columns(stream: str, kind: str) -> tuple[str, ...]:
     """Those that may be in the rows of a parcel."""
     if stream == CHANGE_STREAM:
-        return CHANGE_COLUMNS
+        return (RECORD_ID, *CHANGE_COLUMNS)
     return KINDS[kind].columns if kind else STATUS_COLUMNS
 
 
@@ -121,7 +121,7 @@ def records(parcel: Parcel) -> Iterator[Row]:
         new.update(common)
         if parcel.packed:
             new["TimeGenerated"] = parcel.kinds[kind][0]
-        new[RECORD_ID] = f"{parcel.identity}-{number}"
+        new.setdefault(RECORD_ID, f"{parcel.identity}-{number}")  # a change may have been forwarded by the host, too
         yield new
 
 

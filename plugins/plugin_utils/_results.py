@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Optional
 from ansible import constants
 
 from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, timestamp
+from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, RECORD_ID, timestamp
 from ._parcel import MAX_PACKED, MAX_TEXT, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."
@@ -30,7 +30,7 @@ MODULES = {  # whose results are taken, and the kind of each
 GATHER_FACTS = ("ansible.builtin.gather_facts", "ansible.legacy.gather_facts", "gather_facts")
 ASYNC_STATUS = ("ansible.builtin.async_status", "ansible.legacy.async_status", "async_status")
 MACHINE = ("Computer", "SourceComputerId", "VMUUID")
-CHANGE_ROW = [column for column in CHANGE_COLUMNS if column not in MACHINE]
+CHANGE_ROW = [RECORD_ID, *(column for column in CHANGE_COLUMNS if column not in MACHINE)]
 MAX_MESSAGE = 500  # characters
 MAX_SOURCES = 50
 MAX_JOBS = 100000

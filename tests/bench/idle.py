@@ -24,7 +24,8 @@ mkdir -p /etc/chunks /etc/many /tmp/debs
 missing=$((500 - $(dpkg-query -W -f '${db:Status-Abbrev}\n' | grep -c '^ii')))
 for number in $(seq $missing); do
   mkdir -p /tmp/deb/DEBIAN
-  printf 'Package: many-%d\nVersion: 1.0\nArchitecture: all\nMaintainer: Somebody <somebody@example.org>\nDescription: one of many\n a longer text\n' $number > /tmp/deb/DEBIAN/control
+  printf 'Package: many-%d\nVersion: 1.0\nArchitecture: all\nMaintainer: Somebody <somebody@example.org>\n' $number > /tmp/deb/DEBIAN/control
+  printf 'Description: one of many\n a longer text\n' >> /tmp/deb/DEBIAN/control
   dpkg-deb --build /tmp/deb /tmp/debs/$number.deb > /dev/null
 done
 dpkg --install /tmp/debs/*.deb > /dev/null

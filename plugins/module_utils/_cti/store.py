@@ -93,14 +93,16 @@ class Store(Database):
 
     def all_items(self, kind: Kind) -> Iterator[Item]:
         """What is known once this run is committed, part by part."""
-        staged: Dict[bytes, Optional[bytes]] = {}
+        if self._db is None:
+            return
+        staged: Dict[bytes, sqlite3.Connection] = {}
         if self._stage is not None:
-            staged = dict(self._stage.execute("SELECT name, NULL FROM part WHERE kind = ?", (kind.name,)))
-        names = {row[0] for row in self._query("SELECT name FROM part WHERE kind = ?", kind.name)}
-        for name in sorted(names | set(staged)):
-            db = self._stage if name in staged else self._db
-            assert db is not None
-            for (packed,) in db.execute("SELECT items FROM part WHERE kind = ? AND name = ?", (kind.name, name)):
+            names = self._stage.execute("SELECT name FROM part WHERE kind = ?", (kind.name,))
+            staged = {name: self._stage for (name,) in names}
+        stored = {name for (name,) in self._query("SELECT name FROM part WHERE kind = ?", kind.name)}
+        for name in sorted(stored.union(staged)):
+            where = staged.get(name, self._db)
+            for (packed,) in where.execute("SELECT items FROM part WHERE kind = ? AND name = ?", (kind.name, name)):
                 yield from self._items(kind, packed) if packed is not None else ()
 
     def inventory_queued_at(self, kind: Kind) -> Optional[int]:

@@ -402,3 +402,10 @@ def test_a_defect_of_ours_is_one_warning_and_no_exception(capsys):
 
 def test_every_kind_of_ours_is_a_fact_that_is_taken():
     assert {kind for kind in _results.MODULES.values() if kind} == set(KINDS)
+
+
+def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():
+    rows = [{"ConfigChangeType": "Files", "RecordId": "own"}, {"ConfigChangeType": "Files"}]
+    parcel = _parcel.parse(_parcel.line(Parcel(CHANGE_STREAM, "files", {}, rows)))
+    ids = [record["RecordId"] for record in _parcel.records(parcel)]
+    assert ids == ["own", parcel.identity + "-1"]
