@@ -141,7 +141,7 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row, given: 
             refused += parcel.count
         else:
             parcels.append(parcel)
-    changes = data.get("changes")
+    changes = [] if sent else data.get("changes")
     for kind in KINDS.values():
         of_kind = [
             row for row in _list(changes) if isinstance(row, dict) and row.get("ConfigChangeType") == kind.config_type
