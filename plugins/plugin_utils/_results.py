@@ -133,8 +133,9 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row, given: 
     refused = 0
     machine = clean(data, MACHINE) or {"Computer": host}
     summaries = {kind: data["inventory"][kind] for kind in KINDS if isinstance(data["inventory"].get(kind), dict)}
+    sent = "forward" in data  # by the host itself
     packed = data.get("packed")
-    if isinstance(packed, str) and packed:
+    if isinstance(packed, str) and packed and not sent:
         kinds = {kind: [_when(summary), _count(summary)] for kind, summary in summaries.items()}
         parcel = Parcel(DATA_STREAM, "", machine, [], str.__str__(packed), kinds)
         if len(packed) > MAX_PACKED:
