@@ -111,3 +111,16 @@ def test_another_interval_holds_at_once_and_the_same_one_moves_nothing(driven):
 def test_the_clock_goes_on_and_never_back():
     first = schedule.uptime()
     assert schedule.uptime() >= first > 0
+
+
+def test_a_task_may_add_others_while_the_schedule_goes_through_them(driven):
+    ran = threading.Semaphore(0)
+
+    def add():
+        for number in range(100):
+            driven.schedule.set("added %d" % number, ran.release, 3600.0)
+
+    driven.schedule.set("adding", add, 3600.0)
+    driven.start()
+    for _task in range(100):
+        assert ran.acquire(timeout=PATIENCE)

@@ -103,7 +103,7 @@ class Schedule:
             os.read(self._awoken, 4096)
 
     def _start_due(self, now: float) -> None:
-        for name, task in self._tasks.items():
+        for name, task in list(self._tasks.items()):  # a task may add others
             if task.due is not None and now >= task.due and not task.running:
                 task.started(now)
                 task.running = True
@@ -120,5 +120,5 @@ class Schedule:
 
     def _seconds_left(self) -> float:
         now = self._clock()
-        waiting = [task.due - now for task in self._tasks.values() if task.due is not None and not task.running]
+        waiting = [task.due - now for task in list(self._tasks.values()) if task.due is not None and not task.running]
         return max(0.0, min([LONGEST_WAIT, *waiting]))

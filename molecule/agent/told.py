@@ -1,0 +1,85 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""told.py PYTHON SINCE: waits until the agent has looked at everything from now on, and all it found is in the relay's
+tables; prints, as JSON, the changes after row SINCE, how many inventory rows there are of each kind, and the last row.
+"""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+
+AGENT = ["/usr/local/lib/ctagent/agent.pyz", "status", "--json"]
+RELAY = ["/usr/local/lib/ctrelay/relay.pyz", "status", "--json", "--allow-user", "ctrelay"]
+STATUS = "/var/lib/ctagent/status.json"
+TABLES = "/var/lib/ctrelay/relay.db"
+SECONDS = 120
+# user@.service and its like are the sessions that this test opens and closes.
+CHANGES = (
+    "SELECT * FROM ConfigurationChange WHERE rowid > ? AND coalesce(SvcName, '') NOT LIKE 'user%@%' ORDER BY rowid"
+)
+COUNTS = "SELECT ConfigDataType, count(*) FROM ConfigurationData GROUP BY 1"
+LAST = "SELECT coalesce(max(rowid), 0) FROM ConfigurationChange"
+
+
+def main(python, since):
+    end = time.monotonic() + SECONDS
+    # A run that ends now may have begun before; the one after it has not.
+    wait(end, "another run of each kind", later_than(collected()))
+    wait(end, "another run of each kind", later_than(collected()))
+    wait(end, "delivery", lambda: ask(python, AGENT)["Outbox"]["Records"] == 0)
+    wait(end, "the relay's upload", lambda: not any(sink["Rows"] for sink in ask(python, RELAY)["Sinks"]))
+    with sqlite3.connect(TABLES) as tables:
+        last = tables.execute(LAST).fetchone()[0]
+        counts = dict(tables.execute(COUNTS).fetchall())
+        tables.row_factory = sqlite3.Row
+        changes = [
+            {key: value for key, value in dict(row).items() if value is not None}
+            for row in tables.execute(CHANGES, (since,))
+        ]
+    print(json.dumps({"changes": folded(changes), "inventory": counts, "last": last}))
+
+
+def folded(changes):
+    """Changes of one service as one: `systemctl enable` makes a link, and then has systemd reload."""
+    out = {}
+    for change in changes:
+        first = out.setdefault(change.get("SvcName", change["RecordId"]), {})
+        fields = {*first.get("FieldsChanged", "").split(","), *change["FieldsChanged"].split(",")}
+        kept = {key: value for key, value in first.items() if "Previous" in key or key == "ChangeCategory"}
+        first.update(change, FieldsChanged=",".join(sorted(fields - {""})), **kept)
+    return list(out.values())
+
+
+def collected():
+    """When each kind was."""
+    try:
+        with open(STATUS) as file:
+            return {kind: state.get("CollectedAt", "") for kind, state in json.load(file)["Kinds"].items()}
+    except FileNotFoundError:
+        return {}
+
+
+def later_than(before):
+    def looked():
+        now = collected()
+        return all(now.get(kind, "") > before.get(kind, "") for kind in ("files", "packages", "services"))
+
+    return looked
+
+
+def wait(end, what, done):
+    while not done():
+        if time.monotonic() > end:
+            raise SystemExit("%s did not come within %d s" % (what, SECONDS))
+        time.sleep(0.2)
+
+
+def ask(python, command):
+    return json.loads(subprocess.run([python, *command], stdout=subprocess.PIPE, check=False).stdout.decode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

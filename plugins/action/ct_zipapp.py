@@ -1,0 +1,47 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builds a program of the library on the controller, and leaves the rest to ansible.builtin.copy."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+from ..plugin_utils._zipapp import build
+
+
+class ActionModule(ActionBase):
+    _requires_connection = True
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "program": {"type": "str", "required": True, "choices": ["agent", "relay"]},
+                "dest": {"type": "str", "required": True},  # a path on the managed host: expanded there
+            }
+        )
+        descriptor, path = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP, suffix=".pyz")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(build(arguments["program"]))
+            return self._copy(path, arguments["dest"]).run(task_vars=task_vars)
+        finally:
+            os.unlink(path)
+
+    def _copy(self, path, dest):
+        task = self._task.copy()
+        task.args = {"src": path, "dest": dest, "owner": "root", "group": "root", "mode": "0755"}
+        return self._shared_loader_obj.action_loader.get(
+            "ansible.builtin.copy",
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )

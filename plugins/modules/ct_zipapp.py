@@ -1,0 +1,64 @@
+#!/usr/bin/python
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name."""
+
+DOCUMENTATION = r"""
+module: ct_zipapp
+short_description: The agent or the relay on a host, as one file
+version_added: "0.1.0"
+description:
+  - Builds a program of this collection on the controller and copies it to the host, where a Python of 3.6 or later runs it.
+  - The same version of the collection gives the same bytes on every controller, so that a task is changed only where the host has another program.
+  - The file is replaced at once, belongs to root, and everybody may run it.
+  - The roles C(agent) and C(relay) use this module, and make a service of the program.
+options:
+  program:
+    description: Which one.
+    type: str
+    choices: [agent, relay]
+    required: true
+  dest:
+    description: Path of the file on the host, in a folder that is there.
+    type: path
+    required: true
+attributes:
+  action:
+    support: full
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+  check_mode:
+    support: full
+    description: Can run in C(check_mode); says whether the host has another program.
+  diff_mode:
+    support: partial
+    description: Names the files. The program is not text.
+  platform:
+    support: full
+    platforms: linux
+    description: Target OS/families that can be operated against.
+seealso:
+  - module: ansible.builtin.copy
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Install the relay, to be run by other means than systemd
+  changetracking.inventory.ct_zipapp:
+    program: relay
+    dest: /usr/local/bin/relay.pyz
+"""
+
+RETURN = r"""
+dest:
+  description: Path of the file on the host.
+  returned: success
+  type: str
+  sample: /usr/local/bin/relay.pyz
+checksum:
+  description: SHA-1 of the program.
+  returned: success
+  type: str
+  sample: 6e642bb8dd5c2e027bf21dd923337cbb4214f827
+"""
