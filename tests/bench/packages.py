@@ -56,7 +56,11 @@ def _modules(bench):
     module, ping, facts = payload(bench, MODULE), payload(bench, "ping"), payload(bench, "package_facts")
     one = payload(bench, MODULE, "name=dpkg")
     yield bench.compare(
-        "package module / package_facts, CPU", 1 / 4, lambda: bench.measure(module), lambda: bench.measure(facts), by="cpu"
+        "package module / package_facts, CPU",
+        1 / 4,
+        lambda: bench.measure(module),
+        lambda: bench.measure(facts),
+        by="cpu",
     )
     for what, command, note in (
         ("package module / ping module, CPU", module, FLOOR),
@@ -68,7 +72,9 @@ def _modules(bench):
         )  # fmt: skip
     floor = bench.memory(ping)
     ours, theirs = bench.memory(module) - floor, bench.memory(facts) - floor
-    row = bench.row("package module's memory above ping's / that of package_facts", 1, ours, theirs, ours / theirs, "MiB")
+    row = bench.row(
+        "package module's memory above ping's / that of package_facts", 1, ours, theirs, ours / theirs, "MiB"
+    )
     yield row._replace(target="6 MiB", verdict="met" if ours <= 6 << 20 else "NOT MET")
 
 
@@ -84,13 +90,24 @@ def _rpm(bench):
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     built = next(build.glob("RPMS/*/*.rpm"))
-    subprocess.run(["rpm", "--dbpath", str(database), "-i", "--justdb", "--nodeps", "--ignorearch", str(built)], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        ["rpm", "--dbpath", str(database), "-i", "--justdb", "--nodeps", "--ignorearch", str(built)],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
     with sqlite3.connect(database / "rpmdb.sqlite") as connection:
         connection.executemany(
             "INSERT INTO Packages (blob) SELECT blob FROM Packages LIMIT 1", [()] * (RPM_PACKAGES - 1)
         )
     connection.close()
-    query = ["rpm", "--dbpath", str(database), "-qa", "--queryformat", "; ".join("%%{%s}" % field for field in RPM_FIELDS) + "\\n"]
+    query = [
+        "rpm",
+        "--dbpath",
+        str(database),
+        "-qa",
+        "--queryformat",
+        "; ".join("%%{%s}" % field for field in RPM_FIELDS) + "\\n",
+    ]
     ours = python("timed.py", "once", "rpm", root)
     return bench.compare(
         "rpm collector / rpm -qa, sqlite, %d packages of 100 files" % RPM_PACKAGES,
@@ -110,7 +127,9 @@ def _dpkg_of(bench, amount):
     written = []
     for number in range(amount):
         stanza, name = stanzas[number % len(stanzas)], "package%d" % number
-        written.append(re.sub("^Multi-Arch: same\n", "", re.sub("^Package: .*", "Package: " + name, stanza), flags=re.M))
+        written.append(
+            re.sub("^Multi-Arch: same\n", "", re.sub("^Package: .*", "Package: " + name, stanza), flags=re.M)
+        )
         (info / (name + ".list")).touch()
     (root / "var/lib/dpkg/status").write_text("\n\n".join(written) + "\n\n", encoding="utf-8")
     return bench.seconds(python("timed.py", "packages", root)).wall
