@@ -22,9 +22,9 @@ def bare(folders):
     status_of = statx()
     for top in folders:
         for folder, names in _walk(top):
-            for name in names:
+            for name, size in names:
                 file = os.open(name, os.O_RDONLY | os.O_NOATIME, dir_fd=folder)
-                hashlib.sha256(os.read(file, 1 << 24)).hexdigest()
+                hashlib.sha256(os.read(file, size)).hexdigest()
                 status_of(file, b"")
                 os.close(file)
 
@@ -36,8 +36,7 @@ def _walk(path):
             if entry.is_dir(follow_symlinks=False):
                 directories.append(entry.path)
             elif entry.is_file(follow_symlinks=False):
-                entry.stat(follow_symlinks=False)
-                names.append(entry.name)
+                names.append((entry.name, entry.stat(follow_symlinks=False).st_size))
     folder = os.open(path, os.O_RDONLY)
     yield folder, sorted(names)
     os.close(folder)
