@@ -69,8 +69,8 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
 
-bench: debian-packages $(IMAGES:%=image-%) $(VENV)/core-2.19/done ## how fast we are, beside others; as root
-	@PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
+bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
+	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
 
 build: $(VENV)/core-2.19/done ## the collection's archive, in .build/dist
 	@$(VENV)/core-2.19/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist

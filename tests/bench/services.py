@@ -23,6 +23,8 @@ systemctl daemon-reload
 COUNT = "systemctl list-unit-files --no-legend '*.service' | wc -l"
 WALL = "Wall time, since most of systemctl's work is done in the service manager, whose CPU time is nobody's child's."
 
+FLOOR = WALL + " Of the module's CPU time, four fifths are what the ping module takes too."
+
 
 @contextmanager
 def host(bench):
@@ -56,8 +58,7 @@ def rows(bench):
                     lambda: bench.seconds(pipeline),
                     note=WALL,
                 )
-            if extra == 0:
-                yield _modules(bench, on_host, *modules)
+                yield _modules(bench, on_host, units, *modules)
             took[units] = bench.seconds(collector).wall
         few, many = min(took), max(took)
         further = (took[many] - took[few]) / (many - few)
@@ -66,10 +67,12 @@ def rows(bench):
         yield bench.growth("service collector, a unit", sorted(took), lambda units: (took[units], units))
 
 
-def _modules(bench, on_host, ours, theirs):
+def _modules(bench, on_host, units, ours, theirs):
     def timed(command):
         return lambda: bench.seconds(
             on_host(python("timed.py", "command", "PYTHONPYCACHEPREFIX= " + " ".join(command)))
         )
 
-    return bench.compare("service module / service_facts", 1 / 10, timed(ours), timed(theirs), note=WALL)
+    return bench.compare(
+        "service module / service_facts, %d unit files" % units, 1 / 10, timed(ours), timed(theirs), note=FLOOR
+    )

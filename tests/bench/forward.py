@@ -1,0 +1,57 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The forward protocol: our sender beside PyPI's fluent-logger, our encoder beside msgpack's own, and the relay."""
+
+import json
+import os
+import re
+
+from core import COLLECTIONS, HERE, ROOT, Cost, Row
+
+DEBIAN_PACKAGES = ()
+PYTHON = os.environ["CT_INTEROP_PYTHON"]  # of an environment with fluent-logger and msgpack
+SENDER = (
+    "To a receiver that reads and, where asked, acknowledges, and decodes nothing. Both encode with msgpack's C extension; ours sends "
+    "1,000 records a message and waits for the acknowledgements, fluent-logger a message a record."
+)
+RELAY = "tests/relay/bench.py: records of some 420 bytes over a unix socket, 1,000 a message, the relay on one core."
+
+
+def rows(bench):
+    environment = dict(bench.environment, PYTHONPATH=str(COLLECTIONS))
+
+    def timed(what):
+        def run():
+            wall, cpu = json.loads(bench.output([PYTHON, str(HERE / "senders.py"), what], env=environment))
+            return Cost(wall, cpu)
+
+        return run
+
+    for what, target, ours, peer, by, note in (
+        (
+            "forward sender with acks / fluent-logger without, a record",
+            1 / 11,
+            "sender",
+            "fluent-logger",
+            "wall",
+            SENDER,
+        ),
+        (
+            "our encoder, pure Python / msgpack's pure Python one, a record, bytes identical",
+            1 / 7,
+            "encoder",
+            "fallback",
+            "cpu",
+            "",
+        ),
+    ):
+        yield bench.compare(what, target, timed(ours), timed(peer), by=by, unit="µs", note=note)
+    told = bench.output([PYTHON, str(ROOT / "tests/relay/bench.py")], env=environment)
+    for what, pattern in (
+        ("relay, records a second safe on disk and acknowledged", r"acknowledged +(\d+) records/s"),
+        ("relay, records a second in its tables", r"in the sqlite tables +(\d+) records/s"),
+        ("relay, most memory while it takes 100,000 records, MiB", r"most memory +([\d.]+) MiB"),
+        ("relay, memory with 1,000 clients and half a message of each, MiB", r"with half a message each: ([\d.]+) MiB"),
+    ):
+        yield Row(what, re.search(pattern, told).group(1), note=RELAY)
