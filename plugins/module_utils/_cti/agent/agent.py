@@ -88,7 +88,8 @@ class Agent:
             self._check_outbox()
             with Store(self._options.database) as store:
                 machine = host.identity()
-                snapshot = track.track(kind, rule.settings, store)
+                progress = functools.partial(self._status.progress, kind.name)
+                snapshot = track.track(kind, rule.settings, store, progress=progress)
                 records = track.changes(snapshot, store, machine)
                 track.queue(snapshot, records, rule.settings, store, machine)
         except StateDamaged as error:
