@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import tempfile
 from urllib.parse import quote
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._cti.report import text
 from ..plugin_utils._packed import unpack
+from ..plugin_utils._progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"
 FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
@@ -31,14 +33,26 @@ class ActionModule(ActionBase):
                 "state": {"type": "str"},  # a path on the managed host: expanded there
             }
         )
+        progress = Progress(self._task._uuid, len(task_vars.get("ansible_play_hosts_all", ())))
+        outcome = "failed"
+        try:
+            result = self._fetch(arguments, task_vars)
+            if not result.get("failed") and not result.get("unreachable"):
+                outcome = "changed" if result["changed"] else "ok"
+            return result
+        finally:
+            progress.ended(outcome)
+
+    def _fetch(self, arguments, task_vars):
+        folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(task_vars["inventory_hostname"]))
+        known = _known(folder)
         passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
-        result = self._execute_module(MODULE, module_args=dict(passed, report="full"), task_vars=task_vars)
+        result = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
         if result.get("failed") or result.get("unreachable"):
             return result
         changes = result.pop("changes", None)
         try:
-            contents = _contents(unpack(result.pop("packed", "")), result["inventory"], changes)
-            folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(task_vars["inventory_hostname"]))
+            contents = _contents(unpack(result.pop("packed", "")), result["inventory"], changes, known)
             result.update(self._write(folder, contents))
         except (ValueError, KeyError, TypeError) as error:
             return dict(result, failed=True, msg=f"The host returned something else than an inventory: {error}")
@@ -49,15 +63,21 @@ class ActionModule(ActionBase):
         return result
 
     def _write(self, folder, contents):
-        """Write the files that differ, each at once; returns `files`, `changed` and, if asked for, `diff`."""
+        """Write the files that differ, each at once; returns `files`, `changed` and, if asked for, `diff`.
+
+        `contents`: the rows of each file; None where they are those in it already.
+        """
         paths, diffs = [], []
         for name, rows in contents.items():
             path = os.path.join(folder, name)
             paths.append(path)
-            before, after = _read(path), _lines(rows)
-            if before == after:
+            if rows is None:
                 continue
-            diffs.append({"before_header": path, "after_header": path, "before": before, "after": after})
+            before, after = _read(path), text(rows)
+            if before == after.encode("utf-8"):
+                continue
+            shown = before.decode("utf-8", "replace")
+            diffs.append({"before_header": path, "after_header": path, "before": shown, "after": after})
             if not self._task.check_mode:
                 _replace(path, after)
         result = {"files": paths, "changed": bool(diffs)}
@@ -66,12 +86,25 @@ class ActionModule(ActionBase):
         return result
 
 
-def _contents(items, inventory, changes):
-    """What goes into each file. One of which nothing could be collected is left as it is."""
+def _known(folder):
+    """By kind, the SHA-256 of the file that is there."""
+    known = {}
+    for kind, name in FILES.items():
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                known[kind] = hashlib.sha256(file.read()).hexdigest()
+        except OSError:
+            pass
+    return known
+
+
+def _contents(items, inventory, changes, known):
+    """What goes into each file; None: what it holds already. One of which nothing could be collected is left as it is."""
     contents = {}
-    for kind, rows in items.items():
-        failed = any(source["status"] == "failed" for source in inventory[kind]["sources"].values())
-        if rows or not failed:
+    for kind, seen in inventory.items():
+        rows = items[kind] if kind in items or kind not in known else None
+        failed = any(source["status"] == "failed" for source in seen["sources"].values())
+        if rows or (rows is None and seen["count"]) or not failed:
             contents[FILES[kind]] = rows
     if changes is not None and not all(kind["baseline"] for kind in inventory.values()):
         contents["Changes.json"] = changes
@@ -83,25 +116,20 @@ def _folder_name(host):
     return quote(host, safe=" :@+,=~[]()") if host not in (".", "..") else host.replace(".", "%2E")
 
 
-def _lines(rows):
-    """A JSON array with one item a line."""
-    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n" if rows else "[]\n"
-
-
 def _read(path):
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
-        return ""
+        return b""
 
 
-def _replace(path, text):
+def _replace(path, content):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -59,7 +59,8 @@ installed:
 status:
   description:
     - How the agent fares. C(Running); C(Pid), C(Version), C(StartedAt) of the one that runs or last did; C(Rule) with its C(Origin),
-      C(Ids) and C(Warnings); C(Kinds), each with C(CollectedAt), C(Count), C(Changes), C(Failed) sources and C(Error); C(Delivery);
+      C(Ids) and C(Warnings); C(Kinds), each with C(CollectedAt), C(Count), C(Changes), C(Failed) sources, C(Error) and, during a long run,
+      C(Progress), the items so far; C(Delivery);
       and the C(Outbox) with the number of C(Records) that wait.
   returned: when it is installed
   type: dict

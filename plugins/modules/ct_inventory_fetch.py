@@ -12,6 +12,9 @@ description:
   - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes what it found to files on the controller,
     C(Packages.json), C(Services.json) and C(File.json) in a folder per host.
   - With O(state), and from the second run on, C(Changes.json) holds what changed since the run before.
+  - Of a kind that is on the host just as the file on the controller has it, the items do not travel, so that a run costs what
+    changed. A file that was edited is written anew.
+  - On a run that takes long, it prints every ten seconds how many hosts are done.
   - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
   - A file is left as it is where nothing of its kind could be collected. Where it cannot be written, the task fails and returns
     C(changes), so that they are not lost.

@@ -40,6 +40,22 @@ options:
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
       - In check mode nothing is stored.
     type: path
+  known:
+    description:
+      - With O(report=full), what the caller has already. A kind of which it has the same is left out of RV(packed).
+      - For each kind the SHA-256, in hexadecimal, of its items as M(changetracking.inventory.ct_inventory_fetch) writes them to
+        a file.
+    type: dict
+    suboptions:
+      packages:
+        description: Of C(Packages.json).
+        type: str
+      services:
+        description: Of C(Services.json).
+        type: str
+      files:
+        description: Of C(File.json).
+        type: str
   forward:
     description:
       - Sends the records of this run, and what earlier runs could not send, from the managed host to the Azure Monitor Agent (AMA)
@@ -256,7 +272,7 @@ forward:
       sample: 0
 packed:
   description:
-    - All items by kind, as base64 of zlib of JSON. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
+    - All items by kind, without the kinds that are O(known) already, as base64 of zlib of JSON. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
     - The same data as nested lists would cost the controller many times the memory and time.
   returned: when O(report) is V(full)
   type: str
@@ -279,6 +295,7 @@ def main():
             "dcr": {"type": "raw"},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
             "state": {"type": "path"},
+            "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in ("packages", "services", "files")}},
             "forward": ARGUMENTS,
         },
         required_if=[("report", "changes", ["state"])],
@@ -294,9 +311,9 @@ def work(module):
     settings = settings_for(module, forward)
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
-        return survey(kinds, settings, given["report"], None, module.warn)
+        return survey(kinds, settings, given["report"], None, module.warn, known=given["known"])
     with Store(given["state"], read_only=module.check_mode) as store:
-        result = survey(kinds, settings, given["report"], store, module.warn, forward is not None)
+        result = survey(kinds, settings, given["report"], store, module.warn, forward is not None, given["known"])
     if forward and not module.check_mode:
         try:
             result["forward"] = forward.deliver(given["state"], settings)

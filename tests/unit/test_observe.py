@@ -4,6 +4,7 @@
 """One run after another over the same state: what is a change, and what only looks like one."""
 
 import os
+import sys
 
 import pytest
 
@@ -61,10 +62,10 @@ class Host:
                 KINDS["packages"], lambda known: Sources([("dpkg", self.dpkg)], known), store, keep_items=keep_items
             )
 
-    def scan(self):
+    def scan(self, progress=None):
         with Store(self.state) as store:
             scope = [list(rule) for rule in self.rules]
-            return observe(KINDS["files"], lambda known: Folders(self), store, scope, dcr.in_scope)
+            return observe(KINDS["files"], lambda known: Folders(self), store, scope, dcr.in_scope, progress=progress)
 
 
 class Folders(Collection):
@@ -243,3 +244,13 @@ def test_a_package_seen_with_both_versions_amid_an_upgrade_is_one_change_once_it
     assert [(change.category, change.old.version, change.new.version) for change in snapshot.changes] == [
         ("Modified", "1", "2")
     ]
+
+
+def test_a_long_scan_tells_how_many_items_it_has_seen_and_a_short_one_does_not(host, monkeypatch):
+    host.folders = {"/etc/a": [entry("/etc/a/1"), entry("/etc/a/2")], "/etc/b": [entry("/etc/b/1")], "/etc/c": []}
+    told = []
+    host.scan(told.append)
+    assert told == []
+    monkeypatch.setattr(sys.modules[observe.__module__], "PROGRESS_SECONDS", 0)
+    host.scan(told.append)
+    assert told == [0, 2, 3]

@@ -12,6 +12,8 @@ from .records import Kind, digest
 from .snapshot import Snapshot, combined_digest, in_order
 from .store import Run, Store
 
+Progress = Callable[[int], None]  # is told the number of items so far
+PROGRESS_SECONDS = 5
 Scope = Callable[[Sequence[Any], Any], bool]  # whether an item is among what was to be collected
 
 
@@ -22,13 +24,16 @@ def observe(
     scope: Sequence[Any] = (),
     in_scope: Optional[Scope] = None,
     keep_items: bool = False,
+    progress: Optional[Progress] = None,
 ) -> Snapshot:
     """What is there now, compared with what the store holds, which then holds what is there now.
 
     `scope` is what was to be collected, as JSON data. An item that comes or goes only because the scope is another one than
-    last time is no change. Nor is one that was out of sight then, or is now. Raises StateError.
+    last time is no change. Nor is one that was out of sight then, or is now. `progress` is called every PROGRESS_SECONDS
+    at most. Raises StateError.
     """
     now = int(time.time())
+    told = time.monotonic()
     last = store.last_run(kind)
     known = store.known(kind)
     judge = _Judge(kind, last, scope, in_scope)
@@ -38,6 +43,9 @@ def observe(
     count = 0
     collection = collect(known)
     for part in collection:
+        if progress is not None and time.monotonic() - told >= PROGRESS_SECONDS:
+            progress(count)
+            told = time.monotonic()
         before = left.pop(part.name, None)
         if part.items is None and before is not None:
             if before.count:

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Snapshots in the shapes the front doors return."""
 
+import json
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from .model import Item
@@ -20,6 +21,11 @@ def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row
     if not fields:
         return [row(item) for item in snapshot.items]
     return [{column: value for column, value in row(item).items() if column in fields} for item in snapshot.items]
+
+
+def text(rows: Sequence[Row]) -> str:
+    """Rows as a file holds them: a JSON array with one item a line."""
+    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n" if rows else "[]\n"
 
 
 def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:

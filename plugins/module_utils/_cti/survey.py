@@ -4,9 +4,10 @@
 """One host in one pass: every kind a DCR asks for, as much of it as is wanted, with the state of the run before."""
 
 import base64
+import hashlib
 import json
 import zlib
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import dcr, host, report, track
 from .model import Known
@@ -22,12 +23,14 @@ def survey(
     store: Optional[Store],
     warn: Callable[[str], None],
     forward: bool = False,
+    known: Optional[Mapping[str, str]] = None,
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
 
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
     where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
-    store's outbox. Raises StateError; a source that fails is told in the result instead.
+    store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
+    would be the same is not packed. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
     snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full") for kind in kinds]
@@ -44,10 +47,20 @@ def survey(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
     if wanted == "full":
-        result["packed"] = pack({snapshot.kind.name: report.rows(snapshot) for snapshot in snapshots})
+        result["packed"] = pack(_unknown(snapshots, known or {}))
     if store is not None and wanted != "summary":
         result["changes"] = changed
     return result
+
+
+def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, List[Row]]:
+    """The items by kind, of the kinds of which the caller has another text, or none."""
+    items = {}
+    for snapshot in snapshots:
+        rows, digest = report.rows(snapshot), known.get(snapshot.kind.name)
+        if digest is None or hashlib.sha256(report.text(rows).encode("utf-8")).hexdigest() != digest:
+            items[snapshot.kind.name] = rows
+    return items
 
 
 def pack(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from . import dcr, report
 from .collect import files, packages, services
 from .model import Collection, Known
-from .observe import observe
+from .observe import Progress, observe
 from .records import CONTENT_DIFF, KINDS, Kind, Row, identified
 from .snapshot import Snapshot
 from .store import Store
@@ -28,10 +28,14 @@ def collection(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
     return files.Scan(settings.file_rules, known)
 
 
-def track(kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = False) -> Snapshot:
-    """What is there, compared with the store, which then holds it."""
+def track(
+    kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = False, progress: Optional[Progress] = None
+) -> Snapshot:
+    """What is there, compared with the store, which then holds it; `progress` as observe() has it."""
     scope: List[Any] = [list(rule.tracking) for rule in settings.file_rules] if kind is KINDS["files"] else []
-    return observe(kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items)
+    return observe(
+        kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items, progress
+    )
 
 
 def changes(

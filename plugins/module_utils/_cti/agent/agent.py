@@ -88,7 +88,8 @@ class Agent:
             self._check_outbox()
             with Store(self._options.database) as store:
                 machine = host.identity()
-                snapshot = track.track(kind, rule.settings, store)
+                progress = functools.partial(self._status.progress, kind.name)
+                snapshot = track.track(kind, rule.settings, store, progress=progress)
                 diffs = track.NO_DIFFS
                 if self._options.contents and kind.name == "files":
                     from .. import contents  # not in memory unless it is wanted

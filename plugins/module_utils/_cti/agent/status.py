@@ -78,10 +78,15 @@ class Status:
             Failed={name: snapshot.sources[name].message for name in snapshot.failed()},
             Every=every,
             Error="",
+            Progress=None,
         )
 
     def not_collected(self, kind: str, error: str) -> None:
-        self._kind(kind, Error=error)
+        self._kind(kind, Error=error, Progress=None)
+
+    def progress(self, kind: str, count: int) -> None:
+        """The number of items a run has seen so far."""
+        self._kind(kind, Progress=count)
 
     def delivered(self, records: int) -> None:
         with self._lock:
@@ -98,7 +103,10 @@ class Status:
 
     def _kind(self, kind: str, **values: Any) -> None:
         with self._lock:
-            self._state["Kinds"].setdefault(kind, {}).update(values)
+            state = self._state["Kinds"].setdefault(kind, {})
+            state.update(values)
+            if state.get("Progress") is None:
+                state.pop("Progress", None)
             self._write()
 
     def _write(self) -> None:
@@ -171,6 +179,8 @@ def lines(state: Dict[str, Any]) -> List[str]:
                 "%s: %d at %s, %d changes, in %g s; every %d s"
                 % (kind, seen["Count"], seen["CollectedAt"], seen["Changes"], seen["Seconds"], seen["Every"])
             )
+        if state["Running"] and "Progress" in seen:
+            out.append("  %s: %d so far in the run that goes on" % (kind, seen["Progress"]))
         for name, message in seen.get("Failed", {}).items():
             out.append("  %s: %s" % (name, message))
         if seen.get("Error"):

@@ -1,0 +1,39 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the agent says of itself while a run goes on."""
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import Snapshot
+
+SEEN = Snapshot(KINDS["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
+
+
+@pytest.fixture
+def options(tmp_path):
+    return Options(state=str(tmp_path))
+
+
+def test_a_run_that_goes_on_is_told_until_it_ends(options):
+    held = status.StateLock(options.state)
+    mine = status.Status(options)
+    mine.progress("files", 7000)
+    seen = status.read(options)
+    assert seen["Kinds"]["files"]["Progress"] == 7000
+    assert "  files: 7000 so far in the run that goes on" in status.lines(seen)
+    mine.collected(SEEN, 1.0, 60)
+    assert "Progress" not in status.read(options)["Kinds"]["files"]
+    mine.progress("files", 1)
+    mine.not_collected("files", "it failed")
+    assert "Progress" not in status.read(options)["Kinds"]["files"]
+    assert held
+
+
+def test_no_run_goes_on_where_the_agent_was_killed_in_its_midst(options):
+    status.Status(options).progress("files", 7000)
+    assert "so far" not in "\n".join(status.lines(status.read(options)))
