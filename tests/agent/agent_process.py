@@ -27,6 +27,7 @@ class Host:
         (folder / "relay").mkdir()
         self.relay = Relay(programs / "relay.pyz", folder / "relay")
         self.track()
+        self.users = [str(os.geteuid())]  # who may listen
         self.agent = None
         self.log = []
 
@@ -40,7 +41,7 @@ class Host:
         return [
             sys.executable, self.zipapp, command, "--state", str(self.state), "--jitter", "0", "--refresh", "1",
             "--address", str(self.relay.address()), "--config-address", str(self.relay.address("config")),
-            "--allow-user", str(os.geteuid()), "--acks", "require", "--dcr", str(self.folder / "dcr.json"), "--chunks", "",
+            *(word for user in self.users for word in ("--allow-user", user)), "--acks", "require", "--dcr", str(self.folder / "dcr.json"), "--chunks", "",
             *options,
         ]  # fmt: skip
 

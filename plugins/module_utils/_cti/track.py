@@ -14,7 +14,6 @@ from .records import CONTENT_DIFF, KINDS, Kind, Row, identified
 from .snapshot import Snapshot
 from .store import Store
 
-NO_DIFFS: Mapping[Tuple[str, ...], str] = {}
 BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
 
@@ -39,14 +38,15 @@ def track(
 
 
 def changes(
-    snapshot: Snapshot, store: Store, machine: Machine, diffs: Mapping[Tuple[str, ...], str] = NO_DIFFS
+    snapshot: Snapshot, store: Store, machine: Machine, diffs: Optional[Mapping[Tuple[str, ...], str]] = None
 ) -> List[Row]:
     """The records of what changed, which the store remembers. `diffs`: identity -> how the text of that item differs."""
     records = list(identified(report.changes(snapshot, machine)))
-    for change, record in zip(snapshot.changes, records if diffs else ()):
-        diff = diffs.get(snapshot.kind.identity(change.new or change.old))
-        if diff is not None:
-            record[CONTENT_DIFF] = diff
+    if diffs:
+        for change, record in zip(snapshot.changes, records):
+            diff = diffs.get(snapshot.kind.identity(change.new or change.old))
+            if diff is not None:
+                record[CONTENT_DIFF] = diff
     for batch in _batches(iter(records)):
         store.remember(batch)
     return records

@@ -90,7 +90,7 @@ class Agent:
                 machine = host.identity()
                 progress = functools.partial(self._status.progress, kind.name)
                 snapshot = track.track(kind, rule.settings, store, progress=progress)
-                diffs = track.NO_DIFFS
+                diffs = None
                 if self._options.contents and kind.name == "files":
                     from .. import contents  # not in memory unless it is wanted
 
