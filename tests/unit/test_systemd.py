@@ -11,7 +11,6 @@ import socket
 import struct
 import tarfile
 import threading
-import time
 import warnings
 
 import pytest
@@ -247,11 +246,15 @@ def test_a_host_without_unit_files_has_no_such_source(tmp_path):
         systemd.collect(Known(), root=str(tmp_path))
 
 
-def test_links_that_changed_this_moment_are_looked_at_again_and_old_ones_are_not(tmp_path):
-    wants = tmp_path / "etc/systemd/system/multi-user.target.wants"
-    assert systemd._links_young_for(str(tmp_path)) == 0
-    wants.mkdir(parents=True)
-    assert 0 < systemd._links_young_for(str(tmp_path)) <= 1
-    for moment in (time.time() - 2, time.time() + 86400):
-        os.utime(str(wants), (moment, moment))
-        assert systemd._links_young_for(str(tmp_path)) == 0
+def test_a_link_counts_as_followed_by_a_reload_when_the_generators_ran_after_it(tmp_path):
+    wants, generated = tmp_path / "etc/systemd/system/multi-user.target.wants", tmp_path / "run/systemd/generator"
+    assert systemd._linked_at(str(tmp_path)) == systemd._reloaded_at(str(tmp_path)) == 0
+    for folder in (wants, generated):
+        folder.mkdir(parents=True)
+    os.utime(str(wants), (2000, 2000))
+    os.utime(str(generated), (1000, 1000))
+    os.utime(str(tmp_path / "run/systemd"), (1500, 1500))
+    assert systemd._linked_at(str(tmp_path)) == 2000
+    assert systemd._reloaded_at(str(tmp_path)) == 1500
+    os.utime(str(generated), (3000, 3000))
+    assert systemd._reloaded_at(str(tmp_path)) == 3000

@@ -27,7 +27,9 @@ _BUSY = ("org.freedesktop.DBus.Error.NoReply", "org.freedesktop.DBus.Error.Disco
 _NAMED = 10  # units named in a message
 _ATTEMPTS = 5
 _ENABLED = ("etc/systemd/system", "run/systemd/system")  # where systemctl makes links
-_GRACE = 1.0  # seconds
+_LOOKS = 20  # at the most, until a reload has followed a link
+_PAUSE = 0.25  # seconds between two
+_PATIENCE = 30  # seconds after which a link is not expected to be followed by a reload any more
 
 
 def _method(interface: str, member: str, signature: str = "", arguments: Sequence[Any] = ()) -> Method:
@@ -74,31 +76,41 @@ def collect(known: Known, root: str = "/", templates: bool = False) -> Part:
 
 def _with_manager(root: str, templates: bool) -> Tuple[Dict[str, Service], Set[str]]:
     """`systemctl enable` makes a link and then has the manager reload: in between a unit is enabled and nothing wants
-    it. So what was found while links change is looked at again."""
-    for attempt in range(_ATTEMPTS):
+    it. So what was found before the reload is looked at again; a link that none follows in time counts as it is."""
+    for attempt in range(_LOOKS):
+        reloaded = _reloaded_at(root)
         loaded = _insist(lambda: _ask(root))
         services, unsure = _settled(root, loaded, templates)
         services.update(loaded.services)
-        seconds = _links_young_for(root)
-        if not seconds or attempt == _ATTEMPTS - 1:
+        linked = _linked_at(root)
+        if linked <= reloaded or not 0 <= time.time() - linked <= _PATIENCE or attempt == _LOOKS - 1:
             break
-        time.sleep(seconds)
+        time.sleep(_PAUSE)
     return services, unsure
 
 
-def _links_young_for(root: str) -> float:
-    """Seconds until the last change of what is enabled is _GRACE ago; 0 where it is."""
-    newest = 0.0
+def _reloaded_at(root: str) -> float:
+    """When the manager last ran the generators, which it does at each reload; they have their folders made anew."""
+    moments = [0.0]
+    for folder in ("/run/systemd", *GENERATED):
+        try:
+            moments.append(os.stat(os.path.join(root, folder[1:])).st_mtime)
+        except OSError:
+            continue
+    return max(moments)
+
+
+def _linked_at(root: str) -> float:
+    """When systemctl last made or removed a link that enables a unit."""
+    moments = [0.0]
     for folder in _ENABLED:
         try:
             with os.scandir(os.path.join(root, folder)) as entries:
-                for entry in entries:
-                    if entry.name.endswith((".wants", ".requires")):
-                        newest = max(newest, entry.stat().st_mtime)
+                wants = [entry for entry in entries if entry.name.endswith((".wants", ".requires"))]
+                moments += [entry.stat().st_mtime for entry in wants]
         except OSError:  # there is none, or what was in it is gone
             continue
-    left = newest + _GRACE - time.time()
-    return left if 0 < left <= _GRACE else 0.0
+    return max(moments)
 
 
 def _settled(root: str, loaded: _Loaded, templates: bool) -> Tuple[Dict[str, Service], Set[str]]:
