@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
                 "state": {"type": "str"},  # a path on the managed host: expanded there
             }
         )
-        progress = Progress(self._task._uuid, len(task_vars.get("ansible_play_hosts_all", ())))
+        in_loop = "ansible_loop_var" in task_vars  # a host then ends more than once
+        progress = Progress(self._task._uuid, 0 if in_loop else len(task_vars.get("ansible_play_hosts_all", ())))
         outcome = "failed"
         try:
             result = self._fetch(arguments, task_vars)
