@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Callable, Mapping, Optional, TextIO
 
+VERSION = "0.1.0"  # as in galaxy.yml
 COMPLAINTS_A_MINUTE = 30
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, Dict, List, Optional
 
-from .. import __version__
+from ..daemon import VERSION
 from ..errors import StateError
 from ..outbox import Outbox
 from ..records import timestamp
@@ -49,7 +49,7 @@ class Status:
         self._path = options.path(FILE)
         self._lock = threading.Lock()
         self._state: Dict[str, Any] = {
-            "Version": __version__,
+            "Version": VERSION,
             "Pid": os.getpid(),
             "StartedAt": timestamp(time.time()),
             "Rule": None,
