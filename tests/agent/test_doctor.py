@@ -6,9 +6,13 @@
 import json
 import os
 import sqlite3
+import subprocess
 
 import pytest
+from process import PATIENCE
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
 
 
@@ -45,11 +49,10 @@ def test_where_all_links_hold_it_says_so_and_how_the_rule_was_read(running):
 def test_it_changes_nothing(running):
     running.stop()
     before = {path.name: path.read_bytes() for path in running.state.iterdir()}
-    (running.state / "dcr.json").unlink()
-    running.run("doctor")
-    after = {path.name: path.read_bytes() for path in running.state.iterdir()}
-    del before["dcr.json"]
-    assert {name: after.get(name) for name in before} == before and "dcr.json" not in after
+    for command in ("doctor", "status"):
+        running.run(command, "--json")
+    running.run("show", "files")
+    assert {path.name: path.read_bytes() for path in running.state.iterdir()} == before
 
 
 def test_an_agent_that_does_not_run(running):
@@ -63,6 +66,24 @@ def test_a_state_that_is_damaged(running):
     (running.state / "changetracking.db").write_bytes(b"garbage" * 1000)
     report = found(running)
     assert link(report, "state")["Status"] == "broken" and "is damaged" in link(report, "state")["Message"]
+
+
+def test_a_state_that_is_damaged_in_a_page_that_is_seldom_read(running):
+    running.write("b" * 200, "x")
+    running.expect("1 records were delivered")
+    running.stop()
+    database = running.state / "changetracking.db"
+    with sqlite3.connect(str(database)) as db:
+        ((page, size),) = db.execute(
+            "SELECT rootpage, page_size FROM sqlite_master, pragma_page_size() WHERE name = 'history'"
+        ).fetchall()
+    db.close()
+    with open(str(database), "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    report = found(running)
+    assert "is damaged" in link(report, "state")["Message"]
+    assert link(report, "state")["Status"] == "broken"
 
 
 def test_no_rule_anywhere(running):
@@ -112,7 +133,61 @@ def test_a_broken_rule(running):
     report = found(running, "--config-address", "")
     assert report["Ok"] and "is not JSON" in "".join(link(report, "rule")["Details"])
     os.unlink(str(running.state / "dcr.json"))
-    assert found(running, "--config-address", "")["Broken"] == "rule"
+    report = found(running, "--config-address", "")
+    assert report["Broken"] == "rule" and "is not JSON" in report["Remedy"]
+
+
+def test_a_rule_of_the_config_socket_that_cannot_be_used(running):
+    os.unlink(str(running.state / "dcr.json"))
+    running.relay.put_chunk("one.json", "1", settings={"fileSettings": {"fileCollectionFrequency": "often"}})
+    while link(found(running), "config socket")["Status"] != "ok" or found(running)["Ok"]:
+        pass
+    report = found(running)
+    assert report["Broken"] == "rule" and "fileCollectionFrequency" in report["Remedy"]
+
+
+def test_a_collection_that_is_overdue(host):
+    host.track(every=100000)
+    host.relay.start()
+    host.start("--refresh", "1000")
+    host.expect("files: baseline")
+    while not host.status()["Kinds"]:
+        pass
+    status = json.loads((host.state / "status.json").read_text())
+    status["Kinds"]["files"]["CollectedAt"] = "2001-01-01T00:00:00Z"
+    (host.state / "status.json").write_text(json.dumps(status))
+    report = found(host)
+    assert report["Broken"] == "files" and "overdue" in report["Remedy"]
+
+
+def test_an_agent_that_may_not_read_every_file(running):
+    running.stop()
+    drop = ["setpriv", "--bounding-set", "-dac_read_search"] if os.geteuid() == 0 else []
+    command = drop + running.command("doctor", "--json")
+    done = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=False)
+    privileges = link(json.loads(done.stdout.decode()), "privileges")
+    assert privileges["Status"] == "warning" and "lacks CAP_DAC_READ_SEARCH" in privileges["Message"]
+
+
+def examined(tmp_path):
+    return {link.name: link for link in doctor.examine(Options(state=str(tmp_path), config_address="", chunks=""))}
+
+
+def test_that_microsofts_agent_runs_as_well_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "UNITS", str(tmp_path))
+    assert examined(tmp_path)["microsoft"].status == "ok"
+    os.symlink("c0ffee", str(tmp_path / "invocation:cxp.service"))
+    assert "reported twice" in examined(tmp_path)["microsoft"].remedy
+    monkeypatch.setattr(doctor, "UNITS", str(tmp_path / "nothing"))
+    assert examined(tmp_path)["microsoft"].status == "unknown"
+
+
+def test_selinux_is_suspected_only_where_something_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "SELINUX", str(tmp_path / "enforce"))
+    (tmp_path / "enforce").write_text("1")
+    assert "ausearch" in examined(tmp_path)["selinux"].remedy
+    (tmp_path / "enforce").write_text("0")
+    assert examined(tmp_path)["selinux"].status == "ok"
 
 
 def test_a_full_outbox(running):

@@ -45,13 +45,18 @@ class Database:
     """The database at `path`, for use as a context manager. Raises StateError.
 
     Read-only, a missing file is an empty state and nothing is created. `owner`: a uid that may own the file, besides our
-    own and root's.
+    own and root's. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
+    beside it either, which it otherwise does where no agent runs, and leaves.
     """
 
-    def __init__(self, path: str, read_only: bool = False, owner: Optional[int] = None) -> None:
+    def __init__(
+        self, path: str, read_only: bool = False, owner: Optional[int] = None, traceless: bool = False
+    ) -> None:
         self.path = path
         self._read_only = read_only
         self._owners = (0, os.geteuid(), owner)
+        self._traceless = traceless
+        self._at_rest = False
         self._db: Optional[sqlite3.Connection] = None
         self._version = 0
 
@@ -115,11 +120,19 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         from urllib.parse import quote
 
-        uri = "file:%s?mode=%s" % (quote(os.path.abspath(self.path)), "ro" if self._read_only else "rw")
+        self._at_rest = self._traceless and self._is_at_rest()
+        mode = "ro&immutable=1" if self._at_rest else "ro" if self._read_only else "rw"
+        uri = "file:%s?mode=%s" % (quote(os.path.abspath(self.path)), mode)
         db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA synchronous = FULL")
         return db
+
+    def _is_at_rest(self) -> bool:
+        """Whether nobody has it open, which only a database with a log ahead shows."""
+        with open(self.path, "rb") as file:
+            header = file.read(20)
+        return header[18:20] == b"\2\2" and not os.path.exists(self.path + "-wal")
 
     def _check_version(self, db: sqlite3.Connection) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
@@ -186,6 +199,8 @@ class Database:
             return StateError(
                 "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
             )
+        if self._at_rest and os.path.exists(self.path + "-wal"):
+            return StateError("%s was written to while it was read; ask again." % self.path)
         return StateDamaged(
             "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
             % (self.path, reason)

@@ -23,7 +23,7 @@ def from_database(path: str, kinds: Sequence[str], wanted: str, owner: Optional[
     and ourselves. Raises StateError."""
     if not os.path.exists(path):
         raise StateError("There is no %s; nothing was collected yet, or give the path of another state." % path)
-    with Store(path, read_only=True, owner=owner) as store:
+    with Store(path, read_only=True, owner=owner, traceless=True) as store:
         snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
         seen = [snapshot for snapshot in snapshots if snapshot is not None]
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}

@@ -46,8 +46,10 @@ class Text(NamedTuple):
 class Store(Database):
     """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError."""
 
-    def __init__(self, path: str, read_only: bool = False, owner: Optional[int] = None) -> None:
-        super().__init__(path, read_only, owner)
+    def __init__(
+        self, path: str, read_only: bool = False, owner: Optional[int] = None, traceless: bool = False
+    ) -> None:
+        super().__init__(path, read_only, owner, traceless)
         self._stage: Optional[sqlite3.Connection] = None
         self._generations: Dict[str, int] = {}  # of the kinds compared with, as they were then
 

@@ -56,7 +56,7 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
 def _show(options: Options, parsed: argparse.Namespace) -> int:
     if not os.path.exists(options.database):
         raise StateError("There is no %s; nothing was collected yet, or --state is another folder." % options.database)
-    with Store(options.database, read_only=True, owner=_owner(options)) as store:
+    with Store(options.database, read_only=True, owner=_owner(options), traceless=True) as store:
         if parsed.what == "changes":
             rows: Iterable[Dict[str, Any]] = store.history()
         else:

@@ -16,7 +16,7 @@ from ..ama.config import ask
 from ..errors import CtiError, ForwardError
 from ..outbox import MAX_BYTES
 from ..pathspec import parse as parse_path
-from ..records import FILES, KINDS, SERVICES, service_state, timestamp
+from ..records import FILES, timestamp
 from ..store import Store
 from . import status
 from .options import Options
@@ -24,7 +24,10 @@ from .source import Rule, Source
 
 DEADLINE = 5.0
 OK, WARNING, BROKEN, UNKNOWN = "ok", "warning", "broken", "unknown"
-MICROSOFT = "cxp"  # the service of Microsoft's agent
+MICROSOFT = "cxp.service"  # Microsoft's agent
+UNITS = "/run/systemd/units"  # where systemd keeps a link invocation:UNIT for each unit that is active
+SELINUX = "/sys/fs/selinux/enforce"
+CHECKED_BYTES = 256 << 20  # a larger database is not read through
 FREE_BYTES = 64 << 20
 LATE_SECONDS = 600  # a record that waits so long is worth a word
 _CAP_DAC_READ_SEARCH = 2  # its bit, capabilities(7)
@@ -66,13 +69,13 @@ def as_data(links: Sequence[Link]) -> Dict[str, Any]:
 
 def lines(links: Sequence[Link]) -> Iterator[str]:
     """For a person."""
+    broken = _first_broken(links)
     for link in links:
         yield "%-8s %-14s %s" % (link.status, link.name, link.message)
         for detail in link.details:
             yield "%-23s   %s" % ("", detail)
-        if link.remedy and link.status == WARNING:
+        if link.remedy and link is not broken:
             yield "%-23s %s" % ("", link.remedy)
-    broken = _first_broken(links)
     if broken is None:
         yield "All links hold."
     else:
@@ -91,6 +94,13 @@ class _Examination:
         self._rule: Optional[Rule] = None
 
     def links(self) -> Iterator[Link]:
+        broken = False
+        for link in self._chain():
+            broken = broken or link.status == BROKEN
+            yield link
+        yield _selinux(broken)
+
+    def _chain(self) -> Iterator[Link]:
         yield self._service()
         yield self._state()
         yield from self._config_socket_and_rule()
@@ -99,7 +109,7 @@ class _Examination:
             yield self._streams(self._rule)
         yield self._receiver()
         yield self._delivery()
-        yield self._microsoft()
+        yield _microsoft()
         yield self._privileges()
 
     def _service(self) -> Link:
@@ -115,9 +125,10 @@ class _Examination:
     def _state(self) -> Link:
         folder = self._options.state
         try:
-            with Store(self._options.database, read_only=True, owner=self._owner) as store:
-                for kind in KINDS.values():
-                    store.last_run(kind)
+            with Store(self._options.database, read_only=True, owner=self._owner, traceless=True) as store:
+                whole = not os.path.exists(store.path) or os.path.getsize(store.path) <= CHECKED_BYTES
+                if whole:
+                    store.check()
             free = os.statvfs(folder)
         except CtiError as error:
             return Link("state", BROKEN, str(error))
@@ -126,30 +137,31 @@ class _Examination:
         if free.f_bavail * free.f_frsize < FREE_BYTES:
             message = "Only %d MiB are free where %s is." % (free.f_bavail * free.f_frsize >> 20, folder)
             return Link("state", WARNING, message, "Free some space: on a full disk nothing new can be kept.")
-        return Link("state", OK, "%s can be read." % self._options.database)
+        told = "is whole" if whole else "can be opened; it is too large to be read through"
+        return Link("state", OK, "%s %s." % (self._options.database, told))
 
     # --- the rule
 
     def _config_socket_and_rule(self) -> Iterator[Link]:
         said: List[str] = []
         self._rule, reasons = Source(self._options, said.append).look()
+        elsewhere = reasons
         if self._options.config_address:
-            yield self._config_socket()
+            link = self._config_socket()
+            yield link
+            if link.status != OK:  # that is its reason, told there
+                elsewhere = [reason for reason in reasons if self._options.config_address not in reason]
         if self._rule is None:
+            message = "There is no rule that can be used, so nothing is collected."
             remedy = "Associate a data collection rule with this machine, or put one into %s." % self._options.dcr
-            yield Link("rule", BROKEN, "There is no rule, so nothing is collected.", remedy, reasons)
+            yield Link("rule", BROKEN, message, elsewhere[0] if elsewhere else remedy, [*said, *reasons])
             return
         settings = self._rule.settings
-        elsewhere = [reason for reason in reasons if not self._is_of_config_socket(reason)]
         details = [*settings.warnings, *said, *elsewhere]
         message = "It is that of %s: %s." % (self._rule.origin, ", ".join(settings.rules[:5]))
-        yield Link("rule", WARNING if details else OK, message, "Correct the rule." if details else "", details)
+        yield Link("rule", WARNING if details else OK, message, "Correct what these say." if details else "", details)
         if "files" in settings.kinds:
             yield self._paths(settings)
-
-    def _is_of_config_socket(self, reason: str) -> bool:
-        """It has a link of its own."""
-        return bool(self._options.config_address) and self._options.config_address in reason
 
     def _config_socket(self) -> Link:
         where = address.parse(self._options.config_address)
@@ -171,7 +183,7 @@ class _Examination:
         """How each destinationPath was read, and what it matched at the last run."""
         details = []
         try:
-            with Store(self._options.database, read_only=True, owner=self._owner) as store:
+            with Store(self._options.database, read_only=True, owner=self._owner, traceless=True) as store:
                 sources = store.last_sources(FILES)
         except CtiError:
             sources = {}
@@ -198,13 +210,23 @@ class _Examination:
             return Link(kind, BROKEN, "The last run failed. %s" % seen["Error"])
         when = seen.get("CollectedAt")
         if when is None:
-            return Link(kind, UNKNOWN, "Not collected since the agent was started.", "Wait %d s." % every)
+            message = "Not collected since the agent was started."
+            if self._is_late(self._status.get("StartedAt"), every):
+                return Link(
+                    kind, WARNING, message, "Unless the rule is new, restart the agent; see journalctl -u ctagent."
+                )
+            return Link(kind, UNKNOWN, message, "Ask again in %d s." % every)
         failed = ["%s: %s" % pair for pair in sorted(seen.get("Failed", {}).items())]
         message = "%d at %s, %d changes." % (seen["Count"], when, seen["Changes"])
-        if self._status["Running"] and when < str(timestamp(time.time() - 2 * every - 60)):
+        if self._is_late(when, every):
             return Link(kind, BROKEN, message, "It is overdue: look into journalctl -u ctagent, and restart the agent.")
         remedy = "See why it cannot be read; what was known of it is kept, and nothing of it counts as removed."
         return Link(kind, WARNING if failed else OK, message, remedy if failed else "", failed)
+
+    def _is_late(self, since: Optional[str], every: int) -> bool:
+        """A run may start late, and take long."""
+        late = 2 * every + self._options.jitter + 60
+        return bool(self._status.get("Running")) and since is not None and since < str(timestamp(time.time() - late))
 
     # --- handing over
 
@@ -246,25 +268,9 @@ class _Examination:
 
     # --- the host
 
-    def _microsoft(self) -> Link:
-        try:
-            with Store(self._options.database, read_only=True, owner=self._owner) as store:
-                services = list(store.all_items(SERVICES))
-        except CtiError:
-            services = []
-        if not services:
-            return Link(
-                "microsoft",
-                UNKNOWN,
-                "Services are not collected, so it is not known whether %s.service runs." % MICROSOFT,
-            )
-        if any(item.name == MICROSOFT and service_state(item) == "Running" for item in services):
-            remedy = "Remove one of the two agents, or every change is reported twice."
-            return Link("microsoft", WARNING, "Microsoft's agent (%s.service) runs as well." % MICROSOFT, remedy)
-        return Link("microsoft", OK, "Microsoft's agent does not run here.")
-
     def _privileges(self) -> Link:
-        pid = self._status.get("Pid") if self._status.get("Running") else os.getpid()
+        running = self._status.get("Running")
+        pid, who = (self._status.get("Pid"), "The agent") if running else (os.getpid(), "Whoever asks here")
         try:
             with open("/proc/%s/status" % pid, encoding="ascii", errors="replace") as file:
                 fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
@@ -272,6 +278,30 @@ class _Examination:
         except (OSError, ValueError, KeyError) as error:
             return Link("privileges", UNKNOWN, "It is not known what the agent may read (%s)." % error)
         if able:
-            return Link("privileges", OK, "The agent may read every file.")
-        message = "The agent lacks CAP_DAC_READ_SEARCH: files that not everybody may read have no checksum."
+            return Link("privileges", OK, "%s may read every file." % who)
+        message = "%s lacks CAP_DAC_READ_SEARCH: what that user may not read is not seen, or has no checksum." % who
         return Link("privileges", WARNING, message, "Run it with that capability, as its role does, or as root.")
+
+
+def _microsoft() -> Link:
+    if not os.path.isdir(UNITS):
+        return Link("microsoft", UNKNOWN, "systemd does not run here, so it is not known whether %s does." % MICROSOFT)
+    if os.path.lexists(os.path.join(UNITS, "invocation:" + MICROSOFT)):
+        remedy = "Remove one of the two agents, or every change is reported twice."
+        return Link("microsoft", WARNING, "Microsoft's agent (%s) runs as well." % MICROSOFT, remedy)
+    return Link("microsoft", OK, "Microsoft's agent (%s) does not run." % MICROSOFT)
+
+
+def _selinux(broken: bool) -> Link:
+    """It may be why something else is broken; whether it is, its log alone tells."""
+    try:
+        with open(SELINUX, encoding="ascii") as file:
+            enforcing = file.read(1) == "1"
+    except FileNotFoundError:
+        return Link("selinux", OK, "SELinux is off.")
+    except (OSError, ValueError) as error:
+        return Link("selinux", UNKNOWN, "It is not known whether SELinux is enforcing (%s)." % error)
+    if enforcing and broken:
+        remedy = "See whether it denied the agent something: ausearch -m avc -ts today -c python3"
+        return Link("selinux", WARNING, "SELinux is enforcing, and may be the cause of what is broken.", remedy)
+    return Link("selinux", OK, "SELinux is %s." % ("enforcing" if enforcing else "not enforcing"))
