@@ -10,7 +10,7 @@ short_description: How the agent on a host fares
 version_added: "0.1.0"
 description:
   - Returns what C(agent.pyz status) and C(agent.pyz doctor) say on the host, as data.
-  - A host without the agent is no failure.
+  - A host without the agent is no failure, and neither is one whose agent is in a bad way.
 options:
   program:
     description: The agent's program. The default is that of the role P(changetracking.inventory.agent#role).
@@ -62,6 +62,7 @@ status:
       C(Ids) and C(Warnings); C(Kinds), each with C(CollectedAt), C(Count), C(Changes), C(Failed) sources, C(Error) and, during a long run,
       C(Progress), the items so far; C(Delivery);
       and the C(Outbox) with the number of C(Records) that wait.
+    - Null where its state cannot be read; RV(doctor) tells why.
   returned: when it is installed
   type: dict
   sample: {Running: true, Pid: 812, Version: 0.1.0, Outbox: {Records: 0, Bytes: 0, Oldest: null}}
@@ -92,21 +93,26 @@ def main():
     )
     if not os.path.exists(module.params["program"]):
         module.exit_json(installed=False)
-    module.exit_json(installed=True, status=ask(module, "status"), doctor=ask(module, "doctor"))
+    doctor, complaint = ask(module, "doctor")
+    if doctor is None:
+        module.fail_json(msg="The agent does not answer: %s" % complaint)
+    status, complaint = ask(module, "status")
+    if complaint:
+        module.warn(complaint)
+    module.exit_json(installed=True, status=status, doctor=doctor)
 
 
 def ask(module, question):
+    """The answer; or None, and what it said instead."""
     command = [sys.executable, module.params["program"], question, "--json"]
     if module.params["config"]:
         command += ["--config", module.params["config"]]
-    _code, output, complaint = module.run_command(command)
+    code, output, complaint = module.run_command(command)
     try:
-        return json.loads(output)
+        return json.loads(output), ""
     except ValueError:
-        said = complaint.strip().splitlines()[-1:] or ["it said nothing"]
-        module.fail_json(
-            msg="The agent does not answer (%s); see whether %s is whole." % (said[0], module.params["program"])
-        )
+        silence = "%s ended with %d and said nothing; see whether it is whole." % (module.params["program"], code)
+        return None, (complaint.strip().splitlines() or [silence])[-1]
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ RETURN = r"""
 inventory:
   description:
     - What was seen of each kind, by its name, as M(changetracking.inventory.ct_inventory_info) returns it.
-    - A kind that was never collected is left out. Of item files only C(count) is known.
+    - A kind that was never collected is left out. Of item files, C(count) is known, and C(collected_at) is when the file was written.
   returned: success
   type: dict
   sample:

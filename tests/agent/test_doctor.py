@@ -197,7 +197,8 @@ def test_a_full_outbox(running):
             db.execute("INSERT INTO outbox VALUES (NULL, 'unknown stream', 'files', 0, 1, ?)", (noise,))
     db.close()
     running.expect("fill the outbox")
-    assert found(running)["Broken"] == "files"
+    report = found(running)
+    assert report["Broken"] == "files", report
     delivery = link(found(running), "delivery")
     assert delivery["Status"] == "broken" and "65 records wait" in delivery["Message"]
 

@@ -5,17 +5,23 @@
 
 import json
 import os
-from typing import Any, Dict, List, Optional, Sequence
+import stat
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from . import report
 from .agent.itemfiles import NAMES
 from .errors import StateError
-from .records import KINDS, Kind
+from .records import KINDS, Kind, timestamp
 from .snapshot import Snapshot, combined_digest, in_order
 from .store import Store
 from .survey import pack
 
 MAX_BYTES = 256 << 20  # of one item file
+
+
+class ItemFile(NamedTuple):
+    written_at: float  # unix seconds
+    items: List[Any]
 
 
 def from_database(path: str, kinds: Sequence[str], wanted: str, owner: Optional[int]) -> Dict[str, Any]:
@@ -49,22 +55,30 @@ def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
 def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
     """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
     changes. A file that is not there is left out. Raises StateError."""
-    items = {kind: _items(os.path.join(folder, NAMES[kind])) for kind in kinds}
-    found = {kind: of_kind for kind, of_kind in items.items() if of_kind is not None}
+    files = {kind: _read(os.path.join(folder, NAMES[kind])) for kind in kinds}
+    found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
         raise StateError(
-            "%s holds none of %s; give the folder of an agent's item files." % (folder, ", ".join(NAMES.values()))
+            "%s holds none of %s; give the folder of an agent's item files."
+            % (folder, ", ".join(NAMES[kind] for kind in kinds))
         )
-    result: Dict[str, Any] = {"inventory": {kind: {"count": len(of_kind)} for kind, of_kind in found.items()}}
+    result: Dict[str, Any] = {
+        "inventory": {
+            kind: {"count": len(file.items), "collected_at": timestamp(file.written_at)} for kind, file in found.items()
+        }
+    }
     if wanted == "full":
-        result["packed"] = pack(found)
+        result["packed"] = pack({kind: file.items for kind, file in found.items()})
     return result
 
 
-def _items(path: str) -> Optional[List[Any]]:
+def _read(path: str) -> Optional[ItemFile]:
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                raise StateError("%s is no file of up to %d MiB; give another folder." % (path, MAX_BYTES >> 20))
+            raw = file.read(MAX_BYTES)
         items = json.loads(raw.decode("utf-8-sig"))
     except FileNotFoundError:
         return None
@@ -74,4 +88,9 @@ def _items(path: str) -> Optional[List[Any]]:
         raise StateError("%s is not JSON (%s); it may be half written: ask again." % (path, error)) from error
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise StateError("%s is no list of items; give the folder of an agent's item files." % path)
-    return items
+    return ItemFile(status.st_mtime, items)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """For whoever may write to a pipe of that name."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
