@@ -272,7 +272,8 @@ forward:
       sample: 0
 packed:
   description:
-    - All items by kind, without the kinds that are O(known) already, as base64 of zlib of JSON. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
+    - All items by kind, without the kinds that are O(known) already, as base64 of zlib of JSON. The filter
+      P(changetracking.inventory.ct_unpack#filter) opens it.
     - The same data as nested lists would cost the controller many times the memory and time.
   returned: when O(report) is V(full)
   type: str

@@ -1,11 +1,10 @@
-#!/usr/bin/env python
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a fleet costs its controller: the figures of docs/scale.md. Root, with ansible-core importable.
 
-hosts.py ssh IMAGE [HOSTS]   booted hosts over ssh: our playbook, again, and after 1 % of the hosts changed; and its peers
-hosts.py memory [HOSTS]      the memory of the controller's main process, on this machine, with 1 MB of inventory a host
+python hosts.py ssh IMAGE [HOSTS]   booted hosts over ssh: our playbook, again, and after 1 % of the hosts changed; and its peers
+python hosts.py memory [HOSTS]      the memory of the controller's main process, on this machine, with 1 MB of inventory a host
 
 Wall seconds, CPU seconds of the controller with all its children, the most memory a process of it had, and the bytes to and
 from the hosts as the kernel counts them on their network interfaces. It takes care to leave no host running.
