@@ -22,16 +22,29 @@ def test_there_are_one_liners():
     assert len(LINES) > 4
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_a_one_liner_runs(line, tmp_path):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with an inventory of this machine, a rule, and the state of an earlier look."""
+    folder = tmp_path_factory.mktemp("readme")
     variables = "ansible_connection=local ansible_become=false ansible_python_interpreter=" + sys.executable
-    (tmp_path / "hosts").write_text("localhost %s\n" % variables)
-    (tmp_path / "dcr.json").write_text(json.dumps(RULE))
-    line = line.replace("/var/lib/changetracking/", str(tmp_path) + "/").replace("/etc/ct/", str(tmp_path) + "/")
-    run = subprocess.run(
+    (folder / "hosts").write_text("localhost %s\n" % variables)
+    (folder / "dcr.json").write_text(json.dumps(RULE))
+    look = "ansible $ct.ct_inventory_info -a state=/var/lib/changetracking/inventory.db"
+    assert run_line(look, folder).returncode == 0
+    return folder
+
+
+def run_line(line, folder):
+    line = line.replace("/var/lib/changetracking/", str(folder) + "/").replace("/etc/ct/", str(folder) + "/")
+    return subprocess.run(
         ["bash", "-c", PREFIX + "\n" + line],
-        cwd=str(tmp_path), env=dict(os.environ, ANSIBLE_FORCE_COLOR="0"),
+        cwd=str(folder), env=dict(os.environ, ANSIBLE_FORCE_COLOR="0"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_one_liner_runs(line, place):
+    run = run_line(line, place)
     assert run.returncode == 0, run.stdout
     assert "localhost | SUCCESS" in run.stdout
