@@ -1,10 +1,9 @@
-#!/usr/bin/env python
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the callback ama_forward costs: a result of 350 KB, the memory of a controller of 200 hosts, a bad receiver.
 
-All of it is measured in runs of ansible-playbook, with ansible-core importable and ANSIBLE_COLLECTIONS_PATH set.
+All of it is measured in runs of ansible-playbook.
 """
 
 import json
@@ -21,12 +20,13 @@ sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "relay"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
+from core import Row
 from runs import Place
 
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
 
-RUNS = int(os.environ.get("CT_BENCH_RUNS", "7"))
-HOSTS = int(os.environ.get("CT_BENCH_HOSTS", "200"))
+DEBIAN_PACKAGES = ()
+HOSTS = 200
 FILES = 950  # which make a result of 350 KB
 TEMPERS = {
     "good": "is good",
@@ -77,15 +77,11 @@ INFO = """changetracking.inventory.ct_inventory_info:
           {extensionSettings: {fileSettings: {fileInfo: [{name: a, destinationPath: %s}]}}}]}}}"""
 
 
-def row(title, figure, target="", met=None):
-    verdict = "" if met is None else ("met" if met else "NOT MET")
-    print("| %-74s | %12s | %10s | %-7s |" % (title, figure, target, verdict), flush=True)
-
-
-class Bench:
-    def __init__(self, place, files):
+class Plays:
+    def __init__(self, place, files, runs):
         self.place = place
         self.files = files
+        self.runs = runs
 
     def measured(self, task, hosts=1, **options):
         self.place.inventory.write_text(
@@ -102,31 +98,28 @@ class Bench:
 
     def hot_path(self):
         for title, task in (("nested facts", FACTS), ("packed items", INFO)):
-            runs = [self.measured(task % self.files)["seconds"] for _run in range(RUNS)]
+            runs = [self.measured(task % self.files)["seconds"] for _run in range(self.runs)]
             taken = statistics.median(run.pop("v2_runner_on_ok") for run in runs)
-            row("a result of 350 KB as %s: taken and spooled" % title, "%.1f ms" % (taken * 1e3))
-            delivered = statistics.median(sum(run.values()) for run in runs)
-            row(
-                "a result of 350 KB as %s: delivered to a relay and acknowledged" % title, "%.1f ms" % (delivered * 1e3)
+            yield Row("a result of 350 KB as %s: taken and spooled by the callback" % title, "%.1f ms" % (taken * 1e3))
+            sent = statistics.median(sum(run.values()) for run in runs)
+            yield Row(
+                "a result of 350 KB as %s: delivered to a relay and acknowledged" % title, "%.1f ms" % (sent * 1e3)
             )
 
     def memory(self):
         for title, task in (("nested facts", FACTS), ("packed items", INFO)):
             without = self.measured(task % self.files, HOSTS, ANSIBLE_CALLBACKS_ENABLED=None)
             with_it = self.measured(task % self.files, HOSTS)
-            row(
-                "controller's memory, %d hosts, %s, without the callback" % (HOSTS, title),
-                "%.1f MiB" % (without["kib"] / 1024),
-            )
-            row("controller's memory, %d hosts, %s, with it" % (HOSTS, title), "%.1f MiB" % (with_it["kib"] / 1024))
-            row("controller's CPU time, the same, without the callback", "%.2f s" % without["cpu"])
-            row("controller's CPU time, the same, with it", "%.2f s" % with_it["cpu"])
+            what = "controller of %d hosts, 350 KB each as %s, with the callback / without: " % (HOSTS, title)
+            for figure, unit, value in (("memory", "MiB", "kib"), ("CPU time", "s", "cpu")):
+                ours, peer = (run[value] / (1024 if unit == "MiB" else 1) for run in (with_it, without))
+                yield Row(what + figure, "%.1f %s" % (ours, unit), "%.1f %s" % (peer, unit), "%.3f" % (ours / peer))
 
     def tempers(self):
         """The hooks' time is the callback's; the difference of two runs is also that of all else on this machine."""
         for temper, title in TEMPERS.items():
             hooks, differences = [], []
-            for _run in range(RUNS):
+            for _run in range(self.runs):
                 shutil.rmtree(str(self.place.spool), ignore_errors=True)
                 start = time.monotonic()
                 self.measured(FACTS % self.files, ANSIBLE_CALLBACKS_ENABLED=None)
@@ -137,17 +130,20 @@ class Bench:
                 hooks.append(sum(self.measured(FACTS % self.files, **options)["seconds"].values()))
                 differences.append(time.monotonic() - start - without)
                 receiver.close()
-            longest, median = max(hooks), statistics.median(differences)
-            row(
-                "a run, where the receiver %s: most time in the callback" % title,
-                "%.2f s" % longest,
-                "< 1 s",
-                longest < 1,
-            )
-            row("a run, where the receiver %s: longer than without it" % title, "%.2f s" % median, "< 1 s", median < 1)
+            for what, seconds in (
+                ("most time in the callback", max(hooks)),
+                ("longer than without", statistics.median(differences)),
+            ):
+                verdict = "met" if seconds < 1 else "NOT MET"
+                yield Row(
+                    "a run, where the receiver %s: %s" % (title, what),
+                    "%.2f s" % seconds,
+                    target="1 s",
+                    verdict=verdict,
+                )
 
 
-def main():
+def rows(bench):
     folder = Path(tempfile.mkdtemp(prefix="ct-bench-"))
     try:
         _zipapp.write("relay", str(folder / "relay.pyz"))
@@ -158,14 +154,10 @@ def main():
         place = Place(folder / "relay.pyz", folder)
         try:
             place.relay.start()
-            bench = Bench(place, files)
-            for part in (bench.hot_path, bench.tempers, bench.memory):
-                part()
+            plays = Plays(place, files, min(bench.runs, 3))
+            for part in (plays.hot_path, plays.tempers, plays.memory):
+                yield from part()
         finally:
             place.close()
     finally:
         shutil.rmtree(str(folder))
-
-
-if __name__ == "__main__":
-    main()
