@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import zlib
 
 import pytest
 from process import PATIENCE
@@ -191,15 +192,17 @@ def test_selinux_is_suspected_only_where_something_is_broken(tmp_path, monkeypat
 
 
 def test_a_full_outbox(running):
-    noise = os.urandom(1 << 20)
+    noise = zlib.compress(json.dumps([{"noise": "x" * (1 << 20)}]).encode(), 0)  # as records lie there
     with sqlite3.connect(str(running.state / "changetracking.db")) as db:
         for _megabyte in range(65):
             db.execute("INSERT INTO outbox VALUES (NULL, 'unknown stream', 'files', 0, 1, ?)", (noise,))
     db.close()
     running.expect("fill the outbox")
+    while not running.status()["Kinds"]["files"]["Error"]:  # it is logged first
+        pass
     report = found(running)
     assert report["Broken"] == "files", report
-    delivery = link(found(running), "delivery")
+    delivery = link(report, "delivery")
     assert delivery["Status"] == "broken" and "65 records wait" in delivery["Message"]
 
 

@@ -250,9 +250,10 @@ class _Examination:
 
     def _delivery(self) -> Link:
         delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})
-        if delivery.get("Error"):
-            return Link("delivery", BROKEN, delivery["Error"], "It is tried again and again.")
         records, oldest = waiting.get("Records", 0), waiting.get("Oldest")
+        if delivery.get("Error"):
+            message = "%d records wait. %s" % (records, delivery["Error"])
+            return Link("delivery", BROKEN, message, "It is tried again and again.")
         message = "%d records wait; %d were delivered, the last at %s." % (
             records,
             delivery.get("Records", 0),
