@@ -13,13 +13,12 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.birth import statx
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.files import Scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.status import status_of
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule, Known
 
 
 def bare(folders):
-    status_of = statx()
     for top in folders:
         for folder, names in _walk(top):
             for name, size in names:

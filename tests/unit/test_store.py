@@ -45,6 +45,14 @@ def test_what_was_put_comes_back(path):
         assert store.last_sources(FILES) == {}
 
 
+@pytest.mark.parametrize("name", ["a?mode=ro", "a#b", "a%41b", "ü b"])
+def test_a_path_is_taken_as_it_is_written(tmp_path, name):
+    path = "/%s/%s.db" % (tmp_path, name)  # with two slashes in front
+    with Store(path):
+        pass
+    assert os.listdir(str(tmp_path)) == [name + ".db"]
+
+
 def test_a_directory_name_that_is_not_utf8_comes_back(path):
     item = File("/\udcff/a", "", 1, "", "", 0o644, 1, None, "file", "", (1, 2, 3, 4, 5))
     with Store(path) as store:

@@ -60,7 +60,7 @@ def observe(
             digests[part.name] = part_digest
         count += len(seen)
         items.extend(seen if keep_items else ())
-        if before is not None or not judge.was_unseen(part.name):
+        if last is not None and (before is not None or not judge.was_unseen(part.name)):
             judge.add(compare(kind, old, seen, part.unsure))
         kept = list(seen)
         if part.unsure:
@@ -90,22 +90,19 @@ class _Judge:
 
     def __init__(self, kind: Kind, last: Optional[Run], scope: Sequence[Any], in_scope: Optional[Scope]) -> None:
         self.changes: List[Change] = []
-        self._last = last
+        self._unseen = [] if last is None else last.unseen
+        self._before = [] if last is None else last.scope
         self._scope = scope
         self._in_scope = in_scope if last is not None and last.scope != list(scope) else None
         self._newly_tracked = 0
         self._no_longer_tracked = 0
 
     def was_unseen(self, part: str) -> bool:
-        return self._last is not None and any(
-            part == name or part.startswith(name.rstrip("/") + "/") for name in self._last.unseen
-        )
+        return any(part == name or part.startswith(name.rstrip("/") + "/") for name in self._unseen)
 
     def add(self, changes: Iterable[Change]) -> None:
-        if self._last is None:
-            return
         for change in changes:
-            if self._in_scope and change.old is None and not self._in_scope(self._last.scope, change.new):
+            if self._in_scope and change.old is None and not self._in_scope(self._before, change.new):
                 self._newly_tracked += 1
             elif self._in_scope and change.new is None and not self._in_scope(self._scope, change.old):
                 self._no_longer_tracked += 1

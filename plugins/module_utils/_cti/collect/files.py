@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from ..errors import DcrError, SourceFailed
 from ..model import Collection, File, FileRule, Known, Part, Source
 from ..pathspec import PathSpec, parse
-from .hashing import LENGTHS, constructor, packed
+from .hashing import LENGTHS, constructor
 from .items import Maker
 from .listing import (
     BROKEN,
@@ -35,7 +35,7 @@ from .notes import plural, show
 MAX_LINKS = 8  # to directories, in one path
 MAX_VISITS = 100  # to one directory by way of links: many links to each other would otherwise multiply without end
 
-_FORMAT = b"1"  # of the signatures; another one makes every known signature void
+_FORMAT = b"2"  # of the signatures; another one makes every known signature void
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -322,9 +322,10 @@ def _check(rule: Rule) -> None:
 def _account_state(path: str) -> bytes:
     """Changes when names of users or groups may have changed."""
     try:
-        return packed(os.stat(path))
+        status = os.stat(path)
     except OSError:
         return b"-"
+    return b"%d %d %d %d " % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _outcome(rule: Rule, max_files: int) -> Source:

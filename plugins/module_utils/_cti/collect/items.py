@@ -4,15 +4,14 @@
 """The tracked entries of one directory in full."""
 
 import grp
-import os
 import pwd
 import stat
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..model import File
-from .birth import statx
-from .hashing import LENGTHS, Reading, read_file, unpack
+from .hashing import LENGTHS, Reading, constructor, read_file, read_small
 from .listing import Found, Listing, Place, to_text
+from .status import Numbers, unpack
 
 _TYPES = {
     stat.S_IFREG: "file",
@@ -58,7 +57,6 @@ class Maker:
     def __init__(self) -> None:
         self._users = Users()
         self._groups = Groups()
-        self._status_of = statx()
 
     def items(self, listing: Listing, place: Place, known: Sequence[File]) -> List[File]:
         """The entries in full. What did not change since `known` is taken from there, its content is not read."""
@@ -73,7 +71,7 @@ class Maker:
         where, link_target = name, ""
         numbers = unpack(status)
         wanted = _FORMATS[rule.type] if target is None else stat.S_IFLNK
-        if wanted and numbers[0] & _FORMAT != wanted:
+        if wanted and numbers[3] & _FORMAT != wanted:
             # Between listing a name and asking for its status, something else took its place.
             listing.doubt(name)
             return None
@@ -83,29 +81,30 @@ class Maker:
                 where, status = target.real, target.status
                 numbers = unpack(status)
         path = to_text(listing.prefix + name)
-        algorithm = rule.checksum if numbers[0] & _FORMAT == stat.S_IFREG else "none"
+        algorithm = rule.checksum if numbers[3] & _FORMAT == stat.S_IFREG else "none"
         old = before.get(path)
-        checksum = ""
         if old is not None and _serves(old, numbers, algorithm):
-            checksum, created = old.checksum, old.created
+            checksum = old.checksum
         elif algorithm == "none":
-            created = self._status_of(place.descriptor, os.fsencode(where))[1]
+            checksum = ""
         else:
-            reading = read_file(place.descriptor, where, algorithm, status, self._status_of)
-            if reading.problem or reading.status != status:
-                return self._unsettled(listing, found, reading, status, path, link_target)
-            checksum, created = reading.checksum, reading.created
-        racy = listing.racy and _is_racy(listing, numbers)
-        return self._file(path, checksum, numbers, created, link_target, racy)
+            new = constructor(algorithm)
+            read = read_small(place.descriptor, where, new, status, numbers[5])
+            if read is None:
+                reading = read_file(place.descriptor, where, new, status)
+                if reading.problem or reading.status != status:
+                    return self._unsettled(listing, found, reading, status, path, link_target)
+                read = reading.checksum
+            checksum = read
+        return self._file(path, checksum, numbers, link_target, listing.racy and _is_racy(listing, numbers))
 
-    def _file(
-        self, path: str, checksum: str, numbers: Tuple[int, ...], created: Optional[int], link_target: str, racy: bool
-    ) -> File:
-        mode, inode, device, _links, uid, gid, size, mtime_ns, ctime_ns = numbers
-        stamp = None if racy else (device, inode, size, mtime_ns, ctime_ns)
-        kind = _TYPES.get(mode & _FORMAT, "")
-        owner, group, mode, modified = self._users[uid], self._groups[gid], mode & 0o7777, mtime_ns // 1000000000
-        return _tuple(File, (path, checksum, size, owner, group, mode, modified, created, kind, link_target, stamp))
+    def _file(self, path: str, checksum: str, numbers: Numbers, link_target: str, racy: bool) -> File:
+        _links, uid, gid, mode, _inode, size, born, _ctime, _ns, mtime, _ns, _device = numbers
+        kind, owner, group = _TYPES.get(mode & _FORMAT, ""), self._users[uid], self._groups[gid]
+        stamp = None if racy else _stamp(numbers)
+        return _tuple(
+            File, (path, checksum, size, owner, group, mode & 0o7777, mtime, born or None, kind, link_target, stamp)
+        )
 
     def _unsettled(
         self, listing: Listing, found: Found, reading: Reading, listed: bytes, path: str, link_target: str
@@ -121,17 +120,20 @@ class Maker:
             kind, why = ("changing", "") if reading.problem == "changing" else ("unread", reading.problem)
             for claim in claims:
                 claim.rule.notes.add(kind, listing.prefix + name, why)
-        numbers = unpack(reading.status or listed)
-        return self._file(path, reading.checksum, numbers, reading.created, link_target, racy=True)
+        return self._file(path, reading.checksum, unpack(reading.status or listed), link_target, racy=True)
 
 
-def _is_racy(listing: Listing, numbers: Tuple[int, ...]) -> bool:
-    return listing.is_racy(numbers[-1]) or listing.is_racy(numbers[-2])
+def _stamp(numbers: Numbers) -> Tuple[int, ...]:
+    _links, _uid, _gid, _mode, inode, size, _born, ctime, ctime_ns, mtime, mtime_ns, device = numbers
+    return device, inode, size, mtime * 1000000000 + mtime_ns, ctime * 1000000000 + ctime_ns
 
 
-def _serves(old: File, numbers: Tuple[int, ...], algorithm: str) -> bool:
+def _is_racy(listing: Listing, numbers: Numbers) -> bool:
+    return listing.is_racy(numbers[7]) or listing.is_racy(numbers[9])
+
+
+def _serves(old: File, numbers: Numbers, algorithm: str) -> bool:
     """Whether the checksum of an earlier sighting is that of the content now."""
-    _mode, inode, device, _links, _uid, _gid, size, mtime_ns, ctime_ns = numbers
-    if old.stamp is None or tuple(old.stamp) != (device, inode, size, mtime_ns, ctime_ns):
+    if old.stamp is None or tuple(old.stamp) != _stamp(numbers):
         return False
     return len(old.checksum) == LENGTHS[algorithm]

@@ -8,21 +8,21 @@ import hashlib
 import os
 import stat
 import sys
-from array import array
 from operator import itemgetter
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from ..model import FileRule
-from .hashing import FIELDS, packed, unpack
 from .mounts import PSEUDO, Barred, Mounts
 from .notes import Notes
+from .status import mode, seconds, status_of
 
-RACY = 2 * 10**9  # ns; the coarsest time stamps, FAT's, tell nothing apart within them
+RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
 
 BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
 
-UTF8 = sys.getfilesystemencoding().lower() in ("utf-8", "utf8")
+_ENCODING = sys.getfilesystemencoding()
+UTF8 = _ENCODING.lower() in ("utf-8", "utf8")
 
 
 def to_text(name: str) -> str:
@@ -54,7 +54,7 @@ class Rule:
         """Whether a link with this target, None where it was not looked for, is one of the rule's entries."""
         if self.links == "manage" or target is None or target.status is None:
             return self.type != "directory"
-        kind = stat.S_IFMT(unpack(target.status)[0])
+        kind = stat.S_IFMT(mode(target.status))
         return self.type == "any" or kind == {"file": stat.S_IFREG, "directory": stat.S_IFDIR}[self.type]
 
 
@@ -112,10 +112,10 @@ class Target(NamedTuple):
 
     text: str  # as readlink(2) has it
     real: str  # absolute path without links; empty where it was not reached
-    status: Optional[bytes]  # packed; None where the link is broken or must not be followed
+    status: Optional[bytes]  # see status.py; None where the link is broken or must not be followed
 
 
-Found = Tuple[str, bytes, Claimants]  # name, packed status, the claims in the order of the rules
+Found = Tuple[str, bytes, Claimants]  # name, status, the claims in the order of the rules
 
 
 class Listing:
@@ -131,11 +131,11 @@ class Listing:
         self.unsure: Set[Tuple[str]] = set()
         self.racy = False  # some entry changed so lately that it could change again under the same time stamps
         self.settled = True  # nothing unreadable, nothing changed under way
-        self.begin = self.end = 0  # unix ns
+        self.begin = self.end = 0  # unix seconds
 
-    def is_racy(self, moment: int) -> bool:
+    def is_racy(self, second: int) -> bool:
         """Whether a change right after the listing could bear the same time stamp."""
-        return self.begin - RACY <= moment <= self.end + RACY
+        return self.begin - RACY <= second <= self.end + RACY
 
     def doubt(self, name: str) -> None:
         self.unsure.add((to_text(self.prefix + name),))
@@ -161,11 +161,11 @@ class Place(NamedTuple):
 def list_directory(place: Place, claims: Claims, mounts: Mounts, clock: Callable[[], float]) -> Listing:
     """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed."""
     listing = Listing(place.path)
-    listing.begin = int(clock() * 10**9)
+    listing.begin = int(clock())
     links: "List[os.DirEntry[str]]" = []
     barred = mounts.barred_in(place.real)
     files, directories, others = claims.files, claims.directories, claims.others
-    add = listing.found.append
+    add, directory = listing.found.append, place.descriptor
     with os.scandir(place.descriptor if sys.version_info >= (3, 7) else place.real) as entries:
         for entry in entries:
             name = entry.name
@@ -183,22 +183,18 @@ def list_directory(place: Place, claims: Claims, mounts: Mounts, clock: Callable
                     takers = directories
                 else:
                     takers = others
-                if len(takers) == 1:
-                    match = takers[0].match
-                    if match is None or match(name):
-                        add((name, packed(entry.stat(follow_symlinks=False)), takers))
-                elif takers:
+                if len(takers) != 1 or takers[0].match is not None:
                     takers = tuple([claim for claim in takers if claim.wants(name)])
-                    if takers:
-                        add((name, packed(entry.stat(follow_symlinks=False)), takers))
+                if takers:
+                    add((name, status_of(directory, name.encode(_ENCODING, "surrogateescape")), takers))
             except OSError as error:
                 _missed(listing, claims, name, error)
     for entry in links if claims.links else ():
         try:
-            _list_link(listing, place, claims, mounts, entry)
+            _list_link(listing, place, claims, mounts, entry.name)
         except OSError as error:
             _missed(listing, claims, entry.name, error)
-    listing.end = int(clock() * 10**9)
+    listing.end = int(clock())
     listing.found.sort(key=itemgetter(0))
     listing.subdirectories.sort()
     return listing
@@ -212,17 +208,16 @@ def _missed(listing: Listing, claims: Claims, name: str, error: OSError) -> None
     claims.note("unseen", listing.prefix + name, str(error.strerror))
 
 
-def _list_link(listing: Listing, place: Place, claims: Claims, mounts: Mounts, entry: "os.DirEntry[str]") -> None:
-    name = entry.name
+def _list_link(listing: Listing, place: Place, claims: Claims, mounts: Mounts, name: str) -> None:
     hits = tuple(claim for claim in claims.links if claim.wants(name))
     if not hits and not claims.behind:
         return
-    status = packed(entry.stat(follow_symlinks=False))
+    status = status_of(place.descriptor, os.fsencode(name))
     text = os.readlink(name, dir_fd=place.descriptor)
     target = Target(text, "", None)
     if claims.behind or any(claim.rule.links == "follow" for claim in hits):
         target = _reach(listing, place, claims, mounts, name, text, bool(hits))
-        if target.status is not None and claims.behind and stat.S_ISDIR(unpack(target.status)[0]):
+        if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
             listing.subdirectories.append((name, target.real))
     hits = tuple(claim for claim in hits if claim.rule.takes_link(target))
     if hits:
@@ -235,7 +230,7 @@ def _reach(
 ) -> Target:
     try:
         real = mounts.resolve(text, place.real, place.home)
-        status = os.lstat(real)
+        status = status_of(place.descriptor, os.fsencode(real))
     except Barred as barred:
         # Hosts are full of links such as /etc/mtab, and nobody looks behind them for files to track.
         if tracked or barred.kind not in PSEUDO:
@@ -245,7 +240,7 @@ def _reach(
         if error.errno in BROKEN:
             return Target(text, "", None)
         raise
-    return Target(text, "", None) if stat.S_ISLNK(status.st_mode) else Target(text, real, packed(status))
+    return Target(text, "", None) if stat.S_ISLNK(mode(status)) else Target(text, real, status)
 
 
 def signature(listing: Listing, claims: Claims, basis: bytes) -> Optional[str]:
@@ -258,16 +253,13 @@ def signature(listing: Listing, claims: Claims, basis: bytes) -> Optional[str]:
         return None
     names = os.fsencode("/".join([name for name, _status, _claims in listing.found]))
     ends = os.fsencode("\0".join([target.text + ("\0+" if target.status else "\0-") for _name, target in targets]))
-    digest = hashlib.blake2b(digest_size=16)
-    for piece in (basis, claims.options, names, statuses, ends, followed):
-        digest.update(b"%d:" % len(piece))
-        digest.update(piece)
-    return digest.hexdigest()
+    pieces = (basis, claims.options, names, statuses, ends, followed)
+    whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
 def _any_racy(listing: Listing, statuses: bytes) -> bool:
-    numbers = array("q", statuses)
-    times = numbers[FIELDS.index("mtime_ns") :: len(FIELDS)] + numbers[FIELDS.index("ctime_ns") :: len(FIELDS)]
+    times = seconds(statuses)
     # The newest is past the window only for a file from the future: then each has to be looked at.
     newest = max(times) if times else 0
     return listing.is_racy(newest) or (newest > listing.end and any(map(listing.is_racy, times)))

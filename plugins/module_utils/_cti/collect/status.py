@@ -1,0 +1,79 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The status of a file as statx(2) has it, by the C library's wrapper: with the birth time, and in half the time of os.stat.
+
+A status is 96 bytes, quick to make, to keep and to compare: all of struct statx but what reading a file changes.
+"""
+
+import os
+import struct
+from array import array
+from typing import Callable, Tuple
+
+# linux/fcntl.h: AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, and with AT_EMPTY_PATH
+_FLAGS = 0x800 | 0x100
+_FLAGS_OPEN = 0x1000 | _FLAGS
+_WANTED = 0xFFF  # linux/stat.h: STATX_BASIC_STATS | STATX_BTIME
+_STRUCT_STATX = 256  # bytes
+# Its nlink, uid, gid, mode, ino, size (without blocks); btime, ctime, mtime, rdev, dev (without atime).
+_kept = struct.Struct("=16x32s32x64s").unpack_from
+_pack = struct.Struct("=IIIH2xQQqI4xqI4xqI4xIIII").pack
+
+Numbers = Tuple[int, int, int, int, int, int, int, int, int, int, int, int]
+# (links, uid, gid, mode, inode, size, born, ctime, its ns, mtime, its ns, device); born and the times in unix seconds
+unpack: Callable[[bytes], Numbers] = struct.Struct("=IIIH2xQQq8xqI4xqI12xQ").unpack
+_mode = struct.Struct("=12xH").unpack_from
+_size = struct.Struct("=24xQ").unpack_from
+_WORDS, _CTIME, _MTIME = 12, 6, 8  # of eight bytes
+
+StatusOf = Callable[[int, bytes], bytes]
+
+
+def mode(status: bytes) -> int:
+    return int(_mode(status)[0])
+
+
+def size(status: bytes) -> int:
+    return int(_size(status)[0])
+
+
+def seconds(statuses: bytes) -> "array[int]":
+    """When the entries and their contents changed last: ctime and mtime of all the statuses, in unix seconds."""
+    words = array("q", statuses)
+    return words[_CTIME::_WORDS] + words[_MTIME::_WORDS]
+
+
+def _statx() -> StatusOf:
+    try:
+        import ctypes
+
+        call = ctypes.CDLL(None).statx  # glibc 2.28, musl 1.2.3
+    except (ImportError, OSError, AttributeError):
+        return _without_birth
+    buffer = ctypes.create_string_buffer(_STRUCT_STATX)
+
+    def ask(directory: int, name: bytes) -> bytes:
+        # Without argtypes, which cost a third of the call: an int is passed as C's int, bytes and a buffer as pointers.
+        if call(directory, name, _FLAGS if name else _FLAGS_OPEN, _WANTED, buffer):
+            return _without_birth(
+                directory, name
+            )  # for its OSError; or a kernel before 4.11, or a sandbox forbids statx
+        first, second = _kept(buffer)
+        return first + second  # type: ignore[no-any-return]
+
+    return ask
+
+
+def _without_birth(directory: int, name: bytes) -> bytes:
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False) if name else os.fstat(directory)
+    times = [part for ns in (found.st_ctime_ns, found.st_mtime_ns) for part in divmod(ns, 10**9)]
+    devices = [half for device in (found.st_rdev, found.st_dev) for half in (os.major(device), os.minor(device))]
+    return _pack(
+        found.st_nlink, found.st_uid, found.st_gid, found.st_mode, found.st_ino, found.st_size, 0, 0, *times, *devices
+    )  # fmt: skip
+
+
+# The status of the entry `name` of an open directory, or of the open file itself where the name is b"". A link is not
+# followed; the birth is 0 where file system, kernel or C library cannot tell. Raises OSError.
+status_of = _statx()
