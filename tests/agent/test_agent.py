@@ -152,7 +152,7 @@ def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(
     host.track(every=2, paths=[str(host.tracked) + "/*", str(other) + "/*"])
     while "other" not in json.dumps(_answer(host)):
         pass
-    host.agent.send_signal(signal.SIGHUP)
+    host.process.send_signal(signal.SIGHUP)
     line = host.expect("The rule is that of .*").group()
     assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line
 

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from process import EXTENSION, PATIENCE, read_value
+from process import EXTENSION, read_value
+from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config, msgpack
