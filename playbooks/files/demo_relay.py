@@ -89,12 +89,9 @@ def show(folder, count):
 
 
 def arrived(database):
-    try:
-        (counts,) = database.execute(
-            "SELECT (SELECT count(*) FROM ConfigurationData) + (SELECT count(*) FROM ConfigurationChange)"
-        )
-    except sqlite3.OperationalError:  # the relay makes its tables when the first records come
-        return 0
+    (counts,) = database.execute(
+        "SELECT (SELECT count(*) FROM ConfigurationData) + (SELECT count(*) FROM ConfigurationChange)"
+    )
     return counts[0]
 
 

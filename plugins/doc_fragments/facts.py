@@ -15,17 +15,7 @@ options:
     elements: str
     default: []
 attributes:
-  check_mode:
-    support: full
-    description: Can run in C(check_mode) and returns the same facts as without it.
-  diff_mode:
-    support: none
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   facts:
     support: full
     description: Action returns an C(ansible_facts) dictionary that will update existing host facts.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS/families that can be operated against.
 """

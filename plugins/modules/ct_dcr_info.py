@@ -20,19 +20,11 @@ options:
     type: raw
     required: true
 attributes:
-  action:
-    support: full
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
-  check_mode:
-    support: full
-    description: Can run in C(check_mode); changes nothing in any mode.
-  diff_mode:
-    support: none
-    description: Changes nothing.
   platform:
-    support: full
     platforms: all
-    description: Target OS/families that can be operated against.
+extends_documentation_fragment:
+  - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.action
 seealso:
   - module: changetracking.inventory.ct_inventory_info
 author:

@@ -62,6 +62,7 @@ options:
     default: []
     choices: [FileSystemPath, FileContentChecksum, Size, Owner, Group, Mode, DateModified, DateCreated, FileType, LinkTarget]
 extends_documentation_fragment:
+  - changetracking.inventory.attributes
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.find

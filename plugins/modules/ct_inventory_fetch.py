@@ -38,19 +38,14 @@ options:
     description: As in M(changetracking.inventory.ct_inventory_info).
     type: path
 attributes:
-  action:
-    support: full
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
   check_mode:
-    support: full
     description: Can run in C(check_mode); writes nothing on the controller and keeps the state as it is.
   diff_mode:
     support: full
     description: Shows the lines of the files that differ.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS/families that can be operated against.
+extends_documentation_fragment:
+  - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.action
 seealso:
   - module: changetracking.inventory.ct_inventory_info
 author:

@@ -114,15 +114,9 @@ options:
         default: ""
 attributes:
   check_mode:
-    support: full
     description: Can run in C(check_mode); compares with the state and leaves it as it is.
-  diff_mode:
-    support: none
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS/families that can be operated against.
+extends_documentation_fragment:
+  - changetracking.inventory.attributes
 notes:
   - A different DCR is not a change of the host. Items that are tracked only now, or no longer, are counted in a warning.
 seealso:

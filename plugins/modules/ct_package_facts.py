@@ -37,6 +37,7 @@ options:
     default: []
     choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn]
 extends_documentation_fragment:
+  - changetracking.inventory.attributes
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.package_facts

@@ -27,6 +27,7 @@ options:
     default: []
     choices: [SvcName, SvcDescription, SvcState, SvcStartupType, SvcRunlevels, SvcController, SvcPath, LoadState, ActiveState, SubState, UnitFileState]
 extends_documentation_fragment:
+  - changetracking.inventory.attributes
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.service_facts

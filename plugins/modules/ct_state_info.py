@@ -33,17 +33,8 @@ options:
     type: str
     choices: [summary, changes, full]
     default: summary
-attributes:
-  check_mode:
-    support: full
-    description: Can run in C(check_mode) and returns the same as without it.
-  diff_mode:
-    support: none
-    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS/families that can be operated against.
+extends_documentation_fragment:
+  - changetracking.inventory.attributes
 notes:
   - The state belongs to the agent's user, so this needs that user or root.
 seealso:

@@ -24,19 +24,14 @@ options:
     type: path
     required: true
 attributes:
-  action:
-    support: full
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
   check_mode:
-    support: full
     description: Can run in C(check_mode); says whether the host has another program.
   diff_mode:
     support: partial
     description: Names the files. The program is not text.
-  platform:
-    support: full
-    platforms: linux
-    description: Target OS/families that can be operated against.
+extends_documentation_fragment:
+  - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.action
 seealso:
   - module: ansible.builtin.copy
 author:

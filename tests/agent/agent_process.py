@@ -1,25 +1,22 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The agent as its users run it: one file, one process; with a relay beside it."""
+"""The agent as its users run it, with a relay beside it."""
 
 import json
 import os
-import queue
-import re
-import signal
 import subprocess
 import sys
-import threading
 
-from process import PATIENCE, Relay
+from process import Relay
+from program import PATIENCE, Program
 
 SETTINGS = {"enableSoftware": False, "enableServices": False}
 
 
-class Host:
+class Host(Program):
     def __init__(self, programs, folder):
-        self.zipapp = str(programs / "agent.pyz")
+        super().__init__(programs / "agent.pyz")
         self.folder = folder
         self.tracked = folder / "tracked"
         self.state = folder / "state"
@@ -28,8 +25,6 @@ class Host:
         self.relay = Relay(programs / "relay.pyz", folder / "relay")
         self.track()
         self.users = [str(os.geteuid())]  # who may listen
-        self.agent = None
-        self.log = []
 
     def track(self, every=0.2, paths=None, **settings):
         """Write the rule that the relay hands out: files alone, `every` so many seconds; 0.2 stands for 1."""
@@ -54,37 +49,11 @@ class Host:
         return done.returncode, done.stdout
 
     def start(self, *options, wait="The agent is ready"):
-        self.agent = subprocess.Popen(
-            self.command("run", *options), stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True
-        )
-        self._lines = queue.Queue()
-        threading.Thread(target=self._collect, args=(self.agent, self._lines), daemon=True).start()
-        if wait:
-            self.expect(wait)
-
-    def expect(self, pattern):
-        """Wait for a line of the agent's log, and return the match."""
-        while True:
-            line = self._lines.get(timeout=PATIENCE)
-            assert line is not None, "the agent ended:\n" + "\n".join(self.log)
-            match = re.search(pattern, line)
-            if match:
-                return match
-
-    def kill(self):
-        os.kill(self.agent.pid, signal.SIGKILL)
-        self.agent.wait(PATIENCE)
-
-    def stop(self):
-        """As a service manager does; the exit status."""
-        self.agent.terminate()
-        return self.agent.wait(PATIENCE)
+        self.launch(self.command("run", *options), wait)
 
     def end(self):
-        for process in (self.agent, self.relay.process):
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait(PATIENCE)
+        super().end()
+        self.relay.end()
 
     def status(self):
         return json.loads(self.run("status", "--json")[1])
@@ -109,9 +78,3 @@ class Host:
         while any(sink["Rows"] for sink in self.relay.status()["Sinks"]):
             pass
         return self
-
-    def _collect(self, process, lines):
-        for line in process.stderr:
-            self.log.append(line.rstrip("\n"))
-            lines.put(line)
-        lines.put(None)

@@ -14,16 +14,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from agent_process import Host
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("programs")
-    for room in ("agent", "relay"):
-        _zipapp.write(room, str(folder / (room + ".pyz")))
-    return folder
-
 
 @pytest.fixture
 def host(programs):

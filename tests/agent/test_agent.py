@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent tracks arrives in the relay's tables, and what it is asked it answers."""
 
+import fcntl
 import json
 import os
 import signal
@@ -143,6 +144,25 @@ def test_a_second_agent_on_the_same_state_is_refused(host):
         assert code == 1 and "An agent runs with the state in" in log
 
 
+def test_who_looks_whether_an_agent_runs_keeps_none_from_starting(host):
+    host.state.mkdir()
+    lock = (host.state / "lock").resolve()
+    with open(str(lock), "w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        host.start(wait=None)
+        while not has_open(host.process, lock):
+            assert host.process.poll() is None, host.log
+    host.expect("The agent is ready")
+
+
+def has_open(process, path):
+    folder = "/proc/%d/fd" % process.pid
+    try:
+        return str(path) in [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)]
+    except FileNotFoundError:  # closed while we looked
+        return False
+
+
 def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(host):
     host.relay.start()
     host.start("--refresh", "1000")
@@ -152,7 +172,7 @@ def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(
     host.track(every=2, paths=[str(host.tracked) + "/*", str(other) + "/*"])
     while "other" not in json.dumps(_answer(host)):
         pass
-    host.agent.send_signal(signal.SIGHUP)
+    host.process.send_signal(signal.SIGHUP)
     line = host.expect("The rule is that of .*").group()
     assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line
 

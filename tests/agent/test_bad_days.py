@@ -69,7 +69,7 @@ def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts
     db.close()
     host.start(wait=None)
     host.expect("is damaged")
-    assert host.agent.wait(60) == 1
+    assert host.process.wait(60) == 1
     host.start()
     host.expect("baseline of 1 items")
 

@@ -10,7 +10,7 @@ import subprocess
 import zlib
 
 import pytest
-from process import PATIENCE
+from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options

@@ -13,18 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
 
 from runs import Place
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
-
-
-@pytest.fixture(scope="session")
-def zipapp(tmp_path_factory):
-    path = tmp_path_factory.mktemp("zipapp") / "relay.pyz"
-    _zipapp.write("relay", str(path))
-    return path
-
 
 @pytest.fixture
-def place(zipapp, tmp_path):
-    place = Place(zipapp, tmp_path)
+def place(programs, tmp_path):
+    place = Place(programs / "relay.pyz", tmp_path)
     yield place
     place.close()

@@ -76,8 +76,7 @@ class Place:
     def close(self):
         for receiver in self._receivers:
             receiver.close()
-        if self.relay.process is not None and self.relay.process.poll() is None:
-            self.relay.kill()
+        self.relay.end()
         shutil.rmtree(str(self._short))
 
     def environment(self, **options):

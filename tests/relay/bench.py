@@ -12,38 +12,24 @@ import threading
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
+
 from process import Relay
+from senders import A_MESSAGE, NOW, TAG, record
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward, msgpack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
 
-STREAM = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
-A_MESSAGE = 1000
-
-
-def record(number):
-    return {
-        "ConfigDataType": "Software",
-        "SoftwareName": "package%d" % number,
-        "SoftwareType": "Package",
-        "SoftwareDescription": "some words about what it is good for",
-        "Publisher": "Debian Maintainers <maintainers@example.org>",
-        "CurrentVersion": "1.2.3-4",
-        "Architecture": "amd64",
-        "Size": "123456",
-        "InstalledOn": "2026-01-01T00:00:00Z",
-        "Computer": "host.example.org",
-        "SourceComputerId": "6f1f6d5e-5b1c-4c86-9f5c-1d2f3a4b5c6d",
-        "TimeGenerated": "2026-01-01T00:00:00Z",
-        "RecordId": "record-%d" % number,
-    }
+# What the senders are measured with has not these.
+MORE = {"InstalledOn": "2026-01-01T00:00:00Z", "SourceComputerId": "6f1f6d5e-5b1c-4c86-9f5c-1d2f3a4b5c6d"}
 
 
 def messages(records):
     for first in range(0, records, A_MESSAGE):
-        entries = [(1700000000, record(number)) for number in range(first, first + A_MESSAGE)]
+        numbers = range(first, first + A_MESSAGE)
+        entries = [(NOW, dict(record(number), RecordId="record-%d" % number, **MORE)) for number in numbers]
         for packed, count in forward.pack_batches(entries):
-            yield forward.message(STREAM, packed, count, forward.new_chunk())
+            yield forward.message(TAG, packed, count, forward.new_chunk())
 
 
 def cpu_seconds(relay):

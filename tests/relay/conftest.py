@@ -13,29 +13,19 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from process import Relay
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
-
-
-@pytest.fixture(scope="session")
-def zipapp(tmp_path_factory):
-    path = tmp_path_factory.mktemp("zipapp") / "relay.pyz"
-    _zipapp.write("relay", str(path))
-    return path
-
 
 @pytest.fixture
-def place(zipapp):
+def place(programs):
     """Makes Relay objects, whose sockets' paths are short, and ends what they left running."""
     relays = []
 
     def make():
-        relays.append(Relay(zipapp, Path(tempfile.mkdtemp(prefix="relay"))))
+        relays.append(Relay(programs / "relay.pyz", Path(tempfile.mkdtemp(prefix="relay"))))
         return relays[-1]
 
     yield make
     for relay in relays:
-        if relay.process is not None and relay.process.poll() is None:
-            relay.kill()
+        relay.end()
         shutil.rmtree(str(relay.folder))
 
 

@@ -1,39 +1,35 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The relay as its users run it: one file, one process."""
+"""The relay as its users run it."""
 
 import json
 import os
-import queue
 import re
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import threading
+
+from program import PATIENCE, Program
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 
-PATIENCE = 60  # seconds for what takes a moment, on a machine that is busy
 EXTENSION = "ChangeTracking-Linux"
 
 
-class Relay:
+class Relay(Program):
     """One place (folders, sockets, database) in which relays run one after the other."""
 
     def __init__(self, zipapp, folder):
-        self.zipapp = str(zipapp)
+        super().__init__(zipapp)
         self.folder = folder
         self.chunks = folder / "chunks"
         self.events = folder / "events"
         self.sockets = folder / "s"
         self.database = folder / "relay.db"
         self.chunks.mkdir()
-        self.process = None
-        self.log = []
 
     def put_chunk(self, name, *dcrs, extension=EXTENSION, settings=None):
         elements = [
@@ -62,32 +58,8 @@ class Relay:
             "--sockets",
             str(self.sockets),
         ]
-        self.process = subprocess.Popen(
-            command + list(options), stderr=subprocess.PIPE, universal_newlines=True, start_new_session=True, **keywords
-        )
-        self._lines = queue.Queue()
-        threading.Thread(target=self._collect, args=(self.process, self._lines), daemon=True).start()
-        if wait:
-            self.expect(wait)
+        self.launch(command + list(options), wait, **keywords)
         return self
-
-    def expect(self, pattern):
-        """Wait for a line of the log, and return the match."""
-        while True:
-            line = self._lines.get(timeout=PATIENCE)
-            assert line is not None, "the relay ended:\n" + "\n".join(self.log)
-            match = re.search(pattern, line)
-            if match:
-                return match
-
-    def kill(self):
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
-
-    def stop(self):
-        """As a service manager does; the exit status."""
-        self.process.terminate()
-        return self.process.wait(PATIENCE)
 
     def address(self, role=EXTENSION):
         return address.parse(str(self.sockets / (role + ".socket")))
@@ -114,12 +86,6 @@ class Relay:
         """The most memory it ever had in RAM."""
         with open("/proc/%d/status" % self.process.pid) as file:
             return int(re.search(r"VmHWM:\s*(\d+) kB", file.read()).group(1))
-
-    def _collect(self, process, lines):
-        for line in process.stderr:
-            self.log.append(line.rstrip("\n"))
-            lines.put(line)
-        lines.put(None)
 
 
 def read_value(sock):

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from process import EXTENSION, PATIENCE, read_value
+from process import EXTENSION, read_value
+from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config, msgpack
@@ -255,6 +256,24 @@ def test_what_cannot_be_uploaded_is_kept_and_told_and_uploaded_later(relay):
     os.unlink(str(relay.folder / "out"))
     relay.expect("works again")
     assert os.path.getsize(str(relay.folder / "out" / (DATA + ".jsonl")))
+
+
+def test_the_tables_are_there_as_soon_as_the_relay_is_ready(relay):
+    relay.start()
+    assert os.stat(str(relay.database)).st_mode & 0o777 == 0o600
+    assert relay.rows("SELECT count(*) FROM ConfigurationChange") == [(0,)]
+
+
+def test_a_database_that_cannot_be_made_at_the_start_is_told_and_made_later(relay):
+    relay.database.mkdir()
+    relay.start(wait=None)
+    relay.expect(r"relay\.db cannot be written \(.*\)\. What arrives is kept")
+    relay.expect("The relay is ready")
+    send(relay, [DATA, [ENTRY], {"chunk": "1"}])
+    relay.expect("Uploading LocalSink %s failed" % DATA)
+    relay.database.rmdir()
+    relay.expect("works again")
+    assert relay.rows("SELECT RecordId FROM ConfigurationData") == [("a",)]
 
 
 def test_sigterm_ends_it_cleanly_and_the_next_one_goes_on(relay):

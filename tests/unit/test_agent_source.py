@@ -114,9 +114,28 @@ def test_an_agent_that_has_no_rule_overrules_the_last_good_one_but_not_the_file(
 def test_a_broken_file_leaves_the_last_good_rule_in_force(places, broken):
     places.put("dcr.json", chunk("good"))
     assert places.found() == "good"
+    kept = places.folder / "state" / "dcr.json"
+    written = kept.stat().st_ino  # another file takes its place when it is written
     places.put("dcr.json", broken)
     assert places.found() == "good"
     assert "dcr.json" in places.source.reasons[-1]
+    assert kept.stat().st_ino == written
+
+
+def test_a_last_good_rule_that_is_broken_too_is_one_more_reason(places):
+    places.put("dcr.json", "{")
+    places.put("state/dcr.json", "{")
+    assert places.found() is None
+    assert ["is not JSON" in reason for reason in places.source.reasons] == [False, True, True]
+
+
+def test_a_broken_file_leaves_the_last_good_rule_in_force_where_the_agent_has_none_too(places):
+    places.put("dcr.json", chunk("good"))
+    assert places.found() == "good"
+    places.answer(None)
+    places.put("dcr.json", "{")
+    places.put("chunks/a.json", chunk("chunk"))
+    assert places.found() == "good"
 
 
 def test_what_is_wrong_and_what_is_new_is_said_once(places):

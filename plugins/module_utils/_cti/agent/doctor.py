@@ -12,7 +12,6 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from .. import dcr
 from ..ama import address
-from ..ama.config import ask
 from ..errors import CtiError, ForwardError
 from ..outbox import MAX_BYTES
 from ..pathspec import parse as parse_path
@@ -144,13 +143,13 @@ class _Examination:
 
     def _config_socket_and_rule(self) -> Iterator[Link]:
         said: List[str] = []
-        self._rule, reasons = Source(self._options, said.append).look()
+        source = Source(self._options, said.append, DEADLINE)
+        self._rule, reasons = source.look()
         elsewhere = reasons
         if self._options.config_address:
-            link = self._config_socket()
-            yield link
-            if link.status != OK:  # that is its reason, told there
-                elsewhere = [reason for reason in reasons if self._options.config_address not in reason]
+            yield self._config_socket(source.answered, reasons[0] if reasons else "")
+            if not source.answered:  # why not is told there, and comes first
+                elsewhere = reasons[1:]
         if self._rule is None:
             message = "There is no rule that can be used, so nothing is collected."
             remedy = "Associate a data collection rule with this machine, or put one into %s." % self._options.dcr
@@ -163,21 +162,15 @@ class _Examination:
         if "files" in settings.kinds:
             yield self._paths(settings)
 
-    def _config_socket(self) -> Link:
-        where = address.parse(self._options.config_address)
-        try:
-            document = ask(where, dcr.EXTENSION, self._options.allow_users, DEADLINE)
-        except ForwardError as error:
-            broken = self._rule is None
-            return Link(
-                "config socket", BROKEN if broken else WARNING, "%s." % error, "Do as it says." if broken else ""
-            )
-        if document is None:
-            remedy = "Associate a data collection rule with this machine."
-            return Link(
-                "config socket", WARNING, "%s answers that it has no rule for %s." % (where, dcr.EXTENSION), remedy
-            )
-        return Link("config socket", OK, "%s answers with a rule." % str(where))
+    def _config_socket(self, answered: Optional[bool], reason: str) -> Link:
+        """`reason`: why the rule is not from there."""
+        if answered:
+            return Link("config socket", OK, "%s answers with a rule." % self._options.config_address)
+        if answered is not None:
+            return Link("config socket", WARNING, reason, "Associate a data collection rule with this machine.")
+        if self._rule is not None:
+            return Link("config socket", WARNING, "%s." % reason)
+        return Link("config socket", BROKEN, "%s." % reason, "Do as it says.")
 
     def _paths(self, settings: dcr.Settings) -> Link:
         """How each destinationPath was read, and what it matched at the last run."""

@@ -28,11 +28,15 @@ class Rule(NamedTuple):
 class Source:
     """find() it again and again; what it says is said once, until it is something else."""
 
-    def __init__(self, options: Options, log: Callable[[str], None]) -> None:
+    def __init__(self, options: Options, log: Callable[[str], None], deadline: float = 10.0) -> None:
+        """`deadline`: seconds for an answer of AMA's."""
         self._options = options
         self._log = log
+        self._deadline = deadline
+        self._last_good = "the last good rule, %s" % options.path("dcr.json")
         self._chunks = Chunks(options.chunks, log) if options.chunks else None
         self._said: List[str] = []
+        self.answered: Optional[bool] = None  # by AMA: with a rule, or without one; None: not at all
         self.rule: Optional[Rule] = None
         self.reasons: List[str] = []  # why it is not from a place that comes before the one it is from
 
@@ -52,26 +56,27 @@ class Source:
                 self._log(warning)
             changed = differences(before.settings, self.rule.settings) if before is not None else ""
             self._log("The rule is that of %s: %s.%s" % (self.rule.origin, describe(self.rule.settings), changed))
-            self._keep(self.rule)
+            if self.rule.origin != self._last_good:
+                self._keep(self.rule)
         return self.rule
 
     def look(self) -> Tuple[Optional[Rule], List[str]]:
         """The rule that holds, and why it is not from a place that comes before. Changes nothing."""
         reasons: List[str] = []
-        withdrawn = False
-        for look in (self._ask, self._read_chunks, self._read_file, self._read_last_good):
-            if withdrawn and look in (self._read_chunks, self._read_last_good):
-                continue
+        places = [self._ask, self._read_chunks, self._read_file, self._read_last_good]
+        while places:
+            look = places.pop(0)
             try:
                 origin, document = look()
                 if document is not None:
                     return _rule(origin, document), reasons
                 if look == self._ask and origin:
-                    withdrawn = True
                     reasons.append("%s has no rule for %s." % (origin, dcr.EXTENSION))
+                    places = [self._read_file]
             except DcrError as error:  # what is broken now may not give way to what was never meant to hold
                 reasons.append(str(error))
-                return (self._last_good(reasons) if look != self._read_last_good else None), reasons
+                if look != self._read_last_good:
+                    places = [self._read_last_good]
             except CtiError as error:
                 reasons.append(str(error))
         return None, reasons
@@ -79,8 +84,11 @@ class Source:
     def _ask(self) -> Tuple[str, Document]:
         if not self._options.config_address:
             return "", None
+        self.answered = None
         where = address.parse(self._options.config_address)
-        return "the agent at %s" % str(where), ask(where, dcr.EXTENSION, self._options.allow_users)
+        document = ask(where, dcr.EXTENSION, self._options.allow_users, self._deadline)
+        self.answered = document is not None
+        return "the agent at %s" % str(where), document
 
     def _read_chunks(self) -> Tuple[str, Document]:
         if self._chunks is None or not os.path.isdir(self._options.chunks):
@@ -92,16 +100,7 @@ class Source:
         return self._options.dcr, _read(self._options.dcr) if self._options.dcr else None
 
     def _read_last_good(self) -> Tuple[str, Document]:
-        path = self._options.path("dcr.json")
-        return "the last good rule, %s" % path, _read(path)
-
-    def _last_good(self, reasons: List[str]) -> Optional[Rule]:
-        try:
-            origin, document = self._read_last_good()
-            return None if document is None else _rule(origin, document)
-        except CtiError as error:
-            reasons.append(str(error))
-            return None
+        return self._last_good, _read(self._options.path("dcr.json"))
 
     def _keep(self, rule: Rule) -> None:
         try:

@@ -21,6 +21,7 @@ from .source import Rule
 
 MAX_BYTES = 16 << 20
 FILE = "status.json"
+LOCK_SECONDS = 1.0  # who holds the lock for longer is an agent; is_running() has it for a moment
 
 
 class StateLock:
@@ -31,7 +32,7 @@ class StateLock:
             os.makedirs(folder, 0o700, exist_ok=True)
             path = os.path.join(folder, "lock")
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take(time.monotonic() + LOCK_SECONDS)
         except BlockingIOError:
             raise StateError(
                 "An agent runs with the state in %s already; stop it, or give another --state." % folder
@@ -40,6 +41,16 @@ class StateLock:
             raise StateError(
                 "The state folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
             ) from error
+
+    def _take(self, until: float) -> None:
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(LOCK_SECONDS / 20)
 
 
 class Status:

@@ -22,11 +22,15 @@ from .sinks import folder_name
 
 ROWS_AT_A_TIME = 500
 LOCK_SECONDS = 30
+PREPARE_SECONDS = 1  # the same, while clients wait
 MAX_PLANS = 256
 
 
 class Uploader:
-    """All its methods are called by one thread, which is not the one that made it."""
+    """prepare() is called by the thread that made it, before all else; the others by one thread, which is another."""
+
+    def prepare(self) -> None:
+        """At the start: make what others may look at before anything is taken. UploadError: it cannot be made yet."""
 
     def take(self, stream: str, entries: Iterable[Entry]) -> None:
         """Return once all of it is safe. UploadError: it is not, and all of it comes again."""
@@ -95,9 +99,18 @@ class Sqlite(Uploader):
         self._db: Optional[sqlite3.Connection] = None
         self._plans: Dict[Tuple[str, ...], tables.Plan] = {}
 
+    def prepare(self) -> None:
+        """Whoever looks with sqlite3 where there is no database makes one, of which only its maker can be sure."""
+        try:
+            self._open(PREPARE_SECONDS)
+        except (sqlite3.Error, OSError) as error:
+            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+        finally:
+            self.close()  # a connection belongs to one thread
+
     def take(self, stream: str, entries: Iterable[Entry]) -> None:
         try:
-            db = self._db if self._db is not None else self._open()
+            db = self._db if self._db is not None else self._open(LOCK_SECONDS)
             db.execute("BEGIN IMMEDIATE")
             for batch in _batches(entries):
                 self._insert(db, stream, batch)
@@ -122,10 +135,10 @@ class Sqlite(Uploader):
             except UnicodeEncodeError:
                 db.executemany(statement, [tables.printable(row) for row in values])
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, lock_seconds: float) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(os.path.abspath(self._path)), 0o700, exist_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = sqlite3.connect(self._path, timeout=LOCK_SECONDS, isolation_level=None)
+        self._db = sqlite3.connect(self._path, timeout=lock_seconds, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")  # so that a query in progress does not hold it up
         self._db.execute("PRAGMA synchronous = FULL")
         tables.prepare(self._db)

@@ -10,6 +10,7 @@ from typing import Callable, Dict, NamedTuple, Optional
 
 from ..errors import CtiError
 from . import segments
+from .errors import UploadError
 from .segments import Segment
 from .sinks import LocalSink, Sinks
 from .uploaders import Uploader
@@ -80,6 +81,10 @@ class Uploading:
         self._log = log
         self._monotonic = monotonic
         self._tasks: Dict[str, Task] = {}
+        try:
+            uploader.prepare()
+        except UploadError as error:  # a full disk is no reason to take nothing; each upload tries again
+            log("%s What arrives is kept until it can be." % error)
         self._courier = Courier(uploader, log, wake)
         self._courier.start()
 
