@@ -166,7 +166,7 @@ def list_directory(place: Place, claims: Claims, mounts: Mounts, clock: Callable
     barred = mounts.barred_in(place.real)
     files, directories, others = claims.files, claims.directories, claims.others
     add, directory = listing.found.append, place.descriptor
-    with os.scandir(place.descriptor if sys.version_info >= (3, 7) else place.real) as entries:
+    with os.scandir(directory if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % directory) as entries:
         for entry in entries:
             name = entry.name
             try:
