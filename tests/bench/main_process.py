@@ -6,8 +6,10 @@
 import atexit
 import json
 import os
+import re
 import resource
 import sys
+from pathlib import Path
 
 from ansible.cli.playbook import main
 
@@ -16,12 +18,12 @@ def report(process):
     if os.getpid() == process:  # not in a worker
         own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         main_process = own.ru_utime + own.ru_stime
-        print(
-            json.dumps([main_process, main_process + others.ru_utime + others.ru_stime, own.ru_maxrss * 1024]),
-            flush=True,
-        )
+        memory = int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+        print(json.dumps([main_process, main_process + others.ru_utime + others.ru_stime, memory]), flush=True)
 
 
+# Not getrusage's maxrss, which begins with the size of the process that started this one.
+Path("/proc/self/clear_refs").write_text("5")
 atexit.register(report, os.getpid())
 sys.argv[0] = "ansible-playbook"
 main()

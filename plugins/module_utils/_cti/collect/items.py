@@ -11,7 +11,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from ..model import File
 from .hashing import LENGTHS, Reading, constructor, read_file, read_small
 from .listing import Found, Listing, Place, to_text
-from .status import Numbers, unpack
+from .status import CTIME, MODE, MTIME, SIZE, Numbers, unpack
 
 _TYPES = {
     stat.S_IFREG: "file",
@@ -71,7 +71,7 @@ class Maker:
         where, link_target = name, ""
         numbers = unpack(status)
         wanted = _FORMATS[rule.type] if target is None else stat.S_IFLNK
-        if wanted and numbers[3] & _FORMAT != wanted:
+        if wanted and numbers[MODE] & _FORMAT != wanted:
             # Between listing a name and asking for its status, something else took its place.
             listing.doubt(name)
             return None
@@ -81,7 +81,7 @@ class Maker:
                 where, status = target.real, target.status
                 numbers = unpack(status)
         path = to_text(listing.prefix + name)
-        algorithm = rule.checksum if numbers[3] & _FORMAT == stat.S_IFREG else "none"
+        algorithm = rule.checksum if numbers[MODE] & _FORMAT == stat.S_IFREG else "none"
         old = before.get(path)
         if old is not None and _serves(old, numbers, algorithm):
             checksum = old.checksum
@@ -89,7 +89,7 @@ class Maker:
             checksum = ""
         else:
             new = constructor(algorithm)
-            read = read_small(place.descriptor, where, new, status, numbers[5])
+            read = read_small(place.descriptor, where, new, status, numbers[SIZE])
             if read is None:
                 reading = read_file(place.descriptor, where, new, status)
                 if reading.problem or reading.status != status:
@@ -129,7 +129,7 @@ def _stamp(numbers: Numbers) -> Tuple[int, ...]:
 
 
 def _is_racy(listing: Listing, numbers: Numbers) -> bool:
-    return listing.is_racy(numbers[7]) or listing.is_racy(numbers[9])
+    return listing.is_racy(numbers[CTIME]) or listing.is_racy(numbers[MTIME])
 
 
 def _serves(old: File, numbers: Numbers, algorithm: str) -> bool:
