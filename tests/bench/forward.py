@@ -13,7 +13,12 @@ DEBIAN_PACKAGES = ()
 PYTHON = os.environ["CT_INTEROP_PYTHON"]  # of an environment with fluent-logger and msgpack
 SENDER = (
     "To a receiver that reads and, where asked, acknowledges, and decodes nothing. Both encode with msgpack's C extension; ours sends "
-    "1,000 records a message and waits for the acknowledgements, fluent-logger a message a record."
+    "1,000 records a message and waits for the acknowledgements, fluent-logger a message a record. The wall time is the "
+    "receiver's, which runs beside it in Python, and of our CPU time 0.6 µs a record is the C extension's packing."
+)
+ENCODER = (
+    "Turning ten texts into bytes, measuring them, and putting all into the record's template is done in one loop over the "
+    "values; the same by map() and slices, or with one text a record, took 10 to 25 % longer."
 )
 RELAY = "tests/relay/bench.py: records of some 420 bytes over a unix socket, 1,000 a message, the relay on one core."
 
@@ -43,7 +48,7 @@ def rows(bench):
             "encoder",
             "fallback",
             "cpu",
-            "",
+            ENCODER,
         ),
     ):
         yield bench.compare(what, target, timed(ours), timed(peer), by=by, unit="µs", note=note)
