@@ -45,9 +45,8 @@ class Row(NamedTuple):
 class Bench:
     """The machine's measurements. `runs` pairs of each comparison, after one that is thrown away."""
 
-    def __init__(self, runs, full):
+    def __init__(self, runs):
         self.runs = runs
-        self.full = full
         self._folder = tempfile.TemporaryDirectory(prefix="ct-bench-")
         self.folder = Path(self._folder.name)
         self.environment = dict(os.environ, LC_ALL="C.UTF-8", PYTHONPYCACHEPREFIX=str(self.folder / "pycache"))

@@ -47,7 +47,7 @@ class Play(NamedTuple):
 
 def rows(bench):
     _prepare(bench.folder)
-    for hosts in (10, HOSTS, 200, 500):
+    for hosts in (10, HOSTS, 500):
         lines = [
             "h%d ansible_connection=local ansible_python_interpreter=%s" % (n, SYSTEM_PYTHON) for n in range(hosts)
         ]
@@ -74,9 +74,8 @@ def rows(bench):
         "fleet of %d with 1 MB each as native facts / fleet of pings, CPU of all" % HOSTS, None, total["nested"],
         total["ping"], total["nested"] / total["ping"], "s",
     )  # fmt: skip
-    amounts = (10, HOSTS, 500) if bench.full else (10, HOSTS, 200)
     yield bench.growth(
-        "fleet with 1 MB each, packed, CPU a host", amounts,
+        "fleet with 1 MB each, packed, CPU a host", (10, HOSTS, 500),
         lambda hosts: (_play(bench, "packed", hosts).total, hosts), "ms",
     )  # fmt: skip
 

@@ -50,7 +50,7 @@ def rows(bench):
         collector = on_host(python("timed.py", "services"))
         pipeline = on_host(python("timed.py", "command", PIPELINE))
         took = {}
-        for extra in (0, 300, 1000, 1900) if bench.full else (0, 300, 900):
+        for extra in (0, 300, 900, 1900):
             bench.output(on_host(["sh", "-c", MORE_UNITS % extra]))
             units = int(bench.output(on_host(["sh", "-c", COUNT])))
             if extra <= 300:
