@@ -15,13 +15,13 @@ import zipfile
 
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "module_utils", "_cti")
 SHEBANG = b"#!/usr/bin/env python3\n"
-MAIN = "import sys\n\nfrom _cti.{room}.__main__ import main\n\nsys.exit(main())\n"
+MAIN = "import sys\n\nfrom _cti.{room}.program import main\n\nsys.exit(main())\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can bear
 
 
 def build(room: str, library: str = LIBRARY) -> bytes:
     """A zipapp of the whole library, which runs `main` of its package `room`. ValueError: there is no such room."""
-    if not os.path.isfile(os.path.join(library, room, "__main__.py")):
+    if not os.path.isfile(os.path.join(library, room, "program.py")):
         raise ValueError("The library has no program {0!r}.".format(room))
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
