@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The relay's sinks and their segments."""
 
+import itertools
 import os
 import stat
 
@@ -50,7 +51,9 @@ def held(sink, damaged=None):
     found = []
     while sink.oldest():
         segment = sink.oldest()
-        found += segments.read(segment.path, (damaged if damaged is not None else []).append)
+        found += itertools.chain.from_iterable(
+            segments.read(segment.path, (damaged if damaged is not None else []).append)
+        )
         sink.taken(segment)
     return [int(record["RecordId"]) for _seconds, record in found]
 
@@ -78,6 +81,17 @@ def test_records_are_for_nobody_elses_eyes(place):
     keep(sink, entry(1))
     assert stat.S_IMODE(os.stat(sink.oldest().path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(str(place.path / "s")).st_mode) == 0o700
+
+
+def test_a_segment_is_read_in_batches_of_few_rows_and_bytes(place):
+    sink = place.sink()
+    entries = [entry(n) for n in range(1200)] + [entry(n, 100000) for n in range(5)] + [entry(9, 1 << 20)]
+    keep(sink, *entries)
+    batches = list(segments.read(sink.oldest().path, [].append))
+    assert [one for batch in batches for one in batch] == entries
+    for batch in batches:
+        assert len(batch) <= segments.BATCH_ROWS
+        assert len(batch) == 1 or sum(map(len, segments.encode(batch))) <= segments.BATCH_BYTES
 
 
 @given(st.data())

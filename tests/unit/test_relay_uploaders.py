@@ -20,6 +20,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import tables
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import (
+    MAX_PLANS,
+    PLAN_BYTES,
     JsonLines,
     Sqlite,
     open_uploader,
@@ -44,7 +46,7 @@ def rows(path, query):
 
 
 def take(uploader, *entries):
-    uploader.take("s", iter(entries))
+    uploader.take("s", iter([list(entries)]))
     uploader.close()
 
 
@@ -78,6 +80,17 @@ def test_a_record_without_an_id_is_known_by_what_it_holds(database):
     assert len(rows(database, "SELECT RecordId FROM ConfigurationChange")) == 3
 
 
+def test_sets_of_keys_are_remembered_only_while_they_are_few_and_small(database):
+    uploader = Sqlite(database)
+    keys = [{"%d" % number + "k" * 200000: "v"} for number in range(20)]
+    keys += [{"%d" % number: "v"} for number in range(1000)]
+    keys.append({"%d" % number: "v" for number in range(10000)})
+    take(uploader, *[change(RecordId=str(number), **more) for number, more in enumerate(keys)])
+    assert rows(database, "SELECT count(*) FROM ConfigurationChange") == [(len(keys),)]
+    assert len(uploader._plans) <= MAX_PLANS
+    assert max(sum(map(len, names)) for names in uploader._plans) <= PLAN_BYTES
+
+
 def test_a_database_of_an_older_relay_gets_the_columns_it_lacks(database, tmp_path):
     (tmp_path / "sub").mkdir()
     db = sqlite3.connect(database)
@@ -99,14 +112,13 @@ def test_what_is_no_database_is_left_alone_and_told(tmp_path):
 
 
 def test_a_failure_within_a_segment_leaves_nothing_of_it_in_the_tables(database):
-    def entries():
-        for number in range(2000):
-            yield change(RecordId=str(number))
+    def batches():
+        yield [change(RecordId=str(number)) for number in range(2000)]
         raise OSError(5, "Input/output error")
 
     uploader = Sqlite(database)
     with pytest.raises(UploadError):
-        uploader.take("s", entries())
+        uploader.take("s", batches())
     assert rows(database, "SELECT count(*) FROM ConfigurationChange") == [(0,)]
     take(uploader, change(RecordId="1"))
     assert rows(database, "SELECT count(*) FROM ConfigurationChange") == [(1,)]
@@ -124,14 +136,13 @@ def test_json_lines_torn_by_a_kill_are_made_good(tmp_path, torn):
 
 
 def test_json_lines_that_cannot_be_written_whole_are_not_written_in_part(tmp_path):
-    def entries():
-        for number in range(2000):
-            yield change(RecordId=str(number))
+    def batches():
+        yield [change(RecordId=str(number)) for number in range(2000)]
         raise OSError(5, "Input/output error")
 
     take(JsonLines(str(tmp_path)), change(RecordId="0"))
     with pytest.raises(UploadError):
-        JsonLines(str(tmp_path)).take("s", entries())
+        JsonLines(str(tmp_path)).take("s", batches())
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 1
 
 

@@ -8,6 +8,8 @@ import os
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 SUFFIX = ".jsonl"
+BATCH_ROWS = 500
+BATCH_BYTES = 256 << 10  # as they lie on disk; a key of a few bytes takes a hundred in memory
 
 Entry = Tuple[float, Dict[str, Any]]
 
@@ -29,24 +31,35 @@ def encode(entries: Iterable[Entry]) -> List[bytes]:
     return [_ENCODE(entry).encode("ascii") + b"\n" for entry in entries]
 
 
-def read(path: str, damaged: Callable[[str], None]) -> Iterator[Entry]:
-    """The records of a segment; `damaged` is told of lines which are none: a torn last line was never acknowledged."""
-    bad = 0
+def read(path: str, damaged: Callable[[str], None]) -> Iterator[List[Entry]]:
+    """The records of a segment, in batches of at most BATCH_ROWS, and of one record or BATCH_BYTES.
+
+    `damaged` is told of lines which are none: a torn last line was never acknowledged.
+    """
+    batch: List[Entry] = []
+    bad = size = 0
     with open(path, "rb") as file:
         for line in file:
+            if batch and (len(batch) >= BATCH_ROWS or size + len(line) > BATCH_BYTES):
+                yield batch
+                batch, size = [], 0
             try:
-                text = line.decode("ascii")
-                (seconds, record), end = _DECODE(text)
-                if text[end:] not in ("\n", ""):
-                    raise ValueError
-                if not isinstance(record, dict) or not isinstance(seconds, (int, float)):
-                    raise ValueError
+                batch.append(_parse(line))
             except (ValueError, TypeError, RecursionError):
                 bad += 1
-                continue
-            yield seconds, record
+            size += len(line)
+    if batch:
+        yield batch
     if bad:
         damaged("%s: %d damaged lines were skipped (a last line that is torn was never acknowledged)." % (path, bad))
+
+
+def _parse(line: bytes) -> Entry:
+    text = line.decode("ascii")
+    (seconds, record), end = _DECODE(text)
+    if text[end:] not in ("\n", "") or not isinstance(record, dict) or not isinstance(seconds, (int, float)):
+        raise ValueError
+    return seconds, record
 
 
 def found(folder: str, now: float) -> List[Segment]:

@@ -3,11 +3,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Where the records of a sink go. One more destination is one more small class, and its word in open_uploader()."""
 
-import itertools
 import json
 import os
 import sqlite3
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..ama import address as addresses
 from ..ama.address import Tls
@@ -20,10 +19,12 @@ from .errors import RelayError, UploadError
 from .segments import Entry
 from .sinks import folder_name
 
-ROWS_AT_A_TIME = 500
 LOCK_SECONDS = 30
 PREPARE_SECONDS = 1  # the same, while clients wait
 MAX_PLANS = 256
+PLAN_BYTES = 8192  # of keys; records with more are unlike any others
+
+Batches = Iterable[List[Entry]]
 
 
 class Uploader:
@@ -32,7 +33,7 @@ class Uploader:
     def prepare(self) -> None:
         """At the start: make what others may look at before anything is taken. UploadError: it cannot be made yet."""
 
-    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+    def take(self, stream: str, batches: Batches) -> None:
         """Return once all of it is safe. UploadError: it is not, and all of it comes again."""
         raise NotImplementedError
 
@@ -63,7 +64,7 @@ class JsonLines(Uploader):
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+    def take(self, stream: str, batches: Batches) -> None:
         path = os.path.join(self._folder, folder_name(stream) + ".jsonl")
         try:
             os.makedirs(self._folder, 0o700, exist_ok=True)
@@ -72,7 +73,7 @@ class JsonLines(Uploader):
                 end = _end_of_lines(file)
                 os.ftruncate(file, end)
                 try:
-                    self._append(file, end, stream, entries)
+                    self._append(file, end, stream, batches)
                 except OSError:
                     os.ftruncate(file, end)
                     raise
@@ -81,8 +82,8 @@ class JsonLines(Uploader):
         except OSError as error:
             raise UploadError("%s cannot be written (%s)." % (path, error.strerror)) from error
 
-    def _append(self, file: int, end: int, stream: str, entries: Iterable[Entry]) -> None:
-        for batch in _batches(entries):
+    def _append(self, file: int, end: int, stream: str, batches: Batches) -> None:
+        for batch in batches:
             lines = [json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch]
             data = memoryview("".join(lines).encode("ascii"))
             while data:
@@ -108,11 +109,11 @@ class Sqlite(Uploader):
         finally:
             self.close()  # a connection belongs to one thread
 
-    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+    def take(self, stream: str, batches: Batches) -> None:
         try:
             db = self._db if self._db is not None else self._open(LOCK_SECONDS)
             db.execute("BEGIN IMMEDIATE")
-            for batch in _batches(entries):
+            for batch in batches:
                 self._insert(db, stream, batch)
             db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
@@ -123,17 +124,22 @@ class Sqlite(Uploader):
         rows: Dict[str, List[tables.Row]] = {}
         for entry in entries:
             keys = tuple(entry[1])
-            plan = self._plans.get(keys)
-            if plan is None:
-                if len(self._plans) >= MAX_PLANS:
-                    self._plans.clear()
-                plan = self._plans[keys] = tables.plan(keys)
+            plan = self._plans.get(keys) or self._plan(keys)
             rows.setdefault(plan.statement, []).append(tables.row(plan, stream, entry))
         for statement, values in rows.items():
             try:
                 db.executemany(statement, values)
             except UnicodeEncodeError:
                 db.executemany(statement, [tables.printable(row) for row in values])
+
+    def _plan(self, keys: Tuple[str, ...]) -> tables.Plan:
+        """Keep those of records that have others like them: at most MAX_PLANS, each of at most PLAN_BYTES."""
+        plan = tables.plan(keys)
+        if sum(map(len, keys)) + 64 * len(keys) <= PLAN_BYTES:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[keys] = plan
+        return plan
 
     def _open(self, lock_seconds: float) -> sqlite3.Connection:
         os.makedirs(os.path.dirname(os.path.abspath(self._path)), 0o700, exist_ok=True)
@@ -156,9 +162,9 @@ class Forward(Uploader):
     def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
         self._sender = Sender(addresses.parse(address), (*addresses.AMA_USERS, str(os.geteuid()), *users), tls=tls)
 
-    def take(self, stream: str, entries: Iterable[Entry]) -> None:
+    def take(self, stream: str, batches: Batches) -> None:
         try:
-            for batch in _batches(entries):
+            for batch in batches:
                 self._sender.send(stream, [_flat(stream, entry) for entry in batch])
         except ForwardError as error:
             raise UploadError(str(error)) from error
@@ -171,11 +177,6 @@ def _flat(stream: str, entry: Entry) -> Tuple[int, Dict[str, str]]:
     record = flat(entry[1])
     record[RECORD_ID] = tables.record_id(stream, entry)
     return int(entry[0]), record
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[List[Entry]]:
-    rest = iter(entries)
-    return iter(lambda: list(itertools.islice(rest, ROWS_AT_A_TIME)), [])
 
 
 def _end_of_lines(file: int) -> int:
