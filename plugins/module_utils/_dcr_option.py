@@ -18,7 +18,7 @@ def dcr_settings(module: AnsibleModule) -> dcr.Settings:
         return dcr.default()
     if not isinstance(given, str):
         settings = dcr.load(given, "of the option dcr")
-    elif given.lstrip().startswith("{"):
+    elif given.lstrip().startswith(("{", "[")):
         settings = dcr.loads(given, "of the option dcr")
     else:
         settings = dcr.loads(_read(given), given)

@@ -66,7 +66,7 @@ RULES = [
 ]
 
 
-def arm(settings):
+def arm(settings, **resource):
     source = {
         "name": "CTDataSource-Linux",
         "extensionName": "ChangeTracking-Linux",
@@ -76,7 +76,20 @@ def arm(settings):
     return {
         "type": "Microsoft.Insights/dataCollectionRules",
         "properties": {"dataSources": {"extensions": [WINDOWS, source]}},
+        **resource,
     }
+
+
+def deployment(resources):
+    """A nested template, as Microsoft's sample CtDcrCreation.json has it."""
+    template = {"resources": resources}
+    return {"type": "Microsoft.Resources/deployments", "name": "d", "properties": {"template": template}}
+
+
+def policy(resource):
+    template = {"resources": [deployment([resource])]}
+    details = {"deployment": {"properties": {"template": template}}}
+    return {"properties": {"policyRule": {"if": {}, "then": {"effect": "deployIfNotExists", "details": details}}}}
 
 
 def tagged(*settings):
@@ -105,20 +118,78 @@ def changed(edit):
     return settings
 
 
+FORMS = {
+    "arm": arm(SETTINGS),
+    "az show": arm(SETTINGS)["properties"],
+    "az list": [{"properties": {"dataSources": {"performanceCounters": []}}}, arm(SETTINGS)["properties"]],
+    "rest list": {"value": [{"properties": {}}, arm(SETTINGS)], "nextLink": None},
+    "template": {"$schema": "template", "resources": [{"type": "other"}, arm(SETTINGS)]},
+    "nested template": {"resources": [deployment([]), deployment([arm(SETTINGS)])]},
+    "bicep": {"languageVersion": "2.0", "resources": {"other": {"type": "other"}, "dcr": arm(SETTINGS)}},
+    "bicep module": {"languageVersion": "2.0", "resources": {"m": deployment({"dcr": arm(SETTINGS)})}},
+    "modules in modules": deployment([deployment({"m": deployment([arm(SETTINGS)])})]),
+    "policy": policy(arm(SETTINGS)),
+    "chunk": chunk(SETTINGS),
+    "tagged data": tagged(SETTINGS),
+}
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_form_gives_the_same_settings(form):
+    settings = dcr.loads(json.dumps(FORMS[form]), "x")
+    assert settings[:8] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000, [])
+
+
+def test_several_rules_in_one_document_are_merged_and_named_by_their_resources():
+    other = {"fileSettings": {"fileCollectionFrequency": 60, "fileInfo": [{"destinationPath": "/srv/x"}]}}
+    document = {"value": [arm(SETTINGS, name="ct"), arm(other, name="[parameters('n')]"), arm(other, name="Other")]}
+    settings = dcr.load(document, "x")
+    assert settings.rules == ("CTDataSource-Linux", "Other:CTDataSource-Linux", "ct:CTDataSource-Linux")
+    assert (settings.files_every, settings.file_rules[0].path) == (60, "/srv/x")
+
+
+def test_a_document_may_be_nested_deeper_than_python_recurses():
+    document = arm(SETTINGS)
+    for _level in range(20000):
+        document = {"properties": document}
+    assert dcr.load(document, "x").file_rules == RULES
+
+
+@pytest.mark.parametrize("settings", [None, {"extensionSettings": None}])
+def test_settings_that_az_left_out_are_asked_for_by_the_command_that_prints_them(settings):
+    resource = arm(None, id="/subscriptions/1/resourceGroups/g/providers/Microsoft.Insights/dataCollectionRules/ct")
+    if settings is None:
+        del resource["properties"]["dataSources"]["extensions"][1]["extensionSettings"]
+    for document in (resource, resource["properties"], [resource], {"resources": [resource]}):
+        with pytest.raises(DcrError) as caught:
+            dcr.load(document, "dcr.json")
+        assert "az rest --method get --url " in str(caught.value)
+    with pytest.raises(DcrError, match=r"/dataCollectionRules/ct\?api-version=2022-06-01"):
+        dcr.load(resource, "dcr.json")
+
+
+@pytest.mark.parametrize(
+    "hostile", ['/subscriptions/1"; rm -rf /; "', "/subscriptions/$(reboot)", ["/subscriptions/1"], "x" * 5000]
+)
+def test_no_command_is_made_of_an_id_that_is_none(hostile):
+    with pytest.raises(DcrError, match="/subscriptions/SUBSCRIPTION/"):
+        dcr.load(arm(None, id=hostile), "x")
+
+
 @pytest.mark.parametrize(
     "document",
     [
-        arm(SETTINGS),
-        arm(SETTINGS)["properties"],
-        {"$schema": "template", "resources": [{"type": "other"}, arm(SETTINGS)]},
-        chunk(SETTINGS),
-        tagged(SETTINGS),
+        arm("[parameters('settings')]"),
+        arm({"fileSettings": "[variables('files')]"}),
+        arm({"fileSettings": {"fileInfo": "[parameters('settings')]"}}),
+        {"properties": {"dataSources": "[parameters('settings')]"}},
+        {"properties": {"dataSources": {"extensions": "[parameters('settings')]"}}},
+        {"resources": [{"properties": "[parameters('settings')]"}]},
     ],
-    ids=["arm", "az show", "template", "chunk", "tagged data"],
 )
-def test_every_form_gives_the_same_settings(document):
-    settings = dcr.loads(json.dumps(document), "x")
-    assert settings[:8] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000, [])
+def test_what_only_azure_can_evaluate_is_named(document):
+    with pytest.raises(DcrError, match=r"is the template expression \"\[(parameters|variables)\('.*az rest"):
+        dcr.load(document, "x")
 
 
 def test_the_default_is_azures_template():
@@ -177,39 +248,20 @@ def test_a_key_that_means_nothing_is_named(edit, words):
     [
         ("{", "is not JSON"),
         (b"\xff", "is not JSON"),
-        ("[]", "is a list; give the rule's JSON object"),
+        ("[]", "has no settings for the extension"),
+        ("5", "is 5; give the rule's JSON object"),
+        ('"x"', "give the rule's JSON object"),
         ("[" * 100000, "is not JSON"),
         (" " * (5 << 20), "is larger than"),
         ({}, "has no settings for the extension ChangeTracking-Linux"),
         ({"properties": {"dataSources": {"extensions": [WINDOWS]}}}, "has no settings for the extension"),
         ({"properties": {"dataSources": {"extensions": "x"}}}, "dataSources.extensions is not a list of objects"),
         ({"properties": 1}, "has no settings"),
-        (chunk(None), "is a NoneType, not an object"),
+        (chunk(None), "extensionSettings is missing or null"),
         (arm([]), "is a list, not an object"),
-        (arm(changed(lambda s: s.update(enableFiles="yes"))), 'enableFiles is "yes", not a bool'),
-        (arm(changed(lambda s: s["fileSettings"].update(fileCollectionFrequency=True))), "is true, not a int"),
-        (
-            arm(changed(lambda s: s["fileSettings"].update(fileCollectionFrequency=0))),
-            "give a number of seconds above 0",
-        ),
-        (arm(changed(lambda s: s["fileSettings"].update(fileInfo={}))), "is a dict, not a list"),
-        (arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].pop("destinationPath"))), "has no destinationPath"),
-        (
-            arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].update(links="Sideways"))),
-            "use one of follow, manage, ignore",
-        ),
-        (
-            arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].update(destinationPath="/etc/(.*.conf"))),
-            "/etc/(.*.conf",
-        ),
-        (
-            arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].update(destinationPath="/etc/(a+)+.*"))),
-            "/etc/(a+)+.*",
-        ),
-        (
-            arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].update(destinationPath="etc/x"))),
-            "is not an absolute path",
-        ),
+        (arm(changed(lambda s: s.update(softwareSettings=5))), "softwareSettings is 5, not an object"),
+        (arm(changed(lambda s: s["fileSettings"].update(fileInfo={}))), "is an object, not a list"),
+        ('{"properties": %s}' % ("9" * 100000), "is not JSON"),
     ],
 )
 def test_a_rule_that_cannot_be_used_gets_one_sentence(document, words):
@@ -219,12 +271,130 @@ def test_a_rule_that_cannot_be_used_gets_one_sentence(document, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"destinationPath": "etc/x"}, "is not an absolute path"),
+        ({"destinationPath": ""}, 'destinationPath is ""'),
+        ({"destinationPath": "  \t"}, 'destinationPath is "  \\t"'),
+        ({"destinationPath": None}, "destinationPath is null"),
+        ({"destinationPath": 5}, "destinationPath is 5"),
+        ({"destinationPath": ["/etc/x"]}, "destinationPath is a list"),
+        ({"destinationPath": "/etc/(.*.conf"}, "/etc/(.*.conf"),
+        ({"destinationPath": "/etc/(a+)+.*"}, "/etc/(a+)+.*"),
+        ({"destinationPath": "/etc/\0"}, "NUL"),
+        ({"destinationPath": "/etc/\ud800"}, "surrogate"),
+        ({"destinationPath": "/x/../y"}, '".."'),
+        ({"destinationPath": "/etc/" + "(a|b)" * 500000}, "longer than"),
+        ({"destinationPath": "[concat('/etc/', 'x')]"}, "template expression"),
+        ({"links": "Sideways"}, 'links is "Sideways"; use one of follow, manage, ignore'),
+        ({"links": 5}, "links is 5"),
+        ({"type": "Socket"}, 'type is "Socket"'),
+        ({"checksum": "crc32"}, 'checksum is "crc32"'),
+        ({"recurse": "yes"}, 'recurse is "yes"; give true or false'),
+        ({"enabled": "true"}, 'enabled is "true"'),
+        ({"name": {}}, "name is an object"),
+        ({"uploadContent": 1}, "uploadContent is 1"),
+        ({"uploadContent": True, "maxOutputSize": "x"}, 'maxOutputSize is "x"'),
+    ],
+)
+def test_a_file_item_that_cannot_be_used_is_left_out_and_named_and_the_rest_holds(change, words):
+    settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"][0].update(change))), "x")
+    assert (settings.kinds, settings.file_rules) == (("packages", "services", "files"), RULES[1:])
+    (warning,) = settings.warnings
+    assert words in warning and "fileInfo[0]" in warning and "is left out" in warning
+    assert len(warning) < 600 and warning.isprintable()
+
+
+@pytest.mark.parametrize("item", [None, "x", 5, ["/etc/x"], {}])
+def test_a_file_item_that_is_none_is_left_out_and_named(item):
+    settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"].insert(0, item))), "x")
+    assert settings.file_rules == RULES and len(settings.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda s: s["fileSettings"].update(fileCollectionFrequency=0), "fileSettings.fileCollectionFrequency is 0; give a whole number of seconds"),
+        (lambda s: s["fileSettings"].update(fileCollectionFrequency=True), "is true; give a whole number of seconds"),
+        (lambda s: s["fileSettings"].update(fileCollectionFrequency=10**20), "Until then, 900 is used."),
+        (lambda s: s["softwareSettings"].update(softwareCollectionFrequency="300"), 'is "300"'),
+        (lambda s: s["inventorySettings"].update(inventoryCollectionFrequency="[parameters('f')]"), "template expression"),
+        (lambda s: s.update(enableFiles="yes"), 'enableFiles is "yes"; give true or false. Until then, true is used.'),
+        (lambda s: s.update(enableInventory=0), "enableInventory is 0"),
+    ],
+)  # fmt: skip
+def test_a_switch_or_frequency_that_cannot_be_used_counts_as_absent_and_is_named(edit, words):
+    settings = dcr.load(arm(changed(edit)), "x")
+    assert settings[:7] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000)
+    assert len(settings.warnings) == 1 and words in settings.warnings[0]
+
+
+def test_null_is_as_good_as_absent():
+    item = dict.fromkeys(dcr.ITEM_KEYS, None)
+    item["destinationPath"] = "/etc/x"
+    settings = dict.fromkeys(dcr.KEYS, None)
+    settings["fileSettings"] = {"fileCollectionFrequency": None, "fileInfo": [item], "uploadSetting": None}
+    assert dcr.load(arm(settings), "x") == dcr.load(
+        arm({"fileSettings": {"fileInfo": [{"destinationPath": "/etc/x"}]}}), "x"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("/x/", "/x"), ("//x", "/x"), ("/x/./y", "/x/y"), ("/x//y/.", "/x/y"), ("/./x/*.conf", "/x/*.conf"),
+        ("/etc//.*.conf/", "/etc/.*.conf"), ("/", "/"), ("//", "/"), ("/.", "/"),
+    ],
+)  # fmt: skip
+def test_a_path_is_made_normal_where_the_rule_is_read(written, normal):
+    (rule,) = dcr.load(arm({"fileSettings": {"fileInfo": [{"name": "a", "destinationPath": written}]}}), "x").file_rules
+    assert rule == FileRule("a", normal)
+
+
+@pytest.mark.parametrize("written", [" /etc/.*.conf", "/etc/.*.conf ", "\n\t/etc/.*.conf\u00a0"])
+def test_blanks_around_a_path_are_not_part_of_it_and_that_is_said(written):
+    settings = dcr.load(arm({"fileSettings": {"fileInfo": [{"destinationPath": written}]}}), "x")
+    assert settings.file_rules == [FileRule("/etc/.*.conf", "/etc/.*.conf")]
+    (warning,) = settings.warnings
+    assert json.dumps(written) in warning
+
+
+def test_the_same_path_in_two_spellings_is_one_item():
+    items = [{"name": "a", "destinationPath": path} for path in ("/etc/app", "/etc/app/", "//etc/./app")]
+    assert dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x").file_rules == [FileRule("a", "/etc/app")]
+
+
+def test_more_items_than_are_used_are_counted():
+    items = [{"destinationPath": "/etc/%d" % number} for number in range(dcr.MAX_FILE_ITEMS + 7)]
+    settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
+    assert len(settings.file_rules) == dcr.MAX_FILE_ITEMS
+    assert settings.warnings == ["Only the first 1000 of 1007 file items are used; take some out of the rule."]
+
+
+def test_warnings_are_as_few_as_a_person_reads_however_many_there_are():
+    items = [{}] * 5000 + [{"destinationPath": "/etc/x", "zzz%d" % number: 1} for number in range(5000)]
+    settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
+    assert len(settings.file_rules) == 1 and len(settings.warnings) == dcr.MAX_WARNINGS + 1
+    assert settings.warnings[-1] == "Only the first 50 of 10000 warnings about the rule are shown."
+
+
+def test_names_of_any_size_and_kind_are_labels():
+    document = tagged(
+        {"fileSettings": {"fileInfo": [{"name": "\ud800" + "n" * 100000, "destinationPath": "/etc/x"}, {}]}}
+    )
+    document["extensionConfigurations"][0]["id"] = "\udcff" + "i" * 100000
+    settings = dcr.load(document, "x")
+    for text in (settings.file_rules[0].name, *settings.rules, *settings.warnings):
+        assert len(text.encode("utf-8")) < 600
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["extensionSettings", "ChangeTracking-Linux"]),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(["properties", "dataSources", "extensions", "extensionConfigurations", "resources", "ChangeTracking-Linux",
-                         "extensionName", "extensionSettings", "fileSettings", "fileInfo", "enableFiles", "links"]),
+                         "extensionName", "extensionSettings", "fileSettings", "fileInfo", "value", "name", "id", "destinationPath", "enableFiles", "links"]),
         inner, max_size=4,
     ),
     max_leaves=12,

@@ -1,26 +1,32 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A data collection rule (DCR), in any form it is met in, as one validated Settings.
+"""A data collection rule (DCR), in any form that dcrforms.py finds it in, as one validated Settings.
 
-Forms: the ARM resource (`az monitor data-collection rule show`, a template), the config chunk as the Azure Monitor
-Agent stores it, and the TaggedData that agent hands out. Only the Linux extension's settings are read.
+Only the Linux extension's settings are read. A file item that cannot be used is left out, a frequency or switch that
+cannot be used counts as absent, and a key that is not known is ignored: each is named in Settings.warnings, and the
+rest holds. Where the structure itself is wrong, the whole rule is refused by a DcrError.
 """
 
 import json
 from functools import lru_cache
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import pathspec
+from . import dcrforms, pathspec
+from .dcrforms import shown
 from .errors import DcrError
 from .model import File, FileRule
+from .text import load_json
 
-parse_path = lru_cache(maxsize=1000)(pathspec.parse)
-
-EXTENSION = "ChangeTracking-Linux"
+EXTENSION = dcrforms.EXTENSION
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
 DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
+MAX_FILE_ITEMS = 1000  # of all rules together
+MAX_SECONDS = 10**9
+MAX_WARNINGS = 50
+
+parse_path = lru_cache(maxsize=MAX_FILE_ITEMS)(pathspec.parse)
 
 # What Azure's template asks for.
 DEFAULT = {
@@ -37,41 +43,36 @@ DEFAULT = {
     "inventorySettings": {"inventoryCollectionFrequency": 36000},
 }
 
-# The keys of extensionSettings; a nested dict describes a section, a list one of its items.
-KEYS: Dict[str, Any] = {
-    "enableFiles": bool,
-    "enableSoftware": bool,
-    "enableRegistry": bool,
-    "enableServices": bool,
-    "enableInventory": bool,
-    "enableUpload": bool,
-    "fileSettings": {
-        "fileCollectionFrequency": int,
-        "fileInfo": [
-            {
-                "name": str,
-                "enabled": bool,
-                "description": str,
-                "destinationPath": str,
-                "useSudo": bool,
-                "recurse": bool,
-                "maxContentsReturnable": int,
-                "maxOutputSize": int,
-                "pathType": str,
-                "type": str,
-                "links": str,
-                "checksum": str,
-                "uploadContent": bool,
-                "groupTag": str,
-            }
-        ],
-        "uploadSetting": {"storageAccountResourceId": str, "blobEndpoint": str, "managedIdentity": object},
-    },
-    "softwareSettings": {"softwareCollectionFrequency": int},
-    "servicesSettings": {"serviceCollectionFrequency": int},
-    "inventorySettings": {"inventoryCollectionFrequency": int},
-    "registrySettings": object,
+# The keys of extensionSettings, of its sections, and of a file item. Those without an effect here are known as well.
+SWITCHES = {
+    "packages": "enableSoftware",
+    "services": "enableServices",
+    "files": "enableFiles",
+    "inventory": "enableInventory",
 }
+SECTIONS = {
+    "fileSettings": ("fileCollectionFrequency", "fileInfo", "uploadSetting"),
+    "softwareSettings": ("softwareCollectionFrequency",),
+    "servicesSettings": ("serviceCollectionFrequency",),
+    "inventorySettings": ("inventoryCollectionFrequency",),
+}
+KEYS = (*SWITCHES.values(), *SECTIONS, "enableRegistry", "registrySettings", "enableUpload")
+ITEM_KEYS = (
+    "name",
+    "enabled",
+    "description",
+    "destinationPath",
+    "useSudo",
+    "recurse",
+    "maxContentsReturnable",
+    "maxOutputSize",
+    "pathType",
+    "type",
+    "links",
+    "checksum",
+    "uploadContent",
+    "groupTag",
+)
 
 LINKS = {"follow": "follow", "manage": "manage", "ignore": "ignore"}
 TYPES = {"file": "file", "directory": "directory", "*": "any", "any": "any"}
@@ -107,7 +108,8 @@ class Settings(NamedTuple):
 
 def default() -> Settings:
     """What Azure's template asks for: every kind, and every *.conf below /etc."""
-    return _merge([_settings("the default", DEFAULT, {}, [])], [])
+    warnings = Warnings()
+    return _merge([_settings(dcrforms.Element("the default", DEFAULT, {}), warnings)], warnings)
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
@@ -120,7 +122,7 @@ def parse(raw: Union[str, bytes], origin: str) -> Any:
     if len(raw) > MAX_BYTES:
         raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, MAX_BYTES))
     try:
-        return json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw)
+        return load_json(raw)
     except (ValueError, RecursionError) as error:
         raise DcrError(
             "The DCR %s is not JSON (%s); give the rule as Azure or the agent writes it." % (origin, error)
@@ -128,18 +130,36 @@ def parse(raw: Union[str, bytes], origin: str) -> Any:
 
 
 def load(document: Any, origin: str) -> Settings:
-    """The settings in a DCR that is already parsed. Several rules in one are merged: all files, the shortest frequencies."""
-    if not isinstance(document, dict):
-        raise DcrError("The DCR %s is a %s; give the rule's JSON object." % (origin, type(document).__name__))
-    warnings: List[str] = []
-    elements = sorted(_extension_elements(document, origin), key=lambda element: element[0])
-    found = [_settings(where, settings, streams, warnings) for where, settings, streams in elements]
-    if not found:
-        raise DcrError(
-            "The DCR %s has no settings for the extension %s; add a data source of kind extension with that extensionName."
-            % (origin, EXTENSION)
-        )
-    return _merge(found, warnings)
+    """The settings in a document that is already parsed, with one rule or several. Raises DcrError.
+
+    Several are merged: all files, the shortest frequencies.
+    """
+    if not isinstance(document, (dict, list)):
+        raise DcrError("The DCR %s is %s; give the rule's JSON object." % (origin, shown(document)))
+    warnings = Warnings()
+    return _merge([_settings(element, warnings) for element in dcrforms.find(document, origin)], warnings)
+
+
+class Warnings:
+    """What of a rule is not used, and why: the first MAX_WARNINGS texts, and the number of all."""
+
+    def __init__(self) -> None:
+        self._texts: List[str] = []
+        self._number = 0
+
+    def add(self, compose: Callable[..., str], *arguments: Any) -> None:
+        """`compose` makes the text from `arguments`. It is not called for a text that would not be shown."""
+        self._number += 1
+        if self._number <= MAX_WARNINGS:
+            self._texts.append(compose(*arguments))
+
+    def texts(self) -> List[str]:
+        if self._number <= MAX_WARNINGS:
+            return self._texts
+        return [
+            *self._texts,
+            "Only the first %d of %d warnings about the rule are shown." % (MAX_WARNINGS, self._number),
+        ]
 
 
 def in_scope(scope: Sequence[Any], item: Any) -> bool:
@@ -160,122 +180,158 @@ def reaches(rule: FileRule, item: File) -> bool:
     return below and spec.match(name)
 
 
-def _extension_elements(document: Dict[str, Any], origin: str) -> Iterator[Tuple[str, Any, Any]]:
-    """(id, extensionSettings, outputStreams) of each Linux data source, whatever the form."""
-    configurations = document.get("extensionConfigurations")
-    if isinstance(configurations, list) and document.get("extensionName", EXTENSION) == EXTENSION:  # TaggedData
-        configurations = {EXTENSION: configurations}
-    if isinstance(configurations, dict):  # config chunk
-        elements = configurations.get(EXTENSION, [])
-        for element in _objects(elements, "extensionConfigurations.%s" % EXTENSION, origin):
-            yield str(element.get("id", origin)), element.get("extensionSettings"), element.get("outputStreams", {})
-        return
-    body = document.get("properties", document)
-    sources = body.get("dataSources", {}) if isinstance(body, dict) else {}
-    extensions = sources.get("extensions", []) if isinstance(sources, dict) else []
-    for element in _objects(extensions, "dataSources.extensions", origin):
-        if element.get("extensionName") == EXTENSION:
-            yield str(element.get("name", origin)), element.get("extensionSettings"), {}
-    for resource in _objects(document.get("resources", []), "resources", origin):  # an ARM template
-        yield from _extension_elements(resource, origin)
-
-
-def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(element, dict) for element in value):
-        raise DcrError("The DCR %s: %s is not a list of objects; correct the rule." % (origin, where))
-    return value
-
-
-def _settings(where: str, settings: Any, streams: Any, warnings: List[str]) -> Settings:
-    _check(where + ": extensionSettings", settings, KEYS, warnings)
+def _settings(element: dcrforms.Element, warnings: Warnings) -> Settings:
+    where, streams = element.id, element.streams
+    settings = _section(where + ": extensionSettings", element.settings, KEYS, warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
         raise DcrError("%s: outputStreams does not map streams to texts; correct the DCR." % where)
-    files = settings.get("fileSettings", {})
-    kinds = [
-        kind
-        for kind, switch in (("packages", "enableSoftware"), ("services", "enableServices"), ("files", "enableFiles"))
-        if settings.get(switch, True)
-    ]
+    sections = {
+        name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings) for name, keys in SECTIONS.items()
+    }
+    on = {kind: _switch(where, settings, key, True, warnings) for kind, key in SWITCHES.items()}
+
+    def every(section: str, key: str, preset: int) -> int:
+        return _seconds("%s: %s" % (where, section), sections[section], key, preset, warnings)
+
     return Settings(
-        tuple(kinds),
-        [_file_rule(where, item) for item in files.get("fileInfo", []) if item.get("enabled", True)],
-        _seconds(where, files, "fileCollectionFrequency", 900),
-        _seconds(where, settings.get("softwareSettings", {}), "softwareCollectionFrequency", 300),
-        _seconds(where, settings.get("servicesSettings", {}), "serviceCollectionFrequency", 300),
-        settings.get("enableInventory", True),
-        _seconds(where, settings.get("inventorySettings", {}), "inventoryCollectionFrequency", 36000),
+        tuple(kind for kind in ("packages", "services", "files") if on[kind]),
+        _file_rules(where, sections["fileSettings"].get("fileInfo"), warnings),
+        every("fileSettings", "fileCollectionFrequency", 900),
+        every("softwareSettings", "softwareCollectionFrequency", 300),
+        every("servicesSettings", "serviceCollectionFrequency", 300),
+        on["inventory"],
+        every("inventorySettings", "inventoryCollectionFrequency", 36000),
         [],
         (where,),
         {stream: (tag,) for stream, tag in streams.items()},
     )
 
 
-def _check(where: str, value: Any, expected: Any, warnings: List[str]) -> None:
-    """Raise on a value of the wrong type; warn of keys that mean nothing."""
-    if isinstance(expected, list):
-        if not isinstance(value, list):
-            raise DcrError("%s is a %s, not a list; correct the DCR." % (where, type(value).__name__))
-        for number, element in enumerate(value):
-            _check("%s[%d]" % (where, number), element, expected[0], warnings)
-    elif isinstance(expected, dict):
-        if not isinstance(value, dict):
-            raise DcrError("%s is a %s, not an object; correct the DCR." % (where, type(value).__name__))
-        for key, element in value.items():
-            if key in expected:
-                _check("%s.%s" % (where, key), element, expected[key], warnings)
-            else:
-                warnings.append(_ignored(where, key, expected))
-    elif not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-        raise DcrError("%s is %s, not a %s; correct the DCR." % (where, json.dumps(value)[:80], expected.__name__))
+def _section(where: str, value: Any, keys: Collection[str], warnings: Warnings) -> Dict[str, Any]:
+    """An object of the rule, empty where it is null; warns of keys that are not known. Raises DcrError."""
+    if value is None:
+        return {}
+    if dcrforms.is_expression(value):
+        raise DcrError(dcrforms.expression_refused(where, value))
+    if not isinstance(value, dict):
+        raise DcrError("%s is %s, not an object; correct the DCR." % (where, shown(value)))
+    for key in value:
+        if key not in keys:
+            warnings.add(_ignored, where, str(key), keys)
+    return value
 
 
-def _ignored(where: str, key: str, expected: Dict[str, Any]) -> str:
+def _ignored(where: str, key: str, known: Collection[str]) -> str:
     import difflib
 
-    folded = {name.lower(): name for name in expected}
-    near = difflib.get_close_matches(key.lower(), list(folded), 1, 0.8)
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
     meant = " (did you mean %s?)" % folded[near[0]] if near else ""
     return "%s.%s is not a key of the DCR format and is ignored%s." % (where, key[:80], meant)
 
 
-def _file_rule(where: str, item: Dict[str, Any]) -> FileRule:
-    path = item.get("destinationPath", "")
-    name = item.get("name") or path
-    if not path:
-        raise DcrError("%s: the file item %s has no destinationPath; add one." % (where, json.dumps(name)))
-    parse_path(path)
+def _switch(where: str, section: Dict[str, Any], key: str, preset: bool, warnings: Warnings) -> bool:
+    value = section.get(key)
+    if value is None or isinstance(value, bool):
+        return preset if value is None else value
+    warnings.add(_unusable, where + "." + key, value, "true or false", json.dumps(preset))
+    return preset
+
+
+def _seconds(where: str, section: Dict[str, Any], key: str, preset: int, warnings: Warnings) -> int:
+    value = section.get(key)
+    if value is None:
+        return preset
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SECONDS:
+        return int(value)
+    warnings.add(
+        _unusable, where + "." + key, value, "a whole number of seconds from 1 to %d" % MAX_SECONDS, str(preset)
+    )
+    return preset
+
+
+def _unusable(where: str, value: Any, form: str, preset: str) -> str:
+    if dcrforms.is_expression(value):
+        return "%s (Until then, %s is used.)" % (dcrforms.expression_refused(where, value), preset)
+    return "%s is %s; give %s. Until then, %s is used." % (where, shown(value), form, preset)
+
+
+# --- file items
+
+
+def _file_rules(where: str, items: Any, warnings: Warnings) -> List[FileRule]:
+    """The file items that are enabled and can be used. Raises DcrError where `items` is no list."""
+    if items is None:
+        return []
+    if dcrforms.is_expression(items):
+        raise DcrError(dcrforms.expression_refused(where + ": fileSettings.fileInfo", items))
+    if not isinstance(items, list):
+        raise DcrError("%s: fileSettings.fileInfo is %s, not a list; correct the DCR." % (where, shown(items)))
+    rules = []
+    for number, item in enumerate(items):
+        name = "%s: fileSettings.fileInfo[%d]" % (where, number)
+        try:
+            rule = _file_rule(name, item, warnings)
+        except DcrError as error:
+            named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
+            warnings.add(str, "%s%s is left out: %s" % (name, named, error))
+        else:
+            rules += [rule] if rule is not None else []
+    return rules
+
+
+def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
+    """A file item; None where it is not enabled. Raises DcrError."""
+    item = _section(where, item, ITEM_KEYS, warnings)
+    if not _typed(item, "enabled", bool, True):
+        return None
+    written = _typed(item, "destinationPath", str, "")
+    if dcrforms.is_expression(written):
+        raise DcrError(dcrforms.expression_refused("destinationPath", written))
+    if not written.strip():
+        raise DcrError("destinationPath is %s; give an absolute path." % shown(item.get("destinationPath")))
+    path = normal(written.strip())
+    if written != written.strip():
+        warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
     return FileRule(
-        name,
+        dcrforms.label(_typed(item, "name", str, "")) or path,
         path,
-        item.get("recurse", True),
-        _choice(where, name, item, "links", LINKS, "follow"),
-        _choice(where, name, item, "type", TYPES, "file"),
-        _choice(where, name, item, "checksum", CHECKSUMS, "sha256"),
-        *(_contents(item) if item.get("uploadContent", False) else ()),
+        _typed(item, "recurse", bool, True),
+        _choice(item, "links", LINKS, "follow"),
+        _choice(item, "type", TYPES, "file"),
+        _choice(item, "checksum", CHECKSUMS, "sha256"),
+        *(_contents(item) if _typed(item, "uploadContent", bool, False) else ()),
     )
 
 
+def normal(path: str) -> str:
+    """A destinationPath in the one form in which it is compared: `/x/`, `//x` and `/./x` are `/x`. Raises DcrError."""
+    spec = parse_path(path)
+    return spec.directory.rstrip("/") + "/" + spec.name
+
+
 def _contents(item: Dict[str, Any]) -> Tuple[bool, int, int]:
-    return True, max(0, item.get("maxContentsReturnable", 0)), max(0, item.get("maxOutputSize", 0))
+    return True, max(0, _typed(item, "maxContentsReturnable", int, 0)), max(0, _typed(item, "maxOutputSize", int, 0))
 
 
-def _choice(where: str, name: str, item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
-    value = item.get(key) or preset
+def _typed(item: Dict[str, Any], key: str, expected: type, preset: Any) -> Any:
+    value = item.get(key)
+    if value is None:
+        return preset
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        form = {bool: "true or false", int: "a whole number", str: "a text"}[expected]
+        raise DcrError("%s is %s; give %s." % (key, shown(value), form))
+    return value
+
+
+def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
+    value = _typed(item, key, str, "") or preset
     if value.lower() not in words:
-        raise DcrError(
-            "%s: %s of the file item %s is %s; use one of %s." % (where, key, name, value[:80], ", ".join(words))
-        )
+        raise DcrError("%s is %s; use one of %s." % (key, shown(value), ", ".join(words)))
     return words[value.lower()]
 
 
-def _seconds(where: str, section: Dict[str, Any], key: str, preset: int) -> int:
-    value = section.get(key, preset)
-    if value < 1:
-        raise DcrError("%s: %s is %d; give a number of seconds above 0." % (where, key, value))
-    return int(value)
-
-
-def _merge(found: List[Settings], warnings: List[str]) -> Settings:
+def _merge(found: List[Settings], warnings: Warnings) -> Settings:
     kinds = tuple(
         kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
     )
@@ -285,19 +341,22 @@ def _merge(found: List[Settings], warnings: List[str]) -> Settings:
             same = rules.get(rule.tracking)
             if same is None or (rule.contents and not same.contents):
                 rules[rule.tracking] = rule
-    streams: Dict[str, Tuple[str, ...]] = {}
+    if len(rules) > MAX_FILE_ITEMS:
+        text = "Only the first %d of %d file items are used; take some out of the rule." % (MAX_FILE_ITEMS, len(rules))
+        warnings.add(str, text)
+    streams: Dict[str, Dict[str, None]] = {}
     for settings in found:
         for stream, (tag,) in settings.streams.items():
-            streams[stream] = tuple(dict.fromkeys(streams.get(stream, ()) + (tag,)))
+            streams.setdefault(stream, {})[tag] = None
     return Settings(
         kinds,
-        list(rules.values()),
+        list(rules.values())[:MAX_FILE_ITEMS],
         min(settings.files_every for settings in found),
         min(settings.packages_every for settings in found),
         min(settings.services_every for settings in found),
         any(settings.inventory for settings in found),
         min(settings.inventory_every for settings in found),
-        warnings,
+        warnings.texts(),
         tuple(where for settings in found for where in settings.rules),
-        streams,
+        {stream: tuple(tags) for stream, tags in streams.items()},
     )

@@ -13,6 +13,7 @@ import uuid
 from typing import Any, Dict, Iterable, Optional
 
 from ..errors import ForwardError
+from ..text import load_json
 from .address import AMA_USERS, Address, Deadline, connect
 from .msgpack import pack
 
@@ -126,15 +127,9 @@ def _tagged_data(text: bytes, tag: str, request_id: str) -> Optional[Dict[str, A
 
 def _object(text: bytes, what: str) -> Dict[str, Any]:
     try:
-        value = json.loads(text.decode("utf-8", "strict"), parse_int=_integer)
+        value = load_json(text)
     except (ValueError, RecursionError) as error:
         raise ForwardError("{0} is no JSON ({1}); {2}".format(what, error, _AGAIN)) from error
     if not isinstance(value, dict):
         raise ForwardError("{0} is no JSON object; {1}".format(what, _AGAIN))
     return value
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > 20:  # int() takes time by the square of it
-        raise ValueError("an integer of {0} digits".format(len(digits)))
-    return int(digits)
