@@ -39,7 +39,8 @@ PYTEST := python -m pytest -p no:cacheprovider -q
 
 LINT := lint-ruff lint-mypy lint-shell lint-yaml lint-ansible lint-docs
 SANITY := $(SANITY_CORES:%=sanity-%)
-UNIT := $(UNIT_PYTHONS:%=unit-%) $(CORES:%=controller-%)
+FIPS := fips-refuse fips-missing
+UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
 PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
@@ -132,6 +133,9 @@ $(SANITY): sanity-%: $(VENV)/core-%/done
 
 $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+# A Python in FIPS mode, in both forms: see tests/fips/sitecustomize.py.
+$(FIPS): fips-%: $(VENV)/unit-3.11/done
+	@$(STEP) $@ unit-3.11 env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips:$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
 $(CORES:%=controller-%): controller-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
 $(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done

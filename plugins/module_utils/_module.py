@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, NoReturn, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ._cti import report
+from ._cti.collect.sources import Contained
 from ._cti.errors import CtiError
 from ._cti.model import Collection
 from ._cti.records import KINDS
@@ -51,7 +52,7 @@ def facts(
             return False
         return accept is None or accept(part, item)
 
-    snapshot = glance(kind, collection, select if patterns or accept else None)
+    snapshot = glance(kind, Contained(kind_name, lambda: collection), select if patterns or accept else None)
     for warning in snapshot.warnings():
         module.warn(warning)
     return {"ansible_facts": {"ct_" + kind_name: report.facts(snapshot, module.params["fields"])}}

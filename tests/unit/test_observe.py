@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Sources
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
@@ -24,6 +24,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.obse
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import survey
 
 
 def package(name, version="1"):
@@ -134,6 +135,59 @@ def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(ho
     host.errors = []
     host.packages = [package("a"), package("c")]
     assert told(host.run()) == [("Removed", "b"), ("Added", "c")]
+
+
+def test_a_defect_in_one_source_is_its_failure_alone_and_removes_nothing(host):
+    host.packages = [package("a")]
+    with Store(host.state) as store:
+        sound = ("rpm", lambda known: Part("rpm", None, [package("r")]))
+        observe(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+    host.errors = [ZeroDivisionError("by design")]
+    with Store(host.state) as store:
+        seen = observe(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+    assert (seen.count, told(seen)) == (1, [])
+    status, _count, message = seen.sources["dpkg"]
+    assert status == "failed" and "internal error: ZeroDivisionError: by design (test_observe.py, line " in message
+    host.errors, host.packages = [], [package("b")]
+    assert told(host.run()) == [("Removed", "a"), ("Added", "b")]
+
+
+def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
+    class Defective(Folders):
+        def __iter__(self):
+            yield from Folders(self.host)
+            raise MemoryError
+
+    host.folders = {"/etc": [entry("/etc/a")], "/etc/b": [entry("/etc/b/c")]}
+    host.scan()
+    del host.folders["/etc/b"]
+    host.folders["/etc"].append(entry("/etc/d"))
+    with Store(host.state) as store:
+        seen = observe(KINDS["files"], lambda known: Contained("files", lambda: Defective(host)), store)
+    assert told(seen) == [("Added", "/etc/d")]
+    assert seen.sources["files"].status == "failed" and "MemoryError" in seen.sources["files"].message
+    host.folders["/etc/e"] = [entry("/etc/e/f")]
+    assert told(host.scan()) == [("Removed", "/etc/b/c")]  # /etc/e may have been there all the time
+
+
+@pytest.mark.parametrize("broken", ["packages", "services", "files"])
+@pytest.mark.parametrize("with_state", [True, False])
+def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, broken, with_state):
+    def collector(kind, settings, known):
+        if kind.name == broken:
+            raise AttributeError("no attribute 'blake2b'")
+        return Sources([("source", lambda known: Part("source", None, []))], known)
+
+    monkeypatch.setattr(track, "_collector", collector)
+    warnings = []
+    with Store(str(tmp_path / "state.db")) as store:
+        kept = store if with_state else None
+        result = survey(list(KINDS), dcr.default(), "full", kept, warnings.append)["inventory"]
+    for name in KINDS:
+        assert {source["status"] for source in result[name]["sources"].values()} == (
+            {"failed"} if name == broken else {"ok"}
+        )
+    assert len(warnings) == 1 and "no attribute 'blake2b'" in warnings[0]
 
 
 def test_a_source_that_failed_at_the_baseline_gets_its_own_baseline_later(host):

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import textdiff
-from .collect.hashing import LENGTHS, constructor, read_whole
+from .collect.hashing import LENGTHS, constructor, is_allowed, read_whole
 from .collect.listing import to_name, to_text
 from .collect.mounts import Barred, Mounts
 from .dcr import parse_path, reaches
@@ -124,7 +124,7 @@ class _Keeper:
             return None
         self._asked += 1
         path = ""
-        if not item.checksum:
+        if not item.checksum or not is_allowed(_algorithm(item)):
             why = UNHASHED
         elif (item.size or 0) > _limit(rule):
             why = LARGE
@@ -150,7 +150,7 @@ class _Keeper:
             self._leave(item, FULL)
             return False
         raw, mode = read_whole(path, _limit(rule))
-        if constructor("md5" if len(item.checksum) == _MD5 else "sha256")(raw).hexdigest() != item.checksum:
+        if constructor(_algorithm(item))(raw).hexdigest() != item.checksum:
             self._leave(item, MOVING)
             return False
         if not self._access.allows(path, mode):
@@ -196,6 +196,10 @@ class _Keeper:
 
 def _asks(rule: FileRule, item: File) -> bool:
     return item.type == "file" and (rule.links == "follow" or not item.link_target) and reaches(rule, item)
+
+
+def _algorithm(item: File) -> str:
+    return "md5" if len(item.checksum) == _MD5 else "sha256"
 
 
 def _limit(rule: FileRule) -> int:

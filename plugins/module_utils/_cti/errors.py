@@ -38,3 +38,14 @@ class ForwardError(CtiError):
 
 class FormatError(ForwardError):
     """The peer sent what no msgpack or forward message may hold; the connection is of no further use."""
+
+
+def describe_defect(error: BaseException) -> str:
+    """What to say of an exception that nobody foresaw, with the place it came from."""
+    import traceback  # not in memory until it is needed
+
+    frames = traceback.extract_tb(error.__traceback__)
+    place = "%s, line %s" % (frames[-1][0].rpartition("/")[2], frames[-1][1]) if frames else "unknown place"
+    return "internal error: %s: %.200s (%s). Report it: this is a defect of the collection, not of the host" % (
+        type(error).__name__, error, place,
+    )  # fmt: skip

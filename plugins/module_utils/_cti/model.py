@@ -95,7 +95,10 @@ class Known:
 
 
 class Collection:
-    """One pass over one kind. Iterate once for the parts; `sources` and `unseen` hold good after that."""
+    """One pass over one kind. Iterate once for the parts; `sources` and `unseen` hold good after that.
+
+    `unseen` holds the names of parts, of which "/" stands for all there are.
+    """
 
     def __init__(self) -> None:
         self.sources: Dict[str, Source] = {}

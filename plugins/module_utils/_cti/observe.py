@@ -98,7 +98,7 @@ class _Judge:
         self._no_longer_tracked = 0
 
     def was_unseen(self, part: str) -> bool:
-        return any(part == name or part.startswith(name.rstrip("/") + "/") for name in self._unseen)
+        return any(name in ("/", part) or part.startswith(name + "/") for name in self._unseen)
 
     def add(self, changes: Iterable[Change]) -> None:
         for change in changes:

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import dcr, report
 from .collect import files, packages, services
+from .collect.sources import Contained
 from .model import Collection, Known
 from .observe import Progress, observe
 from .records import CONTENT_DIFF, KINDS, Kind, Row, identified
@@ -19,7 +20,11 @@ Machine = Dict[str, Optional[str]]  # of host.identity()
 
 
 def collection(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
-    """What is on the host now."""
+    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone."""
+    return Contained(kind.name, lambda: _collector(kind, settings, known))
+
+
+def _collector(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
     if kind.name == "packages":
         return packages.collect(known)
     if kind.name == "services":

@@ -9,10 +9,10 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..errors import DcrError, SourceFailed
+from ..errors import CtiError, DcrError, SourceFailed, describe_defect
 from ..model import Collection, File, FileRule, Known, Part, Source
 from ..pathspec import PathSpec, parse
-from .hashing import LENGTHS, constructor
+from .hashing import LENGTHS, is_allowed
 from .items import Maker
 from .listing import (
     BROKEN,
@@ -35,7 +35,7 @@ from .notes import plural, show
 MAX_LINKS = 8  # to directories, in one path
 MAX_VISITS = 100  # to one directory by way of links: many links to each other would otherwise multiply without end
 
-_FORMAT = b"2"  # of the signatures; another one makes every known signature void
+_FORMAT = b"3"  # of the signatures; another one makes every known signature void
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -197,6 +197,12 @@ class Scan(Collection):
             claims.note("unseen", frame.path, getattr(error, "strerror", None) or str(error))
             self._hide(frame.path)
             return None, []
+        except CtiError:
+            raise
+        except Exception as error:  # a defect, which is no reason to lose the other folders
+            claims.note("unseen", frame.path, describe_defect(error))
+            self._hide(frame.path)
+            return None, []
         finally:
             os.close(descriptor)
 
@@ -308,15 +314,9 @@ def _check(rule: Rule) -> None:
                     show(rule.path), key, value, ", ".join(allowed)
                 )
             )
-    if rule.checksum != "none":
-        try:
-            constructor(rule.checksum)
-        except ValueError:
-            raise DcrError(
-                "The rule for {0} asks for {1}, which this host's policy forbids; use sha256.".format(
-                    show(rule.path), rule.checksum
-                )
-            ) from None
+    if not is_allowed(rule.checksum):
+        rule.forbidden = rule.checksum
+        rule.checksum = "none"
 
 
 def _account_state(path: str) -> bytes:
@@ -337,4 +337,7 @@ def _outcome(rule: Rule, max_files: int) -> Source:
             rule.reported, plural(rule.matched, "file"), max_files
         )
         message = cut + ("; " + message if message else "")
+    if rule.forbidden:
+        reason = "without checksums, because this host forbids {0} (FIPS); set the rule's checksum to sha256"
+        message = reason.format(rule.forbidden) + ("; " + message if message else "")
     return Source("failed" if "unseen" in rule.notes or "refused" in rule.notes else "ok", rule.reported, message)

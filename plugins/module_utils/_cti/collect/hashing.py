@@ -36,12 +36,23 @@ def constructor(algorithm: str) -> Callable[..., Any]:
     """hashlib's constructor for `sha256` or `md5`; ValueError where the host's policy forbids it."""
     if algorithm == "sha256":
         return hashlib.sha256
+    md5 = getattr(hashlib, "md5", None)
+    if md5 is None:
+        raise ValueError("this Python has no md5")
     try:
-        hashlib.md5(usedforsecurity=False)
+        md5(usedforsecurity=False)
     except TypeError:  # before Python 3.9
-        hashlib.md5()
-        return hashlib.md5
-    return partial(hashlib.md5, usedforsecurity=False)
+        md5()
+        return md5  # type: ignore[no-any-return]
+    return partial(md5, usedforsecurity=False)
+
+
+def is_allowed(algorithm: str) -> bool:
+    """Whether this host makes such checksums; md5 is forbidden in FIPS mode."""
+    try:
+        return algorithm == "none" or bool(constructor(algorithm))
+    except ValueError:
+        return False
 
 
 def read_file(directory: int, name: str, new: Callable[..., Any], status: bytes) -> Reading:
