@@ -110,8 +110,18 @@ MODES = {
     "packed": ([DATA, PACKED, {"chunk": "c"}], 2),
     "compressed": ([DATA, gzip.compress(PACKED), {"chunk": "c", "compressed": "gzip"}], 2),
     "event time": ([DATA, event_time(0, NOW.to_bytes(4, "big") + b"\0\0\0\1"), ENTRY[1], {"chunk": "c"}], 1),
+    "metadata": ([DATA, [[[event_time(0, NOW.to_bytes(4, "big") + b"\0\0\0\1"), {}], ENTRY[1]]], {"chunk": "c"}], 1),
     "timestamp": ([DATA, [[event_time(-1, NOW.to_bytes(4, "big")), ENTRY[1]]], {"chunk": "c"}], 1),
 }
+
+
+def test_heartbeats_are_taken_between_messages(relay):
+    relay.start()
+    with relay.connect() as sock:
+        sock.sendall(b"\xc0\xc0" + msgpack.pack([DATA, [ENTRY], {"chunk": "1"}]) + b"\xc0")
+        assert read_value(sock) == {"ack": "1"}
+        sock.sendall(b"\xc0" + msgpack.pack([DATA, [ENTRY], {"chunk": "2"}]))
+        assert read_value(sock) == {"ack": "2"}
 
 
 @pytest.mark.parametrize("mode", sorted(MODES))

@@ -12,6 +12,8 @@ import threading
 import time
 import tracemalloc
 import uuid
+import zlib
+from time import time as clock
 
 import pytest
 from hypothesis import given, settings
@@ -95,6 +97,45 @@ def test_a_time_comes_in_every_form_and_leaves_as_whole_seconds(time):
     assert decoded([TAG, [[time, RECORD]]]).entries == [(1700000000, RECORD)]
 
 
+EVENT_TIME = ExtType(0, struct.pack(">II", 1700000000, 5))
+
+
+@pytest.mark.parametrize("metadata", [{}, {"otlp": {"x": 1}, b"raw": [None]}])
+@pytest.mark.parametrize("time", [1700000000, EVENT_TIME])
+@pytest.mark.parametrize("form", ["Forward", "PackedForward", "CompressedPackedForward"])
+def test_a_time_comes_with_metadata_as_current_fluent_bit_sends_it(form, time, metadata):
+    event = [[time, metadata], {"a": "b"}]
+    body = [event] if form == "Forward" else pack(event)
+    options = {"size": 1, "fluent_signal": 0}
+    if form == "CompressedPackedForward":
+        body, options = gzip.compress(body), dict(options, **GZIP)
+    assert decoded([TAG, body, options]).entries == [(1700000000, {"a": "b"})]
+
+
+@pytest.mark.parametrize("time", [None, [None, {}]])
+def test_no_time_is_now(time):
+    before = int(clock())
+    ((found, record),) = decoded([TAG, [[time, RECORD]]]).entries
+    assert before <= found <= clock() and record == RECORD
+
+
+def test_a_message_of_one_record_may_have_no_time():
+    before = int(clock())
+    ((found, _record),) = decoded([TAG, None, RECORD]).entries
+    assert before <= found <= clock()
+
+
+@pytest.mark.parametrize("chunk", ["c" * 1025, "é" * 1025, "c" * 1000000, b"\xff" * 300])
+def test_a_chunk_that_is_too_long_to_be_repeated_is_refused(chunk):
+    assert "at most 1024" in refused([TAG, LISTS, {"chunk": chunk}])
+    assert "at most 1024" in refused([TAG, PACKED, {"chunk": chunk}])
+    assert "at most 1024" in refused([TAG, 0, RECORD, {"chunk": chunk}])
+
+
+def test_a_chunk_of_any_length_that_senders_use_is_taken():
+    assert decoded([TAG, LISTS, {"chunk": "c" * 1024}]).chunk == "c" * 1024
+
+
 def test_a_time_before_1970_is_read():
     assert decoded([TAG, ExtType(-1, struct.pack(">Iq", 0, -5)), RECORD]).entries == [(-5, RECORD)]
 
@@ -102,7 +143,6 @@ def test_a_time_before_1970_is_read():
 @pytest.mark.parametrize(
     "time",
     [
-        None,
         "1700000000",
         True,
         float("nan"),
@@ -113,6 +153,11 @@ def test_a_time_before_1970_is_read():
         ExtType(7, b"12345678"),
         [],
         {},
+        [0],
+        [0, []],
+        [0, {}, {}],
+        [True, {}],
+        [[0, {}], {}],
     ],
 )
 def test_what_is_no_time_is_refused(time):
@@ -145,12 +190,63 @@ def test_what_is_no_forward_message_is_refused(message):
 
 
 def test_a_gzip_bomb_is_refused_at_the_limit_of_a_message():
-    bomb = gzip.compress(b"\0" * (50 << 20))
+    zeros = b"\0" * (50 << 20)
+    one = gzip.compress(b"\x92\0\x81\xa1k\xdb" + struct.pack(">I", len(zeros)) + zeros)
+    many = gzip.compress(pack([0, {"k": "x" * 1000}])) * 20000
     tracemalloc.start()
     try:
-        assert "more than 10485760 bytes" in refused([TAG, bomb, GZIP])
-        refused([TAG, bomb * 4, GZIP])
+        assert "longer than 10485760 bytes" in refused([TAG, one, GZIP])
+        assert "more than 10485760 bytes" in refused([TAG, many, GZIP])
+        refused([TAG, gzip.compress(zeros) * 4, GZIP])
         assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_work_of_gzip_members_grows_with_their_bytes_and_not_with_their_number(monkeypatch):
+    """A decompressor copies what follows its member's end: what all of them were given is what it costs."""
+    given = []
+    real = zlib.decompressobj
+
+    class Counted:
+        def __init__(self, bits):
+            self._member = real(bits)
+
+        def decompress(self, data, size):
+            given.append(len(data))
+            return self._member.decompress(data, size)
+
+        def __getattr__(self, name):
+            return getattr(self._member, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    empty = gzip.compress(b"")
+    many = empty * (200000 // len(empty))
+    assert decoded([TAG, many + gzip.compress(PACKED), GZIP]).entries == ENTRIES
+    assert sum(given) < 20 * len(many)  # all that follows each member was 10,000 times as much
+    del given[:]
+    large = gzip.compress(os.urandom(1 << 20))
+    refused([TAG, large, GZIP])
+    assert sum(given) < 2 * len(large)
+
+
+def test_a_gzip_member_that_ends_anywhere_in_what_was_read_is_found():
+    for size in list(range(200, 300)) + [65500 + n for n in range(0, 60, 7)]:
+        value = os.urandom(size)
+        body = gzip.compress(pack([1, {"a": value.hex()}]), 0) + gzip.compress(PACKED)
+        assert decoded([TAG, body, GZIP]).entries == [(1, {"a": value.hex()}), *ENTRIES]
+
+
+def test_packed_entries_are_read_one_by_one():
+    entries = pack([0, {"k": "x" * 1000}]) * 9000
+    message = pack([TAG, entries])
+    unpacker = Unpacker()
+    unpacker.feed(message)
+    (value,) = unpacker
+    tracemalloc.start()
+    try:
+        assert sum(1 for _entry in forward.decode_lazily(value).entries) == 9000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
 

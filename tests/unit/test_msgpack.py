@@ -256,3 +256,13 @@ def test_garbage_is_values_or_refused(stream):
         values(stream)
     except FormatError:
         pass
+
+
+def test_remembered_keys_are_few_and_shared_and_what_one_sent_does_not_stay_for_all():
+    keys = {}
+    first, second = Unpacker(keys=keys), Unpacker(keys=keys)
+    first.feed(pack({"%d" % number: 0 for number in range(5000)}))
+    assert len(next(iter(first))) == 5000 and 0 < len(keys) <= 1000
+    second.feed(pack({"SvcName": "ssh", "x" * 40: 1}))
+    assert list(second) == [{"SvcName": "ssh", "x" * 40: 1}]
+    assert pack("SvcName") in keys and pack("x" * 40) not in keys

@@ -3,22 +3,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Messages of the Fluentd forward protocol, both ways; no I/O.
 
-Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1; of its authentication only TLS is
-known here, and no shared keys.
+Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1 and -v1.5, whose times may come with
+metadata; of its authentication only TLS is known here, and no shared keys.
 """
 
 import json
 import math
 import os
 import struct
+import time as clock
 from binascii import b2a_base64
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import FormatError
 from ..text import decode as decode_text
 from .msgpack import MAX_BYTES, ExtType, Unpacker, array_head, pack, pack_entries, pack_str
 
 MESSAGE_BYTES = 1 << 20  # what a message is filled up to; AMA takes ten times as much
+CHUNK_CHARACTERS = 1024  # of the option `chunk`, which every acknowledgement repeats; senders use 24
 RECORDS = 1000  # so many share an ack at most; more gain nothing
 Entry = Tuple[int, Mapping[str, Any]]  # unix seconds, record
 
@@ -27,7 +29,7 @@ class Batch(NamedTuple):
     """What one message carries, in whichever of the four modes it came."""
 
     tag: str
-    entries: List[Tuple[int, Dict[str, Any]]]  # unix seconds, and a record of what JSON has a form for
+    entries: Iterable[Tuple[int, Dict[str, Any]]]  # unix seconds, and a record of what JSON has a form for
     options: Dict[str, Any]  # "chunk": the sender wants an ack
 
     @property
@@ -43,7 +45,17 @@ class Batch(NamedTuple):
 def decode(message: Any) -> Batch:
     """A value out of the Unpacker, in Message, Forward, PackedForward or CompressedPackedForward mode.
 
-    A time's fraction is dropped: CT&I's records hold times of their own. FormatError: that is no such message.
+    A time's fraction is dropped: CT&I's records hold times of their own; nil is now. FormatError: that is no such
+    message. A nil instead of a message is a heartbeat, and not for this function.
+    """
+    batch = decode_lazily(message)
+    return batch._replace(entries=list(batch.entries))
+
+
+def decode_lazily(message: Any) -> Batch:
+    """The same, but packed entries are read as they are asked for, once, so that not all of them are in memory.
+
+    FormatError: also from the entries.
     """
     if not isinstance(message, list) or not 2 <= len(message) <= 4:
         raise FormatError("a forward message is an array of 2 to 4 elements")
@@ -58,7 +70,7 @@ def decode(message: Any) -> Batch:
     elif isinstance(body, (str, bytes)):
         options = _options(message, 2)
         packed = body.encode("utf-8") if isinstance(body, str) else body
-        entries = _unpack_entries(packed, options.get("compressed", "text"))
+        return Batch(tag, _unpack_entries(packed, options.get("compressed", "text")), options)
     else:
         if len(message) < 3:
             raise FormatError("a forward message with a time has a record, too")
@@ -75,39 +87,68 @@ def _options(message: Sequence[Any], at: int) -> Dict[str, Any]:
         return {}
     if not isinstance(options, dict):
         raise FormatError("the options of a forward message are a map")
-    return _jsonable(options)  # type: ignore[no-any-return]
+    known = _jsonable(options)
+    chunk = known.get("chunk")
+    if isinstance(chunk, str) and len(chunk) > CHUNK_CHARACTERS:
+        raise FormatError(
+            "the option chunk of a forward message has {0} characters; send one of at most {1}".format(
+                len(chunk), CHUNK_CHARACTERS
+            )
+        )
+    return dict(known)
 
 
-def _unpack_entries(packed: bytes, compression: object) -> List[Tuple[int, Dict[str, Any]]]:
-    if compression == "gzip":
-        packed = _gunzip(packed)
-    elif compression != "text":
-        raise FormatError("entries compressed by other means than gzip")
+def _unpack_entries(packed: bytes, compression: object) -> Iterator[Tuple[int, Dict[str, Any]]]:
+    if compression not in ("gzip", "text"):
+        raise FormatError("the entries of a forward message are compressed by other means than gzip")
     unpacker = Unpacker(one=True)
-    unpacker.feed(packed)
-    entries = [_entry(entry) for entry in unpacker]
+    for piece in _gunzip(packed) if compression == "gzip" else _pieces(packed):
+        unpacker.feed(piece)
+        for entry in unpacker:
+            yield _entry(entry)
     if len(unpacker):
         raise FormatError("the last entry of a packed forward message is cut off")
-    return entries
 
 
-def _gunzip(data: bytes) -> bytes:
-    """All members of it, for senders append them, and no more than a message may have."""
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
+
+
+_PIECE = 64 << 10
+
+
+def _gunzip(data: bytes) -> Iterator[bytes]:
+    """The contents of all gzip members, for senders append them; no more than a message may have.
+
+    A decompressor copies what it was given beyond its member's end, so it is given little at first: the time is linear
+    in the length of the data, however many members there are.
+    """
     import zlib
 
-    out = b""
-    while data:
+    at = size = 0
+    while at < len(data):
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            out += member.decompress(data, MAX_BYTES + 1 - len(out))
-        except zlib.error as error:
-            raise FormatError("the entries of a forward message are no gzip ({0})".format(error)) from error
-        if len(out) > MAX_BYTES:
-            raise FormatError("the entries of a forward message decompress to more than {0} bytes".format(MAX_BYTES))
-        if not member.eof:
-            raise FormatError("the compressed entries of a forward message are cut off")
-        data = member.unused_data
-    return out
+        length = 256
+        while not member.eof:
+            piece = member.unconsumed_tail
+            if not piece:
+                piece = data[at : at + length]
+                at += len(piece)
+                length = min(2 * length, _PIECE)
+                if not piece:
+                    raise FormatError("the compressed entries of a forward message are cut off")
+            try:
+                out = member.decompress(piece, _PIECE)
+            except zlib.error as error:
+                raise FormatError("the entries of a forward message are no gzip ({0})".format(error)) from error
+            size += len(out)
+            if size > MAX_BYTES:
+                raise FormatError(
+                    "the entries of a forward message decompress to more than {0} bytes".format(MAX_BYTES)
+                )
+            yield out
+        at -= len(member.unused_data)
 
 
 def _entry(entry: Any) -> Tuple[int, Dict[str, Any]]:
@@ -115,6 +156,8 @@ def _entry(entry: Any) -> Tuple[int, Dict[str, Any]]:
         raise FormatError("an entry of a forward message is a time and a record")
     time, record = entry
     if time.__class__ is not int:
+        if isinstance(time, list) and len(time) == 2 and isinstance(time[1], dict):
+            time = time[0]  # the rest is metadata, which Fluent Bit sends
         time = _seconds(time)
     if not _EARLIEST < time < _LATEST:
         raise FormatError("the time of an entry is no unix time in seconds")
@@ -128,6 +171,10 @@ _EARLIEST, _LATEST = -(1 << 40), 1 << 40  # some 34,000 years
 
 
 def _seconds(time: Any) -> int:
+    if time is None:
+        return int(clock.time())
+    if time.__class__ is int:
+        return int(time)
     if isinstance(time, ExtType):
         parts = _ext_time(time)
         if parts is not None:

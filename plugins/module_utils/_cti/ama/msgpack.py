@@ -22,6 +22,7 @@ else:  # its own fallback in Python is slower than ours
 MAX_BYTES = 10 << 20  # a message; AMA takes 10,485,760 bytes a string
 MAX_ITEMS = 1 << 20  # values in a message; an empty map is 1 byte on the wire and 64 in memory
 MAX_DEPTH = 10
+_MAX_KEYS = 1000  # that an Unpacker remembers
 
 
 class ExtType:
@@ -247,18 +248,24 @@ class Unpacker:
     A str that is not UTF-8 comes as bytes, as a bin does; an array as a list, a map as a dict, an extension as ExtType.
     FormatError: what came is no msgpack or is over a limit; nothing more can be read. Memory is bounded by `max_bytes`
     and what was fed at once, and by `max_items` while one message's values are made. `one`: all that will be fed is
-    parts of one message, so `max_items` holds for their sum.
+    parts of one message, so `max_items` holds for their sum. `keys`: a dict to remember short keys in, for all
+    Unpackers that get the same one; it grows to some 200 KB.
     """
 
     def __init__(
-        self, max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS, max_depth: int = MAX_DEPTH, one: bool = False
+        self,
+        max_bytes: int = MAX_BYTES,
+        max_items: int = MAX_ITEMS,
+        max_depth: int = MAX_DEPTH,
+        one: bool = False,
+        keys: Optional[Dict[bytes, Any]] = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._max_items = max_items
         self._max_depth = max_depth
         self._one = one
         self._buffer = bytearray()
-        self._keys: Dict[bytes, Any] = {}  # records have the same ones
+        self._keys: Dict[bytes, Any] = {} if keys is None else keys  # records have the same ones
         self._items = 0
         self._begin()
 
@@ -277,7 +284,8 @@ class Unpacker:
 
     def __iter__(self) -> Iterator[Any]:
         while self._complete():
-            message = bytes(self._buffer[: self._at])
+            with memoryview(self._buffer) as view:  # which spares a copy
+                message = bytes(view[: self._at])
             del self._buffer[: self._at]
             self._begin()
             self._check_items()
@@ -407,7 +415,9 @@ class _Reader:
         key = self.value()
         if key.__class__ in (list, dict):
             raise FormatError("a msgpack map has an array or a map for a key")
-        if len(self._keys) < 1000 and key.__class__ is str and self._at - at <= 32:
+        if key.__class__ is str and self._at - at <= 32:
+            if len(self._keys) >= _MAX_KEYS:
+                self._keys.clear()  # so that what one client sent does not stay for all
             self._keys[self._data[at : self._at]] = key
         return key, self._at
 

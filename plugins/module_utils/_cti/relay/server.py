@@ -165,8 +165,8 @@ class Relay:
         for message in connection.unpacker:
             if connection.config:
                 self._answer(connection, message)
-            else:
-                self._store(connection, forward.decode(message))
+            elif message is not None:  # a heartbeat is
+                self._store(connection, forward.decode_lazily(message))
             if self._arrived_bytes >= TURN_BYTES:
                 self._unfinished.add(connection)
                 break
