@@ -145,8 +145,9 @@ options:
     description:
       - With V(require), a record is delivered when the receiver has acknowledged it.
       - With V(off), it is when the receiver has read it from a unix socket, or when it is written to TCP or TLS.
-      - V(auto) is V(require) for TCP and TLS. At a unix socket a receiver that reads the first message and stays silent, as AMA
-        may, is not asked for more.
+      - V(auto) is V(off) when AMA is at the other end of the unix socket, and V(require) for every other receiver. Whether AMA
+        acknowledges is not documented. It is recognized by the name of its process, C(mdsd).
+      - Set V(off) for another receiver that does not acknowledge, such as Fluentd's C(in_unix).
     type: str
     choices: [auto, require, 'off']
     default: auto
@@ -156,7 +157,7 @@ options:
       - section: callback_ama_forward
         key: acks
   tls_ca:
-    description: PEM file of the authorities to trust. The default is those of the system.
+    description: PEM file of the authorities to trust, in place of those of the system.
     type: path
     env:
       - name: AMA_FORWARD_TLS_CA

@@ -88,7 +88,9 @@ options:
       acks:
         description:
           - With V(require), records count as handed over when the receiver acknowledged them; with V(off), when it has read them.
-          - V(auto) requires it over the network, and over a unix socket from a receiver that is seen to acknowledge. Whether AMA does is not documented.
+          - V(auto) is V(off) when AMA is at the other end of the unix socket, and V(require) for every other receiver.
+            Whether AMA acknowledges is not documented. It is recognized by the name of its process, C(mdsd).
+          - Set V(off) for another receiver that does not acknowledge, such as Fluentd's C(in_unix).
         type: str
         choices: [auto, require, "off"]
         default: auto
@@ -101,7 +103,7 @@ options:
         description: The same for the inventory, whose stream is C(CONFIG_DATA_BLOB_V2).
         type: str
       tls_ca:
-        description: PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver.
+        description: PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver. It replaces those of the system.
         type: path
         default: ""
       tls_cert:

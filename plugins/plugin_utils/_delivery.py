@@ -34,7 +34,6 @@ LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
 KEPT_SECONDS = 0.4  # of them, for the end of the run
 TASK_SECONDS = 0.25  # of deliveries between two tasks
 LEAST_SECONDS = 0.05  # of patience that are worth an attempt
-SILENCE_SECONDS = 0.4  # of a receiver at a unix socket, after which it knows no acks
 PAUSE_SECONDS = 1.0  # after a failure; doubles with each
 NO_TIME = "There was no time to deliver all; raise flush_deadline if the next runs do not catch up"
 
@@ -59,7 +58,6 @@ class Delivery:
         self.problem = ""
         self.query_problem = ""
         self._receiver = receiver
-        self._acks = receiver.acks
         self._tags = dict(receiver.tags)
         self._sender: Sender | None = None
         self._clock = clock
@@ -159,15 +157,11 @@ class Delivery:
             raise ForwardError("The flush deadline passed during the delivery; raise flush_deadline")
         receiver = self._receiver
         if self._sender is None:
-            self._sender = Sender(
-                receiver.address, receiver.allow_users, self._acks, tls=receiver.tls, patience=SILENCE_SECONDS
-            )
+            self._sender = Sender(receiver.address, receiver.allow_users, receiver.acks, tls=receiver.tls)
         self._sender.deadline = self._patience
         now = int(time.time())
         entries = [(now, flat(record)) for record in records]
-        acknowledged = self._patiently(lambda: self._sender.send(tag, entries))
-        if self._acks == "auto" and not acknowledged:
-            self._acks = "off"
+        self._patiently(lambda: self._sender.send(tag, entries))
 
     def _tags_of(self, stream: str) -> tuple[str, ...]:
         """Empty: there are none, and `problem` says so."""

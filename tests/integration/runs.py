@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Real runs with the callback enabled, beside a real relay, or a receiver of a bad temper."""
 
+import contextlib
 import json
 import os
 import re
@@ -34,6 +35,18 @@ ansible_connection=local
 [all:vars]
 ansible_python_interpreter={python}
 """
+
+
+@contextlib.contextmanager
+def called(name):
+    """This process, which listens where runs send to, has this name meanwhile."""
+    path = Path("/proc/%d/comm" % os.getpid())
+    before = path.read_text()
+    path.write_text(name)
+    try:
+        yield
+    finally:
+        path.write_text(before)
 
 
 class Run:

@@ -8,6 +8,7 @@ import os
 import subprocess
 
 import pytest
+from runs import called
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
 
@@ -281,12 +282,22 @@ def test_what_a_bad_receiver_does_not_take_is_delivered_by_the_next_run(place, f
     assert list(place.spool.iterdir()) == []
 
 
-def test_a_receiver_that_knows_no_acks_is_given_everything_and_asked_once(place, files):
+def test_the_azure_monitor_agent_is_given_everything_and_asked_for_no_acks(place, files):
     play, expected = files
     receiver = place.receiver("silent")
     place.relay.start()
-    assert place.play(play).counts == (len(expected), 0, 0)
-    assert receiver.received.count(b"chunk") == 1
+    with called("mdsd"):
+        assert place.play(play).counts == (len(expected), 0, 0)
+    assert b"FileSystemPath" in receiver.received and b"chunk" not in receiver.received
+
+
+def test_another_receiver_that_does_not_acknowledge_has_not_got_anything(place, files):
+    play, expected = files
+    place.receiver("silent")
+    place.relay.start()
+    run = place.play(play)
+    assert run.counts == (0, len(expected), 0)
+    assert "set acks to off" in run.output
 
 
 def test_what_a_killed_run_had_gathered_is_delivered_by_the_next_one_though_a_worker_lives_on(place, tmp_path):

@@ -392,6 +392,37 @@ def test_a_server_with_an_authority_takes_only_clients_it_signed(certificate, tc
     assert results == [b"signed", "refused"]
 
 
+@pytest.fixture
+def two_authorities(certificate, tmp_path, monkeypatch):
+    """`certificate` is what the system trusts; another one, in the file returned, is what the user names."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "cert"))
+    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=other -keyout otherkey -out other"
+    subprocess.check_output(make.split(), cwd=str(tmp_path), stderr=subprocess.STDOUT)
+    return str(tmp_path / "other")
+
+
+def test_an_authority_that_is_given_replaces_those_of_the_system(tls, two_authorities):
+    where = Address("tls", "localhost", tls[1])
+    with address.connect(where, 5, [], Tls()) as sock:
+        sock.sendall(b"trusted by the system")
+        assert sock.recv(100) == b"answer"
+    assert "check the certificates" in refusal(where, tls=Tls(ca=two_authorities))
+    assert tls[2][0] == b"trusted by the system" and b"" not in tls[2]
+
+
+@pytest.mark.parametrize("server", [False, True])
+def test_a_context_trusts_the_given_authority_alone_and_speaks_no_old_tls(certificate, two_authorities, server):
+    context = address.tls_context(Tls(ca=two_authorities), server=server)
+    assert [dict(pair[0] for pair in found["subject"]) for found in context.get_ca_certs()] == [{"commonName": "other"}]
+    assert context.verify_mode.name == "CERT_REQUIRED" and context.check_hostname is not server
+    if hasattr(context, "minimum_version"):
+        assert context.minimum_version.name == "TLSv1_2"
+    else:
+        assert {"OP_NO_TLSv1", "OP_NO_TLSv1_1", "OP_NO_SSLv3"} <= {
+            flag.name for flag in type(context.options) if flag in context.options
+        }
+
+
 @pytest.mark.parametrize("name", ["missing", "locked"])
 def test_an_unusable_key_is_named_and_never_prompted_for(certificate, name):
     with pytest.raises(ForwardError) as caught:

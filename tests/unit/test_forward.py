@@ -6,6 +6,7 @@
 import gzip
 import json
 import os
+import pwd
 import socket
 import struct
 import threading
@@ -13,6 +14,7 @@ import time
 import tracemalloc
 import uuid
 import zlib
+from pathlib import Path
 from time import time as clock
 
 import pytest
@@ -429,13 +431,6 @@ def talks_nonsense(receiver, connection):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-def acknowledges_late(receiver, connection):
-    """Each only when the next one has come; and the first of all when nobody waits any more."""
-    for batch in receiver.incoming(connection):
-        receiver.done.wait(0.3)
-        connection.sendall(forward.ack(batch.chunk) if batch.chunk else b"")
-
-
 def never_reads(receiver, connection):
     receiver.done.wait()
 
@@ -482,6 +477,15 @@ def undelivered(one, what):
     return text
 
 
+class Clock:
+    """Stands in for the module time: the real clock, moved on at will."""
+
+    moved = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.moved
+
+
 def eventually(condition):
     deadline = address.Deadline(5)
     while not condition() and deadline.left():
@@ -511,19 +515,94 @@ def test_with_acks_off_none_is_asked_for(where):
         assert {batch.chunk for batch in receiver.batches} == {""}
 
 
-def test_a_unix_receiver_that_never_acknowledges_is_waited_for_once(unix):
-    with Receiver(unix, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
+@pytest.fixture
+def as_ama():
+    """This process, which listens in these tests, has the name of AMA's until the end of the test."""
+    path = Path("/proc/%d/comm" % os.getpid())
+    name = path.read_text()
+    path.write_text("mdsd")
+    yield
+    path.write_text(name)
+
+
+def test_the_azure_monitor_agent_is_given_everything_and_asked_for_no_ack(unix, as_ama):
+    with Receiver(unix, never_acknowledges) as receiver, sender(receiver) as one:
         for number in range(3):
             assert one.send(TAG, entries(number)) is False
         assert eventually(lambda: receiver.ids() == ["0", "1", "2"])
-        assert [bool(batch.chunk) for batch in receiver.batches] == [True, False, False]
+        assert [batch.options for batch in receiver.batches] == [{}, {}, {}]
 
 
-def test_a_late_ack_tells_that_the_receiver_knows_how_to(unix):
-    with Receiver(unix, acknowledges_late) as receiver, sender(receiver, patience=0.05) as one:
-        assert one.send(TAG, entries(0)) is False
-        assert eventually(lambda: one.send(TAG, entries(1)))
-        assert receiver.batches[-1].chunk
+def test_the_azure_monitor_agent_is_asked_for_acks_where_the_user_requires_them(unix, as_ama):
+    with Receiver(unix, acknowledges) as receiver, sender(receiver, acks="require") as one:
+        assert one.send(TAG, entries(0)) is True
+        assert receiver.batches[0].chunk
+
+
+def test_who_hides_and_has_a_user_of_amas_is_ama_where_that_is_installed(unix, monkeypatch, tmp_path):
+    """The listener has ended here, so that its process cannot be looked at."""
+    monkeypatch.setattr(address, "peer", lambda _sock: address.Peer(0, os.geteuid()))
+    monkeypatch.setattr(address, "AMA_USERS", ("root", pwd.getpwuid(os.geteuid()).pw_name))
+    with Receiver(unix, never_acknowledges) as receiver:
+        for folder, ama in ((tmp_path, True), (tmp_path / "missing", False)):
+            monkeypatch.setattr(address, "AMA_FOLDER", str(folder))
+            with address.connect(receiver.where, 5, [US]) as sock:
+                assert address.is_ama(sock) is ama
+
+
+def test_a_receiver_that_is_slow_to_acknowledge_is_waited_for(unix):
+    """However slow: with acks `auto`, what it then cannot store is still ours."""
+
+    def stores_nothing(receiver, connection):
+        next(receiver.incoming(connection))
+        receiver.done.wait(1.5)
+
+    with Receiver(unix, stores_nothing) as receiver, sender(receiver) as one:
+        assert "the connection broke" in undelivered(one, entries(0))
+        assert len(receiver.batches) == 2  # it came again, and still nobody took it
+
+
+def test_the_first_messages_are_small_and_grow_with_what_is_acknowledged(where):
+    with Receiver(where, acknowledges) as receiver, sender(receiver) as one:
+        assert one.send(TAG, entries(*range(4000))) is True
+        assert [len(batch.entries) for batch in receiver.batches] == [16, 64, 256, 1000, 1000, 1000, 664]
+        assert one.send(TAG, entries(*range(1000))) is True
+        assert len(receiver.batches[-1].entries) == 1000
+
+
+def test_a_receiver_that_lets_us_wait_has_taken_little_when_we_give_up(where):
+    with Receiver(where, never_acknowledges) as receiver, sender(receiver, acks="require", deadline=0.3) as one:
+        for _attempt in range(3):
+            undelivered(one, entries(*range(3000)))
+        assert eventually(lambda: len(receiver.batches) == 3)
+        assert len(receiver.ids()) == 48
+
+
+def test_time_is_counted_from_the_last_progress(where, monkeypatch):
+    """Eight seconds of a clock of our own pass for each message, and ten without progress are granted."""
+    clock = Clock()
+    monkeypatch.setattr(address, "time", clock)
+
+    def takes_eight_seconds(receiver, connection):
+        for batch in receiver.incoming(connection):
+            clock.moved += 8
+            connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(where, takes_eight_seconds) as receiver, sender(receiver, silence=10, deadline=1000) as one:
+        assert one.send(TAG, entries(*range(3000))) is True
+        clock.moved += 100
+        assert one.send(TAG, entries(0)) is True
+
+
+def test_an_ack_that_comes_a_byte_at_a_time_is_no_progress_before_it_is_complete(where):
+    def drips(receiver, connection):
+        for batch in receiver.incoming(connection):
+            for byte in forward.ack(batch.chunk):
+                receiver.done.wait(0.1)
+                connection.sendall(bytes((byte,)))
+
+    with Receiver(where, drips) as receiver, sender(receiver, acks="require", silence=0.5) as one:
+        assert "within 0.5 s" in undelivered(one, entries(0))
 
 
 def test_a_tcp_receiver_has_to_acknowledge(tmp_path):
@@ -536,13 +615,13 @@ def test_a_receiver_that_must_acknowledge_and_does_not_has_not_got_it(where):
         assert "within 0.2 s" in undelivered(one, entries(0))
 
 
-def test_once_a_receiver_has_acknowledged_its_silence_is_a_failure(unix):
+def test_after_some_acks_silence_is_still_a_failure(unix):
     def one_ack(receiver, connection):
         for batch in receiver.incoming(connection):
             if len(receiver.batches) == 1:
                 connection.sendall(forward.ack(batch.chunk))
 
-    with Receiver(unix, one_ack) as receiver, sender(receiver, deadline=0.3, patience=0.05) as one:
+    with Receiver(unix, one_ack) as receiver, sender(receiver, deadline=0.3) as one:
         assert one.send(TAG, entries(0)) is True
         assert "within 0.3 s" in undelivered(one, entries(1))
 
@@ -556,7 +635,7 @@ def test_an_answer_that_is_not_our_ack_is_no_delivery(where, manner):
 @pytest.mark.parametrize("acks", ["auto", "require", "off"])
 @pytest.mark.parametrize("size", [10, 5 << 20], ids=["small", "beyond all buffers"])
 def test_a_unix_receiver_that_never_reads_has_not_got_it(unix, acks, size):
-    with Receiver(unix, never_reads) as receiver, sender(receiver, acks=acks, deadline=0.3, patience=0.05) as one:
+    with Receiver(unix, never_reads) as receiver, sender(receiver, acks=acks, deadline=0.3) as one:
         assert "within 0.3 s" in undelivered(one, entries(0, size=size))
 
 
@@ -573,10 +652,10 @@ def test_after_a_broken_connection_the_whole_batch_comes_again_over_a_new_one(wh
     with Receiver(where, manner, acknowledges) as receiver, sender(receiver, acks=acks) as one:
         assert one.send(TAG, entries(*range(900), size=1000)) is True
         assert receiver.ids()[-900:] == [str(number) for number in range(900)]
-        assert len({batch.chunk for batch in receiver.batches}) == 1
+        assert len({batch.chunk for batch in receiver.batches}) == 4  # 16, 64, 256 and 564 records
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 5])
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 7])
 def test_after_a_break_all_that_was_not_acknowledged_comes_again_in_order(where, after):
     def breaks(receiver, connection):
         for batch in receiver.incoming(connection):
@@ -588,17 +667,18 @@ def test_after_a_break_all_that_was_not_acknowledged_comes_again_in_order(where,
         assert one.send(TAG, entries(*range(6500))) is True
         numbers = [int(number) for number in receiver.ids()]
         assert sorted(set(numbers)) == list(range(6500))
-        first_again = numbers.index((after - 1) * 1000, (after - 1) * 1000 + 1)
-        assert numbers[first_again:] == list(range((after - 1) * 1000, 6500))
+        acknowledged = sum(len(batch.entries) for batch in receiver.batches[: after - 1])
+        first_again = numbers.index(acknowledged, acknowledged + 1)
+        assert numbers[first_again:] == list(range(acknowledged, 6500))
 
 
-def test_a_break_after_a_receiver_showed_that_it_never_acknowledges_loses_nothing(unix):
+def test_a_break_of_a_connection_to_the_azure_monitor_agent_loses_nothing_it_had_not_read(unix, as_ama):
     def breaks(receiver, connection):
         for _unused in receiver.incoming(connection):
             if len(receiver.batches) == 2:
                 return
 
-    with Receiver(unix, breaks, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
+    with Receiver(unix, breaks, never_acknowledges) as receiver, sender(receiver) as one:
         one.send(TAG, entries(*range(2500)))
         assert eventually(lambda: set(receiver.ids()) == {str(number) for number in range(2500)})
 
@@ -639,9 +719,8 @@ def test_a_receiver_of_the_wrong_user_gets_nothing(unix):
 def test_a_clock_that_is_set_back_and_forth_delays_nothing(unix, monkeypatch):
     clock = iter(range(0, 1 << 40, 1 << 20))
     monkeypatch.setattr(time, "time", lambda: float(-next(clock)))
-    with Receiver(unix, never_acknowledges) as receiver, sender(receiver, patience=0.05) as one:
-        assert one.send(TAG, entries(0)) is False
-        assert "within 0.2 s" in undelivered(sender(receiver, acks="require", deadline=0.2), entries(1))
+    with Receiver(unix, never_acknowledges) as receiver, sender(receiver, deadline=0.2) as one:
+        assert "within 0.2 s" in undelivered(one, entries(0))
 
 
 def test_acks_have_three_settings():

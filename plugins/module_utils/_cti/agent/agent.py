@@ -26,6 +26,8 @@ from .source import Source
 from .status import StateLock, Status
 
 STOP_SECONDS = 10  # for what is under way
+TURN_SECONDS = 300  # until a busy relay takes something from us
+DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
 BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
 RECEIVED = {"packages": "Package", "services": "Service", "files": "File"}  # as Microsoft's agent logs them
 
@@ -145,7 +147,15 @@ class Agent:
 
     def _sender(self) -> Sender:
         options = self._options
-        return Sender(options.receiver, options.allow_users, options.acks, tls=options.tls)
+        # Nothing here waits for a delivery, so it may wait for its turn at a relay that thousands send to at once.
+        return Sender(
+            options.receiver,
+            options.allow_users,
+            options.acks,
+            deadline=DELIVERY_SECONDS,
+            silence=TURN_SECONDS,
+            tls=options.tls,
+        )
 
     def _tags(self) -> Any:
         streams = self._source.rule.settings.streams if self._source.rule is not None else {}

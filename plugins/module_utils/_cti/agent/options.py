@@ -62,8 +62,11 @@ HELP = {
     "address": ("ADDRESS", "where records go: @name, /path, tcp://host:port or tls://host:port"),
     "config_address": ("ADDRESS", "the agent's socket that is asked for the rule; empty: none"),
     "allow_users": ("NAME", "who may listen at a unix socket; may be repeated"),
-    "acks": ("|".join(ACKS), "whether records count as delivered only once acknowledged"),
-    "tls_ca": ("FILE", "authorities for a tls receiver, PEM"),
+    "acks": (
+        "|".join(ACKS),
+        "whether records count as delivered only once acknowledged; auto: by every receiver but the Azure Monitor Agent",
+    ),
+    "tls_ca": ("FILE", "authorities for a tls receiver, PEM; replaces those of the system"),
     "tls_cert": ("FILE", "certificate of our own, PEM"),
     "tls_key": ("FILE", "its key, where that is another file"),
     "chunks": ("DIR", "folder of the agent's config chunks, for when it does not answer; empty: none"),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import ssl
 
 AMA_USERS = ("root", "syslog", "azuremonitoragent")  # whom the Azure Monitor Agent (AMA) runs as
+AMA_PROCESSES = ("mdsd", "amacoreagent")  # its programs that open sockets
+AMA_FOLDER = "/opt/microsoft/azuremonitoragent"  # where it is installed
 SOCKET = "@CAgentStream_CloudAgentInfo_%s_default_fluent.socket"  # AMA's, of an extension or of one of these:
 CONFIG = "config"
 DIAGNOSTICS = "MaExtensionDiagnostics"
@@ -46,7 +48,7 @@ class Address(NamedTuple):
 
 
 class Tls(NamedTuple):
-    """Paths of PEM files; empty: the system's authorities, no certificate of our own."""
+    """Paths of PEM files; empty: the system's authorities, no certificate of our own. `ca` replaces the system's."""
 
     ca: str = ""
     cert: str = ""
@@ -62,14 +64,21 @@ class Peer(NamedTuple):
 
 
 class Deadline:
-    """A point in time, whatever the wall clock does meanwhile."""
+    """A point in time, whatever the wall clock does meanwhile. With `silence`, it comes earlier: so many seconds after
+    the last progress()."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, silence: Optional[float] = None) -> None:
         self._end = time.monotonic() + seconds
+        self._silence = seconds if silence is None else silence
+        self.progress()
+
+    def progress(self) -> None:
+        """Start the time of silence again."""
+        self._silent_end = time.monotonic() + self._silence
 
     def left(self) -> float:
         """Seconds, never negative."""
-        return max(0.0, self._end - time.monotonic())
+        return max(0.0, min(self._end, self._silent_end) - time.monotonic())
 
     def limit(self, sock: socket.socket) -> None:
         """Let the socket's next operation end in time. socket.timeout: it is too late already."""
@@ -192,22 +201,26 @@ def _connect_tcp(address: Address, deadline: Deadline, tls: Tls) -> socket.socke
 
 
 def tls_context(tls: Tls, server: bool = False) -> "ssl.SSLContext":
-    """TLS 1.2 or newer. A server with a `ca` wants certificates that it signed. ForwardError: an unusable file."""
+    """TLS 1.2 or newer. With a `ca`, that one alone is trusted, and a server wants certificates that it signed.
+
+    ForwardError: an unusable file.
+    """
     import ssl
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH)
-    if hasattr(context, "minimum_version"):  # Python 3.7; before, a RHEL 8 has its system-wide policy
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not server and not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    path = ""
+    purpose = ssl.Purpose.CLIENT_AUTH if server else ssl.Purpose.SERVER_AUTH
+    path = tls.ca
     try:
-        if tls.ca:
-            path = tls.ca
-            context.load_verify_locations(path)
-            if server:
-                context.verify_mode = ssl.CERT_REQUIRED
+        # Only the argument replaces the system's authorities; load_verify_locations() adds to them.
+        context = ssl.create_default_context(purpose, cafile=tls.ca or None)
+        if hasattr(context, "minimum_version"):  # Python 3.7
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+        else:
+            context.options |= ssl.OP_NO_TLSv1 | ssl.OP_NO_TLSv1_1
+        if server and tls.ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+        if not server and not tls.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
         if tls.cert:
             path = tls.cert
             context.load_cert_chain(path, tls.key or None, password="")  # an encrypted key fails; it must not prompt
@@ -225,6 +238,26 @@ def peer(sock: socket.socket) -> Peer:
     """Who is at the other end of a unix socket (SO_PEERCRED, unix(7))."""
     pid, uid, _gid = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return Peer(pid, uid)
+
+
+def is_ama(sock: socket.socket) -> bool:
+    """Whether the Azure Monitor Agent (AMA) is at the other end of a unix socket, as far as that can be known.
+
+    Its process has the name of one of AMA's programs. Where /proc hides the process, as it does from a service with
+    ProtectProc=invisible, its user is one that only AMA uses, on a host that has AMA installed.
+    """
+    import pwd
+
+    who = peer(sock)
+    try:
+        with open("/proc/{0}/comm".format(who.pid), "rb") as file:
+            return os.fsdecode(file.read(64)).rstrip("\n") in AMA_PROCESSES
+    except OSError:
+        pass
+    try:
+        return pwd.getpwuid(who.uid).pw_name in AMA_USERS[1:] and os.path.isdir(AMA_FOLDER)
+    except KeyError:
+        return False
 
 
 def check_peer(sock: socket.socket, address: Address, allowed_users: Iterable[str]) -> None:

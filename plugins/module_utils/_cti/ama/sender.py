@@ -9,14 +9,17 @@ import select
 import socket
 import struct
 import termios
-from typing import Dict, Iterable, Optional, Sequence, Set
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
 from ..errors import FormatError, ForwardError
-from .address import AMA_USERS, Address, Deadline, Tls, connect
-from .forward import Entry, message, new_chunk, pack_batches
+from .address import AMA_USERS, Address, Deadline, Tls, connect, is_ama
+from .forward import RECORDS, Entry, message, new_chunk, pack_batches
 from .msgpack import Unpacker
 
 ACKS = ("auto", "require", "off")
+FIRST_RECORDS = 16  # of the first message over a connection; each one that is acknowledged lets the next be larger
+GROWTH = 4  # times, up to RECORDS
+UNACKED_SECONDS = 10  # for a message to a receiver that is not asked for acks, as the senders beside us grant AMA
 _AHEAD = 3  # messages, each near 1 MiB
 _ACK_BYTES = 4096  # an ack is a map of one short text
 _HANGS = (
@@ -25,14 +28,24 @@ _HANGS = (
 )
 
 
+class _Message(NamedTuple):
+    tag: str
+    packed: bytes
+    records: int
+
+
 class Sender:
     """Delivers to one receiver, over a connection it keeps and renews.
 
     acks: `require`: a message is delivered once the receiver has acknowledged it. `off`: once the receiver has read it
-    all, over a unix socket, or once it is written, over TCP. `auto`: over TCP as `require`, since all receivers there
-    know acks; over a unix socket one that has read the first message, and stays silent for `patience` seconds, as AMA
-    may, is asked no more.
+    all, over a unix socket, or once it is written, over TCP. `auto`: as `off` where the Azure Monitor Agent is at the
+    other end of a unix socket, since whether it acknowledges is unknown; as `require` for every other receiver.
     `deadline`: seconds for each message with all that it needs, such as a new connection; may be set anew at any time.
+    `silence`: seconds without any progress (bytes taken, messages acknowledged) after which it is given up before that.
+
+    A busy receiver lets its senders wait before it takes anything from them. So the first message is small: when
+    the wait is in vain, little is sent again. Messages are cut the same way each time, so a receiver can know one that
+    comes again.
     """
 
     def __init__(
@@ -40,23 +53,24 @@ class Sender:
         address: Address,
         allowed_users: Iterable[str] = AMA_USERS,
         acks: str = "auto",
-        deadline: float = 10.0,
+        deadline: float = 120.0,
+        silence: float = 10.0,
         tls: Optional[Tls] = None,
-        patience: float = 1.0,
     ) -> None:
         if acks not in ACKS:
             raise ValueError("acks: one of " + ", ".join(ACKS))
         self._address = address
         self._allowed_users = list(allowed_users)
+        self._acks = acks
         self.deadline = deadline
+        self._silence = silence
         self._tls = tls
-        self._patience = patience
         self._unix = address.scheme in ("abstract", "file")
-        self._ask = acks != "off"
-        self._must = acks == "require" or (acks == "auto" and not self._unix)
+        self._ask = acks != "off"  # what is at the other end now for acks
+        self._records = FIRST_RECORDS if self._ask else RECORDS  # of the next message
         self._socket: Optional[socket.socket] = None
         self._unpacker = Unpacker(_ACK_BYTES)
-        self._pending: Dict[str, bytes] = {}  # messages of this send() by their chunks, until acknowledged
+        self._pending: Dict[str, _Message] = {}  # messages of this send() by their chunks, until delivered
         self._asked: Set[str] = set()  # all chunks sent over this connection, until acknowledged
 
     def __enter__(self) -> "Sender":
@@ -78,37 +92,37 @@ class Sender:
         """
         self._pending.clear()
         acknowledged = True
-        batches = pack_batches(entries)
-        following = next(batches, None)
-        while following is not None:
-            (packed, count), following = following, next(batches, None)
-            chunk = new_chunk() if self._ask else ""
-            # The receiver works on one while we make the next, once it is certain that it acknowledges.
-            ahead = _AHEAD if self._must and following is not None else 0
-            acknowledged = self._deliver(message(tag, packed, count, chunk), chunk, ahead) and acknowledged
+        done = 0
+        while done < len(entries):
+            for packed, count in pack_batches(entries[done : done + self._records]):
+                done += count
+                # The receiver works on one while we make the next, once it has shown that it keeps up.
+                ahead = _AHEAD if self._records == RECORDS and done < len(entries) else 0
+                acknowledged = self._deliver(_Message(tag, packed, count), ahead) and acknowledged
         return acknowledged
 
-    def _deliver(self, data: bytes, chunk: str, ahead: int) -> bool:
-        """Send, and wait until at most `ahead` messages are not acknowledged."""
-        until = Deadline(self.deadline)
-        if chunk:
-            self._pending[chunk] = data
+    def _deliver(self, new: "_Message", ahead: int) -> bool:
+        """Send, and wait until at most `ahead` messages are not acknowledged. Whether the others are."""
+        until = Deadline(self.deadline, self._silence)
+        chunk = new_chunk()
+        self._pending[chunk] = new
         reason = ""
         for _attempt in range(2):
-            unsent = [data]
-            sock = self._socket
-            if sock is None:
-                sock = self._connect(until)
-                unsent = list(self._pending.values()) or unsent
             try:
-                self._catch_up(sock)
-                self._asked.update(self._pending)
+                sock, unsent = self._socket, [chunk]
+                if sock is None:
+                    sock = self._connect(until)
+                    unsent = list(self._pending)
+                if not self._ask:
+                    until = Deadline(min(until.left(), UNACKED_SECONDS))
+                self._catch_up(sock, until)
                 for one in unsent:
-                    _write(sock, one, until)
-                return self._await_acks(sock, ahead, until) if chunk else self._await_taken(sock, until)
+                    self._write(sock, one, until)
+                return self._await_acks(sock, ahead, until) if self._ask else self._await_taken(sock, until)
             except socket.timeout:
                 self.close()
-                raise ForwardError(_HANGS.format(self._address, self.deadline)) from None
+                seconds = min(self.deadline, self._silence if self._ask else UNACKED_SECONDS)
+                raise ForwardError(_HANGS.format(self._address, seconds)) from None
             except FormatError as error:
                 reason = "the receiver's ack is not valid: {0}".format(error)
             except OSError as error:
@@ -120,27 +134,35 @@ class Sender:
 
     def _connect(self, until: Deadline) -> socket.socket:
         sock = self._socket = connect(self._address, until.left(), self._allowed_users, self._tls)
+        until.progress()
         self._unpacker = Unpacker(_ACK_BYTES)
         self._asked.clear()
+        self._ask = self._acks == "require" or (self._acks == "auto" and not (self._unix and is_ama(sock)))
+        self._records = FIRST_RECORDS if self._ask else RECORDS
         return sock
 
-    def _catch_up(self, sock: socket.socket) -> None:
+    def _write(self, sock: socket.socket, chunk: str, until: Deadline) -> None:
+        tag, packed, count = self._pending[chunk]
+        if self._ask:
+            self._asked.add(chunk)
+        rest = memoryview(message(tag, packed, count, chunk if self._ask else ""))
+        while rest:  # not sendall: over TLS it grants every piece the whole time
+            until.limit(sock)
+            rest = rest[sock.send(rest) :]
+            until.progress()
+
+    def _catch_up(self, sock: socket.socket, until: Deadline) -> None:
         """Notice a connection that was closed meanwhile, for a write to it may succeed all the same; and late acks."""
         try:
-            if _readable(sock, 0) and self._read_acks(sock, 0.001):
-                self._ask = self._must = True
+            if _readable(sock, 0):
+                self._read_acks(sock, 0.001, until)
         except socket.timeout:
             pass  # TLS has bytes of its own, such as session tickets
 
     def _await_acks(self, sock: socket.socket, ahead: int, until: Deadline) -> bool:
-        if not self._must and not _readable(sock, min(self._patience, until.left())):
-            self._await_taken(sock, until)
-            self._ask = False
-            self._pending.clear()
-            return False
         while len(self._pending) > ahead:
-            self._read_acks(sock, until.left())
-            self._must = True  # it knows how to, so silence is a failure from now on
+            self._read_acks(sock, until.left(), until)
+        self._records = min(self._records * GROWTH, RECORDS)
         return True
 
     def _await_taken(self, sock: socket.socket, until: Deadline) -> bool:
@@ -148,16 +170,17 @@ class Sender:
         pause = 0.0
         while self._unix:
             taken = not struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0]
-            self._catch_up(sock)  # after the look at the queue, which a close empties, too
+            self._catch_up(sock, until)  # after the look at the queue, which a close empties, too
             if taken:
                 break
             until.limit(sock)
             pause = min(pause + 0.0005, 0.02)
             _readable(sock, pause)
+        self._pending.clear()
         return False
 
-    def _read_acks(self, sock: socket.socket, seconds: float) -> bool:
-        """What comes within `seconds`, at the least one read. Whether an ack was complete."""
+    def _read_acks(self, sock: socket.socket, seconds: float, until: Deadline) -> None:
+        """What comes within `seconds`, one read of it. A complete ack is progress, a piece of one is not."""
         if seconds <= 0:
             raise socket.timeout("timed out")
         sock.settimeout(seconds)
@@ -165,24 +188,16 @@ class Sender:
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "closed by the receiver")
         self._unpacker.feed(data)
-        before = len(self._asked)
         for value in self._unpacker:
             chunk = value.get("ack") if isinstance(value, dict) else None
             if not isinstance(chunk, str) or chunk not in self._asked:
                 raise FormatError("it names no message we sent")
             self._asked.remove(chunk)
             self._pending.pop(chunk, None)
-        return len(self._asked) < before
+            until.progress()
 
 
 def _readable(sock: socket.socket, seconds: float) -> bool:
     poll = select.poll()  # select.select cannot watch a descriptor above 1023
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
-
-
-def _write(sock: socket.socket, data: bytes, until: Deadline) -> None:
-    rest = memoryview(data)  # not sendall: over TLS it grants every piece the whole time
-    while rest:
-        until.limit(sock)
-        rest = rest[sock.send(rest) :]
