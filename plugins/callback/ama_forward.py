@@ -213,7 +213,8 @@ from ..module_utils._cti.ama import address
 from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.errors import CtiError
 from ..plugin_utils import _parcel
-from ..plugin_utils._delivery import Delivery, Receiver, jmespath
+from ..plugin_utils._delivery import Delivery, Receiver
+from ..plugin_utils._query import MISSING, jmespath
 from ..plugin_utils._results import Reader
 from ..plugin_utils._spool import Spool
 
@@ -368,9 +369,7 @@ class CallbackModule(CallbackBase):
 def check_query(query):
     """Raises ValueError."""
     if jmespath is None:
-        raise ValueError(
-            "The option query needs the Python package jmespath on the controller; install it beside ansible-core"
-        )
+        raise ValueError(f"The option query {MISSING}")
     try:
         jmespath.compile(query)
     except jmespath.exceptions.JMESPathError as error:

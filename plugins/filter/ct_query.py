@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import datetime
+from collections.abc import Mapping, Sequence, Set
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._packed import unpack
-
-try:
-    import jmespath
-except ImportError:
-    jmespath = None
+from ..plugin_utils._packed import PackedError, unpack
+from ..plugin_utils._query import MISSING, jmespath, search
+from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
 name: ct_query
@@ -23,7 +21,8 @@ version_added: "0.1.0"
 description:
   - Applies a JMESPath expression to a fact such as C(ct_packages), to a result of M(changetracking.inventory.ct_inventory_info),
     or to any other data.
-  - In a result that holds C(packed) items, these are found under C(packages), C(services) and C(files).
+  - In a result that holds C(packed) items, these are found under C(packages), C(services), C(files) and C(changes).
+  - JMESPath knows the types of JSON. A date or a time is its ISO 8601 text.
 requirements:
   - jmespath on the controller
 positional: _input, expression
@@ -67,31 +66,46 @@ _value:
 
 def ct_query(data, expression):
     if jmespath is None:
-        raise AnsibleFilterError(
-            "ct_query needs the Python package jmespath on the controller; install it beside ansible-core."
-        )
-    plain = _plain(data)
+        raise AnsibleFilterError(f"ct_query {MISSING}.")
+    expression = str.__str__(str(expression))
+    try:
+        plain = _plain(data)
+    except RecursionError:
+        raise AnsibleFilterError("The data is nested too deeply for ct_query.") from None
     try:
         if isinstance(plain, dict) and "packed" in plain:
             plain.update(unpack(plain.pop("packed")))
-        return jmespath.search(str(expression), plain)
-    except jmespath.exceptions.JMESPathError as error:
-        raise AnsibleFilterError(f"The JMESPath expression {str(expression)!r} does not work here: {error}") from None
-    except ValueError as error:
+        return search(expression, plain)
+    except PackedError as error:
         raise AnsibleFilterError(str(error)) from None
+    except ValueError as error:
+        raise AnsibleFilterError(f"The JMESPath expression {expression!r} does not work here: {error}") from None
 
 
 def _plain(value):
-    """Without Ansible's own string and container types: jmespath looks at the exact type's name."""
+    """The value in the types that JSON has, which are all that jmespath knows: it looks at the exact type's name.
+
+    Ansible has types of its own for text, numbers, dates and containers: tagged, lazy, unsafe or encrypted ones.
+    """
+    if value is None or isinstance(value, bool):
+        return value
     if isinstance(value, Mapping):
         return {_plain(key): _plain(element) for key, element in value.items()}
     if isinstance(value, str):
         return str.__str__(value)  # str(value) would leave the type to the type
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return str.__str__(value.isoformat())
+    if getattr(value, "__ENCRYPTED__", False):  # vaulted text, before ansible-core 2.19
+        return str.__str__(str(value))
+    if isinstance(value, (Sequence, Set)) and not isinstance(value, (bytes, bytearray)):
         return [_plain(element) for element in value]
     return value
 
 
 class FilterModule:
     def filters(self):
-        return {"ct_query": ct_query}
+        return {"ct_query": untrusted(ct_query)}

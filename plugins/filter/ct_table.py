@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ..plugin_utils._untrusted import untrusted
+
 DOCUMENTATION = r"""
 name: ct_table
 short_description: A fleet's inventory results as a table
@@ -87,4 +89,4 @@ def _failures(inventory):
 
 class FilterModule:
     def filters(self):
-        return {"ct_table": ct_table}
+        return {"ct_table": untrusted(ct_table)}

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._packed import unpack
+from ..plugin_utils._packed import PackedError, unpack
+from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
 name: ct_unpack
@@ -15,6 +18,8 @@ short_description: Open the packed items of ct_inventory_info
 version_added: "0.1.0"
 description:
   - Turns the string C(packed) that M(changetracking.inventory.ct_inventory_info) returns into lists of items.
+  - A managed host wrote the string, so it is read within limits, which a real host does not reach. More than 500,000 items or
+    256 MiB of JSON, an item of more than 512 KiB, and anything that is no list of items fail.
 positional: _input
 options:
   _input:
@@ -41,13 +46,13 @@ _value:
 
 
 def ct_unpack(value):
-    packed = value.get("packed", "") if isinstance(value, dict) else value
+    packed = value.get("packed", "") if isinstance(value, Mapping) else value
     try:
         return unpack(packed)
-    except ValueError as error:
+    except PackedError as error:
         raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:
     def filters(self):
-        return {"ct_unpack": ct_unpack}
+        return {"ct_unpack": untrusted(ct_unpack)}

@@ -8,8 +8,9 @@ A connection lives no longer than one attempt: workers are forked between attemp
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..module_utils._cti import dcr
@@ -21,13 +22,10 @@ from ..module_utils._cti.ama.sender import Sender
 from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.errors import CtiError, ForwardError
 from . import _parcel
+from ._packed import PackedError
 from ._parcel import ROWS, Parcel, Row
+from ._query import jmespath, search
 from ._spool import Spool, SpoolFile
-
-try:
-    import jmespath
-except ImportError:
-    jmespath = None
 
 STREAMS = (CHANGE_STREAM, DATA_STREAM)
 LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
@@ -67,7 +65,6 @@ class Delivery:
         self._not_before = clock()
         self._until = self._give_up = 0.0
         self._patience = 0.0
-        self._queries: dict[str, Any] = {}
 
     def between_tasks(self, spool: Spool) -> None:
         """Deliver what this run has spooled, unless the receiver has just failed."""
@@ -134,20 +131,20 @@ class Delivery:
             return 0
         tags = self._tags_of(parcel.stream)
         if parcel.query and jmespath is None:
-            self.problem = "Records wait for a query to select them; install jmespath beside ansible-core"
+            self.problem = "Records wait for a query to select them; install jmespath next to ansible-core"
             return None
         if not tags:
             return None
+        sent = 0
         try:
-            chosen = self._chosen(parcel)
-        except ValueError:
+            for records in _batches(self._chosen(parcel)):
+                for tag in tags:
+                    self._send(tag, records)
+                sent += len(records)
+        except PackedError:
             self.damaged += 1
-            self.dropped += parcel.count
-            return parcel.count
-        for tag in tags:
-            for start in range(0, len(chosen), ROWS):
-                self._send(tag, chosen[start : start + ROWS])
-        self.delivered += len(chosen)
+            self.dropped += max(parcel.count - sent, 0)
+        self.delivered += sent
         return parcel.count
 
     # --- what blocks
@@ -195,22 +192,28 @@ class Delivery:
 
     # --- queries
 
-    def _chosen(self, parcel: Parcel) -> list[Row]:
-        """Raises ValueError: what is packed is damaged."""
-        every = list(_parcel.records(parcel))
-        if not parcel.query:
-            return every
-        chosen = [record for record in every if self._is_chosen(parcel.query, record)]
-        self.left_out += len(every) - len(chosen)
-        return chosen
+    def _chosen(self, parcel: Parcel) -> Iterator[Row]:
+        """The records that the parcel's query selects, one at a time. Raises PackedError."""
+        for record in _parcel.records(parcel):
+            if not parcel.query or self._is_chosen(parcel.query, record):
+                yield record
+            else:
+                self.left_out += 1
 
     def _is_chosen(self, query: str, record: Row) -> bool:
         """As JMESPath sees truth: 0 is true."""
         try:
-            if query not in self._queries:
-                self._queries[query] = jmespath.compile(query)
-            found = self._queries[query].search(record)
-        except jmespath.exceptions.JMESPathError as error:
+            found = search(query, record)
+        except ValueError as error:
             self.query_problem = f"The query does not work on all records, and leaves out those ({error})"
             return False
         return not (found is None or found is False or (not isinstance(found, int) and not found))
+
+
+def _batches(records: Iterator[Row]) -> Iterator[list[Row]]:
+    """The records in lists of up to ROWS."""
+    while True:
+        batch = list(itertools.islice(records, ROWS))
+        if not batch:
+            return
+        yield batch

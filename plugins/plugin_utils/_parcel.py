@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, data_record
-from ._packed import unpack
+from ._packed import kinds
 
 ROWS = 500  # a parcel has no more: a message of some 200 KB
 MAX_TEXT = 64 << 10  # characters of one value
 MAX_PACKED = 32 << 20
-MAX_UNPACKED = 128 << 20
 STATUS = "CollectionStatus"
 STATUS_COLUMNS = ("Module", "Kind", "Source", "Status", "Message")
 _MAX_INTEGER = 1 << 63
@@ -110,7 +109,7 @@ def parse(raw: bytes) -> Parcel:
 
 
 def records(parcel: Parcel) -> Iterator[Row]:
-    """Its records, typed; those it holds in a damaged form are left out. Raises ValueError: what is packed is damaged."""
+    """Its records, typed, one at a time; those it holds in a damaged form are left out. Raises PackedError."""
     common = clean(parcel.common, MACHINE_COLUMNS)
     for number, (kind, row) in enumerate(_rows(parcel)):
         new = clean(row, columns(parcel.stream, kind))
@@ -130,7 +129,7 @@ def _rows(parcel: Parcel) -> Iterator[tuple[str, Any]]:
         for row in parcel.rows:
             yield parcel.kind, row
         return
-    for kind, rows in unpack(parcel.packed, MAX_UNPACKED).items():
+    for kind, rows in kinds(parcel.packed):
         if kind in KINDS:
             for row in rows:
                 yield kind, row
