@@ -136,6 +136,32 @@ def test_status_tells_how_it_fares(host):
     assert code == 1 and "not running" in text
 
 
+def test_an_agent_that_came_before_the_relay_finds_the_rule_long_before_its_next_look_is_due(host):
+    host.write("a")
+    host.start("--refresh", "100000")
+    host.expect("There is no data collection rule yet")
+    code, text = host.run("status")
+    assert code == 1 and "Rule: none" in text
+    host.relay.start()
+    host.expect("The rule is that of")
+    host.expect("1 records were delivered")
+    while host.run("status")[0] != 0:
+        pass
+
+
+def test_a_withdrawn_rule_stays_withdrawn_when_the_relay_goes_and_the_agent_is_restarted(host):
+    host.relay.start()
+    host.start()
+    host.expect("baseline")
+    os.unlink(str(host.relay.chunks / "one.json"))
+    host.expect("The data collection rule is withdrawn")
+    host.relay.stop()
+    host.stop()
+    host.start()
+    host.expect("There is no data collection rule yet")
+    assert host.status()["Rule"]["Origin"] is None
+
+
 def test_a_second_agent_on_the_same_state_is_refused(host):
     host.relay.start()
     host.start()
@@ -196,8 +222,8 @@ def test_a_broken_rule_leaves_the_last_good_one_in_force(host):
     host.relay.start()
     host.start()
     host.expect("baseline")
-    host.relay.put_chunk("one.json", "1", settings={"fileSettings": {"fileCollectionFrequency": "soon"}})
-    host.expect('fileCollectionFrequency is "soon", not a int')
+    host.relay.put_chunk("one.json", "1", settings={"fileSettings": "soon"})
+    host.expect('fileSettings is "soon", not an object')
     host.expect("The rule is that of the last good rule")
     host.write("a")
     host.expect("1 records were delivered")

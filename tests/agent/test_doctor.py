@@ -12,9 +12,12 @@ import zlib
 import pytest
 from program import PATIENCE
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
+
+
+RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 
 
 @pytest.fixture
@@ -117,34 +120,31 @@ def test_somebody_else_at_the_receivers_address(running):
     where = running.folder / "other.socket"
     running.users = ["65533"]
     with address.listen(address.parse(str(where))):
-        report = found(running, "--address", str(where), "--config-address", "")
+        report = found(running, "--address", str(where), "--config-address", "/nowhere.socket")
     assert report["Broken"] == "receiver" and "nothing was sent" in report["Remedy"]
 
 
 def test_a_rule_without_tags(running):
-    (running.folder / "dcr.json").write_text(
-        json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}})
-    )
+    (running.folder / "dcr.json").write_text(json.dumps(RULE))
     report = found(running, "--config-address", "")
     assert report["Broken"] == "streams" and "the ARM form names no tags" in report["Remedy"]
 
 
 def test_a_broken_rule(running):
     (running.folder / "dcr.json").write_text("{")
-    report = found(running, "--config-address", "")
+    report = found(running, "--config-address", "/nowhere.socket")
     assert report["Ok"] and "is not JSON" in "".join(link(report, "rule")["Details"])
-    os.unlink(str(running.state / "dcr.json"))
-    report = found(running, "--config-address", "")
+    report = found(running, "--config-address", "")  # which the last good rule is from
     assert report["Broken"] == "rule" and "is not JSON" in report["Remedy"]
 
 
 def test_a_rule_of_the_config_socket_that_cannot_be_used(running):
     os.unlink(str(running.state / "dcr.json"))
-    running.relay.put_chunk("one.json", "1", settings={"fileSettings": {"fileCollectionFrequency": "often"}})
+    running.relay.put_chunk("one.json", "1", settings={"fileSettings": "often"})
     while link(found(running), "config socket")["Status"] != "ok" or found(running)["Ok"]:
         pass
     report = found(running)
-    assert report["Broken"] == "rule" and "fileCollectionFrequency" in report["Remedy"]
+    assert report["Broken"] == "rule" and 'fileSettings is "often"' in report["Remedy"]
 
 
 def test_a_collection_that_is_overdue(host):
@@ -170,8 +170,20 @@ def test_an_agent_that_may_not_read_every_file(running):
     assert privileges["Status"] == "warning" and "lacks CAP_DAC_READ_SEARCH" in privileges["Message"]
 
 
-def examined(tmp_path):
-    return {link.name: link for link in doctor.examine(Options(state=str(tmp_path), config_address="", chunks=""))}
+def examined(tmp_path, **options):
+    options = Options(state=str(tmp_path), config_address="", chunks="", **options)
+    return {link.name: link for link in doctor.examine(options)}
+
+
+def test_an_agent_that_does_not_use_the_rule_that_is_there_is_no_agent_for_which_all_holds(tmp_path):
+    (tmp_path / "rule.json").write_text(json.dumps(RULE))
+    options = Options(state=str(tmp_path))
+    lock = status.StateLock(str(tmp_path))  # as a running agent holds it
+    status.Status(options).rule(None, [])
+    rule = examined(tmp_path, dcr=str(tmp_path / "rule.json"))["rule"]
+    assert rule.status == "broken" and "does not use the rule from" in rule.message
+    assert "systemctl reload ctagent" in rule.remedy
+    del lock
 
 
 def test_that_microsofts_agent_runs_as_well_is_told(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import source as source_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.source import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.chunks import Chunks
@@ -72,6 +73,10 @@ class Places:
         except OSError:
             pass
 
+    def restarted(self):
+        """The look of an agent that was just started."""
+        return Source(self.options, self.log.append)
+
     def found(self):
         rule = self.source.find()
         return None if rule is None else rule.settings.rules[0]
@@ -84,7 +89,7 @@ def places(tmp_path):
     places.silence()
 
 
-def test_the_agent_comes_first_then_its_chunks_then_the_file_then_the_last_good_rule(places):
+def test_the_agent_comes_first_then_its_chunks_then_the_file(places):
     places.put("dcr.json", chunk("file"))
     places.put("chunks/a.json", chunk("chunk"))
     places.answer(chunk("socket"))
@@ -93,24 +98,131 @@ def test_the_agent_comes_first_then_its_chunks_then_the_file_then_the_last_good_
     assert places.found() == "chunk"
     os.unlink(str(places.folder / "chunks/a.json"))
     assert places.found() == "file"
-    os.unlink(str(places.folder / "dcr.json"))
-    assert places.found() == "file"
-    assert places.source.rule.origin.startswith("the last good rule")
-    assert Source(places.options, places.log.append).find().settings.rules == ("file",)
 
 
-def test_an_agent_that_has_no_rule_overrules_the_last_good_one_but_not_the_file(places):
+def test_the_last_good_rule_holds_while_the_agent_is_silent(places):
     places.answer(chunk("socket"))
     assert places.found() == "socket"
+    places.silence()
+    assert places.found() == "socket"
+    assert places.source.rule.origin.startswith("the last good rule")
+    assert places.restarted().find().settings.rules == ("socket",)
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["no chunk", "a chunk that AMA left"])
+@pytest.mark.parametrize("file", [False, True])
+def test_what_the_agent_withdrew_is_not_used_again_when_it_is_silent(places, stale, file):
+    if stale:
+        places.put("chunks/a.json", chunk("socket"))
+    places.answer(chunk("socket"))
+    assert places.found() == "socket"
+    if file:
+        places.put("dcr.json", chunk("file"))
+    expected = "file" if file else None
     places.answer(None)
-    os.unlink(str(places.folder / "served/a.json"))
+    assert places.found() == expected
+    places.silence()
+    for source in (places.source, places.restarted(), places.source):
+        found = source.find()
+        assert (found and found.settings.rules[0]) == expected
+    assert not (places.folder / "state" / "dcr.json").read_bytes().count(b"socket")
+
+
+def test_a_chunk_that_was_overruled_counts_again_once_it_is_another_or_the_agent_has_it_again(places):
+    places.put("chunks/a.json", chunk("old"))
+    places.answer(None)
+    assert places.found() is None
+    places.silence()
+    assert places.found() is None
+    assert "AMA has withdrawn it" in places.source.reasons[-1]
+    places.put("chunks/a.json", chunk("new rule"))
+    assert places.found() == "new rule"
+    places.answer(None)
+    assert places.found() is None
+    places.answer(chunk("new rule"))
+    assert places.found() == "new rule"
+    places.silence()
+    assert places.found() == "new rule"
+    assert places.source.rule.origin.startswith("the config chunks")
+
+
+@pytest.mark.parametrize("place", ["dcr.json", "chunks/a.json"])
+def test_a_rule_whose_file_was_removed_is_withdrawn_also_after_a_restart(places, place):
+    places.put(place, chunk("here"))
+    assert places.found() == "here"
+    os.unlink(str(places.folder / place))
     assert places.found() is None
     assert places.log[-1].startswith("The data collection rule is withdrawn")
+    assert places.restarted().find() is None
+
+
+NO_STREAMS = '{"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x"}]}}'
+
+
+@pytest.mark.parametrize("broken", ["{", "[]", b"\xff\xff", NO_STREAMS])
+def test_a_chunk_that_cannot_be_read_leaves_its_last_good_rule_in_force_also_after_a_restart(places, broken):
+    places.put("chunks/a.json", chunk("good"))
+    assert places.found() == "good"
+    path = places.folder / "chunks" / "a.json"
+    path.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
+    for source in (places.source, places.restarted()):
+        assert source.find().settings.rules == ("good",)
+
+
+def test_a_folder_of_chunks_that_cannot_be_read_leaves_its_last_good_rule_in_force(places):
+    places.put("chunks/a.json", chunk("good"))
+    assert places.found() == "good"
+    os.rename(str(places.folder / "chunks"), str(places.folder / "aside"))
+    (places.folder / "chunks").write_text("")  # in the way of a folder: it is there, and cannot be listed
+    assert places.restarted().find().settings.rules == ("good",)
+    os.unlink(str(places.folder / "chunks"))
+    assert places.restarted().find() is None
+
+
+def test_a_place_that_is_switched_off_has_no_rule(places):
+    places.answer(chunk("socket"))
+    assert places.found() == "socket"
+    places.options = places.options._replace(config_address="")
+    assert places.restarted().find() is None
+
+
+def test_a_withdrawn_rule_does_not_come_back_because_the_disk_was_full(places, monkeypatch):
+    places.answer(chunk("socket"))
+    assert places.found() == "socket"
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(source_module, "replace", full)
+    places.answer(None)
+    assert places.found() is None
+    places.silence()
+    assert places.restarted().find() is None
+
+
+def test_while_there_is_no_rule_the_next_look_is_soon_and_later_less_so(places):
+    assert places.source.retry_seconds is None
+    waits = []
+    for _look in range(5):
+        assert places.found() is None
+        waits.append(places.source.retry_seconds)
+    assert waits == [5, 10, 20, 30, 30]
+    assert [line for line in places.log if "no data collection rule yet" in line] == places.log[-1:]
     places.put("dcr.json", chunk("file"))
-    assert places.found() == "file"
+    assert (places.found(), places.source.retry_seconds) == ("file", None)
+    os.unlink(str(places.folder / "dcr.json"))
+    assert (places.found(), places.source.retry_seconds) == (None, 5)
 
 
-@pytest.mark.parametrize("broken", ["{", "[]", {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x"}]}}])
+def test_the_rule_that_an_earlier_version_kept_is_known(places):
+    places.put("state/dcr.json", chunk("old"))
+    places.silence()
+    assert places.found() == "old"
+
+
+@pytest.mark.parametrize(
+    "broken", ["{", "[]", "5", {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x"}]}}]
+)
 def test_a_broken_file_leaves_the_last_good_rule_in_force(places, broken):
     places.put("dcr.json", chunk("good"))
     assert places.found() == "good"

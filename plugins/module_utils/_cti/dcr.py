@@ -117,10 +117,10 @@ def loads(raw: Union[str, bytes], origin: str) -> Settings:
     return load(parse(raw, origin), origin)
 
 
-def parse(raw: Union[str, bytes], origin: str) -> Any:
-    """A DCR's JSON text as data. Raises DcrError."""
-    if len(raw) > MAX_BYTES:
-        raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, MAX_BYTES))
+def parse(raw: Union[str, bytes], origin: str, limit: int = MAX_BYTES) -> Any:
+    """A DCR's JSON text, of at most `limit` bytes, as data. Raises DcrError."""
+    if len(raw) > limit:
+        raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, limit))
     try:
         return load_json(raw)
     except (ValueError, RecursionError) as error:

@@ -140,6 +140,8 @@ class Agent:
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
             delay = random.uniform(0, min(self._options.jitter, every or 0))
             self._schedule.set(kind.name, functools.partial(self.collect, kind), every, delay)
+        if self._source.retry_seconds is not None:
+            self._schedule.soon("rule", self._source.retry_seconds)
         if rule is not None:
             self._schedule.soon("delivery", self._backoff)
 

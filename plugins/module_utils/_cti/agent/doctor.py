@@ -19,7 +19,7 @@ from ..records import FILES, timestamp
 from ..store import Store
 from . import status
 from .options import Options
-from .source import Rule, Source
+from .source import RETRY_SECONDS, Rule, Source
 
 DEADLINE = 5.0
 OK, WARNING, BROKEN, UNKNOWN = "ok", "warning", "broken", "unknown"
@@ -144,7 +144,7 @@ class _Examination:
     def _config_socket_and_rule(self) -> Iterator[Link]:
         said: List[str] = []
         source = Source(self._options, said.append, DEADLINE)
-        self._rule, reasons = source.look()
+        self._rule, reasons, _kept = source.look()
         elsewhere = reasons
         if self._options.config_address:
             yield self._config_socket(source.answered, reasons[0] if reasons else "")
@@ -154,6 +154,11 @@ class _Examination:
             message = "There is no rule that can be used, so nothing is collected."
             remedy = "Associate a data collection rule with this machine, or put one into %s." % self._options.dcr
             yield Link("rule", BROKEN, message, elsewhere[0] if elsewhere else remedy, [*said, *reasons])
+            return
+        if self._status.get("Running") and not (self._status.get("Rule") or {}).get("Origin"):
+            message = "The agent does not use the rule from %s yet, so nothing is collected." % self._rule.origin
+            remedy = "It looks again within %d s; or now: systemctl reload ctagent." % RETRY_SECONDS[1]
+            yield Link("rule", BROKEN, message, remedy, [*said, *reasons])
             return
         settings = self._rule.settings
         details = [*settings.warnings, *said, *elsewhere]

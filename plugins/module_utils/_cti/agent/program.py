@@ -50,7 +50,8 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
     _print([json.dumps(state)] if parsed.json else status.lines(state))
     kinds = state.get("Kinds", {}).values()
     failed = state.get("Delivery", {}).get("Error") or any(kind.get("Failed") or kind.get("Error") for kind in kinds)
-    return 0 if state["Running"] and not failed else 1
+    has_rule = (state.get("Rule") or {}).get("Origin")
+    return 0 if state["Running"] and has_rule and not failed else 1
 
 
 def _show(options: Options, parsed: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from ..text import load_json
+
 MAX_FILE_BYTES = 8 << 20
 MAX_FILES = 1000
 MAX_EXTENSIONS = 32
@@ -25,6 +27,7 @@ class ChunkFile(NamedTuple):
     stamp: Optional[Stamp]  # None: read it again next time
     modified: int
     elements: Dict[str, List[Element]]  # by extension
+    problem: str = ""  # why a configuration that it holds is not known
 
 
 class Chunks:
@@ -37,17 +40,15 @@ class Chunks:
         self._said: Dict[str, str] = {}
         self._replies: Dict[str, bytes] = {}
         self.extensions: List[str] = []
+        self.unread = ""  # why it is not known what all of the folder says, so that what is missing may be in it
 
     def refresh(self) -> bool:
         """Look at the folder again; whether anything that matters has changed. Unchanged files are not read."""
         try:
             found = dict(_candidates(self._folder))
         except OSError as error:
-            self._say(
-                "",
-                "The folder of config chunks %s cannot be read (%s); what it held stays in force."
-                % (self._folder, error.strerror),
-            )
+            self.unread = "The folder of config chunks %s cannot be read (%s)" % (self._folder, error.strerror)
+            self._say("", self.unread + "; what it held stays in force.")
             return False
         self._said.pop("", None)
         if len(found) > MAX_FILES:
@@ -61,6 +62,7 @@ class Chunks:
         changed = _content(files) != _content(self._files)
         self._said = {name: text for name, text in self._said.items() if not name.strip() or name in files}
         self._files = files
+        self.unread = next((file.problem for file in files.values() if file.problem), "")
         if changed:
             self._merge()
         return changed
@@ -89,17 +91,18 @@ class Chunks:
         path = os.path.join(self._folder, name)
         kept: Optional[Stamp] = stamp if abs(time.time() - stamp[0] / 1e9) > SETTLED_SECONDS else None
         try:
-            elements, ignored = _parse(path)
+            elements, ignored, dropped = _parse(path)
         except (OSError, ValueError, RecursionError) as error:
             before = known.elements if known is not None else {}
             effect = "it counts as it was before" if before else "it is ignored until it changes"
-            self._say(name, "The config chunk %s cannot be used (%s); %s." % (path, _reason(error), effect))
-            return ChunkFile(kept, stamp[0], before)
+            problem = "The config chunk %s cannot be used (%s)" % (path, _reason(error))
+            self._say(name, "%s; %s." % (problem, effect))
+            return ChunkFile(kept, stamp[0], before, "" if before else problem)
         if ignored:
             self._say(name, "The config chunk %s: %s." % (path, ignored))
         elif self._said.pop(name, None) is not None:
             self._log("The config chunk %s is read again." % path)
-        return ChunkFile(kept, stamp[0], elements)
+        return ChunkFile(kept, stamp[0], elements, ignored if dropped else "")
 
     def _merge(self) -> None:
         """One reply an extension, of the chunks' elements in the order of their ids."""
@@ -162,20 +165,23 @@ def _reason(error: Exception) -> str:
     return str(error.strerror if isinstance(error, OSError) else error)
 
 
-def _parse(path: str) -> Tuple[Dict[str, List[Element]], str]:
-    """A chunk's extension configurations, and what of it is ignored. Raises OSError or ValueError."""
+def _parse(path: str) -> Tuple[Dict[str, List[Element]], str, bool]:
+    """A chunk's extension configurations, what of it is ignored, and whether that is a configuration.
+
+    Raises OSError or ValueError.
+    """
     with open(path, "rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
         raise ValueError("it is larger than %d MiB" % (MAX_FILE_BYTES >> 20))
-    document = json.loads(raw.decode("utf-8-sig"))
+    document = load_json(raw)
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     configurations = document.get("extensionConfigurations") or {}
     if not isinstance(configurations, dict):
         raise ValueError("its extensionConfigurations is not an object")
     found: Dict[str, List[Element]] = {}
-    ignored = ""
+    ignored, dropped = "", False
     for extension, elements in configurations.items():
         if not _is_name(extension):
             ignored = "the extension name %s is not one a socket can bear, and is ignored" % json.dumps(extension)[:80]
@@ -184,6 +190,7 @@ def _parse(path: str) -> Tuple[Dict[str, List[Element]], str]:
             raise ValueError("its extensionConfigurations.%s is not a list" % extension)
         good = [element for element in elements if _is_element(element)]
         if len(good) != len(elements):
+            dropped = True
             ignored = "%d of %d configurations of %s have no id or no outputStreams, and are ignored" % (
                 len(elements) - len(good),
                 len(elements),
@@ -191,7 +198,11 @@ def _parse(path: str) -> Tuple[Dict[str, List[Element]], str]:
             )
         if good:
             found[extension] = good
-    return found, ignored
+    if not configurations and not isinstance(document.get("dataSources"), list):  # which AMA's own for others have
+        ignored = (
+            "it has no extensionConfigurations, so it configures nothing; give a rule in the form of a config chunk"
+        )
+    return found, ignored, dropped
 
 
 def _is_name(extension: str) -> bool:
