@@ -10,12 +10,21 @@ short_description: systemd services as facts in Change Tracking & Inventory form
 version_added: "0.1.0"
 description:
   - Returns every systemd service unit of the host as the fact C(ct_services), with systemd's own states and in CT&I's words.
-  - A unit appears once, under its own name, whatever aliases it has. Instances of templates and transient units are included.
+  - A unit appears once, under its own name, whatever aliases it has. An instance of a template is included if it is enabled
+    or running. Units that come and go with logins and connections are included only if O(transient=true).
   - Units that other units name but that the host does not have are left out.
   - Where systemd is not running, in a container or an image, the unit files are still returned; their states are V(unknown).
 options:
   templates:
     description: Whether unit files such as C(getty@.service), which are services only as instances, are returned too.
+    type: bool
+    default: false
+  transient:
+    description:
+      - Whether to return the units too that exist only while they run. These are transient units (C(systemd-run)), the units
+        that a login starts (C(user@1000.service), C(user-runtime-dir@1000.service), a getty on another console), the
+        instances that a socket starts for each connection, and instances that something has loaded but that do not run.
+      - They are not part of the inventory, as a login or a status command changes them.
     type: bool
     default: false
   fields:
@@ -73,7 +82,9 @@ ansible_facts:
               type: str
               sample: OpenBSD Secure Shell server
             SvcState:
-              description: V(Running), V(Stopped), or V(Unknown) where systemd is not running.
+              description:
+                - V(Running), V(Stopped), or V(Unknown) where systemd is not running. A service that reloads its
+                  configuration is running.
               type: str
               sample: Running
             SvcStartupType:
@@ -81,7 +92,9 @@ ansible_facts:
               type: str
               sample: Enabled
             SvcRunlevels:
-              description: The units that want this one, sorted, separated by blanks.
+              description:
+                - The units that start this one, sorted, separated by blanks. These are the units with a link to it in their
+                  C(.wants), C(.requires) or C(.upholds) directory, and the targets whose unit files name it.
               type: str
               sample: multi-user.target
             SvcController:
@@ -113,7 +126,9 @@ ansible_facts:
           type: int
           returned: always
         digest:
-          description: Equal digests mean equal items, C(LoadState), C(ActiveState) and C(SubState) apart.
+          description:
+            - Equal digests mean equal items. C(LoadState), C(ActiveState) and C(SubState) are left out, and the C(SvcState) of
+              services that systemd starts when they are needed.
           type: str
           returned: always
           sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
@@ -141,10 +156,18 @@ from ..module_utils._module import fact_arguments, facts, run
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(fact_arguments("services"), templates={"type": "bool", "default": False}),
+        argument_spec=dict(
+            fact_arguments("services"),
+            templates={"type": "bool", "default": False},
+            transient={"type": "bool", "default": False},
+        ),
         supports_check_mode=True,
     )
-    run(module, lambda: facts(module, "services", services.collect(Known(), module.params["templates"])))
+
+    def collected():
+        return services.collect(Known(), module.params["templates"], module.params["transient"])
+
+    run(module, lambda: facts(module, "services", collected()))
 
 
 if __name__ == "__main__":

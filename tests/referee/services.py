@@ -3,6 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Compares the service collector with `systemctl show` on this host, unit by unit and field by field.
 
+WantedBy is compared as what the targets say, `systemctl show --property=Wants,Requires TARGET`: what a service says itself
+depends on which targets systemd has loaded. Units of other types that want a service are not compared.
+
     services.py FOLDER    FOLDER holds ansible_collections; run as root on a host where systemd is PID 1
 
 Prints one JSON line {"compared": N, "differ": M, "summary": ..., "differences": [...]}; exit status 1 where M is not 0.
@@ -29,24 +32,42 @@ def names():
     return {name for name in found if not name.endswith("@.service")}
 
 
+def blocks(properties, units):
+    text = systemctl("show", "--all", "--property=" + ",".join(properties), "--", *sorted(units)) if units else ""
+    for block in text.split("\n\n"):
+        unit = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        if unit:
+            yield unit
+
+
+def wanted():
+    """{name of a service: the targets that want or require it}, loaded or not."""
+    lines = systemctl("list-unit-files", "--all", "*.target").splitlines()
+    lines += systemctl("list-units", "--all", "--plain", "--full", "*.target").splitlines()
+    targets = {line.split()[0] for line in lines if line.split()}
+    out = {}
+    for target in blocks(("Id", "Wants", "Requires", "Upholds"), {name for name in targets if "@." not in name}):
+        for key in ("Wants", "Requires", "Upholds"):
+            for name in target.get(key, "").split():
+                out.setdefault(name, set()).add(target["Id"])
+    return out
+
+
 def show(units):
     """{Id: fields} of all units with these names that exist; aliases fall together."""
     out = {}
-    if not units:
-        return out
-    text = systemctl("show", "--all", "--property=Id," + ",".join(FIELDS), "--", *sorted(units))
-    for block in text.split("\n\n"):
-        unit = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        if unit.get("LoadState") == "not-found" and unit["ActiveState"] == "inactive":
+    targets = wanted()
+    for unit in blocks(("Id", "Names", *FIELDS), units):
+        if unit["LoadState"] == "not-found" and unit["ActiveState"] == "inactive":
             continue
-        if unit:
-            unit["WantedBy"] = " ".join(sorted(unit["WantedBy"].split()))
-            out[unit.pop("Id")] = unit
+        names = unit.pop("Names").split()
+        unit["WantedBy"] = " ".join(sorted(set().union(*(targets.get(name, ()) for name in names))))
+        out[unit.pop("Id")] = unit
     return out
 
 
 def collected(systemd, known):
-    part = systemd.collect(known)
+    part = systemd.collect(known, transient=True)
     if part.unsure or part.message:
         sys.exit("not everything was collected: " + part.message)
     return {
@@ -59,7 +80,7 @@ def collected(systemd, known):
                     item.active_state,
                     item.sub_state,
                     item.unit_file_state,
-                    item.wanted_by,
+                    " ".join(name for name in item.wanted_by.split() if name.endswith(".target")),
                     item.path,
                 ),
             )

@@ -9,6 +9,7 @@ import struct
 import threading
 
 import pytest
+from buses import SIZES, put, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,54 +69,6 @@ def ask(path, answer, calls=1, hang_up=True, seconds=10.0):
     Peer(path, answer, hang_up)
     with dbus.Connection(str(path), seconds) as connection:
         return connection.calls([("/", PING)] * calls)
-
-
-# An independent marshaller, of either byte order, to hold the reader against.
-
-SIZES = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d"}
-ALIGNMENTS = {"(": 8, "{": 8, "a": 4, "s": 4, "o": 4, "b": 4, "g": 1, "v": 1}
-
-
-def put(out, order, signature, value):
-    kind = signature[0]
-    size = struct.calcsize(SIZES[kind]) if kind in SIZES else ALIGNMENTS[kind]
-    out.extend(b"\0" * (-len(out) % size))
-    if kind in SIZES:
-        out.extend(struct.pack(order + SIZES[kind], value))
-    elif kind == "b":
-        out.extend(struct.pack(order + "I", value))
-    elif kind in "so":
-        raw = value.encode("utf-8")
-        out.extend(struct.pack(order + "I", len(raw)) + raw + b"\0")
-    elif kind == "v":
-        inner, held = value
-        out.extend(bytes((len(inner),)) + inner.encode() + b"\0")
-        put(out, order, inner, held)
-    elif kind == "a":
-        at = len(out)
-        out.extend(b"\0" * 4)
-        element = signature[1:]
-        out.extend(b"\0" * (-len(out) % (8 if element[0] in "({xtd" else 1)))
-        if element[0] in "nq":
-            out.extend(b"\0" * (-len(out) % 2))
-        start = len(out)
-        for item in value:
-            put(out, order, element, item)
-        struct.pack_into(order + "I", out, at, len(out) - start)
-    else:
-        for member, item in zip(split(signature[1:-1]), value):
-            put(out, order, member, item)
-
-
-def split(signature):
-    out, depth, current = [], 0, ""
-    for character in signature:
-        current += character
-        depth += {"(": 1, "{": 1, ")": -1, "}": -1}.get(character, 0)
-        if depth == 0 and character != "a":
-            out.append(current)
-            current = ""
-    return out
 
 
 def bare(signature, value):
@@ -263,6 +216,13 @@ def test_a_refused_greeting_is_a_failure(tmp_path, answer):
 def test_silence_ends_with_the_deadline(tmp_path):
     with pytest.raises(SourceFailed, match="in time"):
         ask(tmp_path / "s", GREETING, hang_up=False, seconds=0.05)
+
+
+def test_a_reply_of_another_type_than_expected_is_a_failure(tmp_path):
+    typed = dbus.Method("org.example", "org.example.Peer", "Ping", returns="as")
+    Peer(tmp_path / "s", captured("bookworm", "bus"), hang_up=False)
+    with dbus.Connection(str(tmp_path / "s")) as connection, pytest.raises(SourceFailed, match="a reply of type 's'"):
+        connection.calls([("/", typed)])
 
 
 def test_no_socket_is_told_apart_from_a_failure(tmp_path):

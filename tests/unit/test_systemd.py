@@ -1,30 +1,39 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The fixtures of a release come from one booted host: what its manager sent to root on its own socket and to a user on
-the system bus, the unit files made for the purpose, and what `systemctl show` said of every unit right after."""
+"""The fixtures of a release come from one booted host: what its manager had loaded, the unit files made for the purpose,
+and what `systemctl show` said of every unit right after. What follows from them is in the first tests; in the others, a
+manager says what a test wants it to say, and the changes are those that a state database makes of it."""
 
 import gzip
 import json
 import os
-import socket
-import struct
 import tarfile
-import threading
 import warnings
 
 import pytest
+from buses import Manager, unit
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import dbus, systemd
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import (
+    dbus,
+    rootfs,
+    services,
+    systemd,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "systemd")
 RELEASES = ["bullseye", "bookworm", "trixie"]  # systemd 247, 252, 257
 HOST_NAMES = {"bullseye": "svc901", "bookworm": "svc904", "trixie": "svc905"}
 FIELDS = ("Description", "LoadState", "ActiveState", "SubState", "UnitFileState", "WantedBy", "FragmentPath")
-NOWHERE = "org.freedesktop.DBus.Error.UnknownObject"
+GONE = "org.freedesktop.DBus.Error.UnknownObject"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+KIND = KINDS["services"]
 
 
 def fixture(release, name):
@@ -32,112 +41,47 @@ def fixture(release, name):
         return file.read()
 
 
-def messages(stream):
+def recorded(release):
+    """The manager's list of units, its search path and its version."""
+    stream = fixture(release, "private.stream.gz")
     at = stream.index(b"\r\n") + 2
-    while at < len(stream):
+    values = {}
+    while len(values) < 3:
         end = at + dbus.message_length(stream[at : at + 16])
-        yield stream[at:end]
+        reply = dbus.parse_message(stream[at:end])
+        if reply.reply_serial in (1, 2, 3):
+            values[reply.reply_serial] = dbus.unmarshal(reply.signature, reply.body, reply.order)[0]
         at = end
-
-
-def refusal(serial, name):
-    fields = (
-        struct.pack("<BBBBI", 5, 1, ord("u"), 0, serial)
-        + struct.pack("<BBBBI", 4, 1, ord("s"), 0, len(name))
-        + name.encode()
-        + b"\0"
-    )
-    head = struct.pack("<cBBBIII", b"l", 3, 1, 1, 0, 1, len(fields)) + fields
-    return head + b"\0" * (-len(head) % 8)
-
-
-class Manager:
-    """Answers each call with the message that the real manager answered the call of the same number with."""
-
-    def __init__(self, root, release, refuse=None, garble=None, drop=0):
-        self.connections = 0
-        self._refuse, self._garble, self._drop = refuse or {}, garble, drop
-        for name, path in (("private", "run/systemd/private"), ("bus", "run/dbus/system_bus_socket")):
-            path = os.path.join(str(root), path)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            listening = socket.socket(socket.AF_UNIX)
-            listening.bind(path)
-            listening.listen(5)
-            stream = fixture(release, name + ".stream.gz")
-            replies = {dbus.parse_message(message).reply_serial: message for message in messages(stream)}
-            first = 1 if name == "bus" else 0  # Hello
-            threading.Thread(target=self._serve, args=(listening, replies, first), daemon=True).start()
-
-    def _serve(self, listening, replies, first):
-        while True:
-            client, _unused = listening.accept()
-            self.connections += 1
-            with client:
-                try:
-                    self._talk(client, replies, first)
-                except OSError:
-                    pass
-
-    def _talk(self, client, replies, first):
-        heard = b""
-        while b"BEGIN\r\n" not in heard:
-            heard += client.recv(65536)
-        client.sendall(b"OK 0123456789abcdef0123456789abcdef\r\n")
-        heard = heard.partition(b"BEGIN\r\n")[2]
-        number = 0
-        while True:
-            while len(heard) >= 16 and len(heard) >= dbus.message_length(heard[:16]):
-                heard = heard[dbus.message_length(heard[:16]) :]
-                number += 1
-                if self.connections <= self._drop:
-                    return
-                asked = number - first
-                client.sendall(self._garble or self._answer(replies, number, asked))
-            data = client.recv(65536)
-            if not data:
-                return
-            heard += data
-
-    def _answer(self, replies, number, asked):
-        unit = (asked - 4) // 3
-        if asked > 3 and unit in self._refuse:
-            return refusal(number, self._refuse[unit])
-        return replies[number]
+    return values[1], values[2], values[3]
 
 
 @pytest.fixture
-def host(tmp_path):
-    """A root with the unit files of a release's host; `running`: and its manager."""
+def recording(tmp_path):
+    """A root with the unit files of a release's host; `running`: and its manager, in `recording.manager`."""
 
-    def make(release, running=True, **behaviour):
+    def make(release, running=True):
         with tarfile.open(os.path.join(FIXTURES, release, "units.tar.gz")) as archive, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the archive is ours and holds links that leave it
             archive.extractall(
                 str(tmp_path), **({"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {})
             )
+        write(tmp_path, {"usr/lib/systemd/system/multi-user.target": "[Unit]\n"})
+        units, path, version = recorded(release)
+        write(tmp_path, {"usr/lib/systemd/libsystemd-shared-{0}.so".format(version.split(".")[0].split(" ")[0]): ""})
         if running:
             os.makedirs(str(tmp_path / "run/systemd/system"), exist_ok=True)
-            make.manager = Manager(tmp_path, release, **behaviour)
+            make.manager = Manager(tmp_path, units, path, version)
         return str(tmp_path)
 
     return make
 
 
-def fields(item):
-    return dict(
-        zip(
-            FIELDS,
-            (
-                item.description,
-                item.load_state,
-                item.active_state,
-                item.sub_state,
-                item.unit_file_state,
-                item.wanted_by,
-                item.path,
-            ),
-        )
-    )
+def write(root, files):
+    """{path: text, or (target of a symlink,)} below a root."""
+    for path, content in files.items():
+        path = root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content) if isinstance(content, str) else path.symlink_to(content[0])
 
 
 def by_name(part):
@@ -147,78 +91,324 @@ def by_name(part):
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_every_unit_is_what_systemctl_shows(host, release):
-    part = systemd.collect(Known(), root=host(release))
+def test_every_unit_is_what_systemctl_shows(recording, release):
+    part = systemd.collect(Known(), root=recording(release), transient=True)
     shown = json.loads(fixture(release, "shown.json.gz").decode())
-    ours = {name + ".service": fields(item) for name, item in by_name(part).items()}
-    # Of the files of packages, the fixture has none: those count that the manager had loaded.
-    expected = {name: unit for name, unit in shown.items() if name.startswith("odd") or name in ours}
-    for unit in expected.values():
-        unit["Description"] = unit["Description"].replace(HOST_NAMES[release], os.uname().nodename)
+    # Of the files of packages, the fixture has none.
+    ours = {name + ".service": item for name, item in by_name(part).items() if name.startswith("odd")}
     wanted = ours.pop("odd-tmpl@un-loaded\\x20inst.service")  # systemctl lists no instance that is only wanted
-    assert (wanted["LoadState"], wanted["UnitFileState"]) == ("loaded", "enabled")
-    assert ours == expected
-    assert len(ours) > 70 and not part.unsure and not part.message
+    assert (wanted.load_state, wanted.unit_file_state) == ("loaded", "enabled")
+    expected = {name: fields for name, fields in shown.items() if name.startswith("odd")}
+    for name, fields in expected.items():
+        item = ours[name]
+        # Of what wants a unit, systemctl shows what was loaded.
+        assert set(fields["WantedBy"].split()) <= set(item.wanted_by.split())
+        description = fields["Description"].replace(HOST_NAMES[release], os.uname().nodename)
+        values = (description, *(fields[key] for key in FIELDS[1:5]), fields["FragmentPath"])
+        assert (item.description, *item[2:6], item.path) == values, name
+    assert ours.keys() == expected.keys()
+    assert len(ours) > 40 and not part.unsure and not part.message
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_every_kind_of_unit_is_among_them(host, release):
-    found = by_name(systemd.collect(Known(), root=host(release)))
+def test_every_kind_of_unit_is_among_them(recording, release):
+    found = by_name(systemd.collect(Known(), root=recording(release), transient=True))
     states = {item.unit_file_state for item in found.values()}
     assert {"enabled", "disabled", "static", "masked", "masked-runtime", "generated", "transient", "linked"} < states
     assert {"enabled-runtime", "indirect", "bad"} < states
-    assert {item.load_state for item in found.values()} >= {"loaded", "masked", "bad-setting", "error", "not-found"}
+    assert {item.load_state for item in found.values()} >= {"loaded", "masked", "bad-setting", "error"}
     assert found["odd-fail"].active_state == "failed"
     assert "odd-tmpl@one" in found and "odd-tmpl@" not in found
 
 
-def test_an_alias_is_not_a_second_unit(host):
-    found = by_name(systemd.collect(Known(), root=host("bookworm")))
+def test_an_alias_is_not_a_second_unit(recording):
+    found = by_name(systemd.collect(Known(), root=recording("bookworm")))
     assert "odd-run" in found and "odd-alias" not in found
     assert "odd-unloaded" in found and not {"odd-alias2", "odd-alias3"} & set(found)
 
 
-def test_templates_are_counted_on_request(host):
-    found = by_name(systemd.collect(Known(), root=host("bookworm"), templates=True))
+def test_templates_are_counted_on_request(recording):
+    found = by_name(systemd.collect(Known(), root=recording("bookworm"), templates=True))
     assert found["odd-tmpl@"].description.startswith("Template ")
     assert found["odd-tmpl@"].load_state == "loaded"
 
 
-def test_a_description_is_kept_whole(host):
-    found = by_name(systemd.collect(Known(), root=host("trixie")))
+def test_a_description_is_kept_whole(recording):
+    found = by_name(systemd.collect(Known(), root=recording("trixie")))
     assert found["odd-run"].description == 'Runs = with equals | pipe "quotes"     continued    twice'
 
 
-def test_a_unit_that_vanishes_meanwhile_is_left_out(host):
-    root = host("bookworm", refuse={0: NOWHERE})
-    part = systemd.collect(Known(), root=root)
-    other = systemd.collect(Known(), root=root)
-    assert part == other and not part.unsure and not part.message
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_image_has_the_same_units_as_the_host_that_runs_from_it(recording, release):
+    root = recording(release)
+    with Store(os.path.join(root, "state.db")) as store:
+        observe(KIND, lambda known: collection(root, known), store)
+    os.rename(os.path.join(root, "run"), os.path.join(root, "was-run"))
+    with Store(os.path.join(root, "state.db")) as store:
+        image = observe(KIND, lambda known: collection(root, known), store, keep_items=True)
+    os.rename(os.path.join(root, "was-run"), os.path.join(root, "run"))
+    with Store(os.path.join(root, "state.db")) as store:
+        again = observe(KIND, lambda known: collection(root, known), store)
+    assert image.sources["systemd"].message.startswith("systemd is not running here")
+    assert {item[2:5] for item in image.items} == {("unknown",) * 3}
+    assert (image.changes, again.changes) == ([], [])
 
 
-def test_a_unit_that_cannot_be_asked_about_is_unsure_and_named(host):
-    part = systemd.collect(Known(), root=host("bookworm", refuse={0: DENIED}))
-    ((name,),) = part.unsure
-    assert name not in by_name(part)
-    assert part.message == "Could not be read: {0}; run as root to see all.".format(name)
+def collection(root, known):
+    return services.Sources([("systemd", lambda known: systemd.collect(known, str(root)))], known)
 
 
-def test_a_dropped_connection_is_tried_once_more(host):
-    root = host("bookworm", drop=1)
-    assert systemd.collect(Known(), root=root).items
+# --- what is a change, and what is none
+
+RUNS = "[Unit]\nDescription=It runs\n[Service]\nExecStart=/bin/sleep 1000\n"
+INSTALLED = RUNS + "[Install]\nWantedBy=multi-user.target\n"
+LIB, ETC = "usr/lib/systemd/system/", "etc/systemd/system/"
+FILES = {
+    LIB + "multi-user.target": "[Unit]\n",
+    LIB + "getty.target": "[Unit]\n",
+    LIB + "web.service": INSTALLED,
+    ETC + "multi-user.target.wants/web.service": ("/usr/lib/systemd/system/web.service",),
+    LIB + "helper.service": RUNS,
+    LIB + "by-hand.service": INSTALLED,
+    LIB + "web@.service": RUNS,
+    LIB + "user@.service": RUNS,
+    LIB + "getty@.service": RUNS + "[Install]\nWantedBy=getty.target\n",
+    ETC + "getty.target.wants/getty@tty1.service": ("/usr/lib/systemd/system/getty@.service",),
+}
+UP = ("loaded", "active", "running")
+PATH = ["/run/systemd/transient", "/etc/systemd/system", "/usr/lib/systemd/system"]
+
+
+class Host:
+    """A root below which systemd runs, and the state of the run before."""
+
+    def __init__(self, root):
+        self.root = root
+        write(root, FILES)
+        (root / "run/systemd/system").mkdir(parents=True)
+        self.manager = Manager(root, [unit("web.service", *UP), unit("getty@tty1.service", *UP)], PATH)
+
+    def set(self, name, *states):
+        self.manager.units = [entry for entry in self.manager.units if entry[0] != name]
+        if states:
+            self.manager.units.append(unit(name, *states))
+
+    def run(self, with_manager=True):
+        """What a run tells: "Category name fields"."""
+        system = self.root / "run/systemd/system"
+        system.mkdir(exist_ok=True) if with_manager else system.rmdir()
+        with Store(str(self.root / "state.db")) as store:
+            snapshot = observe(KIND, lambda known: collection(self.root, known), store)
+        assert snapshot.sources["systemd"].status == "ok"
+        return [
+            " ".join((change.category, (change.new or change.old).name, ",".join(change.fields))).strip()
+            for change in snapshot.changes
+        ]
+
+    def names(self, **options):
+        return {item.name for item in systemd.collect(Known(), str(self.root), **options).items}
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+def test_what_an_operator_does_is_told(host):
+    assert host.run() == []
+    host.set("web.service", "loaded", "inactive", "dead")
+    assert host.run() == ["Modified web SvcState"]
+    (host.root / ETC / "multi-user.target.wants/web.service").unlink()
+    assert host.run() == ["Modified web SvcStartupType,SvcRunlevels,UnitFileState"]
+    write(host.root, {LIB + "new.service": RUNS})
+    assert host.run() == ["Added new"]
+    (host.root / LIB / "new.service").unlink()
+    assert host.run() == ["Removed new"]
+    host.set("by-hand.service", *UP)
+    assert host.run() == ["Modified by-hand SvcState"]
+    (host.root / ETC / "getty.target.wants/getty@tty1.service").unlink()  # it still runs
+    assert host.run() == ["Removed getty@tty1"]
+
+
+def test_logins_connections_and_transient_units_are_no_services_unless_asked_for(host):
+    before = host.names()
+    assert host.run() == []
+    write(host.root, {"run/systemd/transient/run-u7.service": "[Unit]\nDescription=/bin/x\n"})
+    for name in ("user@1000", "user-runtime-dir@1000", "run-u7", "web@4-10.0.0.1:22-10.0.0.2:1", "getty@tty2"):
+        host.set(name + ".service", *UP)
+    host.set("web.socket", "loaded", "active", "listening")
+    host.manager.properties["web.socket", "Triggers"] = ("as", ["web@4-10.0.0.1:22-10.0.0.2:1.service"])
+    assert host.run() == [] and host.names() == before
+    more = {"user@1000", "user-runtime-dir@1000", "run-u7", "web@4-10.0.0.1:22-10.0.0.2:1", "getty@tty2"}
+    assert host.names(transient=True) == before | more
+
+
+def test_only_links_and_targets_say_where_a_service_belongs(host):
+    write(host.root, {"run/systemd/transient/session-53.scope.wants/helper.service": ("/usr/lib/systemd/system/x",)})
+    found = {item.name: item for item in systemd.collect(Known(), str(host.root)).items}
+    assert (found["web"].wanted_by, found["helper"].wanted_by) == ("multi-user.target", "")
+
+
+@pytest.mark.parametrize("trigger", ["helper.socket", "daily.timer", "spool.path"])
+def test_the_state_of_a_service_that_an_active_unit_starts_is_not_compared(host, trigger):
+    host.set(trigger, "loaded", "active", "waiting")
+    host.manager.properties[trigger, "Triggers"] = ("as", ["helper.service"])
+    assert host.run() == []
+    host.set("helper.service", *UP)
+    assert host.run() == []
+    host.set("helper.service", "loaded", "inactive", "dead")
+    assert host.run() == []
+    host.set(trigger, "loaded", "inactive", "dead")  # nothing starts it any more, so someone did
+    assert host.run() == []
+    host.set("helper.service", *UP)
+    assert host.run() == ["Modified helper SvcState"]
+
+
+def test_the_state_of_a_service_that_the_message_bus_starts_is_not_compared(host):
+    write(
+        host.root,
+        {
+            ETC + "dbus-org.example.service": ("/usr/lib/systemd/system/helper.service",),
+            "usr/share/dbus-1/system-services/org.example.service": "[D-BUS Service]\nName=org.example\nExec=/bin/false\n"
+            "SystemdService=dbus-org.example.service\n",
+            "usr/share/dbus-1/system-services/org.other.service": "[D-BUS Service]\nName=org.other\n"
+            "SystemdService=dbus-org.other.service\n",
+        },
+    )
+    assert host.run() == []
+    host.set("helper.service", *UP)
+    assert host.run() == []
+
+
+def test_an_enabled_service_that_a_socket_starts_is_told_when_it_is_stopped_but_not_when_it_ends_of_itself(host):
+    host.set("web.socket", "loaded", "active", "listening")
+    host.manager.properties["web.socket", "Triggers"] = ("as", ["web.service"])
+    assert host.run() == []
+    host.set("web.service", "loaded", "inactive", "dead")
+    host.manager.properties["web.service", "ExecMainExitTimestampMonotonic"] = ("t", 1000)
+    host.manager.properties["web.service", "ActiveExitTimestampMonotonic"] = ("t", 1001)
+    assert host.run() == []
+    host.set("web.service", *UP)
+    assert host.run() == []
+    host.set("web.service", "loaded", "inactive", "dead")
+    host.manager.properties["web.service", "ExecMainExitTimestampMonotonic"] = ("t", 2002)
+    host.manager.properties["web.service", "ActiveExitTimestampMonotonic"] = ("t", 2001)
+    assert host.run() == ["Modified web SvcState"]
+    host.set("web.service", *UP)
+    assert host.run() == ["Modified web SvcState"]
+
+
+def test_a_service_that_reads_its_configuration_again_is_running(host):
+    assert host.run() == []
+    host.set("web.service", "loaded", "reloading", "reload")
+    assert host.run() == []
+
+
+def test_whether_systemd_has_a_unit_loaded_makes_no_difference(host):
+    write(
+        host.root, {ETC + "masked.service": ("/dev/null",), ETC + "masked.service.d/x.conf": "[Unit]\nDescription=M\n"}
+    )
+    assert host.run() == []
+    host.set("helper.service", "loaded", "inactive", "dead", "as it was before it was edited")
+    host.set("masked.service", "masked", "inactive", "dead", "M")
+    host.set("nowhere.service", "not-found", "inactive", "dead")
+    host.set("web@loaded.service", "loaded", "inactive", "dead")
+    assert host.run() == []
+
+
+def test_an_instance_that_is_started_by_hand_comes_and_goes(host):
+    assert host.run() == []
+    host.set("web@1.service", "loaded", "activating", "start")
+    assert host.run() == []
+    host.set("web@1.service", *UP)
+    assert host.run() == ["Added web@1"]
+    host.set("web@1.service", "loaded", "deactivating", "stop-sigterm")
+    assert host.run() == []
+    host.set("web@1.service")
+    assert host.run() == ["Removed web@1"]
+
+
+def test_runs_with_and_without_a_manager_differ_in_nothing(host):
+    host.set("web@1.service", *UP)
+    host.set("deleted.service", "not-found", "active", "running")
+    assert [host.run(), host.run(False), host.run(), host.run(False)] == [[], [], [], []]
+    host.set("web@1.service")
+    assert host.run() == ["Removed web@1"]
+
+
+def test_a_manager_after_a_baseline_without_one_invents_nothing(host):
+    host.set("web@1.service", *UP)
+    host.set("web.service")
+    assert [host.run(False), host.run()] == [[], []]
+    host.set("web@1.service")
+    assert host.run() == ["Removed web@1"]
+
+
+def test_what_is_changed_while_there_is_no_manager_is_told(host):
+    assert host.run() == []
+    (host.root / ETC / "multi-user.target.wants/web.service").unlink()
+    (host.root / LIB / "helper.service").unlink()
+    told = ["Removed helper", "Modified web SvcStartupType,SvcRunlevels,UnitFileState"]
+    assert host.run(False) == told
+
+
+def test_the_state_of_an_earlier_version_is_taken_over_in_silence(host):
+    old = [
+        Service("getty@tty1", "It runs", *UP, "enabled", "", "/usr/lib/systemd/system/getty@.service"),
+        Service("run-u3", "x", *UP, "transient", "", "/run/systemd/transient/run-u3.service"),
+        Service("user@0", "It runs", *UP, "static", "session-5.scope", "/usr/lib/systemd/system/user@.service"),
+        Service("web", "It runs", *UP, "enabled", "", "/usr/lib/systemd/system/web.service"),
+        Service("by-hand", "It runs", *UP, "disabled", "", "/usr/lib/systemd/system/by-hand.service"),
+    ]
+    with Store(str(host.root / "state.db")) as store:
+        store.put(KIND, "systemd", None, "", [item[:8] for item in old])
+        store.finish(KIND, Run(1, [], []), {})
+    assert host.run() == ["Modified by-hand SvcState", "Added helper"]
+    assert host.run() == []
+
+
+# --- what goes wrong
+
+
+def test_a_trigger_that_vanishes_meanwhile_is_passed_over(host):
+    host.set("web.socket", "loaded", "active", "listening")
+    host.manager.properties["web.socket", "Triggers"] = GONE
+    assert host.run() == []
+
+
+def test_a_refused_question_is_a_failure(host):
+    host.set("web.socket", "loaded", "active", "listening")
+    host.manager.properties["web.socket", "Triggers"] = DENIED
+    with pytest.raises(SourceFailed, match="AccessDenied"):
+        systemd.collect(Known(), str(host.root))
+
+
+def test_a_dropped_connection_is_tried_again(host):
+    host.manager.drop = 3
+    assert host.names()
 
 
 def test_a_manager_that_keeps_dropping_connections_is_a_failure(host):
-    root = host("bookworm", drop=100)
+    host.manager.drop = 100
     with pytest.raises(SourceFailed, match="check `systemctl is-system-running`"):
-        systemd.collect(Known(), root=root)
+        systemd.collect(Known(), str(host.root))
 
 
-@pytest.mark.parametrize("garble", [b"\0" * 32, b"l\2\0\1" + b"\xff" * 28, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_a_manager_that_talks_nonsense_is_a_failure(host, garble):
-    root = host("bookworm", garble=garble)
+@pytest.mark.parametrize("garbage", [b"\0" * 32, b"l\2\0\1" + b"\xff" * 28, b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_manager_that_talks_nonsense_is_a_failure(host, garbage):
+    host.manager.garbage = garbage
     with pytest.raises(SourceFailed):
-        systemd.collect(Known(), root=root)
+        systemd.collect(Known(), str(host.root))
+
+
+def test_a_failure_keeps_what_was_known(host):
+    host.run()
+    host.manager.garbage = b"\0" * 32
+    with Store(str(host.root / "state.db")) as store:
+        snapshot = observe(KIND, lambda known: collection(host.root, known), store)
+    assert (snapshot.changes, snapshot.sources["systemd"].status) == ([], "failed")
+    host.manager.garbage = None
+    assert host.run() == []
 
 
 def test_no_socket_is_a_failure_not_an_empty_host(tmp_path):
@@ -227,34 +417,35 @@ def test_no_socket_is_a_failure_not_an_empty_host(tmp_path):
         systemd.collect(Known(), root=str(tmp_path))
 
 
-def test_without_a_manager_the_states_are_unknown_and_it_says_so(host):
-    root = host("bookworm", running=False)
-    os.rename(os.path.join(root, "run"), os.path.join(root, "was-run"))  # as in an image that is not booted
-    part = systemd.collect(Known(), root=root)
-    found = by_name(part)
-    assert part.message.startswith("systemd is not running here")
-    assert {(i.load_state, i.active_state, i.sub_state) for i in part.items} == {("unknown",) * 3}
-    assert found["odd-run"].unit_file_state == "enabled"
-    assert found["odd-run"].wanted_by == "multi-user.target"
-    assert found["odd-masked"].unit_file_state == "masked"
-    assert found["odd-rescuewanted"].wanted_by == "oddity.target"
-    assert "odd-transient" not in found
-
-
 def test_a_host_without_unit_files_has_no_such_source(tmp_path):
     with pytest.raises(SourceAbsent):
         systemd.collect(Known(), root=str(tmp_path))
 
 
-def test_a_link_counts_as_followed_by_a_reload_when_the_generators_ran_after_it(tmp_path):
-    wants, generated = tmp_path / "etc/systemd/system/multi-user.target.wants", tmp_path / "run/systemd/generator"
-    assert systemd._linked_at(str(tmp_path)) == systemd._reloaded_at(str(tmp_path)) == 0
-    for folder in (wants, generated):
-        folder.mkdir(parents=True)
-    os.utime(str(wants), (2000, 2000))
-    os.utime(str(generated), (1000, 1000))
-    os.utime(str(tmp_path / "run/systemd"), (1500, 1500))
-    assert systemd._linked_at(str(tmp_path)) == 2000
-    assert systemd._reloaded_at(str(tmp_path)) == 1500
-    os.utime(str(generated), (3000, 3000))
-    assert systemd._reloaded_at(str(tmp_path)) == 3000
+def test_units_that_are_too_large_are_named_and_kept_as_they_were(host, monkeypatch):
+    assert host.run() == []
+    (host.root / LIB / "helper.service").write_text(RUNS + "#" * (1 << 20))
+    part = systemd.collect(Known(), str(host.root))
+    assert part.message == "1 of 4 units were not read, since they have more than 1024 KiB of text: helper."
+    assert host.run() == []
+    monkeypatch.setattr(rootfs, "_LARGEST_SUM", 10)
+    part = systemd.collect(Known(), str(host.root))
+    assert "4 of 4 units were not read, since all unit files together" in part.message.replace("3 of 4", "4 of 4")
+    assert host.run() == []
+    (host.root / LIB / "helper.service").write_text(RUNS)
+    monkeypatch.undo()
+    assert host.run() == []
+
+
+def test_a_unit_of_many_drop_ins_is_too_large_too(host):
+    half = "[Unit]\n" + "#" * (600 << 10)
+    write(host.root, {ETC + "helper.service.d/%d.conf" % n: half for n in range(2)})
+    assert systemd.collect(Known(), str(host.root)).unsure == {("helper",)}
+
+
+def test_a_glance_and_a_run_have_the_same_digest(host):
+    with Store(str(host.root / "state.db")) as store:
+        assert (
+            observe(KIND, lambda known: collection(host.root, known), store).digest
+            == glance(KIND, collection(host.root, Known())).digest
+        )

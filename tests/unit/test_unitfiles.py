@@ -4,13 +4,19 @@
 """Hostile and odd unit files; that real ones are read as systemd reads them is in test_systemd.py."""
 
 import os
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import execlines
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import unitsyntax as syntax
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.rootfs import RootFs
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.rootfs import (
+    TOO_LARGE,
+    RootFs,
+    Unreadable,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.unitfiles import UnitFiles
 
 RUNS = b"[Unit]\nDescription=Runs\n[Service]\nExecStart=/bin/true\n"
@@ -31,6 +37,7 @@ def tree(tmp_path):
                 path.symlink_to(content)
         return UnitFiles(str(tmp_path))
 
+    make.root = tmp_path
     return make
 
 
@@ -69,11 +76,11 @@ def test_a_description_is_what_systemd_makes_of_it(raw, text):
 
 @pytest.mark.parametrize("raw", [b"[Unit\nDescription=a", b"[Unit]\nDescription=caf\xe9\n"])
 def test_a_file_that_systemd_gives_up_is_not_whole(raw):
-    assert syntax.parse(raw, {}) is False
+    assert syntax.parse(raw, {}) == "error"
 
 
 def test_a_comment_may_be_in_any_encoding():
-    assert syntax.parse(b"# caf\xe9\n[Unit]\nDescription=a", {}) is True
+    assert syntax.parse(b"# caf\xe9\n[Unit]\nDescription=a", {}) == "loaded"
 
 
 @settings(max_examples=200, deadline=None)
@@ -82,7 +89,7 @@ def test_no_content_does_more_than_not_parse(raw):
     found = {}
     syntax.parse(raw, found)
     assert syntax.description(found, "a@b.service", "host")
-    syntax.can_run(found)
+    execlines.can_run(found, "a@b.service", "host", 252)
 
 
 @settings(max_examples=100, deadline=None)
@@ -187,10 +194,11 @@ def test_what_is_no_file_is_no_unit(tree, tmp_path):
     assert files.read(*files.identify("link.service")) is None
 
 
-def test_an_oversized_file_is_a_broken_unit_not_a_missing_one(tree):
+def test_an_oversized_file_cannot_be_told(tree):
     files = tree({ETC + "/a.service": RUNS + b"#" * (1 << 20)})
-    unit = files.read(*files.identify("a.service"))
-    assert (unit.load_state, unit.state, unit.description) == ("error", "bad", "a.service")
+    with pytest.raises(Unreadable) as caught:
+        files.read(*files.identify("a.service"))
+    assert caught.value.reason == TOO_LARGE
 
 
 def test_a_broken_file_is_a_unit(tree):
@@ -225,3 +233,154 @@ def test_no_web_of_links_does_more_than_resolve(tmp_path_factory, links):
         found = files.identify(name)
         if found:
             files.read(*found)
+
+
+@pytest.mark.parametrize("version, text", [(252, "masked but described"), (257, "a.service")])
+@pytest.mark.parametrize("mask", ["/dev/null", b""])
+def test_a_masked_unit_is_described_as_systemd_describes_it(tree, mask, version, text):
+    tree({ETC + "/a.service": mask, ETC + "/a.service.d/x.conf": b"[Unit]\nDescription=masked but described\n"})
+    files = UnitFiles(str(tree.root), version=version)
+    unit = files.read(*files.identify("a.service"))
+    assert (unit.load_state, unit.state, unit.description) == ("masked", "masked", text)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ExecStart=build/bin/server start",
+        "ExecStart=./server",
+        "ExecStart=-",
+        "ExecStart=@/bin/sh",
+        "ExecStart=/bin/folder/",
+        "ExecStart=%z/bin/x",
+        "ExecStart=/bin/true %Z",
+        "ExecStart=+!!/bin/true",
+        "ExecStart=!+/bin/true",
+        "ExecStart=::/bin/true",
+        "ExecStart=/bin/true ; /bin/false",
+        "ExecStart=;",
+        "ExecStart='/bin/x",
+        'ExecStart=/bin/sh -c "unbalanced',
+        "ExecStart=/bin/a\\qb",
+        "ExecStart=/bin/" + "x" * 256,
+        "ExecStart=/bin/a\nExecStart=",
+        "ExecStart=/bin/a\nExecStart=/bin/b",
+        "ExecStart=/bin/true\nExecStartPre=rel/x",
+        "ExecStart=/bin/true\nExecReload=/bin/kill -HUP '$MAINPID",
+        "Type=oneshot\nExecStart=rel/x\nExecStart=/bin/true",
+        "Type=oneshot\nExecStart=/bin/true\nRestart=always",
+        "Type=oneshot\nExecStart=/bin/true\nExitType=cgroup",
+        "Type=oneshot\nRemainAfterExit=1\nExecStop=rel/x",
+        "Type=dbus\nExecStart=/bin/true",
+        "Type=dbus\nBusName=1.b\nExecStart=/bin/true",
+        "RemainAfterExit=yes\nRemainAfterExit=no\nExecStop=/bin/true",
+        "ExecStart=/bin/true\nPAMName=login\nKillMode=process",
+        "[Unit]\nSuccessAction=none",
+    ],
+)
+def test_what_systemd_refuses_is_a_bad_setting(tree, lines):
+    files = tree({ETC + "/a.service": "[Service]\n{0}\n".format(lines).encode()})
+    assert files.read(*files.identify("a.service")).load_state == "bad-setting"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ExecStart=-@/bin/sh sh -c 'a;b' ; ",
+        "ExecStart=/bin/true \\; x",
+        "ExecStart=/bin/true;/bin/false",
+        'ExecStart="/bin/with space/x" a',
+        "ExecStart=/bin/\\x41b",
+        "ExecStart=true",
+        "ExecStart=!!/bin/true",
+        "ExecStart=/bin/true %i 100%",
+        "Type=oneshot\nExecStart=/bin/true ; /bin/false",
+        "Type=oneshot\nType=nonsense\nExecStart=/bin/a\nExecStart=/bin/b",
+        "Type=oneshot\nExecStart=-rel/x\nExecStart=/bin/true",
+        "Type=oneshot\nExecStart=/bin/true\nRestart=on-failure",
+        "BusName=a.b\nBusName=\nExecStart=/bin/true",
+        "RemainAfterExit=YES\nExecStop=/bin/true",
+        "ExecStart=/bin/true\nPAMName=login\nKillMode=mixed",
+        "[Unit]\nSuccessAction=reboot",
+    ],
+)
+def test_what_systemd_takes_is_loaded(tree, lines):
+    files = tree({ETC + "/a.service": "[Service]\n{0}\n".format(lines).encode()})
+    assert files.read(*files.identify("a.service")).load_state == "loaded"
+
+
+def test_systemd_reads_no_further_than_a_refused_command_line_and_systemctl_does(tree):
+    raw = b"[Unit]\nDescription=before\n[Service]\nExecStart=rel/x\n[Unit]\nDescription=after\n[Install]\nWantedBy=a.target\n"
+    files = tree({ETC + "/a.service": raw})
+    unit = files.read(*files.identify("a.service"))
+    assert (unit.description, unit.load_state, unit.state) == ("before", "bad-setting", "disabled")
+
+
+@pytest.mark.parametrize("broken", [b"[Unit\n", b"[Unit]\nDescription=caf\xe9\n", "/nowhere", "x.conf"])
+def test_systemctl_calls_a_unit_bad_whose_drop_in_it_cannot_read(tree, broken):
+    files = tree({ETC + "/a.service": RUNS, ETC + "/a.service.d/x.conf": broken})
+    unit = files.read(*files.identify("a.service"))
+    assert (unit.load_state, unit.state, unit.description) == ("loaded", "bad", "Runs")
+
+
+def test_a_service_is_wanted_by_targets_that_exist_and_by_whatever_else_has_a_link(tree):
+    link = "/" + LIB + "/a.service"
+    files = tree(
+        {
+            LIB + "/a.service": RUNS,
+            LIB + "/b.service": RUNS,
+            LIB + "/c@.service": RUNS,
+            LIB + "/one.target": b"[Unit]\nWants=a.service c@x.service other.socket\nRequires=%p-more.service\n",
+            LIB + "/one-more.service": RUNS,
+            LIB + "/two.target": b"[Unit]\n",
+            LIB + "/gone.target": "/dev/null",
+            ETC + "/default.target": "/" + LIB + "/two.target",
+            ETC + "/one.target.d/x.conf": b"[Unit]\nUpholds=b.service\n",
+            ETC + "/default.target.wants/a.service": link,
+            ETC + "/two.target.requires/a.service": link,
+            ETC + "/nowhere.target.wants/a.service": link,
+            ETC + "/gone.target.wants/a.service": link,
+            ETC + "/d@.service.wants/a.service": link,
+            ETC + "/dev-sda.device.wants/a.service": link,
+            ETC + "/two.target.wants/b.service": "/dev/null",
+            LIB + "/two.target.wants/b.service": "../b.service",
+            RUN + "/two.target.wants/plain.service": RUNS,
+            "run/systemd/transient/session-1.scope.wants/a.service": link,
+        }
+    )
+    wanted = {name: files.read(*files.identify(name)).wanted_by for name in files.names() if "@." not in name}
+    assert wanted == {
+        "a.service": ("dev-sda.device", "one.target", "two.target"),
+        "b.service": ("one.target",),
+        "c@x.service": ("one.target",),
+        "one-more.service": ("one.target",),
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a\\\n", "ExecStart=a\n", "ExecStart=/bin/a 'b\n", "[Service]\n", "ExecStart=/bin/true ; \n", "Description=%n\n"],
+)
+def test_the_time_to_read_a_unit_file_grows_as_its_size(line):
+    def took(size):
+        raw = b"[Unit]\nDescription=\\\n[Service]\nType=oneshot\n" + line.encode() * (size // len(line))
+        start = time.process_time()
+        found = {}
+        syntax.parse(raw, found, lambda *assignment: execlines.is_fatal(*assignment, "a.service", "host"))
+        execlines.can_run(found, "a.service", "host", 252)
+        syntax.description(found, "a.service", "host")
+        return time.process_time() - start
+
+    small, large = min(took(1 << 16) for _unused in range(3)), min(took(1 << 20) for _unused in range(2))
+    assert (
+        large < 0.2 or large < 80 * small
+    )  # sixteen times as long where it is linear, 256 times where it is quadratic
+
+
+def test_a_device_behind_a_link_is_not_opened(tree, tmp_path, monkeypatch):
+    opened = []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, flags, *more: opened.append(flags) or real(path, flags, *more))
+    tree({ETC + "/a.service": "/dev/null"})
+    assert RootFs("").read(str(tmp_path / ETC / "a.service")) == b""
+    assert opened and all(flags & os.O_PATH for flags in opened)

@@ -10,9 +10,6 @@ from .records import Kind, Row
 
 Identity = Tuple[str, ...]
 
-# What a collector writes where it could not look: such a value differs from nothing.
-UNKNOWN = {"SvcState": "Unknown", "UnitFileState": "unknown"}
-
 
 class Change(NamedTuple):
     category: str  # Added Removed Modified
@@ -65,14 +62,15 @@ def _modified(kind: Kind, old: Item, new: Item) -> Iterable[Change]:
     if kind.compared(old) == kind.compared(new):
         return
     before, after = kind.row(old), kind.row(new)
-    fields = [column for column in after if column not in kind.uncompared and _differs(column, before, after)]
+    skipped = kind.uncompared + kind.incomparable(old, new)
+    fields = [column for column in after if column not in skipped and _differs(column, before, after)]
     if fields:
         yield Change("Modified", old, new, fields)
 
 
 def _differs(column: str, before: Row, after: Row) -> bool:
     was, now = before[column], after[column]
-    if was is None or now is None or UNKNOWN.get(column) in (was, now):
+    if was is None or now is None:
         return False
     if column == "FileContentChecksum" and len(was) != len(now):  # not read, or by another algorithm
         return False

@@ -34,6 +34,8 @@ class Service(NamedTuple):
     unit_file_state: str
     wanted_by: str  # sorted, one blank between two
     path: str  # FragmentPath
+    # Whether systemd starts it when it is needed, so that its state says nothing; None: stored by an earlier version
+    on_demand: Optional[bool] = None
 
 
 class File(NamedTuple):
@@ -71,6 +73,9 @@ class Part(NamedTuple):
         frozenset()
     )  # identities that are there in some form, but not as they will be, or not readable
     message: str = ""  # what the operator should know although all went well
+    uncompared: AbstractSet[Tuple[str, ...]] = (
+        frozenset()
+    )  # identities that come or go because another set is collected than the run before, not because the host changed
 
 
 class Source(NamedTuple):

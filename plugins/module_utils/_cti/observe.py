@@ -61,7 +61,7 @@ def observe(
         count += len(seen)
         items.extend(seen if keep_items else ())
         if last is not None and (before is not None or not judge.was_unseen(part.name)):
-            judge.add(compare(kind, old, seen, part.unsure))
+            judge.add(compare(kind, old, seen, part.unsure | part.uncompared))
         kept = list(seen)
         if part.unsure:
             kept = [item for item in seen if kind.identity(item) not in part.unsure]

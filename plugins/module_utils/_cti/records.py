@@ -31,6 +31,8 @@ class Kind(NamedTuple):
     columns: Tuple[str, ...]
     tracked: Dict[str, Tuple[str, str]]  # column -> its names (current, previous) in a change record
     uncompared: Tuple[str, ...]  # columns whose change alone is no change of the item
+    # (older item, newer item) -> columns that cannot be compared between these two
+    incomparable: Callable[[Any, Any], Tuple[str, ...]] = lambda older, newer: ()
 
 
 def timestamp(seconds: Optional[float]) -> Optional[str]:
@@ -59,7 +61,24 @@ def package_row(item: Package) -> Row:
 def service_state(item: Service) -> str:
     if item.sub_state == "unknown":
         return "Unknown"
-    return "Running" if "running" in item.sub_state else "Stopped"
+    is_up = "running" in item.sub_state or item.active_state in ("reloading", "refreshing")
+    return "Running" if is_up else "Stopped"
+
+
+def _incomparable_service(older: Service, newer: Service) -> Tuple[str, ...]:
+    """The state of a service that systemd starts when it is needed changes by being used. An older version's
+    SvcRunlevels depended on what was loaded. Where systemd ran for one of the two runs only, the other one knows no
+    states and no search path, and may lack what is in /run, drop-ins among it."""
+    out = []
+    if older.on_demand or newer.on_demand:
+        out.append("SvcState")
+    if older.on_demand is None:
+        out.append("SvcRunlevels")
+    if (older.sub_state == "unknown") != (newer.sub_state == "unknown"):
+        out += ["SvcState", "SvcPath", "SvcDescription"]
+        if "-runtime" in older.unit_file_state + newer.unit_file_state:
+            out += ["SvcStartupType", "SvcRunlevels", "UnitFileState"]
+    return tuple(out)
 
 
 def service_row(item: Service) -> Row:
@@ -114,7 +133,7 @@ SERVICES = Kind(
     config_type="Daemons",
     item=Service,
     identity=lambda item: (item.name,),
-    compared=lambda item: (item[0], item[1], service_state(item), *item[5:]),
+    compared=lambda item: (item[0], item[1], "" if item.on_demand else service_state(item), *item[5:8]),
     label=lambda item: printable(item.name),
     row=service_row,
     columns=tuple(service_row(Service("", "", "", "", "", "", "", ""))),
@@ -127,6 +146,7 @@ SERVICES = Kind(
         "UnitFileState": ("UnitFileState", "PreviousUnitFileState"),
     },
     uncompared=("LoadState", "ActiveState", "SubState"),
+    incomparable=_incomparable_service,
 )
 _FILE_COLUMNS = tuple(file_row(File("", "", None, "", "", None, None, None, "", "")))
 FILES = Kind(

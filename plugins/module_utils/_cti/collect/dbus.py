@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from functools import lru_cache
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ..errors import SourceFailed
 from ..text import decode
@@ -77,8 +77,16 @@ class Method:
     """One method with its arguments, marshalled once and then called on any number of object paths."""
 
     def __init__(
-        self, destination: str, interface: str, member: str, signature: str = "", arguments: Sequence[Any] = ()
+        self,
+        destination: str,
+        interface: str,
+        member: str,
+        signature: str = "",
+        arguments: Sequence[Any] = (),
+        returns: Optional[str] = None,
     ) -> None:
+        """`signature` and `arguments` are of the call, `returns` is the signature of its reply; None: any."""
+        self.returns = returns
         fields = b""
         for code, value in ((_DESTINATION, destination), (_INTERFACE, interface), (_MEMBER, member)):
             fields += bytes((code, 1)) + b"s\0" + _string(value)
@@ -338,7 +346,7 @@ class Connection:
                 for message in self._messages():
                     number = message.reply_serial - base
                     if message.type in (_METHOD_RETURN, _ERROR) and 0 <= number < sent:
-                        replies[number] = _reply(message)
+                        replies[number] = _reply(message, calls[number][1].returns)
             except (ValueError, IndexError, struct.error) as error:
                 raise SourceFailed("{0}: a malformed D-Bus message ({1})".format(self._path, error)) from error
             if len(replies) < sent:
@@ -379,7 +387,9 @@ class Connection:
             raise Disconnected("{0}: no connection ({1})".format(self._path, error.strerror or error)) from error
 
 
-def _reply(message: Message) -> Reply:
+def _reply(message: Message, signature: Optional[str]) -> Reply:
+    if message.type == _METHOD_RETURN and signature is not None and message.signature != signature:
+        raise ValueError("a reply of type {0!r}".format(message.signature[:80]))
     values = unmarshal(message.signature, message.body, message.order)
     if message.type == _ERROR:
         text = values[0] if values and isinstance(values[0], str) else ""

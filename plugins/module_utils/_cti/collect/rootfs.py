@@ -11,11 +11,22 @@ from ..errors import SourceFailed
 
 _MOST_ENTRIES = 200000  # in all folders together; a large host has some thousands of unit files
 _LARGEST_FILE = 1 << 20  # bytes
+_LARGEST_SUM = 64 << 20  # bytes of all files, each as often as it counts; 50,000 unit files fill it
 _MOST_LINKS = 40  # in one path, as the kernel has it
 
 
+DENIED = "this user may not read their files; run as root to see them"
+TOO_LARGE = "they have more than {0} KiB of text".format(_LARGEST_FILE >> 10)
+TOO_MUCH = "all unit files together have more than {0} MiB of text".format(_LARGEST_SUM >> 20)
+NO_PROC = "/proc is not mounted here"
+
+
 class Unreadable(Exception):
-    """A unit file is there, and this user may not read it."""
+    """A unit file exists and is not read; `reason` is one of the four above."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class RootFs:
@@ -25,6 +36,7 @@ class RootFs:
         self._root = root.rstrip("/")
         self._parents: Dict[str, str] = {}
         self._left = _MOST_ENTRIES
+        self._bytes_left = _LARGEST_SUM
 
     def entries(self, path: str) -> "List[os.DirEntry[str]]":
         """OSError: there is no such folder. SourceFailed: there are too many entries for a host's unit files."""
@@ -98,30 +110,44 @@ class RootFs:
     def read(self, path: str) -> Optional[bytes]:
         """The content of a unit file; empty for a mask; None where there is nothing systemd would read.
 
-        Unreadable: it may be read by others only. ValueError: it is too large.
+        Unreadable: this user may not read it, or it is too large.
         """
         try:
-            fd = os.open(self._resolved(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except PermissionError:
-            raise Unreadable(path) from None
+            handle = os.open(self._resolved(path), os.O_PATH | os.O_CLOEXEC)
         except OSError:
             return None
         try:
-            mode = os.fstat(fd).st_mode
+            mode = os.fstat(handle).st_mode
             if stat.S_ISCHR(mode):
                 return b""
-            return _whole(fd, path) if stat.S_ISREG(mode) else None
+            return _content(handle) if stat.S_ISREG(mode) else None
+        except PermissionError:
+            raise Unreadable(DENIED) from None
         except OSError:
             return None
         finally:
-            os.close(fd)
+            os.close(handle)
+
+    def spend(self, size: int) -> None:
+        """Count the text of a unit file each time it is used. Unreadable: it is more than all of a host may have."""
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise Unreadable(TOO_MUCH)
 
 
-def _whole(fd: int, path: str) -> bytes:
-    raw = piece = os.read(fd, 65536)
-    while piece:
-        if len(raw) > _LARGEST_FILE:
-            raise ValueError(path)
-        piece = os.read(fd, 65536)
-        raw += piece
-    return raw
+def _content(handle: int) -> bytes:
+    """What is in the file behind an O_PATH descriptor. Only a regular file is ever opened: to open a device can act."""
+    try:
+        fd = os.open("/proc/self/fd/{0}".format(handle), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unreadable(NO_PROC) from None
+    try:
+        raw = piece = os.read(fd, 65536)
+        while piece:
+            if len(raw) > _LARGEST_FILE:
+                raise Unreadable(TOO_LARGE)
+            piece = os.read(fd, 65536)
+            raw += piece
+        return raw
+    finally:
+        os.close(fd)

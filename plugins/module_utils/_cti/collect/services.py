@@ -8,10 +8,12 @@ from . import systemd
 from .sources import Sources
 
 
-def collect(known: Known, templates: bool = False) -> Collection:
-    """`templates`: count unit files such as getty@.service, which are services only as instances."""
+def collect(known: Known, templates: bool = False, transient: bool = False) -> Collection:
+    """`templates`: count unit files such as getty@.service, which are services only as instances.
+    `transient`: count units that exist only while they run: of logins, of connections, of systemd-run.
+    """
 
     def from_systemd(known: Known) -> Part:
-        return systemd.collect(known, templates=templates)
+        return systemd.collect(known, templates=templates, transient=transient)
 
     return Sources([("systemd", from_systemd)], known)

@@ -4,16 +4,18 @@
 """Service unit files and their enablement, read from disk.
 
 Source: systemd.unit(5), "Unit File Load Path"; systemctl(1), "is-enabled"; systemd's src/basic/unit-file.c
-(unit_file_build_name_map), src/shared/install.c (unit_file_lookup_state) and src/shared/dropin.c. Asking PID 1 instead
-costs it more than a millisecond a unit, in which it does nothing else, and makes it load every unit it is asked about.
+(unit_file_build_name_map), src/shared/install.c (unit_file_lookup_state) and src/shared/dropin.c. What PID 1 says of a
+unit depends on whether it has it loaded, which a login or a status command changes; what the disk says does not. To ask
+PID 1 also costs it more than a millisecond a unit, and makes it load every unit it is asked about.
 """
 
 import os
-from typing import AbstractSet, Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..errors import SourceFailed
+from . import execlines
 from . import unitsyntax as syntax
-from .rootfs import RootFs, Unreadable
+from .rootfs import TOO_LARGE, RootFs, Unreadable
 
 DEFAULT_PATH = (
     "/etc/systemd/system.control",
@@ -33,10 +35,16 @@ DEFAULT_PATH = (
 _PERSISTENT = "/etc/systemd/system"
 GENERATED = ("/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late")
 _TRANSIENT = "/run/systemd/transient"
-_ORDERING = ("Before", "After")
-_REFERENCES = ("Wants", "Requires", "Requisite", "BindsTo", "PartOf", "Upholds", "Conflicts", "OnFailure", "OnSuccess")
 _WANTS = (".wants", ".requires", ".upholds")
+_WANTING = ("Wants", "Requires", "Upholds")
 _MOST_LINKS = 8  # in one chain of aliases, as systemd has it
+_LARGEST_UNIT = 1 << 20  # bytes of one unit file and its drop-ins
+
+
+# What depends on systemd's version: up to 247 a link's target is the FragmentPath, not the link; as seen with 252 and not
+# any more with 257, a masked unit has the settings of its drop-ins.
+_FIRST_BY_LINK, _FIRST_BARE_MASKS = 248, 256
+RECENT = 257
 
 
 class UnitFile(NamedTuple):
@@ -47,8 +55,7 @@ class UnitFile(NamedTuple):
     load_state: str  # loaded masked bad-setting error, as systemd would find it
     state: str  # UnitFileState
     description: str
-    wanted_by: Tuple[str, ...]  # sorted; by what, loaded or not, has a link to it in its .wants
-    refers_to: FrozenSet[str] = frozenset()  # units that systemd loads when it loads this one
+    wanted_by: Tuple[str, ...]  # sorted; the units that pull it in when they start, whether they are loaded or not
 
 
 class _Folder(NamedTuple):
@@ -57,24 +64,28 @@ class _Folder(NamedTuple):
     path: str
     wants: Dict[str, List[str]]  # names of links in its .wants, .requires and .upholds
     links: Dict[str, List[Tuple[str, str]]]  # (name, base name of the target) of links in the folder itself
+    pulls: List[Tuple[str, str]]  # (name of its .wants or the like, name of a link in there), of services
 
 
 class UnitFiles:
     """All service unit files of a search path. The folders are read once, here; unit files when asked for.
 
-    `by_target`: a linked or masked unit's path is its link's target, as before systemd 248, not the link.
+    `version` is systemd's. Units and links that are there for one start only, in /run/systemd/transient, are named in `transient` alone.
     """
 
-    def __init__(self, root: str = "/", search_path: Sequence[str] = DEFAULT_PATH, by_target: bool = False) -> None:
+    def __init__(self, root: str = "/", search_path: Sequence[str] = DEFAULT_PATH, version: int = RECENT) -> None:
         self.disk = RootFs(root)
-        self._by_target = by_target
+        self.transient: Set[str] = set()
+        self._version = version
+        self._by_target = version < _FIRST_BY_LINK
         self._files: Dict[str, List[Tuple[str, bool]]] = {}
         self._folders: List[_Folder] = []
         self._dropins: Dict[str, List[str]] = {}
-        self._wanted: Dict[str, Set[str]] = {}
-        self._wants_table: Dict[str, List[str]] = {}
+        self._listings: Dict[str, List[str]] = {}
+        self._parsed: Dict[str, Tuple[int, syntax.Settings, bool]] = {}
         self._host = os.uname().nodename
         self._alias_table: Optional[Dict[str, List[str]]] = None
+        self._wanted: Optional[Dict[str, Set[str]]] = None
         real: Dict[str, str] = {}
         for path in search_path:
             real.setdefault(self.disk.real(path), path)
@@ -94,15 +105,18 @@ class UnitFiles:
             return
         except OSError as error:
             raise SourceFailed("{0}: cannot be read ({1})".format(path, error.strerror)) from error
-        folder = _Folder(path, {}, {})
+        if path == _TRANSIENT:
+            self.transient.update(entry.name for entry in entries)
+            return
+        folder = _Folder(path, {}, {}, [])
         self._folders.append(folder)
         for entry in entries:
             name = entry.name
             if name.endswith(_WANTS):
                 self._scan_wants(folder, name)
-            elif name.endswith(".service.d") or name == "service.d":
+            elif name.endswith((".service.d", ".target.d")) or name in ("service.d", "target.d"):
                 self._dropins.setdefault(name, []).append(path)
-            elif syntax.is_service(name):
+            elif syntax.is_service(name) or syntax.is_unit(name, syntax.TARGET):
                 if entry.is_symlink():
                     target = os.path.basename(_link_text(entry.path))
                     folder.links.setdefault(name, []).append((name, target))
@@ -117,7 +131,6 @@ class UnitFiles:
             entries = self.disk.entries(folder.path + "/" + name)
         except OSError:
             return
-        wanter = name[: -len(".wants")] if name.endswith(".wants") else ""
         for entry in entries:
             unit = entry.name
             if not syntax.is_service(unit) or not entry.is_symlink():
@@ -125,13 +138,12 @@ class UnitFiles:
             folder.wants.setdefault(unit, []).append(unit)
             if syntax.instance(unit):
                 folder.wants.setdefault(syntax.template(unit), []).append(unit)
-            if wanter:
-                self._wanted.setdefault(unit, set()).add(wanter)
+            folder.pulls.append((name, unit))
 
     def names(self) -> Set[str]:
         """Every name that a service goes by on disk: units, aliases, templates, and instances that something wants."""
-        wanted = {name for folder in self._folders for name in folder.wants if syntax.instance(name)}
-        return wanted.union(self._files)
+        wanted = {name for name in self._wants() if syntax.instance(name)}
+        return wanted.union(name for name in self._files if name.endswith(syntax.SUFFIX))
 
     def identify(self, name: str) -> Optional[Tuple[str, str]]:
         """The Id and the path of the unit that has this name; None where systemd would not find it."""
@@ -161,62 +173,84 @@ class UnitFiles:
         return None
 
     def read(self, name: str, path: str) -> Optional[UnitFile]:
-        """The unit with this Id; None where systemd would not find it. Unreadable: this user cannot tell."""
-        try:
-            raw = self.disk.read(path)
-        except ValueError:
-            return UnitFile(name, path, "error", "bad", name, self._wanters(name))
+        """The unit with this Id; None where systemd would not find it. Unreadable: this run cannot tell."""
+        raw = self.disk.read(path)
         if raw is None:
             return None
+        self.disk.spend(len(raw))
         settings: syntax.Settings = {}
-        if not raw:
-            return UnitFile(name, path, "masked", self._state(name, settings), name, self._wanters(name))
-        if not syntax.parse(raw, settings):
-            text = syntax.description(settings, name, self._host)
-            return UnitFile(name, path, "error", "bad", text, self._wanters(name))
+        load_state = syntax.parse(raw, settings, self._is_fatal(name))
+        state = "bad" if load_state == "error" else ""
         install = {key: list(values) for key, values in settings.items() if key[0] == "Install"}
-        self._drop_in(self._own_dropins(name), install)
-        self._drop_in(self._dropin_folders(name), settings)
-        return UnitFile(
-            name,
-            path,
-            "loaded" if syntax.can_run(settings) or syntax.instance(name) == "" else "bad-setting",
-            self._state(name, install),
-            syntax.description(settings, name, self._host),
-            self._wanters(name),
-            frozenset(word for key in _REFERENCES + _ORDERING for word in syntax.words(settings, "Unit", key)),
-        )
+        if load_state == "loaded":
+            if raw or self._version < _FIRST_BARE_MASKS:
+                self._drop_in(self._dropin_folders(name), name, settings, len(raw))
+            if not raw:
+                load_state = "masked"
+            elif syntax.instance(name) != "" and not execlines.can_run(settings, name, self._host, self._version):
+                load_state = "bad-setting"
+        if raw and not self._drop_in(self._own_dropins(name), name, install, 0):
+            state = "bad"
+        text = syntax.description(settings, name, self._host)
+        return UnitFile(name, path, load_state, state or self._state(name, install), text, self._wanters(name))
 
-    def wanted_when_loaded(self, unit: UnitFile, loaded: AbstractSet[str]) -> List[str]:
-        """What would want this unit were it loaded now, as by `systemctl show`; sorted. `loaded`: the units that are.
-
-        A unit that is loaded wants nothing that is not loaded too, so only what this one brings along can want it.
-        """
-        brought = unit.refers_to.difference(loaded)
-        return sorted(other for other in brought if other in unit.wanted_by or unit.name in self._wants(other))
-
-    def _wants(self, name: str) -> List[str]:
-        """The Wants= of a unit of any kind."""
-        known = self._wants_table.get(name)
-        if known is None:
-            raw = None
-            for folder in self._folders if "/" not in name else ():
-                raw = raw or self._content(folder.path + "/" + name)
-            settings: syntax.Settings = {}
-            syntax.parse(raw or b"", settings)
-            known = self._wants_table[name] = syntax.words(settings, "Unit", "Wants")
-        return known
-
-    def _content(self, path: str) -> Optional[bytes]:
-        """That of a file which matters little: where it cannot be read, there is none."""
-        try:
-            return self.disk.read(path)
-        except (Unreadable, ValueError):
-            return None
+    def _is_fatal(self, name: str) -> syntax.Fatal:
+        return lambda section, key, value: execlines.is_fatal(section, key, value, name, self._host)
 
     def _wanters(self, name: str) -> Tuple[str, ...]:
         names = [name] + self._aliases().get(name, [])
-        return tuple(sorted({wanter for known in names for wanter in self._wanted.get(known, ())}))
+        return tuple(sorted({wanter for known in names for wanter in self._wants().get(known, ())}))
+
+    def _wants(self) -> Dict[str, Set[str]]:
+        """By the name of a service, what wants or requires it: units with a link to it, targets whose files name it.
+
+        A link to /dev/null hides one of the same name in a folder of less precedence.
+        """
+        table = self._wanted
+        if table is None:
+            table = self._wanted = {}
+            seen = set()
+            for folder in self._folders:
+                for pull in folder.pulls:
+                    if pull in seen:
+                        continue
+                    seen.add(pull)
+                    wanter = self._wanter(pull[0].rpartition(".")[0])
+                    if wanter and not self.disk.is_mask("/".join((folder.path, *pull))):
+                        table.setdefault(pull[1], set()).add(wanter)
+            for target, name in self._named_by_targets():
+                table.setdefault(name, set()).add(target)
+        return table
+
+    def _wanter(self, name: str) -> str:
+        """The Id of what has a folder of links; empty for a template, and a target that does not exist."""
+        if syntax.instance(name) == "":
+            return ""
+        found = self.identify(name)
+        if found is None:
+            return "" if name.endswith(syntax.TARGET) else name
+        bare = self._version >= _FIRST_BARE_MASKS and self.disk.is_mask(found[1])
+        return "" if bare else found[0]
+
+    def _named_by_targets(self) -> Iterator[Tuple[str, str]]:
+        """(target, service) for each Wants=, Requires= and Upholds= of a target."""
+        for name in [name for name in self._files if name.endswith(syntax.TARGET) and syntax.instance(name) != ""]:
+            found = self.identify(name)
+            if found is None or found[0] != name or not self._wanter(name):
+                continue
+            settings: syntax.Settings = {}
+            try:
+                raw = self.disk.read(found[1]) or b""
+                self.disk.spend(len(raw))
+                if syntax.parse(raw, settings) == "loaded":
+                    self._drop_in(self._dropin_folders(name), name, settings, len(raw))
+            except Unreadable:
+                continue
+            for key in _WANTING:
+                for word in syntax.words(settings, "Unit", key):
+                    unit = syntax.expand(word, name, self._host) if word.endswith(syntax.SUFFIX) else None
+                    if unit and syntax.is_service(unit):
+                        yield name, unit
 
     def _aliases(self) -> Dict[str, List[str]]:
         table = self._alias_table
@@ -224,7 +258,7 @@ class UnitFiles:
             table = self._alias_table = {}
             for folder in self._folders:
                 for name, _unused in (link for links in folder.links.values() for link in links):
-                    found = self.identify(name)
+                    found = self.identify(name) if name.endswith(syntax.SUFFIX) else None
                     if found and found[0] != name and name not in table.setdefault(found[0], []):
                         table[found[0]].append(name)
         return table
@@ -234,31 +268,66 @@ class UnitFiles:
         return [folder + "/" + n + ".d" for n in names for folder in self._dropins.get(n + ".d", ())]
 
     def _dropin_folders(self, name: str) -> List[str]:
-        """In falling precedence: those of the unit and its aliases, of its truncated prefixes, of all services."""
+        """In falling precedence: those of the unit and its aliases, of its truncated prefixes, of all of its type."""
         if not self._dropins:
             return []
         out = []
+        suffix = syntax.suffix_of(name)
         for known in [name] + self._aliases().get(name, []):
             out += self._own_dropins(known)
-            stem = known[: -len(syntax.SUFFIX)].partition("@")[0]
+            stem = known[: -len(suffix)].partition("@")[0]
             while "-" in stem.rstrip("-"):
                 stem = stem.rstrip("-").rpartition("-")[0]
-                general = stem + "-" + syntax.SUFFIX + ".d"
+                general = stem + "-" + suffix + ".d"
                 out += [folder + "/" + general for folder in self._dropins.get(general, ())]
-        return out + [folder + "/service.d" for folder in self._dropins.get("service.d", ())]
+        general = suffix[1:] + ".d"
+        return out + [folder + "/" + general for folder in self._dropins.get(general, ())]
 
-    def _drop_in(self, folders: List[str], settings: syntax.Settings) -> None:
+    def _drop_in(self, folders: List[str], unit: str, settings: syntax.Settings, size: int) -> bool:
+        """Add the settings of the drop-ins in these folders. `size`: bytes of text the unit has so far.
+
+        Returns False if there is one that `systemctl` cannot read.
+        """
         found: Dict[str, str] = {}
         for folder in folders:
-            try:
-                entries = self.disk.entries(folder)
-            except OSError:
-                continue
-            for entry in entries:
-                if entry.name.endswith(".conf"):
-                    found.setdefault(entry.name, folder + "/" + entry.name)
+            for name in self._listing(folder):
+                found.setdefault(name, folder + "/" + name)
+        whole = True
         for name in sorted(found):
-            syntax.parse(self._content(found[name]) or b"", settings)
+            length, added, readable = self._dropin(found[name], unit)
+            whole = whole and readable
+            size += length
+            if size > _LARGEST_UNIT:
+                raise Unreadable(TOO_LARGE)
+            self.disk.spend(length)
+            for key, values in added.items():
+                settings.setdefault(key, []).extend(values)
+        return whole
+
+    def _listing(self, folder: str) -> List[str]:
+        known = self._listings.get(folder)
+        if known is None:
+            try:
+                known = [entry.name for entry in self.disk.entries(folder) if entry.name.endswith(".conf")]
+            except OSError:
+                known = []
+            self._listings[folder] = known
+        return known
+
+    def _dropin(self, path: str, unit: str) -> Tuple[int, syntax.Settings, bool]:
+        """The bytes and the settings of a drop-in, and whether it could be read; without, where this user may not."""
+        known = self._parsed.get(path)
+        if known is None:
+            settings: syntax.Settings = {}
+            try:
+                raw = self.disk.read(path)
+            except Unreadable as error:
+                if error.reason == TOO_LARGE:
+                    raise
+                raw = b""
+            readable = raw is not None and syntax.parse(raw, settings, self._is_fatal(unit)) != "error"
+            known = self._parsed[path] = (len(raw or b""), settings, readable)
+        return known
 
     def _state(self, name: str, install: syntax.Settings) -> str:
         path, kind = self._installed(name)

@@ -8,45 +8,61 @@ src/basic/unit-name.c, src/core/service.c) where the manual pages leave a questi
 """
 
 import string
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from ..text import decode, printable
 
 SUFFIX = ".service"
+TARGET = ".target"
 _NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + ":-_.\\@")
 _LONGEST_NAME = 255
-_NO_SPECIFIERS = "eFkKQxXzZ0123456789"  # what systemd refuses after a percent sign
+_NO_SPECIFIERS = "eFkKOQxXzZ0123456789"  # what systemd refuses after a percent sign
+# Those of the system's manager that are the same on every host.
+_CONSTANTS: Dict[str, Optional[str]] = {
+    "%": "%", "u": "root", "U": "0", "g": "root", "G": "0", "h": "/root", "t": "/run", "S": "/var/lib", "C": "/var/cache",
+    "L": "/var/log", "E": "/etc", "T": "/tmp", "V": "/var/tmp",
+}  # fmt: skip
 
 
 def is_service(name: str) -> bool:
     """Whether this is a valid name of a service, a template or an instance."""
+    return is_unit(name, SUFFIX)
+
+
+def is_unit(name: str, suffix: str) -> bool:
+    """Whether this is a valid name of a unit of that type, a template or an instance."""
     return (
-        name.endswith(SUFFIX)
-        and len(SUFFIX) < len(name) <= _LONGEST_NAME
+        name.endswith(suffix)
+        and len(suffix) < len(name) <= _LONGEST_NAME
         and name[0] != "@"
         and _NAME_CHARACTERS.issuperset(name)
     )
 
 
+def suffix_of(name: str) -> str:
+    """ ".service" of a service's name; empty where there is no dot."""
+    return name[name.rfind(".") :] if "." in name else ""
+
+
 def instance(name: str) -> Optional[str]:
     """What is between the first @ and the suffix: None for a plain unit, empty for a template."""
-    _unused, at, rest = name[: -len(SUFFIX)].partition("@")
-    return rest if at else None
+    at = name.find("@")
+    return None if at < 0 else name[at + 1 : len(name) - len(suffix_of(name))]
 
 
 def template(name: str) -> str:
     """foo@.service of foo@bar.service."""
-    return name[: name.index("@") + 1] + SUFFIX
+    return name[: name.index("@") + 1] + suffix_of(name)
 
 
 def instantiate(name: str, inst: str) -> str:
     """foo@bar.service of foo@.service and bar."""
-    return name[: name.index("@") + 1] + inst + SUFFIX
+    return name[: name.index("@") + 1] + inst + suffix_of(name)
 
 
 def may_alias(alias: str, target: str) -> bool:
     """Whether a symlink of one name to the other is an alias that systemd accepts; one to itself has no effect."""
-    if alias == target or not is_service(target):
+    if alias == target or not is_unit(target, suffix_of(alias)):
         return False
     mine, other = instance(alias), instance(target)
     return mine == other or (bool(mine) and other == "")
@@ -55,33 +71,44 @@ def may_alias(alias: str, target: str) -> bool:
 Settings = Dict[Tuple[str, str], List[str]]  # what was assigned to (section, key), in order
 
 
-def parse(raw: bytes, settings: Settings) -> bool:
-    """Add the assignments of a unit file. False: at a malformed section header, or a line that is not UTF-8, systemd
-    gives a file up, and so does this."""
+Fatal = Callable[[str, str, str], bool]  # (section, key, value) -> whether systemd stops at this assignment
+
+
+def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> str:
+    """Add the assignments of a unit file or a drop-in; returns the load state that follows: loaded, error, bad-setting.
+
+    systemd gives a file up at a malformed section header or a line that is not UTF-8 (error), and at a command line it
+    refuses (bad-setting), and so does this. What `systemctl` reads, [Install], it reads on after a refused one.
+    """
     text = _text(raw)
     odd = printable(text) != text
-    section = pending = ""
+    section, load_state = "", "loaded"
+    pending: List[str] = []  # the lines so far of one that is continued
     for line in text.split("\n"):
         if line.lstrip()[:1] in ("#", ";"):
             continue
-        if pending or line.endswith("\\"):
-            line = pending + line
-            if (len(line) - len(line.rstrip("\\"))) % 2:
-                pending = line[:-1] + " "
-                continue
-            pending = ""
+        if line.endswith("\\") and (len(line) - len(line.rstrip("\\"))) % 2:
+            pending.append(line[:-1] + " ")
+            continue
+        if pending:
+            line = "".join(pending) + line
+            pending = []
         line = line.strip(" \t")
         if odd and printable(line) != line:
-            return False
+            return "error"
         if line[:1] == "[":
             if line[-1] != "]":
-                return False
+                return "error"
             section = line[1:-1]
-        elif section:
+        elif section and (load_state == "loaded" or section == "Install"):
             key, equals, value = line.partition("=")
             if equals and key:
-                settings.setdefault((section, key.rstrip()), []).append(value.lstrip())
-    return True
+                key, value = key.rstrip(), value.lstrip()
+                if is_fatal and is_fatal(section, key, value):
+                    load_state = "bad-setting"
+                else:
+                    settings.setdefault((section, key), []).append(value)
+    return load_state
 
 
 def _text(raw: bytes) -> str:
@@ -102,7 +129,10 @@ def listed(settings: Settings, section: str, key: str) -> List[str]:
     """The values of a setting that accumulates; an empty one starts the list again."""
     out: List[str] = []
     for value in settings.get((section, key), ()):
-        out = out + [value] if value else []
+        if value:
+            out.append(value)
+        else:
+            out.clear()
     return out
 
 
@@ -121,7 +151,8 @@ def description(settings: Settings, name: str, host: str) -> str:
 
 
 def expand(text: str, name: str, host: str) -> Optional[str]:
-    """Specifiers that follow from the name, %H and %%; others stay as written. None: systemd ignores such a setting."""
+    """Specifiers that follow from the name or the host's, and constant ones; others stay as written, so that no boot and no
+    new kernel changes a description. None: systemd ignores such a setting."""
     if "%" not in text:
         return text
     table = _specifiers(name, host)
@@ -142,13 +173,13 @@ def expand(text: str, name: str, host: str) -> Optional[str]:
 
 
 def _specifiers(name: str, host: str) -> Dict[str, Optional[str]]:
-    stem = name[: -len(SUFFIX)]
+    stem = name[: len(name) - len(suffix_of(name))]
     prefix = stem.partition("@")[0]
     inst = instance(name) or ""
     component = prefix.rpartition("-")[2]
     path = unescape(inst or prefix)
     return {
-        "%": "%",
+        **_CONSTANTS,
         "n": name,
         "N": stem,
         "p": prefix,
@@ -159,6 +190,7 @@ def _specifiers(name: str, host: str) -> Dict[str, Optional[str]]:
         "J": unescape(component),
         "f": path if path is None else "/" + path.strip("/"),
         "H": host,
+        "l": host.partition(".")[0],
     }
 
 
@@ -173,18 +205,3 @@ def unescape(text: str) -> Optional[str]:
             return None
         out += bytes((int(digits, 16),)) + piece[2:]
     return None if b"\\" in first + b"".join(rest) or b"\0" in out else decode(out)
-
-
-def can_run(settings: Settings) -> bool:
-    """Whether service_verify() in src/core/service.c would pass it; else its load state is bad-setting."""
-    starts = listed(settings, "Service", "ExecStart")
-    stops = listed(settings, "Service", "ExecStop")
-    bus_name = last(settings, "Service", "BusName")
-    acts = last(settings, "Unit", "SuccessAction") not in ("", "none")
-    kind = last(settings, "Service", "Type") or ("dbus" if bus_name else "simple" if starts else "oneshot")
-    if kind == "dbus" and not bus_name:
-        return False
-    if kind != "oneshot":
-        return len(starts) == 1
-    stays = last(settings, "Service", "RemainAfterExit").lower() in ("1", "yes", "y", "true", "t", "on")
-    return bool(starts) or acts or (bool(stops) and stays)
