@@ -104,7 +104,9 @@ ansible_facts:
           type: dict
           contains:
             FileSystemPath:
-              description: Path of the entry. A byte that is not UTF-8 is written C(\\xNN).
+              description:
+                - Path of the entry. A byte that is not UTF-8 is written C(\\xNN), in lower case.
+                - Backslashes directly before such a code are doubled, so an even number of them means the letters C(xNN) themselves.
               type: str
               sample: /etc/ssh/sshd_config
             FileContentChecksum:

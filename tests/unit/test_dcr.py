@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import printable
 
 SETTINGS = {
     "enableFiles": True,
@@ -385,7 +386,7 @@ def test_names_of_any_size_and_kind_are_labels():
     )
     document["extensionConfigurations"][0]["id"] = "\udcff" + "i" * 100000
     settings = dcr.load(document, "x")
-    for text in (settings.file_rules[0].name, *settings.rules, *settings.warnings):
+    for text in (printable(settings.file_rules[0].name), *settings.rules, *settings.warnings):
         assert len(text.encode("utf-8")) < 600
 
 

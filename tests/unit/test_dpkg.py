@@ -43,7 +43,7 @@ def fixture(name):
 
 def said(output):
     """What dpkg-query printed, as rows of name, architecture, version, state, summary, publisher, bytes or None."""
-    rows = [line.split("\t") for line in output.decode("utf-8", "backslashreplace").split("\n")[:-1]]
+    rows = [line.split("\t") for line in output.decode("utf-8", "surrogateescape").split("\n")[:-1]]
     return sorted(row[:6] + [int(row[6]) * 1024 if row[6] else None] for row in rows)
 
 
@@ -289,7 +289,7 @@ def test_a_description_of_any_bytes_leaves_the_next_package_alone(summary, more)
     line, rest = summary.replace(b"\n", b""), more.replace(b"\n", b"\n ")
     data = ONE.replace(b"The one\n and only", b"A" + line + b"Z\n " + rest + b"Z") + ONE.replace(b"one", b"two")
     first, second = statusfile.parse(data, "status")
-    assert first.summary == (b"A" + line + b"Z").decode("utf-8", "backslashreplace")
+    assert first.summary == (b"A" + line + b"Z").decode("utf-8", "surrogateescape")
     assert second.name == "two"
 
 

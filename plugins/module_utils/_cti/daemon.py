@@ -9,15 +9,10 @@ import sys
 import time
 from typing import Callable, Mapping, Optional, TextIO
 
+from .text import line
+
 VERSION = "0.1.0"  # as in galaxy.yml
 COMPLAINTS_A_MINUTE = 30
-
-
-def one_line(text: str) -> str:
-    """Text of unknown origin, which can neither end the line nor reach the terminal's controls."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "\\x%02x" % ord(char) for char in text)
 
 
 class Log:
@@ -32,9 +27,9 @@ class Log:
 
     def __call__(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ ", time.gmtime()) if self._stamped else ""
-        line = stamp + one_line(text) + "\n"
+        entry = stamp + line(text) + "\n"
         try:
-            self._stream.write(line.encode("ascii", "backslashreplace").decode("ascii"))
+            self._stream.write(entry.encode("ascii", "backslashreplace").decode("ascii"))
             self._stream.flush()
         except (OSError, ValueError):
             pass

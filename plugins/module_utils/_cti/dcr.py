@@ -294,7 +294,7 @@ def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
     if written != written.strip():
         warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
     return FileRule(
-        dcrforms.label(_typed(item, "name", str, "")) or path,
+        dcrforms.name_of(_typed(item, "name", str, "")) or path,
         path,
         _typed(item, "recurse", bool, True),
         _choice(item, "links", LINKS, "follow"),

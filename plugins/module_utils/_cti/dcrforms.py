@@ -53,9 +53,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def name_of(value: Any) -> str:
+    """What a rule calls itself or a part of it, as it is written but short; empty where only Azure knows it."""
+    return value[:MAX_NAME] if isinstance(value, str) and not is_expression(value) else ""
+
+
 def label(value: Any) -> str:
-    """What a rule calls itself or a part of it, short enough for messages; empty where only Azure knows it."""
-    return printable(value)[:MAX_NAME] if isinstance(value, str) and not is_expression(value) else ""
+    """The same, printable."""
+    return printable(name_of(value))
 
 
 def is_expression(value: Any) -> bool:

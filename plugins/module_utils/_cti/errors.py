@@ -7,9 +7,14 @@ The text of each is one sentence for the operator: what is wrong, and what to do
 Only the front doors turn an error into a failed task, an exit code or a log line.
 """
 
+from .text import line
+
 
 class CtiError(Exception):
-    """Anything the library cannot do."""
+    """Anything the library cannot do. Its text is on one line and safe to show, whatever names it quotes."""
+
+    def __str__(self) -> str:
+        return line(super().__str__())
 
 
 class SourceAbsent(CtiError):

@@ -9,6 +9,8 @@ import os
 import uuid
 from typing import Dict, Optional
 
+from .text import printable
+
 # machine-id(5) is confidential, so what leaves the host is derived from it, as the manual page asks.
 _APPLICATION = b"changetracking.inventory"
 
@@ -20,7 +22,7 @@ def identity(root: str = "/") -> Dict[str, Optional[str]]:
         machine_id = None
     vm_uuid = _read(root, "sys/class/dmi/id/product_uuid")
     return {
-        "Computer": os.uname().nodename,
+        "Computer": printable(os.uname().nodename),
         "SourceComputerId": source_computer_id(machine_id) if machine_id else None,
         "VMUUID": vm_uuid.lower() if vm_uuid else None,
     }

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence
 from .diff import Change, compare
 from .model import Collection, Item, Known
 from .records import Kind, digest
-from .snapshot import Snapshot, combined_digest, in_order
+from .snapshot import Snapshot, combined_digest, in_order, outcomes
 from .store import Run, Store
 
 Progress = Callable[[int], None]  # is told the number of items so far
@@ -71,13 +71,14 @@ def observe(
         if not collection.out_of_sight(name):
             judge.add(compare(kind, known.items(name), []))
             store.drop(kind, name)
-    store.finish(kind, Run(now, list(scope), collection.unseen), collection.sources)
+    sources = outcomes(collection)
+    store.finish(kind, Run(now, list(scope), collection.unseen), sources)
     return Snapshot(
         kind,
         now,
         count,
         combined_digest(digests),
-        collection.sources,
+        sources,
         in_order(kind, items),
         judge.changes,
         None if last is None else max(0, now - last.collected_at),

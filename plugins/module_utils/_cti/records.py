@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .model import File, Item, Package, Service
-from .text import printable
+from .text import printable, printable_values
 
 Row = Dict[str, Any]
 
@@ -27,12 +27,16 @@ class Kind(NamedTuple):
     identity: Callable[[Any], Tuple[str, ...]]  # what makes two items the same thing at two times
     compared: Callable[[Any], Sequence[Any]]  # two items with equal ones have not changed
     label: Callable[[Any], str]  # what an operator calls the item
-    row: Callable[[Any], Row]
+    make_row: Callable[[Any], Row]  # the item's columns, with texts as the host has them: use row()
     columns: Tuple[str, ...]
     tracked: Dict[str, Tuple[str, str]]  # column -> its names (current, previous) in a change record
     uncompared: Tuple[str, ...]  # columns whose change alone is no change of the item
     # (older item, newer item) -> columns that cannot be compared between these two
     incomparable: Callable[[Any, Any], Tuple[str, ...]] = lambda older, newer: ()
+
+    def row(self, item: Any) -> Row:
+        """The item's columns, printable: the one way in which an item leaves the library."""
+        return printable_values(self.make_row(item))
 
 
 def timestamp(seconds: Optional[float]) -> Optional[str]:
@@ -83,13 +87,13 @@ def _incomparable_service(older: Service, newer: Service) -> Tuple[str, ...]:
 
 def service_row(item: Service) -> Row:
     return {
-        "SvcName": printable(item.name),
+        "SvcName": item.name,
         "SvcDescription": item.description,
         "SvcState": service_state(item),
         "SvcStartupType": "Enabled" if "enabled" in item.unit_file_state else "Disabled",
         "SvcRunlevels": item.wanted_by,
         "SvcController": "systemd",
-        "SvcPath": printable(item.path),
+        "SvcPath": item.path,
         "LoadState": item.load_state,
         "ActiveState": item.active_state,
         "SubState": item.sub_state,
@@ -99,7 +103,7 @@ def service_row(item: Service) -> Row:
 
 def file_row(item: File) -> Row:
     return {
-        "FileSystemPath": printable(item.path),
+        "FileSystemPath": item.path,
         "FileContentChecksum": item.checksum,
         "Size": item.size,
         "Owner": item.owner,
@@ -108,7 +112,7 @@ def file_row(item: File) -> Row:
         "DateModified": timestamp(item.modified),
         "DateCreated": timestamp(item.created),
         "FileType": item.type,
-        "LinkTarget": printable(item.link_target),
+        "LinkTarget": item.link_target,
     }
 
 
@@ -122,8 +126,8 @@ PACKAGES = Kind(
     item=Package,
     identity=lambda item: (item.name, item.architecture),
     compared=lambda item: item[:6],
-    label=lambda item: item.name,
-    row=package_row,
+    label=lambda item: printable(item.name),
+    make_row=package_row,
     columns=tuple(package_row(Package("", "", "", "", "", None, None))),
     tracked={"CurrentVersion": ("Current", "Previous")},
     uncompared=("InstalledOn",),
@@ -135,7 +139,7 @@ SERVICES = Kind(
     identity=lambda item: (item.name,),
     compared=lambda item: (item[0], item[1], "" if item.on_demand else service_state(item), *item[5:8]),
     label=lambda item: printable(item.name),
-    row=service_row,
+    make_row=service_row,
     columns=tuple(service_row(Service("", "", "", "", "", "", "", ""))),
     tracked={
         "SvcState": ("SvcState", "SvcPreviousState"),
@@ -156,7 +160,7 @@ FILES = Kind(
     identity=lambda item: (item.path,),
     compared=lambda item: item[:10],
     label=lambda item: printable(item.path),
-    row=file_row,
+    make_row=file_row,
     columns=_FILE_COLUMNS,
     tracked=_previous(*_FILE_COLUMNS[1:]),
     uncompared=(),

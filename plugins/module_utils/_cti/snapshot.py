@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optiona
 
 from .model import Collection, Item, Source
 from .records import Kind, digest
+from .text import line, printable
 
 if TYPE_CHECKING:  # a module that compares nothing does without it
     from .diff import Change
@@ -35,7 +36,7 @@ class Snapshot(NamedTuple):
     def warnings(self) -> List[str]:
         """One sentence for each source of which not all is known, and for what else the operator should know."""
         told = [(name, source) for name, source in self.sources.items() if source.message and source.status != "absent"]
-        return ["%s: %s" % (name, source.message) for name, source in told] + self.notes
+        return ["%s: %s" % (line(name), source.message) for name, source in told] + self.notes
 
 
 def glance(kind: Kind, collection: Collection, select: Optional[Callable[[str, Item], bool]] = None) -> Snapshot:
@@ -52,12 +53,19 @@ def glance(kind: Kind, collection: Collection, select: Optional[Callable[[str, I
         int(time.time()),
         len(items),
         combined_digest(digests),
-        collection.sources,
+        outcomes(collection),
         in_order(kind, items),
         [],
         None,
         [],
     )
+
+
+def outcomes(collection: Collection) -> Dict[str, Source]:
+    """How the sources fared, printable: what leaves the library, and what the store keeps."""
+    return {
+        printable(name): source._replace(message=line(source.message)) for name, source in collection.sources.items()
+    }
 
 
 def in_order(kind: Kind, items: List[Any]) -> List[Any]:

@@ -1,30 +1,108 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Bytes of unknown origin as text that any JSON reader takes, and JSON of unknown origin as data."""
+"""Text of unknown origin: as it is kept, as it leaves the library, and on a line of a message; and JSON as data.
+
+Inside the library, text is as os.fsdecode returns it: UTF-8, where a byte that is not is a lone surrogate from U+DC80 to
+U+DCFF. Neither JSON nor Ansible takes these, so each text is made printable when a row, a record or the name of a source is
+made of it: see Kind.row, report.py and snapshot.py.
+"""
 
 import json
-from typing import Any, Union
+import re
+from typing import Any, Dict, Union
 
 _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 
+_CODE = r"x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"  # of a byte, or of any other lone surrogate, after the backslash
+_ODD = "(?<!\\\\)(\\\\*)([\ud800-\udfff])|(?<!\\\\)(\\\\+)(?=%s)" % _CODE
+_ESCAPED = r"(?<!\\)(\\+)(%s)" % _CODE
+_WORDS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
 
 def decode(raw: bytes) -> str:
-    """UTF-8; a byte that is not becomes \\xNN, so nothing is lost and nothing fails."""
-    return raw.decode("utf-8", "backslashreplace")
+    """Bytes as text, which printable() makes fit to leave the library."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether the text holds no lone surrogate, so that the bytes it was made of were UTF-8."""
+    try:
+        text.encode("utf-8")
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 def printable(text: str) -> str:
-    """The same for text from os.fsdecode, whose odd bytes are lone surrogates."""
-    try:
-        text.encode("utf-8")
+    r"""The text without lone surrogates: a byte that is not UTF-8 becomes \xNN, any other surrogate \uNNNN, in lower case.
+
+    Backslashes directly before such a code are doubled, whether the code stands for a byte or is written like that in the
+    text itself. So an odd number of backslashes before it means the byte, an even number the letters, and different texts
+    stay different; original() is the inverse. All other texts, such as systemd's names with \x2d, stay as they are. To be
+    applied once: a second time, it doubles the backslashes of the first.
+    """
+    if "\\" not in text and is_utf8(text):
         return text
-    except UnicodeEncodeError:
-        pass
-    try:
-        return decode(text.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:  # half of a surrogate pair, which no name on this host holds
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return str(re.sub(_ODD, _escape, text))
+
+
+def decode_printable(raw: bytes) -> str:
+    """Bytes as text that leaves the library as it is."""
+    return printable(decode(raw))
+
+
+def printable_values(row: Dict[str, Any]) -> Dict[str, Any]:
+    """The same columns, in the same order, with every text in them made printable."""
+    texts = "".join([value for value in row.values() if value.__class__ is str])
+    if "\\" not in texts and is_utf8(texts):  # one look at all of them: nearly every row is printable as it is
+        return row
+    return {column: printable(value) if isinstance(value, str) else value for column, value in row.items()}
+
+
+def _escape(match: Any) -> str:
+    backslashes, surrogate, before_code = match.groups()
+    if before_code:
+        return str(before_code * 2)
+    code = ord(surrogate)
+    return str(backslashes * 2) + ("\\x%02x" % (code - 0xDC00) if 0xDC80 <= code <= 0xDCFF else "\\u%04x" % code)
+
+
+def original(text: str) -> str:
+    """The text of which printable() made this one."""
+    return re.sub(_ESCAPED, _unescape, text) if "\\" in text else text
+
+
+def _unescape(match: Any) -> str:
+    backslashes, code = match.groups()
+    half = "\\" * (len(backslashes) // 2)
+    if len(backslashes) % 2 == 0:
+        return half + str(code)
+    return half + chr(int(code[1:], 16) + (0xDC00 if code[0] == "x" else 0))
+
+
+def line(text: str, limit: int = 0) -> str:
+    """Text as one line that is safe to show in a terminal or a log: controls, line ends, marks that change the direction
+    of writing, and lone surrogates are replaced by escapes. It may be applied again, which changes nothing.
+
+    limit: characters; of a longer text the middle is left out, and their number is given. 0: no limit.
+    """
+    if 0 < limit < len(text):
+        half = limit // 2
+        text = "%s...(%d characters)...%s" % (text[:half], len(text), text[len(text) - half :])
+    return text if text.isprintable() else "".join(c if c.isprintable() else _shown(c) for c in text)
+
+
+def quoted(name: str, limit: int = 300) -> str:
+    """A name of unknown origin (a path, a package, a unit) as it stands in a message: printable(), and on one line."""
+    return line(printable(name), limit)
+
+
+def _shown(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return "\\x%02x" % (code - 0xDC00)
+    return _WORDS.get(character) or ("\\x%02x" if code < 0x80 else "\\u%04x" if code < 0x10000 else "\\U%08x") % code
 
 
 def load_json(raw: Union[str, bytes]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, T
 from ..model import File, Item, Package, Service
 from ..records import KINDS, Kind, service_state, timestamp
 from ..replace import replace
-from ..text import printable
+from ..text import printable_values
 
 NAMES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
 TRACKED = "StartTracking"  # an item to which nothing has happened since the baseline
@@ -30,7 +30,7 @@ def _lines(kind: Kind, items: Iterable[Item], happened: Mapping[Identity, str]) 
     form = FORMS[kind.name]
     start = b"[\n"
     for item in items:
-        record = form(item)
+        record = printable_values(form(item))
         record["ChangeType"] = happened.get(kind.identity(item), TRACKED)
         record["IsInventorySnapShot"] = False
         yield start + json.dumps(record).encode("ascii")
@@ -39,7 +39,7 @@ def _lines(kind: Kind, items: Iterable[Item], happened: Mapping[Identity, str]) 
 
 
 def _file(item: File) -> Dict[str, Any]:
-    path = printable(item.path)
+    path = item.path
     described = json.dumps(list(KINDS["files"].compared(item))).encode("ascii")
     return {
         "CollectionName": path,
@@ -74,13 +74,13 @@ def _package(item: Package) -> Dict[str, Any]:
 
 
 def _service(item: Service) -> Dict[str, Any]:
-    name = printable(item.name)
+    name = item.name
     return {
         "CollectionName": name,
         "Name": name,
         "Description": item.description,
         "State": service_state(item),
-        "Path": printable(item.path),
+        "Path": item.path,
         "Runlevels": item.wanted_by,
         "Enabled": "enabled" in item.unit_file_state,
         "Controller": "systemd",

@@ -9,10 +9,11 @@ import os
 import sys
 from typing import Any, Dict, Iterable, List, Optional
 
-from ..daemon import Log, one_line
+from ..daemon import Log
 from ..errors import CtiError, StateError
 from ..records import KINDS
 from ..store import Store
+from ..text import line
 from . import options as agent_options
 from . import status
 from .options import Options
@@ -27,7 +28,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         code = 1
         code = parsed.command(options, parsed)
     except CtiError as error:
-        sys.stderr.write("agent: %s\n" % one_line(str(error)))
+        sys.stderr.write("agent: %s\n" % line(str(error)))
     return int(code)
 
 
@@ -86,8 +87,8 @@ def _owner(options: Options) -> Optional[int]:
 
 def _print(lines: Iterable[str]) -> None:
     try:
-        for line in lines:
-            sys.stdout.write(one_line(line).encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
+        for text in lines:
+            sys.stdout.write(line(text) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end

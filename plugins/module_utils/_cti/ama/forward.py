@@ -16,7 +16,7 @@ from binascii import b2a_base64
 from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import FormatError
-from ..text import decode as decode_text
+from ..text import decode_printable as decode_text
 from .msgpack import MAX_BYTES, ExtType, Unpacker, array_head, pack, pack_entries, pack_str
 
 MESSAGE_BYTES = 1 << 20  # what a message is filled up to; AMA takes ten times as much

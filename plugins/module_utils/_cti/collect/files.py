@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from ..errors import CtiError, DcrError, SourceFailed, describe_defect
 from ..model import Collection, File, FileRule, Known, Part, Source
 from ..pathspec import PathSpec, parse
+from ..text import quoted
 from .hashing import LENGTHS, is_allowed
 from .items import Maker
 from .listing import (
@@ -30,7 +31,7 @@ from .listing import (
     to_text,
 )
 from .mounts import Barred, Mounts
-from .notes import plural, show
+from .notes import plural
 
 MAX_LINKS = 8  # to directories, in one path
 MAX_VISITS = 100  # to one directory by way of links: many links to each other would otherwise multiply without end
@@ -133,7 +134,7 @@ class Scan(Collection):
             self._hide(path)
         except OSError as error:
             if error.errno in _GONE:
-                rule.absent = "{0} does not exist".format(show(path))
+                rule.absent = "{0} does not exist".format(quoted(path))
             else:
                 rule.notes.add("unseen", path, str(error.strerror))
                 self._hide(path)
@@ -311,7 +312,7 @@ def _check(rule: Rule) -> None:
         if value not in allowed:
             raise DcrError(
                 "The rule for {0} has {1} {2!r}; use one of {3}.".format(
-                    show(rule.path), key, value, ", ".join(allowed)
+                    quoted(rule.path), key, value, ", ".join(allowed)
                 )
             )
     if not is_allowed(rule.checksum):

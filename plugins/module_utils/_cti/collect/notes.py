@@ -5,7 +5,7 @@
 
 from typing import Dict, List
 
-from ..text import printable
+from ..text import quoted
 
 SHOWN = 3  # paths named of each kind
 
@@ -34,7 +34,7 @@ class Notes:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         paths = self._paths.setdefault(kind, [])
         if len(paths) < SHOWN:
-            paths.append(show(path) + (" ({0})".format(show(why)) if why else ""))
+            paths.append(quoted(path) + (" ({0})".format(why) if why else ""))
 
     def __contains__(self, kind: str) -> bool:
         return kind in self._counts
@@ -54,9 +54,3 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return "1 " + noun
     return "{0} {1}".format(count, noun[:-1] + "ies" if noun.endswith("y") else noun + "s")
-
-
-def show(path: str) -> str:
-    """A path of unknown origin on one line of a message: no control characters, no half characters."""
-    text = printable(path)
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -67,7 +67,7 @@ def parse(data: bytes, origin: str, default_state: str = NOT_INSTALLED) -> List[
     if data and not data.endswith(b"\n"):
         raise SourceFailed("%s is cut short: its last line does not end; %s" % (origin, REMEDY))
     if data.startswith(_FIRST) and not _UNUSUAL.search(data):
-        texts = [chunk.decode("utf-8", "backslashreplace") for chunk in data.rstrip(b"\n").split(b"\n\n")]
+        texts = [chunk.decode("utf-8", "surrogateescape") for chunk in data.rstrip(b"\n").split(b"\n\n")]
         try:
             return [_quick_stanza(text) or next(_exact(text, origin, default_state)) for text in texts]
         except SourceFailed:

@@ -12,7 +12,6 @@ from typing import AbstractSet, Dict, List, NamedTuple, Optional, Sequence, Set,
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Part, Service
-from ..text import printable
 from . import manager
 from . import unitsyntax as syntax
 from .activation import bus_activated
@@ -220,9 +219,9 @@ def _in_memory(name: str, is_transient: bool, state: manager.Unit) -> Service:
 
 
 def _service(unit: UnitFile, state: manager.Unit) -> Service:
-    name, path = unit.name[: -len(syntax.SUFFIX)], printable(unit.path)
+    name, path = unit.name[: -len(syntax.SUFFIX)], unit.path
     load_state = state.load_state or unit.load_state
-    wanted_by = printable(" ".join(unit.wanted_by))
+    wanted_by = " ".join(unit.wanted_by)
     return Service(
         name, unit.description, load_state, state.active_state, state.sub_state, unit.state, wanted_by, path, False
     )

@@ -10,7 +10,7 @@ src/basic/unit-name.c, src/core/service.c) where the manual pages leave a questi
 import string
 from typing import Callable, Dict, List, Optional, Tuple
 
-from ..text import decode, printable
+from ..text import decode, is_utf8
 
 SUFFIX = ".service"
 TARGET = ".target"
@@ -81,7 +81,7 @@ def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> s
     refuses (bad-setting), and so does this. What `systemctl` reads, [Install], it reads on after a refused one.
     """
     text = _text(raw)
-    odd = printable(text) != text
+    odd = not is_utf8(text)
     section, load_state = "", "loaded"
     pending: List[str] = []  # the lines so far of one that is continued
     for line in text.split("\n"):
@@ -94,7 +94,7 @@ def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> s
             line = "".join(pending) + line
             pending = []
         line = line.strip(" \t")
-        if odd and printable(line) != line:
+        if odd and not is_utf8(line):
             return "error"
         if line[:1] == "[":
             if line[-1] != "]":

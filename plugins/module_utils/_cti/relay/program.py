@@ -10,8 +10,9 @@ import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..ama.address import Tls
-from ..daemon import Log, one_line
+from ..daemon import Log
 from ..errors import CtiError
+from ..text import line
 from .errors import RelayError
 from .sinks import Limits
 
@@ -22,7 +23,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         return int(options.command(options))
     except CtiError as error:
-        sys.stderr.write("relay: %s\n" % one_line(str(error)))
+        sys.stderr.write("relay: %s\n" % line(str(error)))
         return 1
 
 
@@ -50,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     status = ask(options.sockets, options.allow_user)
-    lines = [json.dumps(status, indent=2)] if options.json else map(one_line, _account(status))
+    lines = [json.dumps(status, indent=2)] if options.json else map(line, _account(status))
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if any(sink["UploadError"] for sink in status["Sinks"]) else 0
 
