@@ -3,51 +3,71 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """One client's connection: what it has sent of a message, what it has yet to take of our answers."""
 
-import collections
 import selectors
 import socket
-from typing import Deque, Optional
+import time
+from typing import List, NamedTuple, Optional, Tuple
 
 from ..ama.msgpack import Unpacker
+
+
+class Client(NamedTuple):
+    """Who connected, and where: `peer` is what clients that share a place in the queue have in common, from the general
+    to the particular: the kind of listener, then the user and the process, or the network address."""
+
+    sock: socket.socket
+    name: str  # what an operator calls it
+    kind: str
+    peer: Tuple[str, ...]
 
 
 class Connection:
     """Nothing is read from a client that has not taken its answers, so these cannot pile up."""
 
-    def __init__(self, sock: socket.socket, name: str, unpacker: Unpacker, config: bool) -> None:
-        self.sock = sock
-        self.name = name  # what an operator calls it
+    def __init__(self, client: Client, unpacker: Unpacker, served: int) -> None:
+        self.sock = client.sock
+        self.name = client.name
+        self.kind = client.kind
+        self.peer = client.peer
         self.unpacker = unpacker
-        self.config = config  # asks for configuration; else it brings records
+        self.served = served  # rises with each turn of the relay in which it was read from
         self.closed = False
         self.ended = False  # the client will send no more
         self.paused = False
-        self.held = 0  # bytes of a half message, as the relay has counted them
-        self.heard = 0.0  # when it last sent something while we listened
+        self.handshaking = hasattr(client.sock, "do_handshake")
+        self.spoken = False  # has sent a whole message
+        self.held = 0  # bytes of a half message, as they were counted last
+        self.opened = self.heard = time.monotonic()  # when it connected, and when it last sent something
         self.since: Optional[float] = None  # since when it owes us the rest of a message, or takes no answer
-        self._out: Deque[memoryview] = collections.deque()
+        self._out: List[memoryview] = []
         self._events = 0  # what the selector watches for
-        sock.setblocking(False)
+        self._wants_write = False  # the handshake does
+        self.sock.setblocking(False)
+
+    @property
+    def drained(self) -> bool:
+        return not self._out
 
     @property
     def owes(self) -> bool:
         """Whether the other side is to move: to finish a message, or to take an answer."""
         return bool(self._out or len(self.unpacker))
 
-    @property
-    def drained(self) -> bool:
-        return not self._out
-
     def receive(self, limit: int) -> int:
         """Feed the unpacker; the number of bytes. OSError: the connection is broken."""
         try:
+            if self.handshaking:
+                self._wants_write = False
+                self.sock.do_handshake()  # type: ignore[attr-defined]
+                self.handshaking = False
             data = self.sock.recv(limit)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
-            if _would_block(error):
-                return 0
-            raise
+            if not _would_block(error):
+                raise
+            self._wants_write = self.handshaking and type(error).__name__ == "SSLWantWriteError"
+            return 0
         pending = getattr(self.sock, "pending", None)  # TLS: the selector does not see what is decrypted already
         while data and pending is not None and pending():
             data += self.sock.recv(pending())
@@ -74,12 +94,12 @@ class Connection:
             if sent < len(self._out[0]):
                 self._out[0] = self._out[0][sent:]
             else:
-                self._out.popleft()
+                del self._out[0]
 
     def watch(self, selector: selectors.BaseSelector) -> None:
         """Have the selector look for what is wanted next."""
         reading = 0 if self.paused or self.ended else selectors.EVENT_READ
-        wanted = selectors.EVENT_WRITE if self._out else reading
+        wanted = selectors.EVENT_WRITE if self._out or self._wants_write else reading
         if wanted == self._events:
             return
         if not self._events:

@@ -16,3 +16,7 @@ class SinkError(CtiError):
 
 class UploadError(CtiError):
     """A segment was not taken: it stays where it is, and is tried again."""
+
+
+class RecordsRefused(UploadError):
+    """The destination takes some of these records at no time: they are looked for, and set aside."""

@@ -8,22 +8,26 @@ import os
 import pwd
 import selectors
 import socket
-from typing import TYPE_CHECKING, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from ..ama import address as addresses
 from ..ama.address import CONFIG, DIAGNOSTICS, Address, Tls
+from . import clients
+from .connection import Client
 from .errors import RelayError
 
 if TYPE_CHECKING:
     import ssl
 
-ACCEPTED_AT_ONCE = 64
+
+TURNED_AWAY_AT_ONCE = 64
+IPV6_NETWORK_BYTES = 8  # of an address: who has one has all of its network
 
 
 class Listener(NamedTuple):
     address: Address
     sock: socket.socket
-    config: bool
+    kind: str  # of clients: one of clients.KINDS
     tls: "Optional[ssl.SSLContext]"
 
 
@@ -46,21 +50,25 @@ class Listeners:
         self._mode = 0o600 if self._uids <= {0, os.geteuid()} else 0o666
         self._roles: Dict[str, Listener] = {}
         self._further: List[Listener] = []
-        self._paused = False
+        self._paused: Set[str] = set()  # kinds of listeners that accept nobody
 
     def open(self, role: str) -> Address:
         if role not in self._roles:
             if self._folder is not None:
                 os.makedirs(self._folder, 0o755, exist_ok=True)
-            listener = self._listen(socket_address(role, self._folder), None, role == CONFIG)
-            self._roles[role] = listener
+            kind = clients.CONFIG if role == CONFIG else clients.LOCAL
+            self._roles[role] = self._listen(socket_address(role, self._folder), None, kind)
         return self._roles[role].address
 
     def open_further(self, text: str, tls: Tls) -> Address:
         """One for records at an address of the operator's choice."""
         address = addresses.parse(text)
-        context = addresses.tls_context(tls, server=True) if address.scheme == "tls" else None
-        self._further.append(self._listen(address, context, False))
+        context = None
+        if address.scheme == "tls":
+            context = addresses.tls_context(tls, server=True)
+            context.options |= _no_renegotiation()
+        kind = clients.NETWORK if address.scheme in ("tcp", "tls") else clients.LOCAL
+        self._further.append(self._listen(address, context, kind))
         return address
 
     def close(self, role: str) -> None:
@@ -75,65 +83,69 @@ class Listeners:
     def extensions(self) -> List[str]:
         return [role for role in self._roles if role not in (CONFIG, DIAGNOSTICS)]
 
-    def accept(self, listener: Listener) -> Tuple[List[Tuple[socket.socket, str]], List[str]]:
-        """The clients that wait there, each with a name for the log, and complaints about those turned away."""
-        accepted: List[Tuple[socket.socket, str]] = []
-        complaints: List[str] = []
-        for _unused in range(ACCEPTED_AT_ONCE):
+    def accept(self, listener: Listener, complain: Callable[[str], None]) -> Optional[Client]:
+        """The client that has waited there longest and may connect; None: nobody waits, or it cannot be accepted now.
+
+        `complain` is told of those turned away.
+        """
+        for _unused in range(TURNED_AWAY_AT_ONCE):
             try:
-                sock, peer = listener.sock.accept()
+                sock, address = listener.sock.accept()
             except BlockingIOError:
-                break
+                return None
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.pause()
-                complaints.append("%s: a client could not be accepted (%s)." % (listener.address, error.strerror))
-                break
-            if sock.family != socket.AF_UNIX:
-                name = "%s, client %s port %s" % (listener.address, peer[0], peer[1])
+                    for kind in clients.KINDS:
+                        self.pause(kind)
+                complain("%s: a client could not be accepted (%s)." % (listener.address, error.strerror))
+                return None
+            if sock.family == socket.AF_UNIX:
+                who = addresses.peer(sock)
+                if who.uid in self._uids:
+                    name = "%s, process %d of uid %d" % (listener.address, who.pid, who.uid)
+                    return Client(sock, name, listener.kind, (str(who.uid), str(who.pid)))
+                complain(
+                    "%s: process %d of user %s may not connect; allow its user with --allow-user."
+                    % (listener.address, who.pid, _user_name(who.uid))
+                )
+            else:
                 try:
                     if listener.tls is not None:
                         sock = listener.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                    accepted.append((sock, name))
+                    name = "%s, client %s port %s" % (listener.address, address[0], address[1])
+                    return Client(sock, name, listener.kind, (_network(sock.family, address[0]),))
                 except OSError:  # it has gone already
-                    sock.close()
-                continue
-            who = addresses.peer(sock)
-            if who.uid in self._uids:
-                accepted.append((sock, "%s, process %d of uid %d" % (listener.address, who.pid, who.uid)))
-                continue
+                    pass
             sock.close()
-            complaints.append(
-                "%s: process %d of user %s may not connect; allow its user with --allow-user."
-                % (listener.address, who.pid, _user_name(who.uid))
-            )
-        return accepted, complaints
+        return None
 
-    def pause(self) -> None:
-        """Accept nobody until resume(): there is no room."""
-        if not self._paused:
-            self._paused = True
+    def pause(self, kind: str) -> None:
+        """Let the clients of a kind wait before they are accepted, until resume(): there is no room."""
+        if kind not in self._paused:
+            self._paused.add(kind)
             for listener in self._all():
-                self._selector.unregister(listener.sock)
+                if listener.kind == kind:
+                    self._selector.unregister(listener.sock)
 
-    def resume(self) -> None:
-        if self._paused:
-            self._paused = False
+    def resume(self, kind: str) -> None:
+        if kind in self._paused:
+            self._paused.remove(kind)
             for listener in self._all():
-                self._selector.register(listener.sock, selectors.EVENT_READ, listener)
+                if listener.kind == kind:
+                    self._selector.register(listener.sock, selectors.EVENT_READ, listener)
 
     def _all(self) -> List[Listener]:
         return list(self._roles.values()) + self._further
 
-    def _listen(self, address: Address, tls: "Optional[ssl.SSLContext]", config: bool) -> Listener:
-        listener = Listener(address, addresses.listen(address, mode=self._mode), config, tls)
+    def _listen(self, address: Address, tls: "Optional[ssl.SSLContext]", kind: str) -> Listener:
+        listener = Listener(address, addresses.listen(address, mode=self._mode), kind, tls)
         listener.sock.setblocking(False)
-        if not self._paused:
+        if kind not in self._paused:
             self._selector.register(listener.sock, selectors.EVENT_READ, listener)
         return listener
 
     def _shut(self, listener: Listener) -> None:
-        if not self._paused:
+        if listener.kind not in self._paused:
             self._selector.unregister(listener.sock)
         listener.sock.close()
         if listener.address.scheme == "file":
@@ -141,6 +153,20 @@ class Listeners:
                 os.unlink(listener.address.name)
             except OSError:
                 pass
+
+
+def _network(family: int, host: str) -> str:
+    """What the addresses of one peer have in common."""
+    if family == socket.AF_INET6 and "." not in host:
+        return socket.inet_pton(family, host.partition("%")[0])[:IPV6_NETWORK_BYTES].hex()
+    return host
+
+
+def _no_renegotiation() -> int:
+    """What forbids clients to have keys made again and again; Python 3.6 lacks it."""
+    import ssl
+
+    return getattr(ssl, "OP_NO_RENEGOTIATION", 0)
 
 
 def _uids(users: Iterable[str]) -> Set[int]:

@@ -101,6 +101,11 @@ def _account(status: Dict[str, Any]) -> Iterator[str]:
             sink["Dropped"],
             sink["Refused"],
         )
+        if sink["SetAside"]:
+            yield (
+                "  %d records that no destination takes were set aside; see .refused.jsonl in the events folder"
+                % (sink["SetAside"])
+            )
         if sink["UploadError"]:
             yield "  the last upload failed: " + sink["UploadError"]
 

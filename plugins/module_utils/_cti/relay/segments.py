@@ -7,7 +7,14 @@ import json
 import os
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
+from ..ama.forward import flat
+from ..errors import FormatError
+from ..records import RECORD_ID
+
 SUFFIX = ".jsonl"
+RECORD_BYTES = 4 << 20  # of a line, here and in every relay that it is forwarded to, where it has a RecordId
+RECORD_KEYS = 10000  # with the RecordId; receivers take a limited number of values
+MESSAGE_BYTES = 24 << 20  # of the lines that one message may become: an escaped character takes six times its bytes
 BATCH_ROWS = 500
 BATCH_BYTES = 256 << 10  # as they lie on disk; a key of a few bytes takes a hundred in memory
 
@@ -26,9 +33,61 @@ class Segment(NamedTuple):
     since: float  # seconds of the monotonic clock; from the relay's start on for one it found
 
 
-def encode(entries: Iterable[Entry]) -> List[bytes]:
-    """The lines of records that JSON has a form for."""
-    return [_ENCODE(entry).encode("ascii") + b"\n" for entry in entries]
+def encode(entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> List[bytes]:
+    """The lines of one message's records, which JSON has a form for. FormatError: all of them are too large together.
+
+    `too_large` is told, with the reason, of a record that some destination would not take: it has no line.
+    """
+    lines: List[bytes] = []
+    size = 0
+    for entry in entries:
+        reason = _too_large(entry[1])
+        line = b"" if reason else _ENCODE(entry).encode("ascii") + b"\n"
+        if len(line) > RECORD_BYTES // 3:  # or else it is not too large when it is forwarded, either
+            longest = max(len(line), _forwarded(entry)) if len(line) <= RECORD_BYTES else len(line)
+            reason = _REASON % (longest, "bytes", RECORD_BYTES) if longest > RECORD_BYTES else ""
+        if reason:
+            too_large(entry, reason)
+            continue
+        lines.append(line)
+        size += len(line)
+        if size > MESSAGE_BYTES:
+            raise FormatError("the records of a message are more than %d bytes of JSON" % MESSAGE_BYTES)
+    return lines
+
+
+_REASON = "it has %d %s, and a record may have %d"
+
+
+def _too_large(record: Dict[str, Any]) -> str:
+    """Why there is no need to make a line of it, which takes up to six times its characters in memory; or nothing."""
+    if len(record) >= RECORD_KEYS and len(record) + (RECORD_ID not in record) > RECORD_KEYS:
+        return _REASON % (len(record), "keys", RECORD_KEYS)
+    if set(map(type, record.values())) == _TEXTS:
+        characters = sum(map(len, record)) + sum(map(len, record.values()))
+    else:
+        characters = _characters(record)
+    return _REASON % (characters, "characters", RECORD_BYTES) if characters > RECORD_BYTES else ""
+
+
+_TEXTS = {str}
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(len, value)) + sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, list) else 0
+
+
+def _forwarded(entry: Entry) -> int:
+    """How long its line is in a relay that it is forwarded to: with a RecordId, and what is nested as text."""
+    record: Dict[str, Any] = dict(flat(entry[1]))
+    own = entry[1].get(RECORD_ID)
+    if not isinstance(own, str) or not own:
+        record[RECORD_ID] = "sha256:" + "0" * 64
+    return len(_ENCODE((entry[0], record))) + 1
 
 
 def read(path: str, damaged: Callable[[str], None]) -> Iterator[List[Entry]]:

@@ -5,7 +5,8 @@
 
 One turn of the loop reads what has arrived, writes it to the sinks, syncs each of them once, and only then
 acknowledges. Memory is bounded whatever clients do: so much is read a turn, so much of half messages is held, and a
-client is not read from while it owes us the taking of an answer.
+client is not read from while it owes us the taking of an answer. So is the time of a turn: who was not served comes
+first in the next one. `clients` says whose turn it is.
 """
 
 import json
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..ama import forward
 from ..ama.address import CONFIG, DIAGNOSTICS, Tls
@@ -23,27 +24,30 @@ from ..ama.chunks import Chunks
 from ..ama.msgpack import Unpacker
 from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
-from . import segments
-from .connection import Connection
+from . import clients, segments
+from .clients import Clients
+from .connection import Client, Connection
 from .errors import RelayError, SinkError
 from .listeners import Listener, Listeners
-from .sinks import MAX_SINKS, Limits, LocalSink, Sinks
+from .refused import Refused, outline
+from .sinks import MAX_NAMED, MAX_SINKS, Limits, LocalSink, Sinks
 from .uploaders import open_uploader
 from .uploading import Uploading
 
 TICK_SECONDS = 1.0
-TURN_BYTES = 8 << 20  # of records, before they are written and synced
-READ_BYTES = 256 << 10  # of one connection in one turn
-HELD_BYTES = 32 << 20  # of half messages; with more, memory is short: only the oldest large ones are read on
-READ_ON = 8  # so many of them
-SMALL_BYTES = 16 << 10  # a message smaller than that gets through all the same
-SHORT_PATIENCE_SECONDS = 5  # for those read on, when memory is short
+TURN_BYTES = 4 << 20  # of records, before they are written and synced
+TURN_SECONDS = 0.1  # of reading, before what was read is acknowledged
+ACKS_BYTES = 4 << 10  # that wait for one client, before more of its messages are taken
+ACCEPTED_AT_ONCE = 64  # by one listener in one turn
 REQUEST_BYTES = 64 << 10
-PATIENCE_SECONDS = 60  # for the rest of a message, and for an answer to be taken
+MESSAGE_VALUES = 1 << 18  # of one that is not packed; a value of one byte takes a hundred in memory
 STOP_SECONDS = 5  # for an upload under way
 SWITCH_SECONDS = 0.0005  # an upload that is being prepared yields to the clients that often
-SPARE_DESCRIPTORS = MAX_SINKS + 128  # for all that is no connection
+SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for all that is no connection
 MAX_CONNECTIONS = 4096
+MIN_CONNECTIONS = 64
+ACK_BYTES = 16  # of an acknowledgement, besides its chunk
+SHOWN_TAG = 200  # characters of a tag in a message
 
 
 class Options(NamedTuple):
@@ -73,19 +77,17 @@ class Relay:
         self._selector = selectors.DefaultSelector()
         self._listeners = Listeners(self._selector, options.sockets, options.allow_users)
         self._sinks = Sinks(options.events, options.limits, log)
+        self._refused = Refused(self._sinks.folder)
         self._notifier = Notifier(os.environ)
         self._waker = _Waker(self._selector)
-        self._uploading = Uploading(self._sinks, uploader, options.interval, log, self._waker.wake)
-        self._connections: Set[Connection] = set()
-        self._max_connections = min(MAX_CONNECTIONS, _descriptors() - SPARE_DESCRIPTORS)
+        self._uploading = Uploading(self._sinks, uploader, self._refused, options.interval, log, self._waker.wake)
+        self._clients = Clients(_places())
+        self._keys: Dict[bytes, Any] = {}  # of records, for all connections
         self._unfinished: Set[Connection] = set()  # have whole messages that were not looked at yet
         self._ended: List[Connection] = []
-        self._arrived: Dict[LocalSink, List[Tuple[Connection, str]]] = {}
+        self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str]]] = {}
         self._arrived_bytes = 0
-        self._throttled = False  # memory is short
-        self._read_on: Set[Connection] = set()
-        self._held = 0  # bytes of half messages
-        self._turns = 0
+        self._served = 0
         self._stopping = False
         self._started = time.monotonic()
 
@@ -108,37 +110,45 @@ class Relay:
             if now >= next_tick:
                 next_tick = now + min(TICK_SECONDS, self._options.interval)
                 self._tick(now)
-            self._turn(0 if self._unfinished else max(0.0, next_tick - time.monotonic()))
+            self._turn(0 if self._waits_for_us() else max(0.0, next_tick - time.monotonic()))
         self._shut_down()
 
     # --- one turn
 
+    def _waits_for_us(self) -> bool:
+        return any(connection.drained for connection in self._unfinished)
+
     def _turn(self, timeout: float) -> None:
         ready = self._selector.select(timeout)
-        for connection in list(self._unfinished):
-            self._guarded(connection, self._messages)
-        self._turns += 1
-        first = self._turns % len(ready) if ready else 0  # nobody is always the last, whom the turn's limit hits
-        for key, mask in ready[first:] + ready[:first]:
+        wanting = {connection for connection in self._unfinished if connection.drained}
+        for key, mask in ready:
             if isinstance(key.data, Listener):
                 self._accept(key.data)
             elif isinstance(key.data, _Waker):
                 key.data.drain()
                 self._uploading.tick()
-            elif mask & selectors.EVENT_WRITE:
+            elif mask & selectors.EVENT_WRITE and not key.data.handshaking:
                 self._guarded(key.data, self._write)
-            elif self._arrived_bytes < TURN_BYTES and key.data not in self._unfinished:
-                self._guarded(key.data, self._read)
+            else:
+                wanting.add(key.data)
+        end = time.monotonic() + TURN_SECONDS
+        for connection in self._clients.in_turn(wanting):
+            self._served += 1
+            connection.served = self._served
+            self._guarded(connection, self._messages if connection in self._unfinished else self._read, len(wanting))
+            if self._arrived_bytes >= TURN_BYTES or time.monotonic() >= end:
+                break
         self._commit()
-        self._part_with_ended()
-        self._throttle()
+        self._close_ended()
+        for connection in self._clients.share_memory(time.monotonic()):
+            connection.watch(self._selector)
 
-    def _guarded(self, connection: Connection, action: Any) -> None:
+    def _guarded(self, connection: Connection, action: Callable[..., None], *arguments: Any) -> None:
         """Whatever is wrong with one client ends its connection and nothing else."""
         if connection.closed:
             return
         try:
-            action(connection)
+            action(connection, *arguments)
         except (FormatError, SinkError) as error:
             self._drop(connection, str(error))
         except OSError as error:
@@ -146,61 +156,85 @@ class Relay:
         except Exception as error:  # a defect of ours that this client has met must not end the others' connections
             self._drop(connection, "%s: %s" % (type(error).__name__, error))
         else:
-            self._look_again(connection)
+            self._clients.count_held(connection)
+            if connection.owes and connection.since is None:
+                connection.since = time.monotonic()
+            connection.watch(self._selector)
 
-    def _read(self, connection: Connection) -> None:
-        limit = SMALL_BYTES if self._throttled and connection not in self._read_on else READ_BYTES
-        received = connection.receive(limit)
+    def _read(self, connection: Connection, crowd: int) -> None:
+        received = connection.receive(self._clients.limit(connection, crowd))
         if received:
             connection.heard = time.monotonic()
         self._arrived_bytes += received
         if connection.ended:
             self._ended.append(connection)
-        self._messages(connection)
+        self._messages(connection, crowd)
 
-    def _messages(self, connection: Connection) -> None:
-        """Take the messages that are complete, up to the turn's limit."""
+    def _messages(self, connection: Connection, _crowd: int) -> None:
+        """Take the messages that are complete, up to the turn's limit, and the client's."""
         self._unfinished.discard(connection)
-        before = len(connection.unpacker)
+        unacknowledged = 0
+        end = time.monotonic() + TURN_SECONDS
         for message in connection.unpacker:
-            if connection.config:
+            connection.since = None
+            connection.spoken = True
+            if connection.kind == clients.CONFIG:
                 self._answer(connection, message)
             elif message is not None:  # a heartbeat is
-                self._store(connection, forward.decode_lazily(message))
-            if self._arrived_bytes >= TURN_BYTES:
+                unacknowledged += self._store(connection, forward.decode_lazily(message))
+            enough = self._arrived_bytes >= TURN_BYTES or unacknowledged >= ACKS_BYTES or not connection.drained
+            if enough or time.monotonic() >= end:
                 self._unfinished.add(connection)
                 break
-        if len(connection.unpacker) != before:
-            connection.since = None
 
-    def _store(self, connection: Connection, batch: forward.Batch) -> None:
-        lines = segments.encode(batch.entries)
-        sink = self._sinks.sink(batch.tag)
-        sink.append(lines)
+    def _store(self, connection: Connection, batch: forward.Batch) -> int:
+        """How many bytes its acknowledgement will have."""
+        too_large: List[segments.Entry] = []
+
+        def set_aside(entry: segments.Entry, reason: str) -> None:
+            entry = (entry[0], outline(entry[1]))
+            too_large.append(entry)
+            self._refused.add(batch.tag, entry, reason)
+            self._log.complaint(
+                "%s: a record for %s was set aside in %s: %s"
+                % (connection.name, batch.tag[:SHOWN_TAG], self._refused.path, reason)
+            )
+
+        lines = segments.encode(batch.entries, set_aside)
+        sink = None
+        if lines or too_large:
+            sink = self._sinks.sink(batch.tag, connection.peer[0])
+            sink.append(lines)
+            sink.set_aside += len(too_large)
         self._arrived.setdefault(sink, []).append((connection, batch.chunk))
         self._arrived_bytes += sum(map(len, lines))
+        return len(batch.chunk) + ACK_BYTES if batch.chunk else 0
 
     def _commit(self) -> None:
         """The group commit: what arrived in this turn is made safe, then acknowledged."""
         arrived, self._arrived, self._arrived_bytes = self._arrived, {}, 0
         for sink, messages in arrived.items():
             try:
-                sink.commit()
+                if sink is not None:
+                    sink.commit()
             except SinkError as error:
-                self._log.complaint("LocalSink %s: %s" % (sink.stream, error))
+                self._log.complaint("LocalSink %s: %s" % (sink.stream if sink else "", error))
                 for connection, _chunk in messages:
                     if not connection.closed:
                         self._drop(connection, "")
                 continue
+            acks: Dict[Connection, List[bytes]] = {}
             for connection, chunk in messages:
-                if chunk and not connection.closed:
-                    connection.send(forward.ack(chunk))
-            for connection in {connection for connection, _chunk in messages}:
-                self._guarded(connection, self._write)
+                acks.setdefault(connection, []).append(forward.ack(chunk) if chunk else b"")
+            for connection, answers in acks.items():
+                if not connection.closed:
+                    connection.send(b"".join(answers))
+                    self._guarded(connection, self._write)
 
     def _write(self, connection: Connection) -> None:
         connection.flush()
-        connection.since = None
+        if connection.drained:
+            connection.since = None
 
     def _answer(self, connection: Connection, message: Any) -> None:
         if not isinstance(message, str):
@@ -220,27 +254,32 @@ class Relay:
     # --- clients coming and going
 
     def _accept(self, listener: Listener) -> None:
-        accepted, complaints = self._listeners.accept(listener)
-        for complaint in complaints:
-            self._log.complaint(complaint)
-        for sock, name in accepted:
-            unpacker = Unpacker(max_bytes=REQUEST_BYTES, max_items=1, max_depth=1) if listener.config else Unpacker()
-            connection = Connection(sock, name, unpacker, listener.config)
-            self._connections.add(connection)
+        for _unused in range(ACCEPTED_AT_ONCE):
+            client = self._listeners.accept(listener, self._log.complaint)
+            if client is None:
+                return
+            placed = not self._clients.full(client.kind) or self._make_place(client)
+            unpacker = (
+                Unpacker(max_bytes=REQUEST_BYTES, max_items=1, max_depth=1)
+                if client.kind == clients.CONFIG
+                else Unpacker(max_items=MESSAGE_VALUES, keys=self._keys)
+            )
+            connection = Connection(client, unpacker, self._served)
+            self._clients.add(connection)
             connection.watch(self._selector)
-        if len(self._connections) >= self._max_connections:
-            self._log.complaint("There are %d connections; others wait until some have ended." % len(self._connections))
-            self._listeners.pause()
+            if not placed:
+                self._listeners.pause(client.kind)
+                return
 
-    def _look_again(self, connection: Connection) -> None:
-        held = len(connection.unpacker)
-        self._held += held - connection.held
-        connection.held = held
-        if connection.owes and connection.since is None:
-            connection.since = time.monotonic()
-        connection.watch(self._selector)
+    def _make_place(self, client: Client) -> bool:
+        other = self._clients.to_give_way(client.kind, client.peer[0], time.monotonic())
+        if other is None:
+            self._log.complaint("All places for %s clients are in use; others wait until some end." % client.kind)
+            return False
+        self._drop(other, "all places are taken, and it was silent for the longest time")
+        return True
 
-    def _part_with_ended(self) -> None:
+    def _close_ended(self) -> None:
         """A client that has said all it had to say still gets its answers."""
         staying = []
         for connection in self._ended:
@@ -253,25 +292,9 @@ class Relay:
     def _drop(self, connection: Connection, why: str) -> None:
         if why:
             self._log.complaint("%s: disconnected: %s" % (connection.name, why))
-        for group in (self._unfinished, self._connections, self._read_on):
-            group.discard(connection)
-        self._held -= connection.held
-        connection.held = 0
+        self._unfinished.discard(connection)
+        self._clients.remove(connection)
         connection.close(self._selector)
-
-    def _throttle(self) -> None:
-        """When half messages take too much memory, read on only those that began first: each ends, or its time does."""
-        if self._held <= HELD_BYTES and not self._throttled:
-            return
-        self._throttled = self._held > (HELD_BYTES // 2 if self._throttled else HELD_BYTES)
-        large = [connection for connection in self._connections if connection.held > SMALL_BYTES]
-        self._read_on = set(sorted(large, key=lambda connection: connection.since or 0.0)[:READ_ON])
-        for connection in large:
-            paused = self._throttled and connection not in self._read_on
-            if connection.paused and not paused:
-                connection.heard = time.monotonic()
-            connection.paused = paused
-            connection.watch(self._selector)
 
     # --- now and then
 
@@ -281,20 +304,12 @@ class Relay:
         if self._chunks.refresh():
             self._follow_chunks()
         self._uploading.tick()
-        self._end_waiting(now)
-        if len(self._connections) < self._max_connections:
-            self._listeners.resume()
-
-    def _end_waiting(self, now: float) -> None:
-        """Part with clients that owe us something for too long."""
-        if self._throttled:
-            for connection in list(self._read_on):
-                if now - connection.heard > SHORT_PATIENCE_SECONDS:
-                    self._drop(connection, "half a message and then silence, while memory is short")
-        for connection in list(self._connections):
-            if connection.since is not None and now - connection.since > PATIENCE_SECONDS:
-                owed = "the rest of a message" if connection.drained else "the taking of an answer"
-                self._drop(connection, "%s is overdue by %d s" % (owed, PATIENCE_SECONDS))
+        self._sinks.remove_unused()
+        for connection, why in list(self._clients.overdue(now)):
+            self._drop(connection, why)
+        for kind in clients.KINDS:
+            if not self._clients.full(kind) or self._clients.to_give_way(kind, "", now) is not None:
+                self._listeners.resume(kind)
 
     def _follow_chunks(self) -> None:
         """The sockets of the extensions that the chunks name, no more and no fewer."""
@@ -309,6 +324,13 @@ class Relay:
                 self._log("Listening on %s" % str(self._listeners.open(extension)))
             except CtiError as error:
                 self._log(str(error))
+        self._sinks.named = frozenset(sorted(self._streams())[:MAX_NAMED])
+
+    def _streams(self) -> Set[str]:
+        """The streams that the chunks name."""
+        documents = [self._chunks.document(extension) or {} for extension in self._chunks.extensions]
+        elements = [element for document in documents for element in document.get("extensionConfigurations", [])]
+        return {stream for element in elements for stream in element["outputStreams"].values()}
 
     def _status(self) -> Dict[str, Any]:
         return {
@@ -316,7 +338,7 @@ class Relay:
             "Success": True,
             "Pid": os.getpid(),
             "UptimeSeconds": int(time.monotonic() - self._started),
-            "Connections": len(self._connections),
+            "Connections": len(self._clients),
             "Extensions": self._chunks.extensions,
             "Upload": self._options.upload,
             "Sinks": [
@@ -328,6 +350,7 @@ class Relay:
                     "Delivered": sink.delivered,
                     "Dropped": sink.dropped,
                     "Refused": sink.refused,
+                    "SetAside": sink.set_aside,
                     "UploadError": self._uploading.error(sink.stream),
                 }
                 for sink in self._sinks
@@ -340,7 +363,7 @@ class Relay:
     def _shut_down(self) -> None:
         self._notifier.tell("STOPPING=1")
         self._listeners.close_all()
-        for connection in list(self._connections):
+        for connection in self._clients:
             self._drop(connection, "")
         self._uploading.stop(STOP_SECONDS)
         self._sinks.close()
@@ -371,8 +394,8 @@ class _Waker:
             pass
 
 
-def _descriptors() -> int:
-    """How many files this process may have open, after asking for as many as it may ask for."""
+def _places() -> Dict[str, int]:
+    """How many clients of each kind may be connected, after asking for as many files as this process may have open."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -380,4 +403,5 @@ def _descriptors() -> int:
     if soft < wanted:
         soft = min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return soft
+    most = max(MIN_CONNECTIONS, min(MAX_CONNECTIONS, soft - SPARE_DESCRIPTORS))
+    return {clients.CONFIG: most // 16, clients.LOCAL: most * 3 // 8, clients.NETWORK: most * 9 // 16}

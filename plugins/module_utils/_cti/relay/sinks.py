@@ -10,14 +10,18 @@ import collections
 import fcntl
 import os
 import time
-from typing import Callable, Deque, Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
 from urllib.parse import quote, unquote
 
 from ..text import printable
 from .errors import RelayError, SinkError
 from .segments import SUFFIX, Segment, found, number
 
-MAX_SINKS = 256
+MAX_SINKS = 256  # besides those that the config chunks name
+MAX_NAMED = 256
+OF_A_PEER = 64  # of MAX_SINKS, so that no single one can use them up
+EMPTY_SECONDS = 3600  # a sink without rows goes, if nothing came for it in that time
+COMMIT_BYTES = 1 << 20  # in one call
 MAX_NAME_BYTES = 255  # of a file, on all file systems of note
 SEGMENT_BYTES = 8 << 20
 
@@ -39,9 +43,11 @@ class LocalSink:
         limits: Limits,
         log: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
+        peer: str = "",
     ) -> None:
         self.stream = stream
-        self.received = self.delivered = self.dropped = self.refused = 0  # rows
+        self.peer = peer  # whose records it was made for; empty where an earlier relay made it
+        self.received = self.delivered = self.dropped = self.refused = self.set_aside = 0  # rows
         self._folder = folder
         self._limits = limits
         self._log = log
@@ -58,6 +64,12 @@ class LocalSink:
         self._path = ""
         self._rows = self._bytes = 0  # of the segment being written
         self._since = 0.0
+        self.used = monotonic()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would be lost if it went."""
+        return not (self._sealed or self._pending or self._file is not None)
 
     @property
     def rows(self) -> int:
@@ -72,14 +84,16 @@ class LocalSink:
 
     def commit(self) -> None:
         lines, self._pending = self._pending, []
+        self.used = self._monotonic()
         if not lines:
             return
         try:
             file = self._start() if self._file is None else self._file
-            data = memoryview(b"".join(lines))
-            size = len(data)
-            while data:
-                data = data[os.write(file, data) :]
+            size = 0
+            for data in _joined(lines):
+                size += len(data)
+                while data:
+                    data = data[os.write(file, data) :]
             os.fdatasync(file)
         except OSError as error:
             self.refused += len(lines)
@@ -103,10 +117,23 @@ class LocalSink:
     def oldest(self) -> Optional[Segment]:
         return self._sealed[0] if self._sealed else None
 
-    def taken(self, segment: Segment) -> None:
-        """The uploader has it in safety."""
-        self.delivered += segment.rows
+    def after(self, segment: Segment) -> Optional[Segment]:
+        """The next one that waits."""
+        at = self._sealed.index(segment) + 1
+        return self._sealed[at] if at < len(self._sealed) else None
+
+    def taken(self, segment: Segment, set_aside: int) -> None:
+        """The uploader has it in safety, but for the rows that it does not take at all."""
+        self.delivered += segment.rows - set_aside
+        self.set_aside += set_aside
         self._remove(segment)
+
+    def leave(self) -> None:
+        """Remove the folder of an empty sink. Nothing must be appended any more."""
+        try:
+            os.rmdir(self._folder)
+        except OSError:  # something else lies there; it does no harm
+            pass
 
     def trim(self, in_flight: Optional[Segment]) -> None:
         """Drop what exceeds the limits, but for the segment that is being uploaded."""
@@ -167,21 +194,32 @@ class LocalSink:
 
 
 class Sinks:
-    """All sinks below `folder`; one relay has it at a time. Raises RelayError."""
+    """All sinks below `folder`; one relay has it at a time. Raises RelayError.
 
-    def __init__(self, folder: str, limits: Limits, log: Callable[[str], None]) -> None:
-        self._folder = os.path.abspath(folder)
+    A sink is made when its stream's first record comes, and goes when it was empty for a time or its place is wanted.
+    `named`: the streams that the config chunks name, whose sinks have places of their own and stay.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        limits: Limits,
+        log: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = os.path.abspath(folder)
+        self.named: FrozenSet[str] = frozenset()
         self._limits = limits
         self._log = log
+        self._monotonic = monotonic
         self._sinks: Dict[str, LocalSink] = {}
         try:
-            os.makedirs(self._folder, 0o700, exist_ok=True)
-            self._lock = os.open(os.path.join(self._folder, ".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.makedirs(self.folder, 0o700, exist_ok=True)
+            self._lock = os.open(os.path.join(self.folder, ".lock"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for name in sorted(os.listdir(self._folder)):
-                path = os.path.join(self._folder, name)
-                if os.path.isdir(path):
-                    self._sinks[unquote(name)] = LocalSink(path, unquote(name), limits, log)
+            for name in sorted(os.listdir(self.folder)):
+                if os.path.isdir(os.path.join(self.folder, name)):
+                    self._find(unquote(name), name)
         except BlockingIOError:
             raise RelayError(
                 "Another relay uses the events folder %s; stop it, or give another --events." % folder
@@ -192,25 +230,70 @@ class Sinks:
             ) from error
 
     def __iter__(self) -> Iterator[LocalSink]:
-        return iter(self._sinks.values())
+        return iter(list(self._sinks.values()))
 
-    def sink(self, stream: str) -> LocalSink:
-        """The sink of a stream, made where there is none. Raises SinkError."""
+    def sink(self, stream: str, peer: str) -> LocalSink:
+        """The sink of a stream, made where there is none; `peer`: for whose records. Raises SinkError."""
         sink = self._sinks.get(stream)
         if sink is None:
             name = folder_name(stream)
-            if len(self._sinks) >= MAX_SINKS:
-                raise SinkError(
-                    "There are %d sinks already; remove those no longer used from %s." % (MAX_SINKS, self._folder)
-                )
-            sink = LocalSink(os.path.join(self._folder, name), stream, self._limits, self._log)
+            if stream not in self.named:
+                self._make_place(peer)
+            path = os.path.join(self.folder, name)
+            sink = LocalSink(path, stream, self._limits, self._log, self._monotonic, peer)
             self._sinks[stream] = sink
         return sink
+
+    def get(self, stream: str) -> Optional[LocalSink]:
+        return self._sinks.get(stream)
+
+    def remove_unused(self) -> None:
+        overdue = self._monotonic() - EMPTY_SECONDS
+        for sink in self:
+            if sink.used < overdue and sink.empty and sink.stream not in self.named:
+                self._remove(sink)
+
+    def _find(self, stream: str, name: str) -> None:
+        sink = LocalSink(os.path.join(self.folder, name), stream, self._limits, self._log, self._monotonic)
+        if sink.empty:
+            sink.leave()
+        else:
+            self._sinks[stream] = sink
+
+    def _make_place(self, peer: str) -> None:
+        others = [sink for sink in self if sink.stream not in self.named]
+        theirs = [sink for sink in others if sink.peer == peer]
+        for sinks, most, whose in ((theirs, OF_A_PEER, "this client's"), (others, MAX_SINKS, "all")):
+            if len(sinks) < most:
+                continue
+            unused = [sink for sink in sinks if sink.empty]
+            if not unused:
+                raise SinkError(
+                    "The records of %d tags wait for their upload, %s; for one more there is no room until some of them"
+                    " are uploaded." % (len(sinks), whose)
+                )
+            self._remove(min(unused, key=lambda sink: sink.used))
+            return
+
+    def _remove(self, sink: LocalSink) -> None:
+        del self._sinks[sink.stream]
+        sink.leave()
 
     def close(self) -> None:
         for sink in self:
             sink.seal()
         os.close(self._lock)
+
+
+def _joined(lines: List[bytes]) -> Iterator[memoryview]:
+    """All of them in few pieces, none of which takes much memory."""
+    start = size = 0
+    for end, line in enumerate(lines):
+        if size and size + len(line) > COMMIT_BYTES:
+            yield memoryview(b"".join(lines[start:end]))
+            start, size = end, 0
+        size += len(line)
+    yield memoryview(b"".join(lines[start:]))
 
 
 def folder_name(stream: str) -> str:

@@ -12,10 +12,10 @@ from ..ama import address as addresses
 from ..ama.address import Tls
 from ..ama.forward import flat
 from ..ama.sender import Sender
-from ..errors import ForwardError
+from ..errors import FormatError, ForwardError
 from ..records import RECORD_ID
 from . import tables
-from .errors import RelayError, UploadError
+from .errors import RecordsRefused, RelayError, UploadError
 from .segments import Entry
 from .sinks import folder_name
 
@@ -30,11 +30,16 @@ Batches = Iterable[List[Entry]]
 class Uploader:
     """prepare() is called by the thread that made it, before all else; the others by one thread, which is another."""
 
+    remote = False  # whether it may fail for a record that the other side does not take, and not say so
+
     def prepare(self) -> None:
         """At the start: make what others may look at before anything is taken. UploadError: it cannot be made yet."""
 
     def take(self, stream: str, batches: Batches) -> None:
-        """Return once all of it is safe. UploadError: it is not, and all of it comes again."""
+        """Return once all of it is safe. UploadError: it is not, and all of it comes again.
+
+        RecordsRefused, or an error that is none of ours: it would fail however often it came.
+        """
         raise NotImplementedError
 
     def close(self) -> None:
@@ -159,6 +164,8 @@ class Sqlite(Uploader):
 class Forward(Uploader):
     """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. What is delivered twice has one RecordId."""
 
+    remote = True
+
     def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
         self._sender = Sender(addresses.parse(address), (*addresses.AMA_USERS, str(os.geteuid()), *users), tls=tls)
 
@@ -166,6 +173,8 @@ class Forward(Uploader):
         try:
             for batch in batches:
                 self._sender.send(stream, [_flat(stream, entry) for entry in batch])
+        except FormatError as error:
+            raise RecordsRefused(str(error)) from error
         except ForwardError as error:
             raise UploadError(str(error)) from error
 

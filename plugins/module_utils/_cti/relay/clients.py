@@ -1,0 +1,223 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who is connected, and what each may use: places, memory, turns and time.
+
+The three kinds of listeners do not share: strangers at a network port take neither a place nor memory from the host's
+own clients at a unix socket, nor from those that ask for configuration. Within a kind, peers take turns, and where
+something is short the peer that has most of it gives way.
+"""
+
+import collections
+import heapq
+import itertools
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+from .connection import Connection
+
+CONFIG = "config"  # asks for configuration
+LOCAL = "local"  # brings records to a unix socket
+NETWORK = "network"  # brings records over tcp or tls
+KINDS = (CONFIG, LOCAL, NETWORK)
+
+HELD_BYTES = 12 << 20  # of half messages of one kind; with more, memory is short: only few large ones are read on
+READ_ON = 3  # so many of them, each of another peer
+SMALL_BYTES = 4 << 10  # a message smaller than that gets through all the same
+READ_BYTES = 256 << 10  # of one connection in one turn
+CROWD = 16  # with more connections that have something to say, each says less at a time:
+CROWD_BYTES = 32 << 10
+HANDSHAKE_SECONDS = 10
+FIRST_SECONDS = 60  # until a client says anything
+IDLE_SECONDS = 300  # between two messages; senders connect again
+PATIENCE_SECONDS = 60  # for the rest of a message, and for an answer to be taken
+SHORT_PATIENCE_SECONDS = 2  # while memory is short, for each further SHORT_BYTES of those that are read on
+SHORT_BYTES = 8 << 10
+GIVE_WAY_SECONDS = 1  # so long a client was silent that gives its place to one that comes
+SLOW_SECONDS, SLOW_BYTES = 5, 1 << 10  # or slower than that many bytes a second, for so long
+
+
+class Turn(NamedTuple):
+    """When a connection was last seen to be quick enough, while memory is short, and what it had sent by then."""
+
+    began: float
+    held: int
+
+
+class Clients:
+    """All connections. `places`: how many there may be of each kind."""
+
+    def __init__(self, places: Dict[str, int]) -> None:
+        self._places = places
+        self._by_peer: Dict[str, Dict[str, Set[Connection]]] = {kind: {} for kind in KINDS}
+        self._number = dict.fromkeys(KINDS, 0)
+        self._held = dict.fromkeys(KINDS, 0)
+        self._short = dict.fromkeys(KINDS, False)
+        self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
+
+    def __iter__(self) -> Iterator[Connection]:
+        for kind in KINDS:
+            for connections in list(self._by_peer[kind].values()):
+                yield from list(connections)
+
+    def __len__(self) -> int:
+        return sum(self._number.values())
+
+    def full(self, kind: str) -> bool:
+        return self._number[kind] >= self._places[kind]
+
+    def add(self, connection: Connection) -> None:
+        self._by_peer[connection.kind].setdefault(connection.peer[0], set()).add(connection)
+        self._number[connection.kind] += 1
+
+    def remove(self, connection: Connection) -> None:
+        """It is closed. May be called again."""
+        connections = self._by_peer[connection.kind].get(connection.peer[0], set())
+        if connection not in connections:
+            return
+        connections.remove(connection)
+        if not connections:
+            del self._by_peer[connection.kind][connection.peer[0]]
+        self._number[connection.kind] -= 1
+        self._held[connection.kind] -= connection.held
+        connection.held = 0
+        self._read_on[connection.kind].pop(connection, None)
+
+    def to_give_way(self, kind: str, peer: str, now: float) -> Optional[Connection]:
+        """The connection that makes place for one more of `peer`, or None: all places are in use, and fairly.
+
+        That is the longest silent one of the peer with the most connections, if that is another; else one that is silent
+        between two messages or before its first, or very slow with one.
+        """
+        by_peer = self._by_peer[kind]
+        largest = max(by_peer, key=lambda name: len(by_peer[name]))
+        if len(by_peer[largest]) > len(by_peer.get(peer, ())) + 1:
+            return min(by_peer[largest], key=lambda connection: connection.heard)
+        silent = [connection for connection in self._of(kind) if _gives_way(connection, now)]
+        return min(silent, key=lambda connection: connection.heard) if silent else None
+
+    def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
+        """Kind by kind, in each peer by peer, of each the one that was served longest ago: all, but none all the time."""
+        return _take_turns(sorted(connections, key=lambda connection: connection.served), 0)
+
+    def limit(self, connection: Connection, crowd: int) -> int:
+        """How many bytes may be read from it now, where `crowd` connections have something to say."""
+        if self._short[connection.kind] and connection not in self._read_on[connection.kind]:
+            return SMALL_BYTES
+        return READ_BYTES if crowd <= CROWD else CROWD_BYTES
+
+    def count_held(self, connection: Connection) -> None:
+        held = len(connection.unpacker)
+        self._held[connection.kind] += held - connection.held
+        connection.held = held
+
+    def share_memory(self, now: float) -> List[Connection]:
+        """Where half messages take too much memory, read on only few of the large ones; the connections to watch anew.
+
+        Those of the peer that holds least come first, so that a peer with many cannot keep the others waiting.
+        """
+        changed: List[Connection] = []
+        for kind in KINDS:
+            short = self._held[kind] > (HELD_BYTES // 2 if self._short[kind] else HELD_BYTES)
+            if not short and not self._short[kind]:
+                continue
+            self._short[kind] = short
+            large = [connection for connection in self._of(kind) if connection.held >= SMALL_BYTES]
+            read_on = self._read_on[kind]
+            if short:
+                self._choose(large, read_on, now)
+            else:
+                read_on.clear()
+            for connection in large:
+                paused = short and connection not in read_on
+                if paused != connection.paused:
+                    connection.paused = paused
+                    if not paused:
+                        connection.heard = now
+                        connection.since = now
+                    changed.append(connection)
+        return changed
+
+    def overdue(self, now: float) -> Iterator[Tuple[Connection, str]]:
+        """The connections whose time is over, and why: empty where a client merely had nothing more to say."""
+        for connection in self:
+            why = _overdue(connection, now)
+            if why is None:
+                why = self._too_slow(connection, now)
+            if why is not None:
+                yield connection, why
+
+    def _too_slow(self, connection: Connection, now: float) -> Optional[str]:
+        """Of those that are read on while memory is short, for which others wait."""
+        read_on = self._read_on[connection.kind]
+        turn = read_on.get(connection)
+        if turn is None or now - turn.began < SHORT_PATIENCE_SECONDS:
+            return None
+        received = connection.held - turn.held
+        if received >= SHORT_BYTES:
+            read_on[connection] = Turn(now, connection.held)
+            return None
+        return "memory is short, and only %d bytes of its message came in %d s" % (received, now - turn.began)
+
+    def _of(self, kind: str) -> Iterator[Connection]:
+        return itertools.chain.from_iterable(self._by_peer[kind].values())
+
+    def _choose(self, large: List[Connection], read_on: Dict[Connection, Turn], now: float) -> None:
+        for connection in [connection for connection in read_on if connection.held < SMALL_BYTES]:
+            del read_on[connection]  # its message is complete
+        by_peer: Dict[Tuple[str, ...], int] = collections.Counter()
+        for connection in large:
+            for depth in range(len(connection.peer)):
+                by_peer[connection.peer[: depth + 1]] += connection.held
+        taken = {connection.peer for connection in read_on}
+
+        def rank(connection: Connection) -> Tuple[float, ...]:
+            peer = connection.peer
+            return (*(by_peer[peer[: depth + 1]] for depth in range(len(peer))), connection.since or now)
+
+        waiting = (connection for connection in large if connection.peer not in taken)
+        for connection in heapq.nsmallest(READ_ON, waiting, key=rank):
+            if len(read_on) < READ_ON and connection.peer not in taken:
+                taken.add(connection.peer)
+                read_on[connection] = Turn(now, connection.held)
+
+
+def _gives_way(connection: Connection, now: float) -> bool:
+    if not connection.owes:
+        return now - connection.heard >= GIVE_WAY_SECONDS
+    seconds = now - (connection.since or now)
+    return not connection.paused and seconds >= SLOW_SECONDS and connection.held < seconds * SLOW_BYTES
+
+
+def _overdue(connection: Connection, now: float) -> Optional[str]:
+    if connection.handshaking:
+        if now - connection.opened > HANDSHAKE_SECONDS:
+            return "no TLS handshake within %d s" % HANDSHAKE_SECONDS
+    elif connection.since is not None:
+        if now - connection.since > PATIENCE_SECONDS and not connection.paused:
+            owed = "the rest of a message" if connection.drained else "the taking of an answer"
+            return "%s is overdue by %d s" % (owed, PATIENCE_SECONDS)
+    elif not connection.spoken and now - connection.opened > FIRST_SECONDS:
+        return "it has said nothing within %d s" % FIRST_SECONDS
+    elif now - connection.heard > IDLE_SECONDS:
+        return ""
+    return None
+
+
+def _take_turns(connections: List[Connection], depth: int) -> Iterator[Connection]:
+    groups: Dict[str, List[Connection]] = {}
+    for connection in connections:
+        path = (connection.kind, *connection.peer)
+        if depth == len(path):
+            yield from connections
+            return
+        groups.setdefault(path[depth], []).append(connection)
+    waiting: "collections.deque[Iterator[Connection]]" = collections.deque(
+        _take_turns(group, depth + 1) for group in groups.values()
+    )
+    while waiting:
+        following = next(waiting[0], None)
+        if following is None:
+            waiting.popleft()
+        else:
+            yield following
+            waiting.rotate(-1)
