@@ -138,14 +138,14 @@ def test_a_warning_and_an_error_are_one_printable_line():
         raise SourceFailed("Cannot read /x/\udcff\n\x1b[2J: no such file")
 
     seen = glance(KINDS["packages"], Sources([("dp\nkg", failing)], Known()))
-    assert seen.warnings() == [r"dp\nkg: Cannot read /x/\xff\n\x1b[2J: no such file"]
-    assert str(CtiError("No \udce9\r\u202e here")) == r"No \xe9\r\u202e here"
+    assert seen.warnings() == [r"dp\x0akg: Cannot read /x/\xff\x0a\x1b[2J: no such file"]
+    assert str(CtiError("No \udce9\r\u202e here")) == r"No \xe9\x0d\u202e here"
 
 
 def test_a_log_line_shows_the_byte_that_a_name_holds():
     stream = io.StringIO()
     daemon.Log(stream)("cannot read /x/\udcff\n\x1b[2J")
-    assert stream.getvalue().endswith("cannot read /x/\\xff\\n\\x1b[2J\n")
+    assert stream.getvalue().endswith("cannot read /x/\\xff\\x0a\\x1b[2J\n")
 
 
 def test_the_name_of_the_machine_is_printable(monkeypatch):

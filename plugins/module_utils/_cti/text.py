@@ -17,7 +17,6 @@ _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 _CODE = r"x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"  # of a byte, or of any other lone surrogate, after the backslash
 _ODD = "(?<!\\\\)(\\\\*)([\ud800-\udfff])|(?<!\\\\)(\\\\+)(?=%s)" % _CODE
 _ESCAPED = r"(?<!\\)(\\+)(%s)" % _CODE
-_WORDS = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def decode(raw: bytes) -> str:
@@ -102,7 +101,7 @@ def _shown(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:
         return "\\x%02x" % (code - 0xDC00)
-    return _WORDS.get(character) or ("\\x%02x" if code < 0x80 else "\\u%04x" if code < 0x10000 else "\\U%08x") % code
+    return ("\\x%02x" if code < 0x80 else "\\u%04x" if code < 0x10000 else "\\U%08x") % code
 
 
 def load_json(raw: Union[str, bytes]) -> Any:
