@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 from urllib.parse import quote
 
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._cti.report import text
-from ..plugin_utils._packed import unpack
+from ..module_utils._cti.survey import pack
+from ..plugin_utils._bounded import bounded
+from ..plugin_utils._newfiles import NewFiles, sha256
+from ..plugin_utils._packed import kinds, storable
 from ..plugin_utils._progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"
 FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
+CHANGES_FILE = "Changes.json"
+MAX_CHANGES = 100_000
 
 
 class ActionModule(ActionBase):
@@ -45,95 +47,85 @@ class ActionModule(ActionBase):
             progress.ended(outcome)
 
     def _fetch(self, arguments, task_vars):
-        folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(task_vars["inventory_hostname"]))
+        host = self._task.delegate_to or task_vars["inventory_hostname"]  # that the module runs on
+        folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(host))
         known = _known(folder)
         passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
         result = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
-        if result.get("failed") or result.get("unreachable"):
-            return result
-        changes = result.pop("changes", None)
+        packed, changes = result.pop("packed", ""), result.pop("changes", None)
         try:
-            contents = _contents(unpack(result.pop("packed", "")), result["inventory"], changes, known)
-            result.update(self._write(folder, contents))
-        except (ValueError, KeyError, TypeError) as error:
-            return dict(result, failed=True, msg=f"The host returned something else than an inventory: {error}")
+            result = bounded(result)
+            if result.get("failed") or result.get("unreachable"):
+                return result
+            seen = _seen(result.get("inventory"))
+            changes = None if changes is None else _checked(changes)
+            return dict(result, **self._write(folder, packed, seen, changes, known))
+        except (ValueError, RecursionError) as error:
+            return {"failed": True, "msg": f"The host returned something else than an inventory: {error}"}
         except OSError as error:
-            # The host will not tell these changes again.
             message = f"{error.filename} cannot be written on the controller ({error.strerror}); give another dest."
-            return dict(result, failed=True, msg=message, changes=changes)
-        return result
+            return dict(result, failed=True, msg=message)
 
-    def _write(self, folder, contents):
-        """Write the files that differ, each at once; returns `files`, `changed` and, if asked for, `diff`.
+    def _write(self, folder, packed, seen, changes, known):
+        """Write the files that differ, none before all is read; returns `files`, `changed`, `packed` with the changes, and `diff`.
 
-        `contents`: the rows of each file; None where they are those in it already.
+        A file of whose kind nothing could be collected is left as it is. Raises ValueError and OSError.
         """
-        paths, diffs = [], []
-        for name, rows in contents.items():
-            path = os.path.join(folder, name)
-            paths.append(path)
-            if rows is None:
-                continue
-            before, after = _read(path), text(rows)
-            if before == after.encode("utf-8"):
-                continue
-            shown = before.decode("utf-8", "replace")
-            diffs.append({"before_header": path, "after_header": path, "before": shown, "after": after})
-            if not self._task.check_mode:
-                _replace(path, after)
-        result = {"files": paths, "changed": bool(diffs)}
+        names = []
+        with NewFiles(folder, self._task.check_mode, self._task.diff) as new:
+            rows = {kind: new.write(FILES[kind], rows) for kind, rows in kinds(packed) if kind in seen}
+            for kind, (count, failed, _baseline) in seen.items():
+                if kind not in rows and kind not in known:
+                    raise ValueError(f"it left out the {kind}")
+                if rows.get(kind, count) or not failed:
+                    names.append(FILES[kind])
+            written = [FILES[kind] for kind in rows if FILES[kind] in names]
+            if changes is not None and not all(baseline for _count, _failed, baseline in seen.values()):
+                new.write(CHANGES_FILE, changes)
+                names.append(CHANGES_FILE)
+                written.append(CHANGES_FILE)
+            before = {FILES[kind]: digest for kind, digest in known.items()}
+            before[CHANGES_FILE] = sha256(os.path.join(folder, CHANGES_FILE))
+            diffs = [new.put(name, before.get(name)) for name in written]
+        different = [diff for diff in diffs if diff is not None]
+        result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
+        if changes:
+            result["packed"] = pack({"changes": changes})
         if self._task.diff:
-            result["diff"] = diffs
+            result["diff"] = different
         return result
 
 
 def _known(folder):
     """By kind, the SHA-256 of the file that is there."""
-    known = {}
-    for kind, name in FILES.items():
+    digests = {kind: sha256(os.path.join(folder, name)) for kind, name in FILES.items()}
+    return {kind: digest for kind, digest in digests.items() if digest is not None}
+
+
+def _seen(inventory):
+    """By kind: how many items there are, whether a source of them failed, whether this run is the baseline.
+
+    Raises ValueError where the host returned something else.
+    """
+    seen = {}
+    for kind in FILES:
         try:
-            with open(os.path.join(folder, name), "rb") as file:
-                known[kind] = hashlib.sha256(file.read()).hexdigest()
-        except OSError:
-            pass
-    return known
+            if kind in inventory:
+                one = inventory[kind]
+                failed = any(source["status"] == "failed" for source in one["sources"].values())
+                seen[kind] = (int(one["count"]), failed, bool(one.get("baseline", True)))
+        except (KeyError, TypeError, AttributeError, OverflowError):
+            raise ValueError("its summary is damaged") from None
+    return seen
 
 
-def _contents(items, inventory, changes, known):
-    """What goes into each file; None: what it holds already. One of which nothing could be collected is left as it is."""
-    contents = {}
-    for kind, seen in inventory.items():
-        rows = items[kind] if kind in items or kind not in known else None
-        failed = any(source["status"] == "failed" for source in seen["sources"].values())
-        if rows or (rows is None and seen["count"]) or not failed:
-            contents[FILES[kind]] = rows
-    if changes is not None and not all(kind["baseline"] for kind in inventory.values()):
-        contents["Changes.json"] = changes
-    return contents
+def _checked(changes):
+    """The changes, if they are a list of records. Raises ValueError."""
+    if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
+        raise ValueError("its changes are no list of records, or too many")
+    return [storable(row) for row in changes]
 
 
 def _folder_name(host):
     """The inventory name as one path segment, whatever it holds."""
     return quote(host, safe=" :@+,=~[]()") if host not in (".", "..") else host.replace(".", "%2E")
-
-
-def _read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return b""
-
-
-def _replace(path, content):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

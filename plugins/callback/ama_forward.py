@@ -14,9 +14,12 @@ description:
   - Takes what M(changetracking.inventory.ct_package_facts), M(changetracking.inventory.ct_service_facts),
     M(changetracking.inventory.ct_file_facts) and M(changetracking.inventory.ct_inventory_info) return in any play, also through
     M(ansible.builtin.gather_facts) and M(ansible.builtin.async_status), and sends it as records of the tables
-    ConfigurationData and ConfigurationChange.
-  - A record holds the documented columns and nothing else. Arguments, variables and other facts are never looked at, and of
-    a task with C(no_log) nothing is taken.
+    ConfigurationData and ConfigurationChange. Of M(changetracking.inventory.ct_inventory_fetch) it takes what changed.
+  - A record holds the documented columns and nothing else. Arguments, variables and other facts are never looked at, messages
+    are not quoted, and of a task with C(no_log) nothing is taken.
+  - C(Computer) is the inventory name of the host. What the host says of itself goes into C(ReportedComputer), C(SourceComputerId)
+    and C(VMUUID), unless another inventory host said it before, in this run or in an earlier one with the same O(spool). Such
+    hosts are named in a warning at the end of the run.
   - Records wait in a spool on the controller until the receiver has taken them. What a run cannot deliver, a later one does.
   - Where gathering fails, or the host cannot be reached, a record of the ConfigDataType C(CollectionStatus) says so. That type is
     one of this collection, and not documented by Azure.
@@ -214,6 +217,7 @@ from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.errors import CtiError
 from ..plugin_utils import _parcel
 from ..plugin_utils._delivery import Delivery, Receiver
+from ..plugin_utils._identities import Identities
 from ..plugin_utils._query import MISSING, jmespath
 from ..plugin_utils._results import Reader
 from ..plugin_utils._spool import Spool
@@ -272,6 +276,7 @@ class CallbackModule(CallbackBase):
             raise ValueError("spool_max_mib is a number of MiB above 0, and flush_deadline one of seconds up to 3600")
         folder = self.get_option("spool") or os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), OURS)
         self._spool = Spool(folder, mebibytes << 20, self.warn)
+        self._identities = Identities(self._spool, self.warn)
         self._delivery = Delivery(self._receiver(), seconds)
 
     def _receiver(self):
@@ -326,7 +331,8 @@ class CallbackModule(CallbackBase):
             chosen = _parcel.of_kinds(parcel, self._kinds)
             if chosen is None:
                 continue
-            if not self._spool.append(_parcel.line(chosen._replace(query=self._query)), chosen.count):
+            common = self._identities.believed(reading.host, chosen.common)
+            if not self._spool.append(_parcel.line(chosen._replace(query=self._query, common=common)), chosen.count):
                 self._dropped += chosen.count
 
     # --- deliveries
@@ -346,6 +352,7 @@ class CallbackModule(CallbackBase):
     @harmless
     def v2_playbook_on_stats(self, stats):
         """The end of a playbook; another may follow in the same run."""
+        self._identities.close()
         delivery = self._delivery
         delivery.at_the_end(self._spool)
         earlier = self._spool.waiting()

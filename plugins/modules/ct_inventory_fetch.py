@@ -16,9 +16,11 @@ description:
     changed. A file that was edited is written anew.
   - On a run that takes long, it prints every ten seconds how many hosts are done.
   - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
-  - A file is left as it is where nothing of its kind could be collected. Where it cannot be written, the task fails and returns
-    C(changes), so that they are not lost.
-  - The items are written as each host's result arrives and are not kept in the memory of the controller.
+  - A file is left as it is where nothing of its kind could be collected. None is written before everything that the host returned
+    was read and found sound.
+  - The items are written as each host's result arrives and are not kept in the memory of the controller. The managed host is not
+    trusted; see the limits in P(changetracking.inventory.ct_unpack#filter). A long text in the result is cut to 4,096 characters.
+  - With C(delegate_to), the files are those of the host that the task is delegated to.
 options:
   dest:
     description:
@@ -71,6 +73,11 @@ Computer:
   returned: always
   type: str
   sample: web01
+packed:
+  description:
+    - What changed since the run before, as C(changes), packed. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
+  returned: when anything changed
+  type: str
 inventory:
   description: Counts, digests, sources and numbers of changes, as M(changetracking.inventory.ct_inventory_info) returns them.
   returned: always

@@ -135,7 +135,7 @@ class _Text:
         if self._values > MAX_VALUES:
             raise PackedError(f"it has more than {MAX_VALUES} values")
         if find("\\ud", start, end) >= 0 or find("\\uD", start, end) >= 0:
-            row = _without_half_characters(row)
+            row = storable(row)
         return row
 
     def _more(self) -> bool:
@@ -196,14 +196,14 @@ def _count(value: Any, depth: int = 0) -> int:
     return 1 + sum(_count(element, depth + 1) for element in inner)
 
 
-def _without_half_characters(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """The value with each half of a surrogate pair written out: such a text can be neither printed nor stored."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
-        return [_without_half_characters(element) for element in value]
+        return [storable(element) for element in value]
     if isinstance(value, dict):
-        return {printable(name): _without_half_characters(element) for name, element in value.items()}
+        return {printable(name): storable(element) for name, element in value.items()}
     return value
 
 

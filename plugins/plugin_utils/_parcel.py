@@ -20,7 +20,10 @@ from ._packed import kinds
 
 ROWS = 500  # a parcel has no more: a message of some 200 KB
 MAX_TEXT = 64 << 10  # characters of one value
+MAX_ROW_TEXT = 128 << 10  # of all values of a row
+MAX_ID = 128  # of a RecordId
 MAX_PACKED = 32 << 20
+REPORTED_COMPUTER = "ReportedComputer"  # what the host calls itself; Computer is its inventory name
 STATUS = "CollectionStatus"
 STATUS_COLUMNS = ("Module", "Kind", "Source", "Status", "Message")
 _MAX_INTEGER = 1 << 63
@@ -53,12 +56,14 @@ def clean(row: Any, columns: Iterable[str]) -> Row:
     if not isinstance(row, dict):
         return {}
     new: Row = {}
+    size = 0
     for column in columns:
         value = row.get(column)
         if value is None:
             continue
         if isinstance(value, str):
-            if len(value) > MAX_TEXT:
+            size += len(value)
+            if len(value) > MAX_TEXT or size > MAX_ROW_TEXT:
                 return {}
             new[column] = str.__str__(value)  # Ansible has types of text of its own
         elif isinstance(value, bool):
@@ -110,7 +115,7 @@ def parse(raw: bytes) -> Parcel:
 
 def records(parcel: Parcel) -> Iterator[Row]:
     """Its records, typed, one at a time; those it holds in a damaged form are left out. Raises PackedError."""
-    common = clean(parcel.common, MACHINE_COLUMNS)
+    common = clean(parcel.common, (*MACHINE_COLUMNS, REPORTED_COMPUTER))
     for number, (kind, row) in enumerate(_rows(parcel)):
         new = clean(row, columns(parcel.stream, kind))
         if not new or (parcel.packed and kind not in parcel.kinds):
@@ -120,7 +125,9 @@ def records(parcel: Parcel) -> Iterator[Row]:
         new.update(common)
         if parcel.packed:
             new["TimeGenerated"] = parcel.kinds[kind][0]
-        new.setdefault(RECORD_ID, f"{parcel.identity}-{number}")  # a change may have been forwarded by the host, too
+        identity = new.get(RECORD_ID)  # a change may have been forwarded by the host, too
+        if not isinstance(identity, str) or not 0 < len(identity) <= MAX_ID:
+            new[RECORD_ID] = f"{parcel.identity}-{number}"
         yield new
 
 

@@ -8,16 +8,21 @@ What is taken is asked for by name; whatever else a result holds (arguments, var
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
 import re
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from ansible import constants
 
 from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, RECORD_ID, timestamp
-from ._parcel import MAX_PACKED, MAX_TEXT, ROWS, Parcel, Row, clean, columns
+from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME, timestamp
+from ._packed import CHANGES, PackedError
+from ._packed import kinds as opened
+from ._parcel import MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."
 MODULES = {  # whose results are taken, and the kind of each
@@ -29,12 +34,23 @@ MODULES = {  # whose results are taken, and the kind of each
 }
 GATHER_FACTS = ("ansible.builtin.gather_facts", "ansible.legacy.gather_facts", "gather_facts")
 ASYNC_STATUS = ("ansible.builtin.async_status", "ansible.legacy.async_status", "async_status")
-MACHINE = ("Computer", "SourceComputerId", "VMUUID")
-CHANGE_ROW = [RECORD_ID, *(column for column in CHANGE_COLUMNS if column not in MACHINE)]
-MAX_MESSAGE = 500  # characters
+CHANGE_ROW = [RECORD_ID, *(column for column in CHANGE_COLUMNS if column not in MACHINE_COLUMNS or column == TIME)]
+MAX_ROWS = 100_000  # of one list
+MAX_CHARACTERS = 4 << 20  # of the rows of one parcel
 MAX_SOURCES = 50
-MAX_JOBS = 100000
-UNQUOTED = "It failed; the output of the run says why."
+MAX_JOBS = 100_000
+MAX_IDS = 100_000  # of the changes of one host
+SOURCES = ("dpkg", "rpm", "systemd")  # those of files are called as a rule or an argument says
+FAILED = "It failed; the output of the run says why."
+UNREACHABLE = "The host was unreachable."
+# The reasons that a status may name. A message of the host is never quoted: arguments of the task may be in it.
+REASONS = tuple(
+    os.strerror(number)
+    for number in (
+        errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.ESTALE,
+        errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ENOTCONN,
+    )
+)  # fmt: skip
 
 
 class Reading(NamedTuple):
@@ -44,7 +60,6 @@ class Reading(NamedTuple):
 
 
 NOTHING = Reading("", [], 0)
-Texts = Optional[list[str]]  # all values of arguments; None: it is not known which they are
 
 
 class Reader:
@@ -53,6 +68,7 @@ class Reader:
     def __init__(self) -> None:
         self._jobs: dict[tuple[str, str], str] = {}  # (host, job id) -> which of our modules runs there
         self._loops: set[tuple[str, str]] = set()  # (host, task) whose items were read, one by one
+        self._ids: dict[str, set[str]] = {}  # by host, the RecordIds of the changes that were read
 
     def read(self, result: Any, item: bool = False, problem: str = "") -> Reading:
         """What a result tells. `item`: it is that of one item of a loop. `problem`: `failed` or `unreachable`, or neither."""
@@ -71,13 +87,24 @@ class Reader:
         host = _inventoried(result)
         data = result._result  # ansible-core 2.19 and later make it only when asked, and all of it
         if task.no_log or "censored" in data or data.get("_ansible_no_log"):
-            return Reading(host, _trouble(host, module, {}, problem, []), 0)
-        given = _arguments(task, module, data)
+            return Reading(host, _trouble(host, module, {}, problem), 0)
         module = self._job(host, module, data)
-        reading = _told(host, module, data, given)
+        reading = _told(host, module, data)
         if problem and ("failed_modules" in data or not (reading.parcels or reading.refused)):
-            reading.parcels.extend(_trouble(host, module, data, problem, given))
-        return reading
+            reading.parcels.extend(_trouble(host, module, data, problem))
+        return reading._replace(parcels=[new for parcel in reading.parcels for new in self._unseen(host, parcel)])
+
+    def _unseen(self, host: str, parcel: Parcel) -> Iterator[Parcel]:
+        """The parcel without the changes that this run has read already: more than one task may return them."""
+        if parcel.stream != CHANGE_STREAM:
+            yield parcel
+            return
+        ids = self._ids.setdefault(host, set())
+        rows = [row for row in parcel.rows if row.get(RECORD_ID) not in ids]
+        if len(ids) < MAX_IDS:
+            ids.update(row[RECORD_ID] for row in rows if RECORD_ID in row)
+        if rows:
+            yield parcel._replace(rows=rows)
 
     def _job(self, host: str, module: str, data: Row) -> str:
         """The module behind the status of a job, where this run has started it."""
@@ -112,7 +139,7 @@ def _inventoried(result: Any) -> str:
     return str(delegate) if delegate and "{{" not in str(delegate) else str(result._host.get_name())
 
 
-def _told(host: str, module: str, data: Row, given: Texts) -> Reading:
+def _told(host: str, module: str, data: Row) -> Reading:
     parcels: list[Parcel] = []
     refused = 0
     if module.endswith("_facts") or module in ASYNC_STATUS:
@@ -120,48 +147,92 @@ def _told(host: str, module: str, data: Row, given: Texts) -> Reading:
         for kind in KINDS:
             fact = facts.get("ct_" + kind) if isinstance(facts, dict) else None
             if isinstance(fact, dict):
-                common = {"Computer": host, "TimeGenerated": _when(fact)}
+                common = {"Computer": host, TIME: _when(fact)}
                 refused += _rows(parcels, DATA_STREAM, kind, common, fact.get("items"))
-                parcels.extend(_failed_sources(host, module, kind, fact, given))
-    if not module.endswith("_facts") and isinstance(data.get("inventory"), dict) and data.get("Computer"):
-        refused += _inventory(parcels, host, module, data, given)
+                parcels.extend(_failed_sources(host, module, kind, fact))
+    if not module.endswith("_facts") and isinstance(data.get("inventory"), dict):
+        refused += _inventory(parcels, host, module, data)
     return Reading(host, parcels, refused)
 
 
-def _inventory(parcels: list[Parcel], host: str, module: str, data: Row, given: Texts) -> int:
-    """The result of ct_inventory_info, which names the machine itself."""
-    refused = 0
-    machine = clean(data, MACHINE) or {"Computer": host}
+def _inventory(parcels: list[Parcel], host: str, module: str, data: Row) -> int:
+    """Add the parcels of a result of ct_inventory_info or ct_inventory_fetch; the number of the rows refused.
+
+    What the host says of itself is in their `common`, as a claim; see _identities.
+    """
     summaries = {kind: data["inventory"][kind] for kind in KINDS if isinstance(data["inventory"].get(kind), dict)}
-    sent = "forward" in data  # by the host itself
-    packed = data.get("packed")
-    if isinstance(packed, str) and packed and not sent:
-        kinds = {kind: [_when(summary), _count(summary)] for kind, summary in summaries.items()}
-        parcel = Parcel(DATA_STREAM, "", machine, [], str.__str__(packed), kinds)
-        if len(packed) > MAX_PACKED:
-            refused += parcel.count
+    refused = 0
+    if "forward" not in data:  # by the host itself
+        machine = _machine(host, data)
+        packed = data.get("packed") or ""
+        if module == "ct_inventory_fetch":
+            changes, refused = _packed_changes(packed)
         else:
-            parcels.append(parcel)
-    changes = [] if sent else data.get("changes")
-    for kind in KINDS.values():
-        of_kind = [
-            row for row in _list(changes) if isinstance(row, dict) and row.get("ConfigChangeType") == kind.config_type
-        ]
-        refused += _rows(parcels, CHANGE_STREAM, kind.name, machine, of_kind)
+            changes = _list(data.get("changes"))
+            refused = _packed_items(parcels, machine, packed, summaries)
+        for kind in KINDS.values():
+            of_kind = [
+                row for row in changes if isinstance(row, dict) and row.get("ConfigChangeType") == kind.config_type
+            ]
+            refused += _rows(parcels, CHANGE_STREAM, kind.name, machine, of_kind)
     for kind_name, summary in summaries.items():
-        parcels.extend(_failed_sources(machine["Computer"], module, kind_name, summary, given))
+        parcels.extend(_failed_sources(host, module, kind_name, summary))
     return refused
+
+
+def _machine(host: str, data: Row) -> Row:
+    machine = {"Computer": host}
+    for column, key in ((REPORTED_COMPUTER, "Computer"), ("SourceComputerId",) * 2, ("VMUUID",) * 2):
+        value = clean(data, [key]).get(key)
+        if isinstance(value, str) and value and (column != REPORTED_COMPUTER or value != host):
+            machine[column] = value
+    return machine
+
+
+def _packed_items(parcels: list[Parcel], machine: Row, packed: Any, summaries: Row) -> int:
+    """Add the parcel, which is opened when it is delivered; the number of the rows refused."""
+    if not isinstance(packed, str) or not packed:
+        return 0
+    kinds = {kind: [_when(summary), _count(summary)] for kind, summary in summaries.items()}
+    parcel = Parcel(DATA_STREAM, "", machine, [], str.__str__(packed), kinds)
+    if len(packed) > MAX_PACKED:
+        return parcel.count
+    parcels.append(parcel)
+    return 0
+
+
+def _packed_changes(packed: Any) -> tuple[list[Row], int]:
+    """The changes, and how many things in there are none."""
+    changes: list[Row] = []
+    try:
+        for name, rows in opened(packed) if packed else ():
+            if name == CHANGES:
+                changes.extend(itertools.islice(rows, MAX_ROWS))
+    except PackedError:
+        return changes, 1
+    return changes, 0
 
 
 def _rows(parcels: list[Parcel], stream: str, kind: str, common: Row, rows: Any) -> int:
     """Add parcels of the rows; the number of those refused."""
     names = columns(stream, kind) if stream == DATA_STREAM else CHANGE_ROW
-    every = [clean(row, names) for row in _list(rows)]
-    good = [row for row in every if row]
-    for start in range(0, len(good), ROWS):
-        some = good[start : start + ROWS]
+    every = _list(rows)
+    refused = max(len(every) - MAX_ROWS, 0)
+    some: list[Row] = []
+    size = 0
+    for row in itertools.islice(every, MAX_ROWS):
+        good = clean(row, names)
+        if not good:
+            refused += 1
+            continue
+        if len(some) == ROWS or size > MAX_CHARACTERS:
+            parcels.append(Parcel(stream, kind, common, some))
+            some, size = [], 0
+        some.append(good)
+        size += sum(len(value) for value in good.values() if isinstance(value, str))
+    if some:
         parcels.append(Parcel(stream, kind, common, some))
-    return len(every) - len(good)
+    return refused
 
 
 def _list(value: Any) -> list:
@@ -170,37 +241,38 @@ def _list(value: Any) -> list:
 
 def _count(summary: Row) -> int:
     count = summary.get("count")
-    return min(max(count, 0), MAX_PACKED) if isinstance(count, int) else 0
+    return min(max(count, 0), MAX_ROWS) if isinstance(count, int) else 0
 
 
 def _when(summary: Row) -> str:
-    when = clean(summary, ["collected_at"]).get("collected_at")
-    return when if isinstance(when, str) else str(timestamp(time.time()))
+    when = summary.get("collected_at")
+    return str.__str__(when) if isinstance(when, str) and _TIME.fullmatch(when) else str(timestamp(time.time()))
+
+
+_TIME = re.compile(r"[0-9TZ:.+-]{1,40}")
 
 
 # --- what went wrong, as records
 
 
-def _trouble(host: str, module: str, data: Row, problem: str, given: Texts) -> list[Parcel]:
+def _trouble(host: str, module: str, data: Row, problem: str) -> list[Parcel]:
     """A status for each of our modules that failed."""
     if not problem or module in ASYNC_STATUS:
         return []
     if data.get("unreachable") is True:
         problem = "unreachable"
+    modules = [module]
     if module in GATHER_FACTS:
         failed = data.get("failed_modules")
         if not isinstance(failed, dict):  # none was reached
-            failed = {name: {} for name in constants.config.get_config_value("FACTS_MODULES")}
-        reasons = {_short(name): _reason(failure, problem, _invocation(failure)) for name, failure in failed.items()}
-    else:
-        reasons = {module: _reason(data, problem, given)}
-    rows = [_status(name, "", problem, reason) for name, reason in reasons.items() if name in MODULES]
-    return [_statuses(host, [row]) for row in rows]
+            failed = constants.config.get_config_value("FACTS_MODULES")
+        modules = list(map(_short, failed))
+    message = UNREACHABLE if problem == "unreachable" else FAILED
+    return [_statuses(host, [_status(name, "", problem, message)]) for name in modules if name in MODULES]
 
 
 def _statuses(host: str, rows: list[Row]) -> Parcel:
-    common = {"Computer": host, "TimeGenerated": timestamp(time.time())}
-    return Parcel(DATA_STREAM, "", common, rows)
+    return Parcel(DATA_STREAM, "", {"Computer": host, TIME: timestamp(time.time())}, rows)
 
 
 def _status(module: str, kind: str, status: str, message: str, source: str = "") -> Row:
@@ -214,61 +286,24 @@ def _status(module: str, kind: str, status: str, message: str, source: str = "")
     return {column: value for column, value in row.items() if value}
 
 
-def _failed_sources(host: str, module: str, kind: str, summary: Row, given: Texts) -> Iterator[Parcel]:
-    """A source that could not be read is no reason for a module to fail."""
+def _failed_sources(host: str, module: str, kind: str, summary: Row) -> Iterator[Parcel]:
+    """A source that could not be read is no reason for a module to fail. Those that a rule or an argument names are counted."""
     sources = summary.get("sources")
-    rows = []
-    for name, source in list(sources.items())[:MAX_SOURCES] if isinstance(sources, dict) else []:
+    messages: dict[str, list[Any]] = {}
+    for name, source in itertools.islice(sources.items() if isinstance(sources, dict) else (), MAX_SOURCES):
         if isinstance(source, dict) and source.get("status") == "failed":
-            message = _quoted(source.get("message"), given) or UNQUOTED
-            rows.append(_status(module if module in MODULES else "", kind, "failed", message, str(name)[:MAX_MESSAGE]))
+            messages.setdefault(name if name in SOURCES else "", []).append(source.get("message"))
+    rows = [
+        _status(module if module in MODULES else "", kind, "failed", _reason(len(texts), texts), name)
+        for name, texts in messages.items()
+    ]
     if rows:
         yield _statuses(host, rows)
 
 
-def _reason(data: Any, problem: str, given: Texts) -> str:
-    if problem == "unreachable":
-        return "The host was unreachable."
-    return (_quoted(data.get("msg"), given) if isinstance(data, dict) else "") or UNQUOTED
-
-
-def _quoted(message: Any, given: Texts) -> str:
-    """A module's message as one line, without any word that its arguments hold. Empty where that cannot be told."""
-    if not isinstance(message, str) or given is None or len(message) > MAX_TEXT:
-        return ""
-    every = "\n".join(given)
-
-    def word(match: re.Match[str]) -> str:
-        return "..." if match[0].rstrip(".") in every else match[0]
-
-    text = " ".join(_WORD.sub(word, message).split())
-    return "".join(char if char.isprintable() else "?" for char in text)[:MAX_MESSAGE]
-
-
-_WORD = re.compile(r"[^\s'\"(),;:\\]{3,}")
-
-
-def _arguments(task: Any, module: str, data: Row) -> Texts:
-    """What the module was given. None where it is not certain that the module ran: Ansible's own messages quote variables."""
-    if module not in MODULES:
-        return _invocation(data)
-    return list(_texts(task.args)) if "_ansible_module_name" in task.args else None
-
-
-def _invocation(data: Any) -> Texts:
-    """The same, as ansible-core before 2.21 tells it."""
-    invocation = data.get("invocation") if isinstance(data, dict) else None
-    arguments = invocation.get("module_args") if isinstance(invocation, dict) else None
-    return list(_texts(arguments)) if isinstance(arguments, dict) else None
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, element in value.items():
-            if not str(key).startswith("_ansible_"):
-                yield from _texts(element)
-    elif isinstance(value, list):
-        for element in value:
-            yield from _texts(element)
-    elif value is not None and not isinstance(value, bool):
-        yield str(value)
+def _reason(count: int, messages: list[Any]) -> str:
+    """Which of our REASONS the messages name, in a sentence of ours."""
+    texts = [message for message in messages if isinstance(message, str) and len(message) <= MAX_TEXT]
+    named = [reason for reason in REASONS if any(reason in text for text in texts)]
+    what = "1 source" if count == 1 else f"{count} sources"
+    return f"{what} could not be read{': ' if named else ''}{', '.join(named)}; the output of the run says more."

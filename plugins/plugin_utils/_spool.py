@@ -135,6 +135,42 @@ class Spool:
             file.close()
             self._own = None
 
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """The content of another file in the folder; empty where there is none, or it is not ours, or too large."""
+        try:
+            directory = self._open(create=False)
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            self._warn(f"{self.folder}/{name} cannot be read ({error.strerror}); it is written anew")
+            return b""
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size > max_bytes:
+                self._warn(
+                    f"{self.folder}/{name} is not a file of ours of up to {max_bytes >> 20} MiB; it is written anew"
+                )
+                return b""
+            return file.read(max_bytes)
+
+    def update(self, name: str, max_bytes: int, change: Callable[[bytes], bytes]) -> None:
+        """Replace the content of such a file by what `change` makes of it, while no other run does."""
+        temporary = f".{name}.{os.getpid()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            directory = self._open(create=True)
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            try:
+                content = change(self.read(name, max_bytes))
+                with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=directory), "wb") as file:
+                    file.write(content)
+                os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                fcntl.flock(directory, fcntl.LOCK_UN)
+        except OSError as error:
+            self._warn(f"{self.folder}/{name} cannot be written ({error.strerror})")
+
     def _let_go(self) -> None:
         """In a worker, which may outlive the run and must not keep its lock."""
         if self._own is not None:

@@ -113,7 +113,6 @@ def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, 
     run = place.play(INFO, "-e", "dir=%s" % tmp_path)
     assert run.status == 0, run.output
     told = json.loads((tmp_path / "told.json").read_text())
-    nodename = os.uname().nodename
     columns = [
         "SoftwareName",
         "SoftwareType",
@@ -124,8 +123,8 @@ def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, 
         "Size",
     ]
     rows = place.arrived(
-        "SELECT %s FROM ConfigurationData WHERE ConfigDataType = 'Software' AND Computer = '%s' GROUP BY %s"
-        % (",".join(columns), nodename, ",".join(columns))
+        "SELECT %s FROM ConfigurationData WHERE ConfigDataType = 'Software' AND Computer = 'h1' GROUP BY %s"
+        % (",".join(columns), ",".join(columns))
     )
     assert sorted(rows, key=repr) == sorted(
         (tuple(item[key] for key in columns) for item in told["items"]["packages"]), key=repr
@@ -144,8 +143,11 @@ def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, 
         "TimeGenerated",
         "SourceComputerId",
     ]
-    rows = place.arrived("SELECT Computer, %s FROM ConfigurationChange" % ",".join(columns))
-    assert rows == [(nodename, *(change[key] for key in columns))]
+    ((more, *row),) = place.arrived(
+        "SELECT AdditionalColumns, Computer, %s FROM ConfigurationChange" % ",".join(columns)
+    )
+    assert row == ["h1", *(change[key] for key in columns)]
+    assert json.loads(more)["ReportedComputer"] == change["Computer"] == os.uname().nodename
     assert change["FileSystemPath"] == str(tmp_path / "f2")
 
 
@@ -188,9 +190,7 @@ def test_a_gathering_that_failed_or_did_not_reach_the_host_is_told(place):
     place.relay.start()
     run = place.play(TROUBLE)
     assert run.status != 0
-    plain = "It failed; the output of the run says why."
     told = place.statuses()
-    quoted = [row for row in told if row[3] not in (plain, "The host was unreachable.")]
     assert [row[:3] for row in told] == [
         ["gone", "files", "unreachable"],
         ["h1", "", "failed"],
@@ -200,11 +200,8 @@ def test_a_gathering_that_failed_or_did_not_reach_the_host_is_told(place):
         ["h1", "services", "failed"],
         ["h2", "packages", "failed"],
     ]
-    assert {row[3] for row in quoted if not row[1]} == {
-        "The DCR ... cannot be read (No such file or directory); give a path on the managed host."
-    }
-    assert any(row[3].startswith("version condition '...' is not understood") for row in quoted)
-    assert "hush" not in str(told)
+    messages = {"unreachable": "The host was unreachable.", "failed": "It failed; the output of the run says why."}
+    assert all(message == messages[status] for _host, _kind, status, message in told)
     rows = place.arrived("SELECT Computer FROM ConfigurationData WHERE FileSystemPath = '/etc/passwd'")
     assert rows == [("h1",)]
 
@@ -227,7 +224,7 @@ def test_a_source_that_could_not_be_read_is_told_beside_what_could(place):
     assert run.counts == (2, 0, 0), run.output
     ((computer, kind, status, message),) = place.statuses()
     assert (computer, kind, status) == ("h1", "files", "failed")
-    assert message.startswith("1 path could not be read") and "xxx" not in message
+    assert message == "1 source could not be read: File name too long; the output of the run says more."
     assert place.arrived("SELECT FileSystemPath FROM ConfigurationData WHERE FileSystemPath <> ''") == [
         ("/etc/passwd",)
     ]
@@ -350,7 +347,7 @@ def test_only_the_hosts_kinds_and_records_asked_for_are_sent(place, files):
     run = place.play(play, hosts="h2,h[3-9]", kinds="files", query=query)
     assert run.status == 0, run.output
     rows = place.arrived("SELECT DISTINCT Computer, ConfigDataType FROM ConfigurationData")
-    assert sorted(rows) == sorted({("h2", "Files"), *[row for row in rows if row[0] == os.uname().nodename]})
+    assert rows == [("h2", "Files")]
     names = place.arrived("SELECT FileSystemPath FROM ConfigurationData WHERE Computer = 'h2'")
     assert len(names) == 120 and all(name.endswith("7") for (name,) in names)
     assert "left out by the query" in run.last_line
@@ -497,7 +494,7 @@ def test_no_secret_is_in_the_spool_or_in_what_is_sent(place, tmp_path):
     waiting = place.play(SECRETS, *arguments, **options)
     assert CANARY in waiting.output
     assert waiting.counts[1] > 100, waiting.output
-    (spooled,) = [path.read_bytes() for path in place.spool.iterdir()]
+    spooled = b"".join(path.read_bytes() for path in place.spool.iterdir())
     receiver = place.receiver("good")
     run = place.play(SECRETS, *arguments, **options)
     assert run.counts[0] > 200 and run.counts[1:] == (0, 0), run.output

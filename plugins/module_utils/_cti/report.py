@@ -25,7 +25,16 @@ def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row
 
 def text(rows: Sequence[Row]) -> str:
     """Rows as a file holds them: a JSON array with one item a line."""
-    return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]\n" if rows else "[]\n"
+    return "".join(text_pieces(rows))
+
+
+def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
+    """The same, row by row."""
+    before = "[\n"
+    for row in rows:
+        yield before + json.dumps(row, ensure_ascii=False)
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
 
 
 def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:

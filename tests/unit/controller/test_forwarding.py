@@ -27,7 +27,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.surv
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _delivery, _parcel, _results
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._delivery import Delivery, Receiver
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._parcel import Parcel
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import MAX_LINE, Spool
 
 PACKAGE = {"SoftwareName": "a", "CurrentVersion": "1", "Size": 5, "InstalledOn": None}
 SUMMARY = {"count": 1, "collected_at": "2026-01-01T00:00:00Z", "sources": {}}
@@ -63,9 +63,9 @@ JSON = st.recursive(
 )
 
 
-def told(module, data, given=()):
+def told(module, data):
     """(records, refused) of a result of host h."""
-    reading = _results._told("h", module, data, list(given))
+    reading = _results._told("h", module, data)
     lines = [_parcel.line(parcel) for parcel in reading.parcels]
     return [record for line in lines for record in _parcel.records(_parcel.parse(line))], reading.refused
 
@@ -94,10 +94,10 @@ def test_an_inventory_names_its_machine_and_a_bad_name_counts_for_nothing():
     data = {"Computer": "web01", "SourceComputerId": "id", "VMUUID": None, "inventory": {"packages": SUMMARY}}
     data["packed"] = pack({"packages": [dict(PACKAGE, Password="x")], "files": [{"FileSystemPath": "/x"}]})
     (record,), _refused = told("ct_inventory_info", data)
-    assert (record["Computer"], record["SourceComputerId"], record["SoftwareName"]) == ("web01", "id", "a")
-    assert "Password" not in record and "VMUUID" not in record
+    assert (record["Computer"], record["ReportedComputer"], record["SourceComputerId"]) == ("h", "web01", "id")
+    assert record["SoftwareName"] == "a" and "Password" not in record and "VMUUID" not in record
     (record,), _refused = told("ct_inventory_info", dict(data, Computer={"secret": "x"}))
-    assert record["Computer"] == "h"
+    assert record["Computer"] == "h" and "ReportedComputer" not in record
 
 
 def test_an_inventory_without_items_or_with_far_too_many_is_no_trouble(monkeypatch):
@@ -118,13 +118,19 @@ def test_a_change_is_a_row_of_a_known_type():
     data = {"Computer": "web01", "inventory": {}, "changes": [change, {"ConfigChangeType": "Other"}, "x"]}
     (record,), _refused = told("ct_inventory_info", data)
     del record["RecordId"]
-    assert record == {"ConfigChangeType": "Daemons", "SvcName": "ssh", "Computer": "web01", "TimeGenerated": "now"}
+    assert record == {
+        "ConfigChangeType": "Daemons",
+        "SvcName": "ssh",
+        "Computer": "h",
+        "ReportedComputer": "web01",
+        "TimeGenerated": "now",
+    }
 
 
 @given(st.sampled_from(sorted(_results.MODULES)), st.dictionaries(NAMES, JSON))
 def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(module, data):
-    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *_parcel.STATUS_COLUMNS, "RecordId"}
-    reading = _results._told("h", module, data, [])
+    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *_parcel.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
+    reading = _results._told("h", module, data)
     for parcel in reading.parcels:
         try:
             for record in _parcel.records(_parcel.parse(_parcel.line(parcel))):
@@ -174,16 +180,68 @@ def test_what_an_edited_line_holds_beside_columns_is_not_sent():
     assert "x" not in record.values()
 
 
-def test_a_message_is_quoted_without_what_the_module_was_given():
-    def quoted(message, *arguments):
-        return _results._quoted(message, list(_results._texts({"a": list(arguments), "_ansible_x": "state"})))
+@pytest.mark.parametrize("module", ["ct_package_facts", "ct_inventory_info"])
+@given(secret=st.text(min_size=1) | st.sampled_from(["s3cret-Pa55", "a1:b2,c3;d4", "p'w\"9(x)z", "a.", "p\u00e4ss"]))
+def test_no_part_of_a_message_is_sent_but_reasons_of_ours(module, secret):
+    """The message may quote any part of the task's arguments, in any form."""
+    source = {"status": "failed", "message": "1 path could not be read: %s (Permission denied)" % secret}
+    summary = dict(SUMMARY, sources={secret: source, "dpkg": dict(source, message="got: " + secret)})
+    data = {"ansible_facts": {"ct_packages": summary}, "inventory": {"packages": summary}, "msg": "got: " + secret}
+    parcels = _results._told("h", module, data).parcels + _results._trouble("h", module, data, "failed")
+    rows = [row for parcel in parcels for row in parcel.rows]
+    assert {row["Message"] for row in rows} - {_results.FAILED} <= {
+        "1 source could not be read: %s; the output of the run says more." % ", ".join(reasons)
+        for reasons in (
+            [reason for reason in _results.REASONS if reason in text] for text in (secret, source["message"])
+        )
+        if reasons
+    } | {"1 source could not be read; the output of the run says more."}
+    assert {row.get("Source", "") for row in rows} <= {"", "dpkg"}
 
-    assert quoted("The state 'top secret' is no\nstate.", "top secret") == "The state '... ...' is no state."
-    assert quoted("It is 12345.", 12345) == "It is ..."
-    assert quoted('got {"key": "pass\\"word"}', {"key": 'pass"word'}) == 'got {"key": "...\\"..."}'
-    assert quoted("bell \x07 rang") == "bell ? rang"
-    assert len(quoted("x " * 10000)) == 500
-    assert _results._quoted("anything", None) == ""
+
+def test_sources_that_a_rule_names_are_counted():
+    sources = {"/%d" % number: {"status": "failed", "message": "x (No such file or directory)"} for number in range(3)}
+    (parcel,) = _results._failed_sources("h", "ct_file_facts", "files", {"sources": sources})
+    (row,) = parcel.rows
+    assert row["Message"] == "3 sources could not be read: No such file or directory; the output of the run says more."
+    assert "Source" not in row
+
+
+def test_rows_beyond_the_limits_are_refused_and_counted(monkeypatch):
+    monkeypatch.setattr(_results, "MAX_ROWS", 3)
+    assert told("ct_package_facts", facts(*[PACKAGE] * 5))[1] == 2
+    long = {"SoftwareName": "x" * 60000, "Publisher": "x" * 60000, "SoftwareDescription": "x" * 60000}
+    assert told("ct_package_facts", facts(PACKAGE, long))[1] == 1
+
+
+def test_no_parcel_is_larger_than_a_line_of_the_spool():
+    change = {"ConfigChangeType": "Files", "FileSystemPath": "\u00e4" * 60000, "LinkTarget": "\u00e4" * 60000}
+    reading = _results._told("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
+    assert sum(parcel.count for parcel in reading.parcels) == 500
+    assert max(len(_parcel.line(parcel)) for parcel in reading.parcels) < MAX_LINE
+
+
+def test_the_changes_of_a_fetch_are_in_what_it_packed():
+    changes = [{"ConfigChangeType": "Files", "FileSystemPath": "/x", "RecordId": "own"}]
+    data = {"Computer": "h", "inventory": {"files": SUMMARY}, "packed": pack({"changes": changes})}
+    (record,), _refused = told("ct_inventory_fetch", data)
+    assert (record["FileSystemPath"], record["RecordId"], record["Computer"]) == ("/x", "own", "h")
+    assert told("ct_inventory_fetch", dict(data, packed="damaged")) == ([], 1)
+    assert told("ct_inventory_info", data) == ([], 0)
+
+
+def test_a_change_that_two_tasks_return_is_taken_once():
+    reader = _results.Reader()
+    rows = [{"RecordId": "1"}, {"RecordId": "2"}, {"ConfigChangeType": "Files"}]
+    parcel = Parcel(CHANGE_STREAM, "files", {"Computer": "h"}, rows)
+    assert [len(new.rows) for _time in range(2) for new in reader._unseen("h", parcel)] == [3, 1]
+    assert [len(new.rows) for new in reader._unseen("other", parcel)] == [3]
+
+
+@pytest.mark.parametrize("identity", ["", "x" * 129, 5, True])
+def test_a_record_id_is_a_short_text(identity):
+    parcel = Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files", "RecordId": identity}], identity="i")
+    assert [record["RecordId"] for record in _parcel.records(parcel)] == ["i-0"]
 
 
 # --- delivery
@@ -413,7 +471,5 @@ def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():
 
 def test_what_the_host_has_forwarded_itself_is_not_sent_again():
     data = {"Computer": "web01", "inventory": {"files": {"count": 1}}, "changes": [{"ConfigChangeType": "Files"}]}
-    assert [parcel.stream for parcel in _results._told("web01", "ct_inventory_info", data, []).parcels] == [
-        CHANGE_STREAM
-    ]
-    assert not _results._told("web01", "ct_inventory_info", dict(data, forward={"delivered": 1}), []).parcels
+    assert [parcel.stream for parcel in _results._told("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
+    assert not _results._told("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels

@@ -1,0 +1,43 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keeps what a managed host returned to a size that the controller can keep for every host of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..module_utils._cti.text import printable
+
+MAX_TEXT = 4 << 10  # characters
+MAX_VALUES = 20_000
+MAX_DEPTH = 8
+
+
+def bounded(value: Any) -> Any:
+    """A copy with texts that can be printed and stored, long ones cut. Raises ValueError: it has too many values."""
+    return _Copier().copy(value, 0)
+
+
+class _Copier:
+    def __init__(self) -> None:
+        self._values = 0
+
+    def copy(self, value: Any, depth: int) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES or depth > MAX_DEPTH:
+            raise ValueError("it has too many values")
+        if isinstance(value, str):
+            return _cut(value)
+        if isinstance(value, dict):
+            return {_cut(str(key)): self.copy(element, depth + 1) for key, element in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.copy(element, depth + 1) for element in value]
+        return value
+
+
+def _cut(text: str) -> str:
+    whole = str.__str__(text)
+    if len(whole) > MAX_TEXT:
+        whole = f"{whole[:MAX_TEXT]} ... ({MAX_TEXT} of {len(whole)} characters)"
+    return printable(whole)
