@@ -16,7 +16,6 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
 
-
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 
 

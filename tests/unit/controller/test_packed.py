@@ -125,7 +125,9 @@ def test_an_item_is_read_when_it_is_asked_for():
 
 STREAM = """
 import base64, resource, sys, zlib
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _packed
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import PackedError, kinds
+_packed.MAX_BYTES, _packed.MAX_ROWS, _packed.MAX_VALUES = 64 << 20, 100000, 1000000  # all of them are soon reached
 head, unit, times = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
 compress = zlib.compressobj(9)
 data = compress.compress(head.encode()) + b"".join(compress.compress(unit * 1000) for _time in range(times // 1000))
@@ -141,12 +143,12 @@ except PackedError as error:
     print(error)
 """
 BOMBS = {
-    "items": ('{"packages":[', "{},", 44000000),
-    "lists": ('{"packages":[', '{"a":[%s]},' % ",".join(["[]"] * 1000), 10000),
-    "columns": ('{"packages":[', "{%s}," % ",".join('"%d":""' % name for name in range(1000)), 10000),
-    "text": ('{"packages":[{"a":"', "x", 300000000),
-    "wide text": ('{"packages":[{"a":"', "\U0001f600", 50000000),
-    "blanks": ("", " ", 300000000),
+    "items": ('{"packages":[', "{},", 10000000),
+    "lists": ('{"packages":[', '{"a":[%s]},' % ",".join(["[]"] * 1000), 2000),
+    "columns": ('{"packages":[', "{%s}," % ",".join('"%d":""' % name for name in range(1000)), 2000),
+    "text": ('{"packages":[{"a":"', "x", 100000000),
+    "wide text": ('{"packages":[{"a":"', "\U0001f600", 20000000),
+    "blanks": ("", " ", 100000000),
     "depth": ('{"packages":[{"a":', "[", 100000000),
     "digits": ('{"packages":[{"a":', "9", 100000000),
 }
