@@ -11,9 +11,9 @@ from urllib.parse import quote
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.survey import pack
-from ..plugin_utils._bounded import bounded
+from ..plugin_utils._bounded import bounded, storable
 from ..plugin_utils._newfiles import NewFiles, sha256
-from ..plugin_utils._packed import kinds, storable
+from ..plugin_utils._packed import kinds
 from ..plugin_utils._progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"

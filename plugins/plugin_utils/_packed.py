@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..module_utils._cti.records import KINDS
-from ..module_utils._cti.text import printable
+from ._bounded import storable
 
 CHANGES = "changes"  # what ct_inventory_fetch packs, as if it were a kind
 MAX_BYTES = 256 << 20  # of JSON; 500,000 files are about 200 MiB
@@ -194,17 +194,6 @@ def _count(value: Any, depth: int = 0) -> int:
         raise PackedError("an item is nested too deeply")
     inner = value.values() if isinstance(value, dict) else value
     return 1 + sum(_count(element, depth + 1) for element in inner)
-
-
-def storable(value: Any) -> Any:
-    """The value with each half of a surrogate pair written out: such a text can be neither printed nor stored."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, list):
-        return [storable(element) for element in value]
-    if isinstance(value, dict):
-        return {printable(name): storable(element) for name, element in value.items()}
-    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
