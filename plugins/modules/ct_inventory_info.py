@@ -40,6 +40,13 @@ options:
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
       - In check mode nothing is stored.
     type: path
+  rehash_days:
+    description:
+      - Within how many days the contents of every tracked file are read again although its times are the same, spread over the
+        runs. A write through a shared memory mapping, for one, leaves the times as they are. V(0) means never.
+      - This needs O(state).
+    type: float
+    default: 7
   known:
     description:
       - With O(report=full), what the caller has already. A kind of which it has the same is left out of RV(packed).
@@ -292,6 +299,7 @@ def main():
             "dcr": {"type": "raw"},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
             "state": {"type": "path"},
+            "rehash_days": {"type": "float", "default": 7},
             "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in ("packages", "services", "files")}},
             "forward": ARGUMENTS,
         },
@@ -310,7 +318,16 @@ def work(module):
     if given["state"] is None:
         return survey(kinds, settings, given["report"], None, module.warn, known=given["known"])
     with Store(given["state"], read_only=module.check_mode) as store:
-        result = survey(kinds, settings, given["report"], store, module.warn, forward is not None, given["known"])
+        result = survey(
+            kinds,
+            settings,
+            given["report"],
+            store,
+            module.warn,
+            forward is not None,
+            given["known"],
+            given["rehash_days"],
+        )
     if forward and not module.check_mode:
         try:
             result["forward"] = forward.deliver(given["state"], settings)

@@ -329,8 +329,10 @@ def test_what_did_not_change_is_not_read_again_be_it_text_or_not(host, monkeypat
     host.run()
     changed = host.write("c", "new\n")
     opened = []
-    whole = contents.read_whole
-    monkeypatch.setattr(contents, "read_whole", lambda path, limit: opened.append(path) or whole(path, limit))
+    reopen = contents.reopen
+    monkeypatch.setattr(
+        contents, "reopen", lambda path: opened.append(os.readlink("/proc/self/fd/%d" % path)) or reopen(path)
+    )
     assert host.run() == {"c": LINE % ("old", "new")}
     assert opened == [str(changed)]
 

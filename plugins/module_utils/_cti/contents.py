@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import textdiff
-from .collect.hashing import LENGTHS, constructor, is_allowed, read_whole
-from .collect.listing import to_name, to_text
+from .collect.filerules import to_name, to_text
+from .collect.hashing import LENGTHS, constructor, is_allowed
 from .collect.mounts import Barred, Mounts
+from .collect.opening import Paths, Step, close, reopen
 from .dcr import parse_path, reaches
 from .diff import Change
 from .model import File, FileRule
@@ -52,14 +53,16 @@ def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], s
             store.forget_text(path)
         return snapshot, {}
     keeper = _Keeper(snapshot, asking, listed, store)
-    keeper.go_through(store.all_items(KINDS["files"]))
+    try:
+        keeper.go_through(store.all_items(KINDS["files"]))
+    finally:
+        keeper.close()
     return snapshot._replace(notes=snapshot.notes + keeper.notes()), keeper.diffs
 
 
 class _Task(NamedTuple):
     item: File
     rule: FileRule
-    path: str  # to read
 
 
 class _Keeper:
@@ -80,6 +83,9 @@ class _Keeper:
         self._diffs_room = DIFFS_BYTES
         self._asked = 0
         self._left: Dict[str, int] = {}
+
+    def close(self) -> None:
+        self._access.close()
 
     def go_through(self, items: Iterator[Any]) -> None:
         """What is kept has its room before what is new."""
@@ -123,18 +129,16 @@ class _Keeper:
         if rule is None:
             return None
         self._asked += 1
-        path = ""
         if not item.checksum or not is_allowed(_algorithm(item)):
             why = UNHASHED
         elif (item.size or 0) > _limit(rule):
             why = LARGE
         else:
-            path = self._access.find(item)
-            why = MOVING if not path else "" if self._access.allows(path, item.mode or 0) else PRIVATE
+            why = self._access.refusal(item)
         if why:
             self._leave(item, why)
             return None
-        return _Task(item, rule, path)
+        return _Task(item, rule)
 
     def _rule_of(self, item: File) -> Optional[FileRule]:
         """The first that asks for the item's text."""
@@ -145,16 +149,15 @@ class _Keeper:
 
     def _read(self, task: _Task) -> bool:
         """Whether there is something to keep."""
-        item, rule, path = task
+        item, rule = task
         if not self._take(rule, item.size or 0):
             self._leave(item, FULL)
             return False
-        raw, mode = read_whole(path, _limit(rule))
-        if constructor(_algorithm(item))(raw).hexdigest() != item.checksum:
-            self._leave(item, MOVING)
-            return False
-        if not self._access.allows(path, mode):
-            self._leave(item, PRIVATE)
+        raw, why = self._access.read(item, _limit(rule))
+        if not why and constructor(_algorithm(item))(raw).hexdigest() != item.checksum:
+            why = MOVING
+        if why:
+            self._leave(item, why)
             return False
         text = _text(raw)
         if text is None:
@@ -214,44 +217,72 @@ def _text(raw: bytes) -> Optional[str]:
 
 
 class _Access:
-    """Where files really are, and whether everybody may read them there."""
+    """Whether everybody may read a file, judged by the descriptors through which it is read."""
 
     def __init__(self, listed: Sequence[str]) -> None:
         self._listed = [pattern.split("/") for pattern in listed]
-        self._mounts = Mounts.read()
-        self._real: Dict[str, str] = {}  # folder -> the same without links; empty where that cannot be told
-        self._open: Dict[str, bool] = {}  # real folder -> everybody may go through it
+        self._paths = Paths(Mounts.read())
+        self._folder: Tuple[str, Optional[Tuple[str, bool]]] = (
+            "",
+            None,
+        )  # of the last item; its real path and whether open
 
-    def find(self, item: File) -> str:
-        """The real path; empty where it is out of reach."""
+    def close(self) -> None:
+        self._paths.close()
+
+    def refusal(self, item: File) -> str:
+        """Why the text of a file must not be kept, as far as its folders and the mode that was seen tell."""
         folder, _slash, name = to_name(item.path).rpartition("/")
         try:
-            if folder not in self._real:
-                self._real[folder] = ""
-                self._real[folder] = self._mounts.resolve(folder or "/")
-            real = self._real[folder]
-            if not real or not item.link_target:
-                return real and real.rstrip("/") + "/" + name
-            return self._mounts.resolve(to_name(item.link_target), real)
+            if item.link_target:
+                steps = self._paths.walk(to_name(item.path))
+                try:
+                    return "" if self._allows(steps) else PRIVATE
+                finally:
+                    close(steps)
+            if self._folder[0] != folder or self._folder[1] is None:
+                steps = self._paths.walk(folder or "/")
+                try:
+                    self._folder = (folder, (steps[-1].real, _is_open(steps)))
+                finally:
+                    close(steps)
         except (OSError, Barred):
+            return MOVING
+        assert self._folder[1] is not None
+        real, is_open = self._folder[1]
+        if is_open and (item.mode or 0) & 0o004:
             return ""
+        return "" if self._is_listed(real.rstrip("/") + "/" + name) else PRIVATE
 
-    def allows(self, path: str, mode: int) -> bool:
-        if mode & 0o004 and self._is_open(os.path.dirname(path)):
-            return True
-        names = to_text(path).split("/")
+    def read(self, item: File, limit: int) -> Tuple[bytes, str]:
+        """The content, or why there is none. The file and each folder on the way are judged before and after."""
+        try:
+            steps = self._paths.walk(to_name(item.path), follow=bool(item.link_target))
+        except (OSError, Barred):
+            return b"", MOVING
+        try:
+            if not self._allows(steps):
+                return b"", PRIVATE
+            descriptor = reopen(steps[-1].descriptor)
+            with open(descriptor, "rb") as file:
+                raw = file.read(limit + 1)
+            if not self._allows(steps):
+                return b"", PRIVATE
+            return (raw, "") if len(raw) <= limit else (b"", MOVING)
+        except OSError:
+            return b"", MOVING
+        finally:
+            close(steps)
+
+    def _allows(self, steps: Sequence[Step]) -> bool:
+        is_open = _is_open(steps[:-1]) and bool(os.fstat(steps[-1].descriptor).st_mode & 0o004)
+        return is_open or self._is_listed(steps[-1].real)
+
+    def _is_listed(self, real: str) -> bool:
+        names = to_text(real).split("/")
         return any(len(names) == len(pattern) and all(map(fnmatchcase, names, pattern)) for pattern in self._listed)
 
-    def _is_open(self, folder: str) -> bool:
-        path: List[str] = []
-        while folder not in self._open and folder != "/":
-            path.append(folder)
-            folder = os.path.dirname(folder)
-        verdict = self._open.get(folder, True)
-        for step in reversed(path):
-            try:
-                verdict = verdict and bool(os.lstat(step).st_mode & 0o001)
-            except OSError:
-                verdict = False
-            self._open[step] = verdict
-        return verdict
+
+def _is_open(folders: Sequence[Step]) -> bool:
+    """Whether everybody may go through all of these folders."""
+    return all(os.fstat(folder.descriptor).st_mode & 0o001 for folder in folders)

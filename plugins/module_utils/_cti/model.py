@@ -8,7 +8,7 @@ a round trip through a JSON array. Text may hold lone surrogates (os.fsdecode of
 records.py makes it printable. None means "not known"; an empty string means "known to be empty or not applicable".
 """
 
-from typing import AbstractSet, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import AbstractSet, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 
 class Package(NamedTuple):
@@ -76,6 +76,7 @@ class Part(NamedTuple):
     uncompared: AbstractSet[Tuple[str, ...]] = (
         frozenset()
     )  # identities that come or go because another set is collected than the run before, not because the host changed
+    before: Optional[Sequence[Item]] = None  # what is known of it, where that is in a part of another name so far
 
 
 class Source(NamedTuple):
@@ -88,6 +89,12 @@ class Source(NamedTuple):
 
 class Known:
     """What an earlier run saw, as far as a collector may use it to save work. This one knows nothing."""
+
+    compared = False  # whether there was an earlier run, so that what is not known is a change
+
+    def names(self) -> Iterable[str]:
+        """Of the parts."""
+        return ()
 
     def signature(self, part: str) -> Optional[str]:
         return None
@@ -108,6 +115,7 @@ class Collection:
     def __init__(self) -> None:
         self.sources: Dict[str, Source] = {}
         self.unseen: List[str] = []
+        self.replaced: Set[str] = set()  # names of parts whose items are in other parts now, see Part.before
 
     def __iter__(self) -> Iterator[Part]:
         raise NotImplementedError

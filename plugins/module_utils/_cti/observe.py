@@ -36,6 +36,7 @@ def observe(
     told = time.monotonic()
     last = store.last_run(kind)
     known = store.known(kind)
+    known.compared = last is not None
     judge = _Judge(kind, last, scope, in_scope)
     left = dict(known.parts)
     digests = {}
@@ -54,13 +55,13 @@ def observe(
             items.extend(known.items(part.name) if keep_items else ())
             continue
         seen = part.items or []
-        old = known.items(part.name)
+        old = known.items(part.name) if part.before is None else part.before
         part_digest = digest(kind, seen)
         if seen:
             digests[part.name] = part_digest
         count += len(seen)
         items.extend(seen if keep_items else ())
-        if last is not None and (before is not None or not judge.was_unseen(part.name)):
+        if last is not None and (before is not None or part.before is not None or not judge.was_unseen(part.name)):
             judge.add(compare(kind, old, seen, part.unsure | part.uncompared))
         kept = list(seen)
         if part.unsure:
@@ -68,7 +69,9 @@ def observe(
             kept += [item for item in old if kind.identity(item) in part.unsure]
         store.put(kind, part.name, part.signature, part_digest, in_order(kind, kept))
     for name in left:
-        if not collection.out_of_sight(name):
+        if name in collection.replaced:
+            store.drop(kind, name)
+        elif not collection.out_of_sight(name):
             judge.add(compare(kind, known.items(name), []))
             store.drop(kind, name)
     sources = outcomes(collection)
@@ -91,7 +94,7 @@ class _Judge:
 
     def __init__(self, kind: Kind, last: Optional[Run], scope: Sequence[Any], in_scope: Optional[Scope]) -> None:
         self.changes: List[Change] = []
-        self._unseen = [] if last is None else last.unseen
+        self._unseen = frozenset(() if last is None else last.unseen)
         self._before = [] if last is None else last.scope
         self._scope = scope
         self._in_scope = in_scope if last is not None and last.scope != list(scope) else None
@@ -99,7 +102,11 @@ class _Judge:
         self._no_longer_tracked = 0
 
     def was_unseen(self, part: str) -> bool:
-        return any(name in ("/", part) or part.startswith(name + "/") for name in self._unseen)
+        while part not in self._unseen:
+            part, slash, _name = part.rpartition("/")
+            if not slash:
+                return "/" in self._unseen
+        return True
 
     def add(self, changes: Iterable[Change]) -> None:
         for change in changes:

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Type
 
 from .database import Database, pack
 from .errors import StateError
@@ -259,6 +259,9 @@ class StoredParts(Known):
         self.parts = parts
         self._store = store
         self._kind = kind
+
+    def names(self) -> Iterable[str]:
+        return self.parts
 
     def signature(self, part: str) -> Optional[str]:
         return self.parts[part].signature if part in self.parts else None

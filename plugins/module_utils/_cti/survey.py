@@ -10,6 +10,7 @@ import zlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from . import dcr, host, report, track
+from .collect.budget import REHASH_DAYS
 from .model import Known
 from .records import KINDS, Kind, Row
 from .snapshot import Snapshot, glance
@@ -24,16 +25,17 @@ def survey(
     warn: Callable[[str], None],
     forward: bool = False,
     known: Optional[Mapping[str, str]] = None,
+    rehash_days: float = REHASH_DAYS,
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
 
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
     where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. Raises StateError; a source that fails is told in the result instead.
+    would be the same is not packed. `rehash_days`: as track.collection() has it. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
-    snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full") for kind in kinds]
+    snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
     changed: List[Row] = []
     for snapshot in snapshots:
         for warning in snapshot.warnings():
@@ -68,7 +70,9 @@ def pack(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
 
 
-def _snapshot(kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool) -> Snapshot:
+def _snapshot(
+    kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool, rehash_days: float
+) -> Snapshot:
     if store is None:
         return glance(kind, track.collection(kind, settings, Known()))
-    return track.track(kind, settings, store, keep_items)
+    return track.track(kind, settings, store, keep_items, rehash_days=rehash_days)

@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from . import dcr, report
 from .collect import files, packages, services
+from .collect.budget import REHASH_DAYS
 from .collect.sources import Contained
 from .model import Collection, Known
 from .observe import Progress, observe
@@ -19,26 +20,41 @@ BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
 
 
-def collection(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
-    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone."""
-    return Contained(kind.name, lambda: _collector(kind, settings, known))
+def collection(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
+    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
+
+    rehash_days: within how many days every file is read again, though its times are the same; 0: never.
+    """
+    return Contained(kind.name, lambda: _collector(kind, settings, known, rehash_days))
 
 
-def _collector(kind: Kind, settings: dcr.Settings, known: Known) -> Collection:
+def _collector(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: float) -> Collection:
     if kind.name == "packages":
         return packages.collect(known)
     if kind.name == "services":
         return services.collect(known)
-    return files.Scan(settings.file_rules, known)
+    return files.Scan(settings.file_rules, known, rehash_days=rehash_days)
 
 
 def track(
-    kind: Kind, settings: dcr.Settings, store: Store, keep_items: bool = False, progress: Optional[Progress] = None
+    kind: Kind,
+    settings: dcr.Settings,
+    store: Store,
+    keep_items: bool = False,
+    progress: Optional[Progress] = None,
+    rehash_days: float = REHASH_DAYS,
 ) -> Snapshot:
-    """What is there, compared with the store, which then holds it; `progress` as observe() has it."""
+    """What is there, compared with the store, which then holds it; `progress` as observe() has it, `rehash_days` as
+    collection() has it."""
     scope: List[Any] = [list(rule.tracking) for rule in settings.file_rules] if kind is KINDS["files"] else []
     return observe(
-        kind, lambda known: collection(kind, settings, known), store, scope, dcr.in_scope, keep_items, progress
+        kind,
+        lambda known: collection(kind, settings, known, rehash_days),
+        store,
+        scope,
+        dcr.in_scope,
+        keep_items,
+        progress,
     )
 
 

@@ -91,7 +91,9 @@ class Agent:
             with Store(self._options.database) as store:
                 machine = host.identity()
                 progress = functools.partial(self._status.progress, kind.name)
-                snapshot = track.track(kind, rule.settings, store, progress=progress)
+                snapshot = track.track(
+                    kind, rule.settings, store, progress=progress, rehash_days=self._options.rehash_days
+                )
                 diffs = None
                 if self._options.contents and kind.name == "files":
                     from .. import contents  # not in memory unless it is wanted

@@ -10,6 +10,7 @@ from typing import Any, Dict, NamedTuple, Sequence
 
 from ..ama.address import AMA_USERS, CONFIG, SOCKET, Address, Tls, parse
 from ..ama.sender import ACKS
+from ..collect.budget import REHASH_DAYS
 from ..dcr import EXTENSION
 from ..errors import CtiError
 
@@ -39,6 +40,7 @@ class Options(NamedTuple):
     item_files: str = ""
     contents: bool = False
     content_paths: Sequence[str] = ()
+    rehash_days: float = REHASH_DAYS
 
     @property
     def database(self) -> str:
@@ -76,6 +78,7 @@ HELP = {
     "item_files": ("DIR", "folder of Packages.json, Services.json and File.json; empty: the state's"),
     "contents": ("", "keep the texts of small files whose rule says uploadContent, and tell the lines that differ"),
     "content_paths": ("PATTERN", "such a file may be kept though not everybody may read it; may be repeated"),
+    "rehash_days": ("DAYS", "within which every tracked file is read again, even if its times are the same; 0: never"),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
 _DEFAULTS: Dict[str, Any] = Options()._asdict()
@@ -140,7 +143,7 @@ def _check(name: str, value: Any) -> None:
         good, form = isinstance(value, str), "a text"
     else:
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9
-        form = "a number of seconds"
+        form = "a number of days" if name.endswith("_days") else "a number of seconds"
     if name == "refresh" and good:
         good, form = value >= 1, "a number of seconds, at the least 1"
     if name == "acks" and value not in ACKS:

@@ -7,38 +7,35 @@ import errno
 import os
 import stat
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from bisect import bisect_left
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..errors import CtiError, DcrError, SourceFailed, describe_defect
+from ..errors import CtiError, SourceFailed, describe_defect
 from ..model import Collection, File, FileRule, Known, Part, Source
 from ..pathspec import PathSpec, parse
 from ..text import quoted
-from .hashing import LENGTHS, is_allowed
-from .items import Maker
-from .listing import (
-    BROKEN,
-    UTF8,
-    Claim,
-    Claimants,
-    Claims,
-    Found,
-    Listing,
-    Place,
-    Rule,
-    list_directory,
-    signature,
-    to_name,
-    to_text,
+from .budget import (
+    LINKED_FOLDERS,
+    MAX_DEPTH,
+    MAX_HIDDEN,
+    MAX_PATH,
+    REHASH_DAYS,
+    REPEATED_FOLDERS,
+    RUN_CHANGES,
+    RUN_FOLDERS,
+    Budget,
 )
+from .filerules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
+from .items import Maker
+from .listing import BROKEN, Crowded, Found, Lister, Listing, Place, signature, slice_name, slice_of
+from .marks import Mark, home_id, parse_mark, period
 from .mounts import Barred, Mounts
-from .notes import plural
+from .opening import DIRECTORY, Paths
 
 MAX_LINKS = 8  # to directories, in one path
-MAX_VISITS = 100  # to one directory by way of links: many links to each other would otherwise multiply without end
 
-_FORMAT = b"3"  # of the signatures; another one makes every known signature void
+_FORMAT = b"4"  # of the signatures; another one makes every known signature void
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
 
@@ -46,7 +43,8 @@ _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same o
 class _Frame(NamedTuple):
     """A directory still to be visited."""
 
-    path: str  # as the rules name it; natively, see listing.to_text
+    path: str  # as the rules name it; natively, see filerules.to_text
+    name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
     real: str  # without links
     home: str  # mount point
     claims: Claimants
@@ -55,36 +53,50 @@ class _Frame(NamedTuple):
 
 
 class Scan(Collection):
-    """Yields one Part a directory that holds tracked entries, named by its path. Sources are named after the rules.
+    """Yields one Part a directory that holds tracked entries, named by its path; of a very large one, a Part a slice.
+    Sources are named after the rules.
 
     A rule's source is `absent` where its directory does not exist, `failed` where some of it could not be seen;
     what was seen is yielded all the same. max_files: entries above that number are counted, not reported; 0: no limit.
-    clock gives unix seconds; its readings are compared with the files' time stamps. Raises DcrError for a rule that
-    cannot be read.
+    clock gives unix seconds; its readings are compared with the files' time stamps. rehash_days: within how many days every
+    content is read again, whatever its time stamps; 0: never. Raises DcrError for a rule that cannot be read.
     """
 
     def __init__(
-        self, rules: Sequence[FileRule], known: Known, max_files: int = 0, clock: Callable[[], float] = time.time
+        self,
+        rules: Sequence[FileRule],
+        known: Known,
+        max_files: int = 0,
+        clock: Callable[[], float] = time.time,
+        rehash_days: float = REHASH_DAYS,
+        budget: Optional[Budget] = None,
     ) -> None:
         super().__init__()
         self._known = known
         self._max_files = max_files
         self._clock = clock
+        self._rehash_days = rehash_days
+        self._budget = budget or Budget()
         self._rules = [
             (name, Rule(number, rule), parse(rule.path))
-            for number, (name, rule) in enumerate(zip(_source_names(rules), rules))
+            for number, (name, rule) in enumerate(zip(source_names(rules), rules))
         ]
         for _name, rule, _spec in self._rules:
-            _check(rule)
+            check(rule)
         self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
         self._roots: Dict[str, str] = {}  # path -> real path
         self._merged: Dict[Claimants, Claims] = {}
-        self._visits: Dict[Tuple[int, int], int] = {}  # by way of links
+        self._visits: Set[Tuple[int, int]] = set()  # directories reached by way of links
+        self._entered = [0, 0, 0]  # directories in all, by way of links, and again by way of another link
         self._hidden: Set[str] = set()  # names of parts that could not be seen, nor what is below
+        self._hidden_in: Dict[str, int] = {}  # directory -> how many of these are in it
         self._beyond: Set[str] = set()  # names of parts beyond max_files
+        self._later: Set[str] = set()  # names of parts that are gone, which the next run reports
+        self._seen: Set[str] = set()  # names of parts yielded
+        self._names: Optional[List[str]] = None  # of the known parts, sorted
+        self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
+        self._changes = 0
         self._reported = 0
-        self._maker = Maker()
-        self._basis = b""
         self._complete = False
 
     def __iter__(self) -> Iterator[Part]:
@@ -94,19 +106,38 @@ class Scan(Collection):
             self.sources = {name: Source("failed", 0, str(error)) for name, _rule, _spec in self._rules}
             self.unseen = ["/"]
             return
+        self._paths = Paths(self._mounts)
+        try:
+            yield from self._scan()
+        finally:
+            self._paths.close()
+
+    def _scan(self) -> Iterator[Part]:
+        self._lister = Lister(self._paths, self._clock)
+        self._maker = Maker(self._paths, self._budget)
+        self._now = self._clock()
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
+        self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
         for _name, rule, spec in self._rules:
             self._place(rule, spec)
         for path in sorted(self._roots):
             if path in self._pending:
-                yield from self._walk(path, self._roots[path])
+                for part in self._walk(path, self._roots[path]):
+                    self._seen.add(part.name)
+                    yield part
+        self._judge_gone()
         for name, rule, _spec in self._rules:
-            self.sources[name] = _outcome(rule, self._max_files)
+            self.sources[name] = outcome(rule, self._max_files)
         self.unseen = sorted(self._hidden | self._beyond)
         self._complete = True
 
     def out_of_sight(self, part: str) -> bool:
-        if not self._complete or part in self._beyond or "/" in self._hidden:
+        if not self._complete or part in self._beyond or part in self._later:
+            return True
+        return self._is_hidden(part)
+
+    def _is_hidden(self, part: str) -> bool:
+        if "/" in self._hidden:
             return True
         while part not in self._hidden:
             part, slash, _name = part.rpartition("/")
@@ -115,7 +146,38 @@ class Scan(Collection):
         return True
 
     def _hide(self, path: str) -> None:
-        self._hidden.add(to_text(path))
+        name = to_text(path)
+        folder = name.rpartition("/")[0]
+        self._hidden_in[folder] = self._hidden_in.get(folder, 0) + 1
+        # Where a folder has very many of them, all that is in it counts as out of sight.
+        self._hidden.add(name if self._hidden_in[folder] <= MAX_HIDDEN else folder or "/")
+
+    def _judge_gone(self) -> None:
+        """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
+        homes = {home_id(point) for point in self._mounts.kinds}
+        for name in self._known.names():
+            if name in self._seen or name in self.replaced or name in self._beyond or self._is_hidden(name):
+                continue
+            path = name.partition("//")[0] or "/"
+            mark = parse_mark(self._known.signature(name))
+            # Behind a link, the mount point of the path is not the one that counts.
+            if mark.home and (
+                mark.home not in homes or not (mark.linked or mark.home == home_id(self._mounts.of(to_name(path))))
+            ):
+                self._note_over("covered", path)
+                self._hide(to_name(path))
+            elif self._known.compared and self._changes >= RUN_CHANGES:
+                self._note_over("postponed", path)
+                self._later.add(name)
+            else:
+                self._changes += self._known.count(name)
+
+    def _note_over(self, kind: str, path: str) -> None:
+        """Note a path in the rules that reach it."""
+        for _name, rule, spec in self._rules:
+            root = spec.directory.rstrip("/") + "/" + (spec.name if spec.syntax == "literal" else "")
+            if path == spec.directory or (path + "/").startswith(root):
+                rule.notes.add(kind, path)
 
     def _place(self, rule: Rule, spec: PathSpec) -> None:
         """Find the directories a rule starts from: its own, or for a literal path to a directory that one."""
@@ -123,10 +185,13 @@ class Scan(Collection):
         path = _join(directory, name) if spec.syntax == "literal" else directory
         match = spec.match if UTF8 else lambda name: spec.match(to_text(name))
         try:
-            real = self._mounts.resolve(directory)
-            if not stat.S_ISDIR(os.lstat(real).st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-            inside = self._inside(rule, _join(real, name)) if spec.syntax == "literal" else ""
+            step = self._paths.find(directory)
+            try:
+                if not stat.S_ISDIR(os.fstat(step.descriptor).st_mode):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                inside = self._inside(rule, step.descriptor, step.real, name) if spec.syntax == "literal" else ""
+            finally:
+                os.close(step.descriptor)
         except Barred as barred:
             rule.notes.add(
                 "refused", path, "{0} is a file system of type {1}; name another path".format(barred.point, barred.kind)
@@ -142,70 +207,153 @@ class Scan(Collection):
             if inside:
                 self._claim(path, inside, Claim(rule, None, rule.recurse))
             if name and not (inside and rule.type == "file"):
-                self._claim(directory, real, Claim(rule, match, rule.recurse and spec.syntax != "literal"))
+                self._claim(directory, step.real, Claim(rule, match, rule.recurse and spec.syntax != "literal"))
+        if self._mounts.has_automounts:
+            self._read_mounts()  # the path may have led to something that was mounted just now
 
-    def _inside(self, rule: Rule, entry: str) -> str:
+    def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
         """The real directory a literal path means, or "" for any other entry; OSError where there is none."""
+        entry = _join(real, name)
         self._mounts.check(entry)
-        status = os.lstat(entry)
+        status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode) and rule.links == "follow":
             try:
-                entry = self._mounts.resolve(entry)
-                status = os.lstat(entry)
+                step = self._paths.find(name, real)
             except Barred:
                 return ""
             except OSError as error:
                 if error.errno in BROKEN:
                     return ""
                 raise
+            entry, status = step.real, os.fstat(step.descriptor)
+            os.close(step.descriptor)
         return entry if stat.S_ISDIR(status.st_mode) else ""
+
+    def _read_mounts(self) -> None:
+        self._mounts = self._paths.mounts = Mounts.read()
 
     def _claim(self, path: str, real: str, claim: Claim) -> None:
         self._pending[path] = self._pending.get(path, ()) + (claim,)
         self._roots[path] = real
 
     def _walk(self, path: str, real: str) -> Iterator[Part]:
-        frames = [_Frame(path, real, self._mounts.of(real), (), None, 0)]
-        while frames:
-            frame = frames.pop()
-            part, below = self._visit(frame)
-            if part is not None:
-                yield part
-            frames.extend(reversed(below))
-
-    def _visit(self, frame: _Frame) -> Tuple[Optional[Part], List[_Frame]]:
-        claims = self._claims_on(frame)
+        """Depth first; of each directory on the way down a descriptor is kept, relative to which those in it are opened."""
+        root = _Frame(path, "", real, self._mounts.of(real), (), None, 0)
+        levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
         try:
-            descriptor = os.open(frame.real, _DIRECTORY)
+            while levels:
+                directory, frames = levels[-1]
+                frame = next(frames, None)
+                if frame is None:
+                    levels.pop()
+                    if directory >= 0:
+                        os.close(directory)
+                    continue
+                claims = self._claims_on(frame)
+                place = self._enter(directory, frame, claims, len(levels))
+                if place is not None:
+                    levels.append((place.descriptor, iter(())))
+                    listings: List[Listing] = []
+                    yield from self._visit(place, frame, claims, listings)
+                    levels[-1] = (place.descriptor, self._below(place, frame, claims, listings))
+        finally:
+            for directory, _frames in levels[1:]:
+                os.close(directory)
+
+    def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[Place]:
+        """Open a directory; None where it is gone, or is not to be entered, which is noted."""
+        try:
+            if self._entered[0] >= RUN_FOLDERS:
+                raise _NotEntered("folders")
+            if depth > MAX_DEPTH or len(os.fsencode(frame.path)) >= MAX_PATH:
+                raise _NotEntered("far")
+            descriptor, real = self._open(directory, frame)
+            try:
+                home = self._admit(frame, real, os.fstat(descriptor))
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except _NotEntered as refusal:
+            if refusal.kind != "loop":
+                self._hide(frame.path)
+            claims.note(refusal.kind, frame.path, refusal.why)
+            return None
         except OSError as error:
-            self._pending.pop(frame.path, None)
             if error.errno not in _GONE:
                 claims.note("unseen", frame.path, str(error.strerror))
                 self._hide(frame.path)
-            return None, []
-        try:
-            status = os.fstat(descriptor)
-            if not self._may_enter(frame, status):
-                return None, []
+            return None
+        finally:
             self._pending.pop(frame.path, None)
-            place = Place(descriptor, frame.path, frame.real, frame.home)
-            listing = list_directory(place, claims, self._mounts, self._clock)
-            for name in listing.hidden:
-                self._hide(listing.prefix + name)
-            part = self._part(place, claims, listing)
-            return part, self._below(frame, claims, listing, (status.st_dev, status.st_ino, frame.above))
+        self._entered[0] += 1
+        return Place(descriptor, frame.path, real, home)
+
+    def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
+        if frame.name:
+            return os.open(frame.name, DIRECTORY, dir_fd=directory), frame.real
+        try:
+            step = self._paths.find(frame.real, home=frame.home if frame.links else None)
+        except Barred as barred:
+            raise _NotEntered("mount", barred.kind) from None
+        try:
+            return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
+        finally:
+            os.close(step.descriptor)
+
+    def _admit(self, frame: _Frame, real: str, status: os.stat_result) -> str:
+        """The mount point that an open directory is on. Raises _NotEntered."""
+        identity = (status.st_dev, status.st_ino)
+        above = frame.above
+        if frame.name and above is not None and above[0] != status.st_dev and real not in self._mounts.kinds:
+            # A btrfs subvolume, or a mount that came after the table was read.
+            self._read_mounts()
+            try:
+                self._mounts.check(real, frame.home)
+            except Barred as barred:
+                raise _NotEntered("mount", barred.kind) from None
+        if frame.links:
+            while above is not None:
+                if above[:2] == identity:
+                    raise _NotEntered("loop")
+                above = above[2]
+            self._count_linked(identity)
+        return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
+
+    def _count_linked(self, identity: Tuple[int, int]) -> None:
+        entered, linked, repeated = self._entered
+        direct = entered - linked
+        again = identity in self._visits
+        if linked - repeated >= LINKED_FOLDERS + direct if not again else repeated >= REPEATED_FOLDERS + direct:
+            raise _NotEntered("often")
+        self._visits.add(identity)
+        self._entered[1] += 1
+        self._entered[2] += again
+
+    def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Listing]) -> Iterator[Part]:
+        """The parts of an open directory; of each, `listings` gets the subdirectories."""
+        name = to_text(place.path)
+        sliced = name in self._sliced
+        first = not sliced and self._known.signature(name) is None
+        try:
+            for listing in self._lister.list(place, claims, first, sliced):
+                for hidden in listing.hidden:
+                    self._hide(listing.prefix + hidden)
+                self._judge_mounts(listing, claims)
+                part = self._part(place, claims, listing, bool(frame.links))
+                if part is not None:
+                    yield part
+                listings.append(listing.forget_entries())
+        except Crowded as crowded:
+            claims.note("crowded", place.path, "0 of {0} entries".format(crowded.entries))
+            self._hide(place.path)
         except (OSError, SourceFailed) as error:  # in the midst of it
-            claims.note("unseen", frame.path, getattr(error, "strerror", None) or str(error))
-            self._hide(frame.path)
-            return None, []
+            claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
+            self._hide(place.path)
         except CtiError:
             raise
         except Exception as error:  # a defect, which is no reason to lose the other folders
-            claims.note("unseen", frame.path, describe_defect(error))
-            self._hide(frame.path)
-            return None, []
-        finally:
-            os.close(descriptor)
+            claims.note("unseen", place.path, describe_defect(error))
+            self._hide(place.path)
 
     def _claims_on(self, frame: _Frame) -> Claims:
         claimants = frame.claims
@@ -215,67 +363,136 @@ class Scan(Collection):
             self._merged[claimants] = Claims(claimants)
         return self._merged[claimants]
 
-    def _may_enter(self, frame: _Frame, status: os.stat_result) -> bool:
-        refusal = self._refusal(frame, status)
-        for claim in frame.claims if refusal else ():
-            claim.rule.notes.add(refusal[0], frame.path, refusal[1])
-        return not refusal
-
-    def _refusal(self, frame: _Frame, status: os.stat_result) -> Tuple[str, ...]:
-        """Why a directory is not entered, a kind of note and its reason, or nothing."""
-        identity = (status.st_dev, status.st_ino)
-        above = frame.above
-        if above is not None and above[0] != status.st_dev and frame.real not in self._mounts.kinds:
-            # A btrfs subvolume, or a mount that came after the table was read.
-            self._mounts = Mounts.read()
-            try:
-                self._mounts.check(frame.real, frame.home)
-            except Barred as barred:
-                return ("mount", barred.kind)
-        if not frame.links:
-            return ()
-        while above is not None:
-            if above[:2] == identity:
-                return ("loop", "")
-            above = above[2]
-        self._visits[identity] = self._visits.get(identity, 0) + 1
-        return ("often", "") if self._visits[identity] > MAX_VISITS else ()
-
-    def _below(self, frame: _Frame, claims: Claims, listing: Listing, above: _Above) -> List[_Frame]:
-        frames = []
-        for name, target in listing.subdirectories if claims.below else ():
+    def _judge_mounts(self, listing: Listing, claims: Claims) -> None:
+        """What is below a mount that is not entered is out of sight."""
+        for name in listing.mounts:
             path = listing.prefix + name
-            real = target or _join(frame.real, name)
-            if not target:
-                home = real if real in self._mounts.kinds else frame.home
-                frames.append(_Frame(path, real, home, claims.below, above, frame.links))
-            elif frame.links < MAX_LINKS:
-                frames.append(_Frame(path, real, self._mounts.of(real), claims.behind, above, frame.links + 1))
-            else:
-                claims.note("deep", path)
-        return frames
+            self._hide(path)
+            if self._knows_below(to_text(path)):
+                claims.note("covered", path)
 
-    def _part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
-        name = to_text(place.path)
+    def _knows_below(self, path: str) -> bool:
+        if self._names is None:
+            self._names = sorted(self._known.names())
+        at = bisect_left(self._names, path + "/")
+        below = at < len(self._names) and self._names[at].startswith(path + "/")
+        return below or self._known.signature(path) is not None
+
+    def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Listing]) -> Iterator[_Frame]:
+        if not claims.below:
+            return
+        status = os.fstat(place.descriptor)
+        above = (status.st_dev, status.st_ino, frame.above)
+        for listing in listings:
+            for name, target in listing.subdirectories:
+                path = listing.prefix + name
+                if not target:
+                    real = _join(place.real, name)
+                    home = real if real in self._mounts.kinds else place.home
+                    yield _Frame(path, name, real, home, claims.below, above, frame.links)
+                elif frame.links < MAX_LINKS:
+                    yield _Frame(path, "", target, self._mounts.of(target), claims.behind, above, frame.links + 1)
+                else:
+                    claims.note("deep", path)
+
+    def _part(self, place: Place, claims: Claims, listing: Listing, linked: bool) -> Optional[Part]:
+        folder = to_text(place.path)
+        name = folder + listing.slice_name
         found = listing.found
-        for rule, count in _tally(claims, found):
-            rule.matched += count
-        if self._max_files and self._reported + len(found) > self._max_files:
-            if self._reported == self._max_files:
-                self._beyond.add(name)
-                return None
-            listing.cut(self._max_files - self._reported)
-        for rule, count in _tally(claims, found):
-            rule.reported += count
-        self._reported += len(found)
+        if not self._count(name, claims, listing):
+            return None
+        text = self._known.signature(name)
+        if not found and not listing.unsure and text is None:
+            return None
+        mark = Mark(
+            signature(listing, claims, self._basis),
+            period(name, self._now, self._rehash_days),
+            home_id(place.home),
+            linked,
+        )
+        if mark.digest and str(mark) == text:
+            return Part(name, text, None)
+        was = parse_mark(text)
+        again = was.period != mark.period and was.period >= 0
+        if again and not self._budget.may_rehash():
+            again, mark = False, mark._replace(period=was.period)
+            if mark.digest and str(mark) == text:
+                return Part(name, text, None)
+        before = self._before(folder, listing)
+        known = self._items(name) if before is None else before
+        if self._known.compared and self._changes >= RUN_CHANGES:
+            claims.note("postponed", place.path)
+            if before is not None:
+                return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
+            return None if text is None else Part(name, text, None)
+        mark = self._keep_covered(mark, was, place, claims, listing, known)
         if not found and not listing.unsure:
             return None
-        mark = signature(listing, claims, self._basis)
-        if mark is not None and mark == self._known.signature(name):
-            return Part(name, mark, None)
-        known = [item for item in self._known.items(name) if isinstance(item, File)]
-        items = self._maker.items(listing, place, known)
-        return Part(name, mark if listing.settled else None, items, frozenset(listing.unsure))
+        start = self._budget.clock()
+        items = self._maker.items(listing, place, known, again)
+        if again:
+            self._budget.spend_rehash(self._budget.clock() - start)
+        self._changes += _count_changes(known, items)
+        if not listing.settled:
+            mark = mark._replace(digest="")
+        return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
+
+    def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
+        """Count the entries for their rules; False where max_files leaves none of them."""
+        for rule, count in _tally(claims, listing.found):
+            rule.matched += count
+        if self._max_files and self._reported + len(listing.found) > self._max_files:
+            if self._reported == self._max_files:
+                self._beyond.add(name)
+                return False
+            listing.cut(self._max_files - self._reported)
+        for rule, count in _tally(claims, listing.found):
+            rule.reported += count
+        self._reported += len(listing.found)
+        return True
+
+    def _items(self, name: str) -> List[File]:
+        return [item for item in self._known.items(name) if isinstance(item, File)]
+
+    def _before(self, folder: str, listing: Listing) -> Optional[List[File]]:
+        """What is known of a slice, where its folder was one part so far; None otherwise."""
+        if not listing.slice_name or self._known.signature(folder) is None:
+            return None
+        if folder not in self.replaced:
+            self.replaced.add(folder)
+            self._regrouped = {}
+            for item in self._items(folder):
+                self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
+        return self._regrouped.pop(listing.slice_name, [])
+
+    def _keep_covered(
+        self, mark: Mark, was: Mark, place: Place, claims: Claims, listing: Listing, known: Sequence[File]
+    ) -> Mark:
+        """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
+        if not was.home or was.home == mark.home:
+            return mark
+        there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
+        absent = {(item.path,) for item in known if item.path not in there}
+        if not absent:
+            return mark
+        listing.unsure |= absent
+        claims.note("covered", place.path)
+        return mark._replace(digest="", home=was.home, linked=was.linked)
+
+
+class _NotEntered(Exception):
+    """A directory is not entered: a kind of note and its reason."""
+
+    def __init__(self, kind: str, why: str = "") -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+        self.why = why
+
+
+def _count_changes(before: Iterable[File], now: Iterable[File]) -> int:
+    """How many items are there in one of the two alone, or differ."""
+    left = {item.path: item[:10] for item in before}
+    return sum(left.pop(item.path, None) != item[:10] for item in now) + len(left)
 
 
 def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:
@@ -289,37 +506,6 @@ def _join(directory: str, name: str) -> str:
     return directory.rstrip("/") + "/" + name
 
 
-def _source_names(rules: Sequence[FileRule]) -> List[str]:
-    """The rules' own names; where several DCRs use the same one, with the path, and a number if need be."""
-    names: List[str] = []
-    for rule in rules:
-        shared = [other for other in rules if other.name == rule.name]
-        name = base = rule.name if len(shared) == 1 else "{0} ({1})".format(rule.name, rule.path)
-        number = 2
-        while name in names:
-            name = "{0} #{1}".format(base, number)
-            number += 1
-        names.append(name)
-    return names
-
-
-def _check(rule: Rule) -> None:
-    for key, value, allowed in (
-        ("links", rule.links, ("follow", "manage", "ignore")),
-        ("type", rule.type, ("file", "directory", "any")),
-        ("checksum", rule.checksum, tuple(LENGTHS)),
-    ):
-        if value not in allowed:
-            raise DcrError(
-                "The rule for {0} has {1} {2!r}; use one of {3}.".format(
-                    quoted(rule.path), key, value, ", ".join(allowed)
-                )
-            )
-    if not is_allowed(rule.checksum):
-        rule.forbidden = rule.checksum
-        rule.checksum = "none"
-
-
 def _account_state(path: str) -> bytes:
     """Changes when names of users or groups may have changed."""
     try:
@@ -327,18 +513,3 @@ def _account_state(path: str) -> bytes:
     except OSError:
         return b"-"
     return b"%d %d %d %d " % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-def _outcome(rule: Rule, max_files: int) -> Source:
-    if rule.absent:
-        return Source("absent", 0, rule.absent)
-    message = rule.notes.message()
-    if rule.matched > rule.reported:
-        cut = "{0} of {1}; raise the limit of {2} or narrow the rules".format(
-            rule.reported, plural(rule.matched, "file"), max_files
-        )
-        message = cut + ("; " + message if message else "")
-    if rule.forbidden:
-        reason = "without checksums, because this host forbids {0} (FIPS); set the rule's checksum to sha256"
-        message = reason.format(rule.forbidden) + ("; " + message if message else "")
-    return Source("failed" if "unseen" in rule.notes or "refused" in rule.notes else "ok", rule.reported, message)

@@ -6,21 +6,17 @@
 import errno
 import hashlib
 import os
-import stat
 from functools import lru_cache, partial
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple, Optional
 
-from .status import mode, size, status_of
+from .budget import FILE_BYTES, SMALL_BYTES, Budget
+from .opening import Replaced
+from .status import owner, size, status_of
 
 ATTEMPTS = 3  # at a file that changes while it is read
 LENGTHS = {"sha256": 64, "md5": 32, "none": 0}  # of a checksum, hex digits
 
-_SMALL = 64 * 1024  # bytes; read at one go
 _CHUNK = 256 * 1024
-# No waiting for a writer of a fifo that took the file's place, no controlling terminal, no link followed.
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_UNSEEN = _FLAGS | os.O_NOATIME  # reading leaves no trace; for the owner only, see open(2)
-_REPLACED = frozenset((errno.ELOOP, errno.ENXIO, errno.ENODEV))  # a link, a socket, a device without a driver
 
 
 class Reading(NamedTuple):
@@ -28,7 +24,11 @@ class Reading(NamedTuple):
 
     status: Optional[bytes]  # of the very file that was read; None where it was not
     checksum: str
-    problem: str  # "", gone changing replaced, or the reason why it could not be read
+    problem: str  # "", gone changing replaced large late, or the reason why it could not be read
+
+
+class _TimeIsUp(Exception):
+    """A file takes longer to read than it may."""
 
 
 @lru_cache(maxsize=None)
@@ -55,94 +55,57 @@ def is_allowed(algorithm: str) -> bool:
         return False
 
 
-def read_file(directory: int, name: str, new: Callable[..., Any], status: bytes) -> Reading:
-    """Read a file with this name in an open directory, or with this absolute path; `status`: as listed.
-
-    `new`: see constructor(). A small file that keeps still is read_small()'s, which is quicker.
+def read_file(open_file: Callable[[], int], new: Callable[..., Any], listed: bytes, budget: Budget) -> Reading:
+    """Read a regular file within the budget. `open_file` gives a descriptor of it, see opening.py; `listed`: its status as
+    listed. `new`: see constructor(). A small file that keeps still is read_at_once()'s, which is quicker.
     """
+    length, uid = size(listed), owner(listed)
+    if length > FILE_BYTES:
+        return Reading(None, "", "large")
+    allowed = float("inf") if length <= SMALL_BYTES else budget.seconds(uid)
+    if not allowed:
+        return Reading(None, "", "late")
+    start = budget.clock()
     try:
-        return _read(directory, name, new, status)
+        return _read(open_file, new, listed, lambda: budget.clock() - start > allowed)
+    except _TimeIsUp:
+        return Reading(None, "", "late")
+    except Replaced:
+        return Reading(None, "", "replaced")
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            problem = "gone"
-        else:
-            problem = "replaced" if error.errno in _REPLACED else str(error.strerror)
-        return Reading(None, "", problem)
+        return Reading(None, "", "gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else str(error.strerror))
+    finally:
+        budget.spend(uid, budget.clock() - start)
 
 
-def read_small(directory: int, name: str, new: Callable[..., Any], status: bytes, length: int) -> Optional[str]:
-    """The checksum of a small file of which nothing has changed since it was listed, in the fewest calls.
-
-    None: it is another file, a large one or one that changes; read_file() looks closer.
-    """
-    if length > _SMALL:
-        return None
-    try:
-        descriptor = _open(directory, name)
-        try:
-            content = os.read(descriptor, length)
-            still = status_of(descriptor, b"") == status
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return None
-    return new(content).hexdigest() if still and len(content) == length else None
-
-
-def _read(directory: int, name: str, new: Callable[..., Any], expected: bytes) -> Reading:
+def _read(
+    open_file: Callable[[], int], new: Callable[..., Any], expected: bytes, is_late: Callable[[], bool]
+) -> Reading:
     for _attempt in range(ATTEMPTS):
-        descriptor = _open(directory, name)
+        descriptor = open_file()
         try:
-            # Before anything is read: a fifo or a device that took the file's place is to be left alone.
-            if not stat.S_ISREG(mode(status_of(descriptor, b""))):
-                return Reading(None, "", "replaced")
-            checksum = _digest(descriptor, size(expected), new)
+            checksum = _digest(descriptor, size(expected), new, is_late)
             status = status_of(descriptor, b"")
         finally:
             os.close(descriptor)
         if status == expected:
             return Reading(status, checksum, "")
         expected = status
+        if size(expected) > FILE_BYTES:
+            return Reading(None, "", "large")
     return Reading(status, "", "changing")
 
 
-def read_whole(path: str, limit: int) -> Tuple[bytes, int]:
-    """What is in the file with this real path, and its mode. Nothing where it is larger than `limit` bytes, is no regular
-    file, or cannot be read: a checksum tells whether that is all."""
-    try:
-        descriptor = _open(None, path)
-    except OSError:
-        return b"", 0
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind):
-            return b"", 0
-        with open(descriptor, "rb", closefd=False) as file:
-            raw = file.read(limit + 1)
-        return (raw, kind) if len(raw) <= limit else (b"", 0)
-    except OSError:
-        return b"", 0
-    finally:
-        os.close(descriptor)
-
-
-def _open(directory: Optional[int], name: str) -> int:
-    try:
-        return os.open(name, _UNSEEN, dir_fd=directory)
-    except PermissionError as error:
-        if error.errno != errno.EPERM:
-            raise
-    return os.open(name, _FLAGS, dir_fd=directory)
-
-
-def _digest(descriptor: int, length: int, new: Callable[..., Any]) -> str:
+def _digest(descriptor: int, length: int, new: Callable[..., Any], is_late: Callable[[], bool]) -> str:
     """Of the first `length` bytes: a file that grows for ever is caught by its status, not followed to its end."""
     digest = new()
-    view = memoryview(bytearray(_CHUNK))
+    view = memoryview(bytearray(min(length, _CHUNK)))
     while length > 0:
         count = os.readv(descriptor, [view[:length]])
         if not count:
             break
         digest.update(view[:count])
         length -= count
+        if is_late():
+            raise _TimeIsUp()
     return str(digest.hexdigest())

@@ -4,150 +4,37 @@
 """One directory of a file scan: which of its entries are tracked, and whether they changed."""
 
 import errno
-import hashlib
 import os
 import stat
 import sys
+from binascii import crc32
+from hashlib import sha256
+from itertools import islice
 from operator import itemgetter
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..model import FileRule
-from .mounts import PSEUDO, Barred, Mounts
-from .notes import Notes
+from .budget import FOLDER_ENTRIES, FOLDER_NAMES, LINK_NAMES, SLICED_ABOVE, SLICES, SMALL_BYTES
+from .filerules import Claimants, Claims, Target, to_text
+from .hashing import constructor
+from .mounts import PSEUDO, Barred
+from .opening import Paths, read_at_once
 from .status import mode, seconds, status_of
 
 RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
 
 BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
-
 _ENCODING = sys.getfilesystemencoding()
-UTF8 = _ENCODING.lower() in ("utf-8", "utf8")
-
-
-def to_text(name: str) -> str:
-    """A name as the interpreter has it -> its identity: UTF-8 with surrogateescape, whatever the locale."""
-    return name if UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
-
-
-def to_name(text: str) -> str:
-    """The reverse of to_text."""
-    return text if UTF8 else os.fsdecode(text.encode("utf-8", "surrogateescape"))
-
-
-class Rule:
-    """A rule at work."""
-
-    def __init__(self, number: int, rule: FileRule) -> None:
-        self.number = number
-        self.path = rule.path
-        self.links = rule.links
-        self.type = rule.type
-        self.checksum = rule.checksum
-        self.forbidden = ""  # the checksum that the rule asks for, where the host's policy forbids it
-        self.recurse = rule.recurse
-        self.matched = 0
-        self.reported = 0
-        self.absent = ""  # why there is nothing to read
-        self.notes = Notes()
-
-    def takes_link(self, target: "Optional[Target]") -> bool:
-        """Whether a link with this target, None where it was not looked for, is one of the rule's entries."""
-        if self.links == "manage" or target is None or target.status is None:
-            return self.type != "directory"
-        kind = stat.S_IFMT(mode(target.status))
-        return self.type == "any" or kind == {"file": stat.S_IFREG, "directory": stat.S_IFDIR}[self.type]
-
-
-class Claim(NamedTuple):
-    """A rule's claim on one directory."""
-
-    rule: Rule
-    match: Optional[Callable[[str], Any]]  # name -> true if claimed; None claims every name
-    recurse: bool
-
-    def wants(self, name: str) -> bool:
-        return self.match is None or bool(self.match(name))
-
-
-Claimants = Tuple[Claim, ...]
-
-
-class Claims:
-    """All claims on a directory, in the order of the rules. Shared by the directories which have the same."""
-
-    def __init__(self, claims: Claimants) -> None:
-        self.all = claims
-        self.files = tuple(claim for claim in claims if claim.rule.type != "directory")
-        self.directories = tuple(claim for claim in claims if claim.rule.type != "file")
-        self.others = tuple(claim for claim in claims if claim.rule.type == "any")
-        self.links = tuple(claim for claim in claims if claim.rule.links != "ignore")
-        self.below = tuple(claim for claim in claims if claim.recurse)
-        self.behind = tuple(claim for claim in self.below if claim.rule.links == "follow")
-        self.options = ascii(
-            [
-                (
-                    claim.rule.path,
-                    claim.rule.links,
-                    claim.rule.type,
-                    claim.rule.checksum,
-                    claim.recurse,
-                    claim.match is None,
-                )
-                for claim in claims
-            ]
-        ).encode("ascii")
-
-    def note(self, kind: str, path: str, why: str = "") -> None:
-        for claim in self.all:
-            claim.rule.notes.add(kind, path, why)
-
-    def note_mount(self, prefix: str, name: str, kind: str) -> None:
-        for claim in self.all:
-            if claim.recurse or (claim.rule.type != "file" and claim.wants(name)):
-                claim.rule.notes.add("mount", prefix + name, kind)
-
-
-class Target(NamedTuple):
-    """Where a link leads."""
-
-    text: str  # as readlink(2) has it
-    real: str  # absolute path without links; empty where it was not reached
-    status: Optional[bytes]  # see status.py; None where the link is broken or must not be followed
-
 
 Found = Tuple[str, bytes, Claimants]  # name, status, the claims in the order of the rules
 
 
-class Listing:
-    """The tracked entries of one directory and its subdirectories, as they were between two moments."""
+class Crowded(Exception):
+    """A directory has more entries than are looked at."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.prefix = path.rstrip("/") + "/"
-        self.found: List[Found] = []
-        self.targets: Dict[str, Target] = {}
-        self.subdirectories: List[Tuple[str, str]] = []  # name, real path if behind a link
-        self.hidden: List[str] = []  # names whose status could not be had
-        self.unsure: Set[Tuple[str]] = set()
-        self.racy = False  # some entry changed so lately that it could change again under the same time stamps
-        self.settled = True  # nothing unreadable, nothing changed under way
-        self.begin = self.end = 0  # unix seconds
-
-    def is_racy(self, second: int) -> bool:
-        """Whether a change right after the listing could bear the same time stamp."""
-        return self.begin - RACY <= second <= self.end + RACY
-
-    def doubt(self, name: str) -> None:
-        self.unsure.add((to_text(self.prefix + name),))
-        self.settled = False
-
-    def cut(self, size: int) -> None:
-        """Keep the first entries only; the others are there, but not reported."""
-        for name, _status, _claims in self.found[size:]:
-            self.doubt(name)
-            self.targets.pop(name, None)
-        del self.found[size:]
+    def __init__(self, entries: int) -> None:
+        super().__init__(entries)
+        self.entries = entries
 
 
 class Place(NamedTuple):
@@ -159,25 +46,120 @@ class Place(NamedTuple):
     home: str  # the mount point it lies on
 
 
-def list_directory(place: Place, claims: Claims, mounts: Mounts, clock: Callable[[], float]) -> Listing:
-    """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed."""
-    listing = Listing(place.path)
-    listing.begin = int(clock())
-    links: "List[os.DirEntry[str]]" = []
-    barred = mounts.barred_in(place.real)
-    files, directories, others = claims.files, claims.directories, claims.others
-    add, directory = listing.found.append, place.descriptor
-    with os.scandir(directory if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % directory) as entries:
+class Listing:
+    """The tracked entries of one directory, or of one slice of it, and its subdirectories, between two moments."""
+
+    def __init__(self, path: str, begin: float, slice_name: str = "") -> None:
+        self.path = path
+        self.prefix = path.rstrip("/") + "/"
+        self.slice_name = slice_name
+        self.found: List[Found] = []
+        self.checksums: Dict[str, str] = {}  # of what was read at once, by name
+        self.targets: Dict[str, Target] = {}
+        self.subdirectories: List[Tuple[str, str]] = []  # name, real path if behind a link
+        self.hidden: List[str] = []  # names whose status could not be had
+        self.mounts: List[str] = []  # names of mounts that are not entered
+        self.unsure: Set[Tuple[str]] = set()
+        self.racy = False  # some entry changed so lately that it could change again under the same time stamps
+        self.settled = True  # nothing unreadable, nothing changed under way
+        self.begin = self.end = int(begin)  # unix seconds
+
+    def is_racy(self, second: int) -> bool:
+        """Whether a change right after the listing could bear the same time stamp."""
+        return self.begin - RACY <= second <= self.end + RACY
+
+    def doubt(self, name: str) -> None:
+        self.unsure.add((to_text(self.prefix + name),))
+        self.settled = False
+
+    def forget_entries(self) -> "Listing":
+        """Keep the subdirectories alone."""
+        self.found, self.checksums, self.targets, self.unsure = [], {}, {}, set()
+        return self
+
+    def cut(self, count: int) -> None:
+        """Keep the first entries only; the others are there, but not reported."""
+        for name, _status, _claims in self.found[count:]:
+            self.doubt(name)
+            self.targets.pop(name, None)
+        del self.found[count:]
+
+
+class Lister:
+    """Lists one directory after the other."""
+
+    def __init__(self, paths: Paths, clock: Callable[[], float]) -> None:
+        self._paths = paths
+        self._clock = clock
+
+    def list(self, place: Place, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
+        """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed.
+
+        A directory of more than SLICED_ABOVE entries, or one that is `sliced` already, is listed in SLICES slices. Raises
+        Crowded for one that has more entries than are looked at. first: read small files at once, as nothing is known.
+        """
+        listing = None if sliced else self._whole(place, claims, first)
+        if listing is not None:
+            yield listing
+            return
+        buckets = self._buckets(place)
+        for number, names in enumerate(buckets):
+            listing = Listing(place.path, self._clock(), slice_name(number))
+            buckets[number] = bytearray()
+            self._fill(listing, place, claims, first, names)
+            yield listing
+
+    def _whole(self, place: Place, claims: Claims, first: bool) -> Optional[Listing]:
+        """None where there are too many entries for one listing."""
+        listing = Listing(place.path, self._clock())
+        links: List[str] = []
+        with _scan(place) as entries:
+            self._take(listing, place, claims, first, islice(entries, SLICED_ABOVE), links)
+            if next(entries, None) is not None:
+                return None
+        return self._finish(listing, place, claims, links)
+
+    def _buckets(self, place: Place) -> List[bytearray]:
+        """The names in a directory by slice, each with its kind before it and a NUL behind."""
+        buckets = [bytearray() for _number in range(SLICES)]
+        count = total = 0
+        with _scan(place) as entries:
+            for entry in entries:
+                count += 1
+                if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
+                    continue
+                kind = b"f" if entry.is_file(follow_symlinks=False) else b"l" if entry.is_symlink() else b"o"
+                if kind == b"o" and entry.is_dir(follow_symlinks=False):
+                    kind = b"d"
+                name = os.fsencode(entry.name)
+                total += len(name)
+                buckets[crc32(name) % SLICES] += kind + name + b"\0"
+        if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
+            raise Crowded(count)
+        return buckets
+
+    def _fill(self, listing: Listing, place: Place, claims: Claims, first: bool, names: bytearray) -> None:
+        links: List[str] = []
+        entries = (_Entry(os.fsdecode(bytes(name[1:])), bytes(name[:1])) for name in names.split(b"\0") if name)
+        self._take(listing, place, claims, first, entries, links)
+        self._finish(listing, place, claims, links)
+
+    def _take(
+        self, listing: Listing, place: Place, claims: Claims, first: bool, entries: Iterator[Any], links: List[str]
+    ) -> None:
+        barred = self._paths.mounts.barred_in(place.real)
+        files, directories, others = claims.files, claims.directories, claims.others
+        add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
         for entry in entries:
             name = entry.name
             try:
                 if barred and name in barred:
-                    claims.note_mount(listing.prefix, name, barred[name])
+                    self._bar(listing, claims, name, barred[name])
                     continue
                 if entry.is_file(follow_symlinks=False):
                     takers = files
                 elif entry.is_symlink():
-                    links.append(entry)
+                    links.append(name)
                     continue
                 elif entry.is_dir(follow_symlinks=False):
                     listing.subdirectories.append((name, ""))
@@ -187,18 +169,100 @@ def list_directory(place: Place, claims: Claims, mounts: Mounts, clock: Callable
                 if len(takers) != 1 or takers[0].match is not None:
                     takers = tuple([claim for claim in takers if claim.wants(name)])
                 if takers:
-                    add((name, status_of(directory, name.encode(_ENCODING, "surrogateescape")), takers))
+                    if first and takers[0].rule.checksum != "none" and entry.is_file(follow_symlinks=False):
+                        status, content = read_at_once(descriptors, directory, name, SMALL_BYTES)
+                        if content is not None:
+                            listing.checksums[name] = constructor(takers[0].rule.checksum)(content).hexdigest()
+                    else:
+                        status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
+                    add((name, status, takers))
             except OSError as error:
                 _missed(listing, claims, name, error)
-    for entry in links if claims.links else ():
+
+    def _bar(self, listing: Listing, claims: Claims, name: str, kind: str) -> None:
+        if claims.note_mount(listing.prefix, name, kind):
+            listing.mounts.append(name)
+        if any(claim.wants(name) for claim in claims.directories):
+            listing.unsure.add((to_text(listing.prefix + name),))
+
+    def _finish(self, listing: Listing, place: Place, claims: Claims, links: Sequence[str]) -> Listing:
+        for name in links if claims.links else ():
+            try:
+                self._list_link(listing, place, claims, name)
+            except OSError as error:
+                _missed(listing, claims, name, error)
+        listing.end = int(self._clock())
+        listing.found.sort(key=itemgetter(0))
+        listing.subdirectories.sort()
+        return listing
+
+    def _list_link(self, listing: Listing, place: Place, claims: Claims, name: str) -> None:
+        hits = tuple(claim for claim in claims.links if claim.wants(name))
+        if not hits and not claims.behind:
+            return
+        status = status_of(place.descriptor, os.fsencode(name))
+        text = os.readlink(name, dir_fd=place.descriptor)
+        target = Target(text, "", None)
+        if claims.behind or any(claim.rule.links == "follow" for claim in hits):
+            if self._paths.names > LINK_NAMES:
+                listing.hidden.append(name)
+                listing.doubt(name)
+                claims.note("links", listing.prefix + name)
+                return
+            target = self._reach(listing, place, claims, name, text, bool(hits))
+            if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
+                listing.subdirectories.append((name, target.real))
+        hits = tuple(claim for claim in hits if claim.rule.takes_link(target))
+        if hits:
+            listing.found.append((name, status, hits))
+            listing.targets[name] = target
+
+    def _reach(self, listing: Listing, place: Place, claims: Claims, name: str, text: str, tracked: bool) -> Target:
         try:
-            _list_link(listing, place, claims, mounts, entry.name)
+            step = self._paths.find(text, place.real, place.home)
+        except Barred as barred:
+            # Hosts are full of links such as /etc/mtab, and nobody looks behind them for files to track.
+            if tracked or barred.kind not in PSEUDO:
+                claims.note("barred", listing.prefix + name, "{0}, {1}".format(barred.point, barred.kind))
+            return Target(text, "", None)
         except OSError as error:
-            _missed(listing, claims, entry.name, error)
-    listing.end = int(clock())
-    listing.found.sort(key=itemgetter(0))
-    listing.subdirectories.sort()
-    return listing
+            if error.errno in BROKEN:
+                return Target(text, "", None)
+            raise
+        try:
+            return Target(text, step.real, status_of(step.descriptor, b""))
+        finally:
+            os.close(step.descriptor)
+
+
+class _Entry(NamedTuple):
+    """As os.DirEntry, of an entry whose kind was noted."""
+
+    name: str
+    kind: bytes
+
+    def is_file(self, follow_symlinks: bool) -> bool:
+        return self.kind == b"f"
+
+    def is_dir(self, follow_symlinks: bool) -> bool:
+        return self.kind == b"d"
+
+    def is_symlink(self) -> bool:
+        return self.kind == b"l"
+
+
+def _scan(place: Place) -> Any:
+    return os.scandir(place.descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % place.descriptor)
+
+
+def slice_name(number: int) -> str:
+    """What the name of a slice's part has behind that of its directory; no path holds `//`."""
+    return "//%d" % number
+
+
+def slice_of(path: str) -> int:
+    """The number of the slice in which the entry with this path, see to_text(), is."""
+    return crc32(path.rpartition("/")[2].encode("utf-8", "surrogateescape")) % SLICES
 
 
 def _missed(listing: Listing, claims: Claims, name: str, error: OSError) -> None:
@@ -209,54 +273,19 @@ def _missed(listing: Listing, claims: Claims, name: str, error: OSError) -> None
     claims.note("unseen", listing.prefix + name, str(error.strerror))
 
 
-def _list_link(listing: Listing, place: Place, claims: Claims, mounts: Mounts, name: str) -> None:
-    hits = tuple(claim for claim in claims.links if claim.wants(name))
-    if not hits and not claims.behind:
-        return
-    status = status_of(place.descriptor, os.fsencode(name))
-    text = os.readlink(name, dir_fd=place.descriptor)
-    target = Target(text, "", None)
-    if claims.behind or any(claim.rule.links == "follow" for claim in hits):
-        target = _reach(listing, place, claims, mounts, name, text, bool(hits))
-        if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
-            listing.subdirectories.append((name, target.real))
-    hits = tuple(claim for claim in hits if claim.rule.takes_link(target))
-    if hits:
-        listing.found.append((name, status, hits))
-        listing.targets[name] = target
-
-
-def _reach(
-    listing: Listing, place: Place, claims: Claims, mounts: Mounts, name: str, text: str, tracked: bool
-) -> Target:
-    try:
-        real = mounts.resolve(text, place.real, place.home)
-        status = status_of(place.descriptor, os.fsencode(real))
-    except Barred as barred:
-        # Hosts are full of links such as /etc/mtab, and nobody looks behind them for files to track.
-        if tracked or barred.kind not in PSEUDO:
-            claims.note("barred", listing.prefix + name, "{0}, {1}".format(barred.point, barred.kind))
-        return Target(text, "", None)
-    except OSError as error:
-        if error.errno in BROKEN:
-            return Target(text, "", None)
-        raise
-    return Target(text, "", None) if stat.S_ISLNK(mode(status)) else Target(text, real, status)
-
-
-def signature(listing: Listing, claims: Claims, basis: bytes) -> Optional[str]:
-    """A digest of all that the items follow from; None where equal time stamps would prove nothing."""
+def signature(listing: Listing, claims: Claims, basis: bytes) -> str:
+    """A digest of all that the items follow from; empty where equal time stamps would prove nothing."""
     statuses = b"".join([status for _name, status, _claims in listing.found])
     targets = [(name, listing.targets[name]) for name in sorted(listing.targets)]
     followed = b"".join([target.status for _name, target in targets if target.status is not None])
     listing.racy = _any_racy(listing, statuses) or _any_racy(listing, followed)
     if listing.racy or not listing.settled:
-        return None
+        return ""
     names = os.fsencode("/".join([name for name, _status, _claims in listing.found]))
     ends = os.fsencode("\0".join([target.text + ("\0+" if target.status else "\0-") for _name, target in targets]))
     pieces = (basis, claims.options, names, statuses, ends, followed)
     whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
-    return hashlib.sha256(whole).hexdigest()[:32]  # half of it is plenty, and there is one for each folder
+    return sha256(whole).hexdigest()[:32]
 
 
 def _any_racy(listing: Listing, statuses: bytes) -> bool:

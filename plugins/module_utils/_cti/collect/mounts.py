@@ -1,11 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where a walk must not go: pseudo file systems, network ones, automounts. Source: proc(5), /proc/pid/mountinfo."""
+"""Where a walk must not go: pseudo file systems, network ones, automounts. A rule may name a path on the last two. Source: proc(5), /proc/pid/mountinfo."""
 
-import errno
 import os
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional
 
 from ..errors import SourceFailed
 
@@ -75,8 +74,6 @@ REMOTE = frozenset(
 
 _TABLE = "/proc/self/mountinfo"
 _TABLE_LIMIT = 64 * 1024 * 1024  # bytes; the kernel allows 100,000 mounts
-_MAX_LINKS = 40  # in one path, as path_resolution(7) has it
-_MAX_REMEMBERED = 4096  # directories
 
 
 class Barred(Exception):
@@ -118,7 +115,7 @@ class Mounts:
     def __init__(self, kinds: Mapping[str, str]) -> None:
         self.kinds = kinds
         self._barred: Dict[str, Dict[str, str]] = {}  # directory -> {name in it: type}
-        self._real: Dict[Tuple[str, str], str] = {}  # (home, directory) -> real directory
+        self.has_automounts = "autofs" in kinds.values()
         for point, kind in kinds.items():
             if kind in PSEUDO or is_remote(kind):
                 directory, _slash, name = point.rpartition("/")
@@ -141,62 +138,20 @@ class Mounts:
         """{name: file system type} of what must not even be asked for its status in this real directory."""
         return self._barred.get(directory, {})
 
+    def is_automount(self, directory: str, step: str) -> bool:
+        """Whether a step into a real directory is one that an automount may have to serve."""
+        return self.has_automounts and "autofs" in (self.kinds.get(step), self.kinds[self.of(directory)])
+
     def of(self, real: str) -> str:
         """The mount point a real path lies on."""
         while real not in self.kinds and len(real) > 1:
             real = real.rpartition("/")[0] or "/"
         return real
 
-    def resolve(self, path: str, base: str = "/", home: Optional[str] = None) -> str:
-        """The real path, found link by link so that no automount is triggered and no dead server is asked.
-
-        base is the real directory a relative path starts from. home is the mount point the walk is on; without it
-        network file systems are allowed. The last segment need not exist. Raises Barred and OSError.
-        """
-        if not path.startswith("/"):
-            path = base.rstrip("/") + "/" + path
-        directory, _slash, name = path.rpartition("/")
-        if home is None or name in ("", ".", ".."):
-            return self._follow(path, home)
-        real = self._real.get((home, directory))
-        if real is None:
-            real = self._follow(directory, home)
-            if len(self._real) >= _MAX_REMEMBERED:
-                self._real.clear()
-            self._real[home, directory] = real
-        return self._follow(name, home, real)
-
-    def _follow(self, path: str, home: Optional[str], done: str = "/") -> str:
-        todo = path.split("/")[::-1]
-        links = 0
-        while todo:
-            segment = todo.pop()
-            if segment in ("", "."):
-                continue
-            if segment == "..":
-                done = done.rpartition("/")[0] or "/"
-                continue
-            step = done.rstrip("/") + "/" + segment
-            self.check(step, home)
-            try:
-                target = os.readlink(step)
-            except OSError as error:
-                if error.errno != errno.EINVAL and (todo or error.errno != errno.ENOENT):
-                    raise
-                done = step
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-            if target.startswith("/"):
-                done = "/"
-            todo.extend(target.split("/")[::-1])
-        return done
-
     def check(self, step: str, home: Optional[str] = None) -> None:
         """Raise Barred for a mount point that a walk on the mount `home`, or a rule itself, must not touch."""
         kind = self.kinds.get(step, "")
-        if kind in PSEUDO:
+        if kind in PSEUDO and not (kind == "autofs" and home is None):
             raise Barred(step, kind)
         if is_remote(kind) and home is not None and not (home + "/").startswith(step + "/"):
             raise Barred(step, kind)

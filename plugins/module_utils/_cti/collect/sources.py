@@ -66,6 +66,7 @@ class Contained(Collection):
             self.unseen.append("/")
         self.sources.update(self._collection.sources)
         self.unseen.extend(self._collection.unseen)
+        self.replaced = self._collection.replaced
 
     def out_of_sight(self, part: str) -> bool:
         return self._broken or self._collection.out_of_sight(part)

@@ -23,9 +23,12 @@ _pack = struct.Struct("=IIIH2xQQqI4xqI4xqI4xIIII").pack
 Numbers = Tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 # (links, uid, gid, mode, inode, size, born, ctime, its ns, mtime, its ns, device); born and the times in unix seconds
 unpack: Callable[[bytes], Numbers] = struct.Struct("=IIIH2xQQq8xqI4xqI12xQ").unpack
-MODE, SIZE, CTIME, MTIME = 3, 5, 7, 9  # the numbers that are asked for one by one
+LINKS, MODE, SIZE, CTIME, MTIME = 0, 3, 5, 7, 9  # the numbers that are asked for one by one
 _mode = struct.Struct("=12xH").unpack_from
+_owner = struct.Struct("=4xI").unpack_from
 _size = struct.Struct("=24xQ").unpack_from
+# (mode, size) of a status
+mode_and_size: Callable[[bytes], Tuple[int, int]] = struct.Struct("=12xH10xQ").unpack_from
 _WORDS, _CTIME, _MTIME = 12, 6, 8  # of eight bytes
 
 StatusOf = Callable[[int, bytes], bytes]
@@ -33,6 +36,10 @@ StatusOf = Callable[[int, bytes], bytes]
 
 def mode(status: bytes) -> int:
     return int(_mode(status)[0])
+
+
+def owner(status: bytes) -> int:
+    return int(_owner(status)[0])
 
 
 def size(status: bytes) -> int:
@@ -50,7 +57,8 @@ def _statx() -> StatusOf:
         import ctypes
 
         call = ctypes.CDLL(None).statx  # glibc 2.28, musl 1.2.3
-    except (ImportError, OSError, AttributeError):
+    except (ImportError, OSError, AttributeError, MemoryError):
+        # MemoryError: before Python 3.8 ctypes wants memory to execute, which SELinux may forbid.
         return _without_birth
     buffer = ctypes.create_string_buffer(_STRUCT_STATX)
 
