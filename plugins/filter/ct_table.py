@@ -5,6 +5,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
+from ..module_utils._cti.records import CHANGE_COLUMNS
+from ..module_utils._cti.report import change_line
+from ..module_utils._cti.text import line
+from ..plugin_utils._packed import CHANGES, PackedError, kinds
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
@@ -12,7 +19,9 @@ name: ct_table
 short_description: A fleet's inventory results as a table
 version_added: "0.1.0"
 description:
-  - One line per host with its counts, what changed since the run before, and the sources that failed.
+  - One line per host with its counts, the number of changes since the run before, and the sources that failed. Below them, the
+    changes of each host, up to 20, and in all up to 1,000 lines.
+  - What a host returned is cut to the length of a line, and its control characters are replaced.
 positional: _input, hostvars
 options:
   _input:
@@ -55,36 +64,122 @@ _value:
 
 KINDS = ("packages", "services", "files")
 HEADER = ("HOST", "PACKAGES", "SERVICES", "FILES", "CHANGES", "PROBLEMS")
+MAX_CHANGES = 20  # of one host
+MAX_LINES = 1000  # with changes
+MAX_PROBLEMS = 3  # of one host
+MAX_LENGTH = 300  # characters of a problem, or of a change
+# What the file scan says of one path, of which the table shows the path and the reason.
+_ONE_PATH = re.compile(r"1 path could not be read; what was known of it is kept: ([^;]*) \(([^();]*)\)")
 
 
 def ct_table(hosts, hostvars, register="ct_inventory"):
-    rows = [HEADER] + [_row(str(host), hostvars[host].get(register)) for host in hosts]
+    results = {str(host): _mapping(hostvars[host].get(register)) for host in hosts}
+    rows = [HEADER] + [_row(line(host, MAX_LENGTH), result) for host, result in results.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return table + _all_changes(results)
 
 
 def _row(host, result):
-    inventory = (result or {}).get("inventory")
+    inventory = {kind: seen for kind, seen in _mapping(result.get("inventory")).items() if isinstance(seen, Mapping)}
+    problems = _problems(result, inventory)
     if not inventory:
-        message = (result or {}).get("msg") or "no result: unreachable, or failed before"
-        return (host, "-", "-", "-", "-", str(message).splitlines()[0])
-    counts = [str(inventory[kind]["count"]) if kind in inventory else "-" for kind in KINDS]
-    return (host, *counts, _changes(inventory), _failures(inventory))
+        message = result.get("msg") or "no result: unreachable, or failed before"
+        return (host, "-", "-", "-", "-", problems or _short(message))
+    counts = [_number(inventory[kind].get("count")) if kind in inventory else "-" for kind in KINDS]
+    return (host, *counts, _changes(inventory), problems)
 
 
 def _changes(inventory):
-    compared = [kind for kind in inventory.values() if not kind.get("baseline", True)]
+    kinds = [seen for kind, seen in inventory.items() if kind in KINDS]
+    compared = [seen for seen in kinds if not seen.get("baseline", True)]
     if not compared:
-        return "baseline" if any(kind.get("baseline") for kind in inventory.values()) else "-"
-    totals = [sum(kind[category] for kind in compared) for category in ("added", "removed", "modified")]
+        return "baseline" if any(seen.get("baseline") for seen in kinds) else "-"
+    columns = [[seen.get(category) for seen in compared] for category in ("added", "removed", "modified")]
+    totals = [sum(count for count in counts if _number(count) != "?") for counts in columns]
     return "{0} ({1} added, {2} removed, {3} modified)".format(sum(totals), *totals) if any(totals) else "0"
 
 
-def _failures(inventory):
-    failed = [
-        name for kind in inventory.values() for name, source in kind["sources"].items() if source["status"] == "failed"
-    ]
-    return ", ".join(failed)
+def _problems(result, inventory):
+    """Why the task failed, then what could not be read."""
+    problems = [_text(result["msg"])] if inventory and result.get("failed") and result.get("msg") else []
+    root = bool(result.get("VMUUID"))  # only root can read that
+    for kind in KINDS:
+        for name, source in _mapping(inventory.get(kind, {}).get("sources")).items():
+            if isinstance(source, Mapping) and source.get("status") == "failed":
+                message = _ONE_PATH.sub(r"\1: \2", _text(source.get("message") or "could not be read"))
+                hint = " (run with -b)" if "Permission denied" in message and not root else ""
+                problems.append(f"{kind}: {message if kind == 'files' else f'{_text(name)}: {message}'}{hint}")
+    more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
+    return "; ".join([_short(problem) for problem in problems[:MAX_PROBLEMS]] + more)
+
+
+def _all_changes(results):
+    """For each host that has changes a blank line, its name, and its changes."""
+    lines = []
+    left_out = 0
+    for host, result in results.items():
+        changes, count = _changes_of(result)
+        if not count:
+            continue
+        if len(lines) > MAX_LINES:
+            left_out += 1
+            continue
+        lines += ["", line(host, MAX_LENGTH)] + ["  " + line(change_line(row), MAX_LENGTH) for row in changes]
+        if count > len(changes):
+            lines.append(f"  {len(changes)} of {count} changes{_where(result)}")
+    if left_out:
+        lines += ["", f"The changes of {left_out} more hosts are not shown."]
+    return lines
+
+
+def _changes_of(result):
+    """(the first MAX_CHANGES, how many there are)"""
+    first, count = [], 0
+    try:
+        for row in _change_rows(result):
+            if isinstance(row, Mapping):
+                count += 1
+                if count <= MAX_CHANGES:
+                    first.append({column: _text(row[column]) for column in CHANGE_COLUMNS if row.get(column)})
+    except PackedError:
+        return [], 0
+    return first, count
+
+
+def _change_rows(result):
+    """Those that ct_inventory_info returns as a list, or ct_inventory_fetch packed."""
+    changes = result.get("changes")
+    if isinstance(changes, Sequence) and not isinstance(changes, str):
+        yield from changes
+    elif isinstance(result.get("files"), Sequence) and isinstance(result.get("packed"), str):
+        for kind, rows in kinds(result["packed"]):
+            if kind == CHANGES:
+                yield from rows
+
+
+def _where(result):
+    """Where all changes of a host are."""
+    files = result.get("files")
+    paths = [path for path in files if _text(path).endswith("Changes.json")] if isinstance(files, Sequence) else []
+    return f"; all are in {_short(paths[0])}" if paths else ""
+
+
+def _mapping(value):
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value):
+    whole = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**12
+    return str(value) if whole else "?"
+
+
+def _text(value):
+    return str(value)[: 4 * MAX_LENGTH] if isinstance(value, (str, int)) else "?"
+
+
+def _short(value):
+    return line((_text(value).splitlines() or [""])[0], MAX_LENGTH)
 
 
 class FilterModule:

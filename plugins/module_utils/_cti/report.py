@@ -51,6 +51,14 @@ def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:
     ]
 
 
+def change_line(row: Row) -> str:
+    """A ConfigurationChange record in short: when, what happened to what, the versions of a package, the fields that differ."""
+    name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
+    versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
+    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
+    return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
+
+
 def inventory(kind: Kind, items: Iterable[Item], machine: Dict[str, Optional[str]], now: int) -> Iterator[Row]:
     """ConfigurationData records; `now` in unix seconds."""
     common = dict(machine, TimeGenerated=timestamp(now))

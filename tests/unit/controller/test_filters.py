@@ -130,31 +130,100 @@ def test_a_bad_expression_is_named(expression):
         ct_query({}, expression)
 
 
-def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
-    def result(**kinds):
-        return {"ct_inventory": {"inventory": {kind: dict(value, sources=SOURCES) for kind, value in kinds.items()}}}
+def summary(**kinds):
+    return {"inventory": {kind: dict({"sources": SOURCES}, **value) for kind, value in kinds.items()}}
 
-    nothing = {"added": 0, "removed": 0, "modified": 0}
+
+def table(**results):
+    hostvars = {host: {} if result is None else {"ct_inventory": result} for host, result in results.items()}
+    return ct_table(list(hostvars), hostvars)
+
+
+NOTHING = {"added": 0, "removed": 0, "modified": 0, "baseline": False}
+
+
+def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
     broken = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
-    hostvars = {
-        "web01": result(packages={"count": 5, "baseline": True}),
-        "web02": result(
-            packages=dict(nothing, count=5, baseline=False, added=2),
-            files=dict(nothing, count=7, baseline=False, modified=1),
-        ),
-        "web03": result(packages=dict(nothing, count=5, baseline=False)),
-        "web04": result(packages={"count": 5}),
-        "web05": {"ct_inventory": {"inventory": {"packages": {"count": 0, "sources": broken}}}},
-        "web06": {"ct_inventory": {"failed": True, "msg": "The DCR is not JSON.\nmore"}},
-        "web07": {},
-    }
-    assert ct_table(list(hostvars), hostvars) == [
+    assert table(
+        web01=summary(packages={"count": 5, "baseline": True}),
+        web02=summary(packages=dict(NOTHING, count=5, added=2), files=dict(NOTHING, count=7, modified=1)),
+        web03=summary(packages=dict(NOTHING, count=5)),
+        web04=summary(packages={"count": 5}),
+        web05=summary(packages={"count": 0, "sources": broken}),
+        web06={"failed": True, "msg": "The DCR is not JSON.\nmore"},
+        web07=None,
+        web08=dict(summary(files=dict(NOTHING, count=7)), failed=True, msg="inventory cannot be written"),
+    ) == [
         "HOST   PACKAGES  SERVICES  FILES  CHANGES                             PROBLEMS",
         "web01  5         -         -      baseline",
         "web02  5         -         7      3 (2 added, 0 removed, 1 modified)",
         "web03  5         -         -      0",
         "web04  5         -         -      -",
-        "web05  0         -         -      -                                   dpkg",
+        "web05  0         -         -      -                                   packages: dpkg: locked",
         "web06  -         -         -      -                                   The DCR is not JSON.",
         "web07  -         -         -      -                                   no result: unreachable, or failed before",
+        "web08  -         -         7      0                                   inventory cannot be written",
     ]
+
+
+def test_what_could_not_be_read_is_named_as_an_operator_knows_it_with_what_to_do():
+    one = "1 path could not be read; what was known of it is kept: /etc/ssl/private (Permission denied)"
+    source = {"ChangeTrackingLinuxPath_default": {"status": "failed", "count": 1, "message": one}}
+
+    def problem(message, **more):
+        source["ChangeTrackingLinuxPath_default"]["message"] = message
+        return table(web01=dict(summary(files={"count": 1, "sources": source}), **more))[1].split("-  ")[-1].strip()
+
+    assert problem(one) == "files: /etc/ssl/private: Permission denied (run with -b)"
+    assert problem(one, VMUUID="x") == "files: /etc/ssl/private: Permission denied"
+    assert problem("something else") == "files: something else"
+    assert problem(None) == "files: could not be read"
+    many = {"rule%d" % number: {"status": "failed", "message": str(number)} for number in range(7)}
+    assert table(web01=summary(files={"count": 1, "sources": many}))[1].endswith("files: 0; files: 1; files: 2; 4 more")
+
+
+CHANGE = {
+    "TimeGenerated": "2026-01-09T08:00:01Z", "ChangeCategory": "Modified", "ConfigChangeType": "Software",
+    "SoftwareName": "openssl", "Previous": "3.0.9-1", "Current": "3.0.11-1", "FieldsChanged": "CurrentVersion",
+}  # fmt: skip
+LINE = "  2026-01-09T08:00:01Z  Modified  Software  openssl  3.0.9-1 -> 3.0.11-1  CurrentVersion"
+
+
+def test_the_table_ends_with_what_changed_on_each_host():
+    seen = summary(packages=dict(NOTHING, count=5, modified=1))
+    files = ["/srv/inventory/web02/Packages.json", "/srv/inventory/web02/Changes.json"]
+    lines = table(
+        web01=dict(seen, changes=[CHANGE]),
+        web02=dict(seen, packed=pack({"changes": [CHANGE] * 21}), files=files),
+        web03=dict(seen, packed=pack({"packages": ITEMS["packages"]})),
+        web04=dict(seen, packed="damaged", files=files),
+        web05=dict(seen, changes=[]),
+    )
+    more = "  20 of 21 changes; all are in /srv/inventory/web02/Changes.json"
+    assert lines[6:] == ["", "web01", LINE, "", "web02", *[LINE] * 20, more]
+
+
+def test_the_table_of_a_large_fleet_is_bounded():
+    result = dict(summary(packages=dict(NOTHING, count=5, modified=20)), changes=[CHANGE] * 20)
+    lines = table(**{"web%d" % number: result for number in range(200)})
+    assert len(lines) < 1300
+    assert lines[-1] == "The changes of 154 more hosts are not shown."
+
+
+HOSTILE = [
+    5, "x", [], [5], {"inventory": 5}, {"inventory": {"packages": 5}}, {"inventory": {"packages": {}}}, {"msg": {"a": 1}},
+    {"inventory": {"packages": {"count": "x" * 10**6, "added": "1", "removed": [], "modified": {}, "baseline": False}}},
+    {"inventory": {"packages": {"count": True, "sources": {"a": 5, "b": {"status": "failed", "message": ["x"]}}}}},
+    {"inventory": {"packages": {"count": -1, "sources": [1]}}, "changes": 5, "packed": 5, "files": 5},
+    {"inventory": {"packages": {"count": 10**400}}, "changes": [5, {"SoftwareName": {"a": 1}}, {}], "files": [5]},
+    {"msg": "\x1b[2Jline\u202e" + "x" * 10**6}, {"inventory": {"packages": {}}, "changes": [{"SvcName": "\x1b]0;x\x07\n"}]},
+    {"inventory": {"p\x1b[31m": {"count": 1, "sources": {"\x1b": {"status": "failed", "message": "\x1b\udc80"}}}}},
+    {"inventory": {"files": {"count": 1, "sources": {"\x1b": {"status": "failed", "message": "\x1b\udc80" * 10**5}}}}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_whatever_a_host_returned_the_others_have_their_lines_and_the_terminal_its_peace(number):
+    lines = table(web01=HOSTILE[number], web02=summary(packages={"count": 5, "baseline": True}))
+    assert lines[1].startswith("web01  ") and lines[2].startswith("web02  5  ")
+    assert all(text.isprintable() and len(text) < 1500 for text in lines)

@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterable, List, Optional
 from ..daemon import Log
 from ..errors import CtiError, StateError
 from ..records import KINDS
+from ..report import change_line
 from ..store import Store
 from ..text import line
 from . import options as agent_options
@@ -94,18 +95,11 @@ def _print(lines: Iterable[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
-def _change(row: Dict[str, Any]) -> str:
-    name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
-    versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
-    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
-    return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
-
-
 _COLUMNS = {
     "packages": lambda row: "%(SoftwareName)s  %(CurrentVersion)s  %(Architecture)s" % row,
     "services": lambda row: "%(SvcName)s  %(SvcState)s  %(SvcStartupType)s  %(SvcPath)s" % row,
     "files": lambda row: "%(Mode)s  %(Owner)s  %(Group)s  %(Size)s  %(DateModified)s  %(FileSystemPath)s" % row,
-    "changes": _change,
+    "changes": change_line,
 }
 
 
