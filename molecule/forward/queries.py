@@ -9,6 +9,8 @@ import re
 import sqlite3
 import sys
 
+NAMES = ("SvcName", "SoftwareName", "FileSystemPath")
+
 
 def main(document, path):
     with open(document, encoding="utf-8") as file:
@@ -17,7 +19,7 @@ def main(document, path):
     database.row_factory = sqlite3.Row
     rows = [
         sorted(
-            [row["Computer"], row["SvcName"] or row["SoftwareName"] or row["FileSystemPath"]]
+            [row["Computer"], next(row[name] for name in NAMES if name in set(row.keys()) and row[name])]
             for row in database.execute(query)
         )
         for query in queries

@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -193,11 +194,15 @@ def test_the_documentations_queries_find_what_they_are_to_find(relay):
     ]
     relay.start()
     with relay.sender() as sender:
-        assert sender.send(CHANGES, [(NOW, dict(flat(change), RecordId=str(n))) for n, change in enumerate(changes)])
+        machine = {"Computer": "web01", "TimeGenerated": records.timestamp(time.time())}
+        rows = [dict(flat(change), RecordId=str(number), **machine) for number, change in enumerate(changes)]
+        rows.append(dict(rows[0], RecordId="old", TimeGenerated=records.timestamp(time.time() - 2 * 86400)))
+        assert sender.send(CHANGES, [(NOW, row) for row in rows])
     uploaded(relay)
     queries = re.findall("^SELECT .*;$", README.read_text(encoding="utf-8"), re.MULTILINE)
-    found = [relay.rows(query.replace("SELECT *", "SELECT RecordId")) for query in queries]
-    assert found == [[("0",)], [("2",)], [("4",)]]
+    found = [sorted(relay.rows(query.replace("SELECT *", "SELECT RecordId"))) for query in queries]
+    everything = [(str(number),) for number in range(len(changes))] + [("old",)]
+    assert found == [[("0",)], [("2",)], [("4",)], everything, []]
     assert relay.rows(
         "SELECT PreviousFileContentChecksum, FileContentChecksum, Size FROM ConfigurationChange WHERE RecordId = '4'"
     ) == [("aa", "bb", 12)]

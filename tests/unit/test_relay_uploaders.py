@@ -5,8 +5,11 @@
 
 import io
 import json
+import re
 import socket
 import sqlite3
+import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daem
     Notifier,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import tables
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import inventories, retention, tables
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import (
     MAX_PLANS,
@@ -197,3 +200,280 @@ def test_the_watchdog_is_served_twice_as_often_as_asked_for_by_whom_it_is_meant_
     notifier = Notifier(environment)
     assert notifier.watchdog_seconds == seconds
     notifier.tell("WATCHDOG=1")
+
+
+# --- what is kept, and for how long
+
+
+def inventory(batch, *names, count=None, computer="web01", **columns):
+    """Records as track.queue() makes them, the last of which says how many there are."""
+    out = []
+    for number, name in enumerate(names):
+        record = {"ConfigDataType": "Software", "Computer": computer, "SourceComputerId": "id-" + computer}
+        record.update(SoftwareName=name, RecordId="%s-%d" % (batch, number), TimeGenerated="2026-01-01T00:00:00Z")
+        record.update(columns)
+        out.append((1700000000, record))
+    if count is not False:
+        out[-1][1]["InventoryRecords"] = str(len(names) if count is None else count)
+    return out
+
+
+def names(path, computer="web01"):
+    query = "SELECT SoftwareName FROM ConfigurationData WHERE Computer = '%s' ORDER BY 1" % computer
+    return [name for (name,) in rows(path, query)]
+
+
+def test_an_inventory_replaces_the_one_before_it_when_all_of_it_is_there(database):
+    uploader = Sqlite(database)
+    take(uploader, *inventory("a", "one", "two", "three"))
+    new = inventory("b", "one", "four")
+    take(uploader, new[0])
+    assert names(database) == ["one", "one", "three", "two"]
+    take(uploader, new[1])
+    assert names(database) == ["four", "one"]
+
+
+def test_it_does_so_whichever_record_comes_first_and_however_it_is_cut(database):
+    uploader = Sqlite(database)
+    take(uploader, *inventory("a", "one", "two", "three"))
+    new = inventory("b", *("n%d" % number for number in range(5)))
+    for one in reversed(new):
+        assert names(database)[-3:] == ["one", "three", "two"]
+        take(uploader, one)
+    assert names(database) == ["n%d" % number for number in range(5)]
+
+
+def test_what_comes_again_of_an_inventory_that_was_replaced_does_not_come_back(database):
+    uploader = Sqlite(database)
+    old, new = inventory("a", "one", "two"), inventory("b", "three")
+    for again in (old, new, old, new + old, old[:1], old[1:]):
+        take(uploader, *again)
+    assert names(database) == ["three"]
+
+
+def test_an_inventory_that_was_begun_and_never_ended_goes_with_the_next_one(database):
+    uploader = Sqlite(database)
+    cut = inventory("b", "two", "three")
+    take(uploader, *inventory("a", "one"), *cut[:1])
+    take(uploader, *inventory("c", "four"))
+    take(uploader, *cut)
+    assert names(database) == ["four"]
+
+
+def test_of_two_inventories_that_arrive_mixed_the_one_that_began_later_stays(database):
+    uploader = Sqlite(database)
+    first, second = inventory("a", "one", "two"), inventory("b", "three", "four")
+    for one in (first[0], second[0], first[1], second[1]):
+        take(uploader, one)
+    assert names(database) == ["four", "three"]
+    take(uploader, *first)
+    assert names(database) == ["four", "three"]
+
+
+@pytest.mark.parametrize("time", ["1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "", None, 7])
+def test_no_clock_of_a_host_makes_an_inventory_newer_or_older(database, time):
+    uploader = Sqlite(database)
+    take(uploader, *inventory("a", "one"))
+    take(uploader, *inventory("b", "two", "three", TimeGenerated=time))
+    assert names(database) == ["three", "two"]
+    take(uploader, *inventory("c", "four"))
+    assert names(database) == ["four"]
+
+
+def test_inventories_of_other_hosts_and_kinds_stay_and_so_do_records_of_other_types(database):
+    uploader = Sqlite(database)
+    other = inventory("b", "status", ConfigDataType="CollectionStatus")
+    take(uploader, *inventory("a", "one", computer="db01"), *inventory("c", "file", ConfigDataType="Files"), *other)
+    same_name = inventory("d", "clone", SourceComputerId="another machine")
+    take(uploader, *same_name, *inventory("e", "two"), change(RecordId="e-9", Computer="web01"))
+    assert names(database, "db01") == ["one"]
+    assert names(database) == ["clone", "file", "status", "two"]
+    assert rows(database, "SELECT RecordId FROM ConfigurationChange") == [("e-9",)]
+
+
+@pytest.mark.parametrize("count", [False, "", "x", "-1", "\\u00b2", "99999999999999999999", None, {"a": 1}, 4])
+def test_an_inventory_that_does_not_say_how_large_it_is_or_is_not_all_there_replaces_nothing(database, count):
+    uploader = Sqlite(database)
+    new = inventory("b", "two", "three", count=False)
+    if count is not False:
+        new[-1][1]["InventoryRecords"] = count
+    take(uploader, *inventory("a", "one"))
+    take(uploader, *new)
+    assert names(database) == ["one", "three", "two"]
+    take(uploader, *inventory("c", "four"))
+    assert names(database) == ["four"]
+
+
+def test_what_is_remembered_of_replaced_inventories_is_bounded(database):
+    uploader = Sqlite(database)
+    for number in range(30):
+        take(uploader, *inventory("batch%d" % number, "name%d" % number))
+    assert names(database) == ["name29"]
+    assert rows(database, "SELECT count(*) < 12 FROM Inventories") == [(1,)]
+
+
+class Calendar:
+    """Stands in for the module time: which day it is."""
+
+    strftime = staticmethod(time.strftime)
+
+    def __init__(self):
+        self.day = 0
+
+    def gmtime(self):
+        return time.gmtime(1700000000 + self.day * 86400)
+
+
+@pytest.fixture
+def calendar(monkeypatch):
+    calendar = Calendar()
+    monkeypatch.setattr(retention, "time", calendar)
+    return calendar
+
+
+def kept(path, table="ConfigurationChange"):
+    return [int(own) for (own,) in rows(path, "SELECT RecordId FROM %s ORDER BY rowid" % table)]
+
+
+def test_changes_are_kept_for_so_many_days(database, calendar):
+    uploader = Sqlite(database, keep_days=2)
+    for number in range(6):
+        calendar.day = number
+        take(uploader, change(RecordId=str(number)), (1, {"RecordId": str(number)}))
+    assert kept(database) == kept(database, "OtherRecords") == [3, 4, 5]
+
+
+def test_a_clock_that_jumps_or_a_year_without_a_record_makes_nothing_old(database, calendar):
+    uploader = Sqlite(database, keep_days=2)
+    for number, day in enumerate((0, 4000, 0, 1, 4000, 0, 1)):
+        calendar.day = day
+        take(uploader, change(RecordId=str(number)))
+    assert kept(database) == list(range(7))
+    calendar.day = 9000
+    for number in range(7, 20):
+        take(uploader, change(RecordId=str(number)))
+    assert kept(database) == list(range(1, 20))
+
+
+def test_a_table_that_gets_nothing_for_long_keeps_what_it_has(database, calendar):
+    uploader = Sqlite(database, keep_days=2)
+    take(uploader, (1, {"RecordId": "0"}))
+    for number in range(1, 10):
+        calendar.day = number
+        take(uploader, change(RecordId=str(number)))
+    take(uploader, (1, {"RecordId": "1"}))
+    assert kept(database, "OtherRecords") == [0, 1]
+
+
+def test_old_rows_are_deleted_in_slices_that_keep_up_with_what_arrives(database, calendar, monkeypatch):
+    monkeypatch.setattr(retention, "SLICE", 10)
+    uploader = Sqlite(database, keep_days=1)
+    take(uploader, *(change(RecordId=str(number)) for number in range(100)))
+    for day in (1, 2):
+        calendar.day = day
+        take(uploader, change(RecordId=str(100 + day)))
+    assert len(kept(database)) == 100 + 2 - 10
+    take(uploader, *(change(RecordId=str(200 + number)) for number in range(30)))
+    assert len(kept(database)) == 92 + 30 - 60
+    for number in range(4):
+        take(uploader, change(RecordId=str(300 + number)))
+    assert kept(database)[0] == 101
+
+
+def test_an_inventory_of_a_host_that_is_gone_goes_with_the_changes_of_its_time(database, calendar):
+    uploader = Sqlite(database, keep_days=1)
+    take(uploader, *inventory("a", "one", computer="gone"))
+    for day in (1, 2):
+        calendar.day = day
+        take(uploader, *inventory("b%d" % day, "two"))
+    assert names(database, "gone") == [] and names(database) == ["two"]
+
+
+README = Path(__file__).parents[2] / "roles" / "relay" / "README.md"
+QUERIES = re.findall("^SELECT .*;$", README.read_text("utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_documented_query_looks_rows_up_by_an_index(database, query):
+    take(Sqlite(database), change(RecordId="1"))
+    assert len(QUERIES) >= 3
+    (plan,) = [row[-1] for row in rows(database, "EXPLAIN QUERY PLAN " + query)]
+    assert plan.startswith("SEARCH") and "USING INDEX" in plan and "=?" in plan
+
+
+def test_no_index_begins_with_what_is_random(database):
+    """Rows a second would fall with the number of rows: each would land on a page of its own that is not in memory."""
+    take(Sqlite(database), change(RecordId="1"))
+    for table in tables.TABLES:
+        found = rows(database, "SELECT name FROM pragma_index_list('%s')" % table.name)
+        assert len(found) == len(table.indexes) + 1
+        for (index,) in found:
+            columns = [name for (name,) in rows(database, "SELECT name FROM pragma_index_info('%s')" % index)]
+            assert columns[0] != "RecordId"
+
+
+# As version 0.1 made them, with the columns that matter here.
+OLD = """
+CREATE TABLE ConfigurationChange (RecordId TEXT PRIMARY KEY NOT NULL, Stream TEXT NOT NULL, "TimeGenerated" TEXT,
+ "ConfigChangeType" TEXT, "FileSystemPath" TEXT, "Size" INTEGER, AdditionalColumns TEXT);
+CREATE TABLE ConfigurationData (RecordId TEXT PRIMARY KEY NOT NULL, Stream TEXT NOT NULL, "Computer" TEXT,
+ "SourceComputerId" TEXT, "TimeGenerated" TEXT, "ConfigDataType" TEXT, "SoftwareName" TEXT, AdditionalColumns TEXT);
+CREATE TABLE OtherRecords (RecordId TEXT PRIMARY KEY NOT NULL, Stream TEXT NOT NULL, "TimeGenerated" TEXT,
+ AdditionalColumns TEXT);
+"""
+
+
+@pytest.fixture
+def old(database, tmp_path):
+    (tmp_path / "sub").mkdir()
+    db = sqlite3.connect(database)
+    db.executescript(OLD)
+    changes = [("%d" % number, "s", "2026-01-01T00:00:00Z", "Files", "/f", 9, '{"a": 1}') for number in range(100)]
+    db.executemany("INSERT INTO ConfigurationChange VALUES (?, ?, ?, ?, ?, ?, ?)", changes)
+    data = ("x-0", "s", "web01", "id-web01", "2026-01-01T00:00:00Z", "Software", "old", None)
+    db.execute("INSERT INTO ConfigurationData VALUES (?, ?, ?, ?, ?, ?, ?, ?)", data)
+    db.execute("INSERT INTO OtherRecords VALUES ('7', 's', '2026-01-01T00:00:00Z', '{}')")
+    db.commit()
+    db.close()
+    return database
+
+
+def test_a_database_of_version_0_1_keeps_all_it_has(old):
+    uploader = Sqlite(old)
+    uploader.prepare()
+    take(
+        uploader,
+        change(RecordId="99", FileSystemPath="/f", TimeGenerated="2026-01-01T00:00:00Z"),
+        change(RecordId="100"),
+    )
+    assert kept(old) == list(range(101)) and kept(old, "OtherRecords") == [7] and names(old) == ["old"]
+    query = "SELECT Stream, FileSystemPath, Size, AdditionalColumns FROM ConfigurationChange WHERE RecordId = '5'"
+    assert rows(old, query) == [("s", "/f", 9, '{"a": 1}')]
+    assert rows(old, "SELECT name FROM sqlite_master WHERE name LIKE '%_0_1' OR name = 'x'") == []
+    take(uploader, *inventory("b", "new"))
+    assert names(old) == ["new"]
+
+
+@pytest.mark.parametrize("end", range(12))
+def test_its_change_goes_on_where_it_was_interrupted(old, monkeypatch, end):
+    """As by a kill before the transaction with this number is committed."""
+    monkeypatch.setattr(retention, "MOVED", 30)
+    db = sqlite3.connect(old, isolation_level=None)
+    begun = []
+
+    def interrupt(statement):
+        begun.extend([statement] * statement.startswith("COMMIT"))
+        if len(begun) > end:
+            db.interrupt()
+
+    db.set_trace_callback(interrupt)
+    try:
+        for part in (retention, tables, inventories):
+            part.prepare(db)
+        retention.move_old_rows(db)
+    except sqlite3.OperationalError as error:
+        assert "interrupted" in str(error)
+    db.set_trace_callback(None)
+    db.close()
+    take(Sqlite(old), change(RecordId="100"))
+    assert kept(old) == list(range(101)) and kept(old, "OtherRecords") == [7] and names(old) == ["old"]

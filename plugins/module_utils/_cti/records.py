@@ -171,6 +171,7 @@ KINDS = {kind.name: kind for kind in (PACKAGES, SERVICES, FILES)}
 # What a record on the wire has beside its kind's columns, and the columns of the two tables.
 RECORD_ID = "RecordId"  # stays the same when a record is delivered again
 TIME = "TimeGenerated"
+INVENTORY_RECORDS = "InventoryRecords"  # in the last record of an inventory of one kind: how many records it has
 CONTENT_DIFF = "ContentDiff"  # of a file whose text is kept
 MACHINE_COLUMNS = ("Computer", "SourceComputerId", "VMUUID", TIME)
 INTEGER_COLUMNS = ("Size", "PreviousSize", "LastSnapshotAge")
@@ -230,6 +231,19 @@ def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[
 def data_record(kind: Kind, row: Row) -> Row:
     """A ConfigurationData record of an item's row, without the columns that say when and where."""
     return dict(row, ConfigDataType=kind.config_type)
+
+
+def sealed(records: Iterable[Row]) -> Iterator[Row]:
+    """The records of an inventory, the last one of which says how many there are: who has so many has all of it."""
+    last: Optional[Row] = None
+    count = 0
+    for record in records:
+        if last is not None:
+            yield last
+        last = record
+        count += 1
+    if last is not None:
+        yield dict(last, **{INVENTORY_RECORDS: count})
 
 
 def identified(records: Iterable[Row]) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from .collect.budget import REHASH_DAYS
 from .collect.sources import Contained
 from .model import Collection, Known
 from .observe import Progress, observe
-from .records import CONTENT_DIFF, KINDS, Kind, Row, identified
+from .records import CONTENT_DIFF, KINDS, Kind, Row, identified, sealed
 from .snapshot import Snapshot
 from .store import Store
 
@@ -82,7 +82,7 @@ def queue(snapshot: Snapshot, changed: List[Row], settings: dcr.Settings, store:
     unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
     if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
         store.renew_inventory(dcr.DATA_STREAM, kind, now)
-        for batch in _batches(identified(report.inventory(kind, store.all_items(kind), machine, now))):
+        for batch in _batches(identified(sealed(report.inventory(kind, store.all_items(kind), machine, now)))):
             store.queue(dcr.DATA_STREAM, kind, now, batch)
 
 

@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace) -> int:
             allow_users=options.allow_user,
             interval=options.interval,
             limits=Limits(options.max_mib << 20, options.max_days * 86400),
+            keep_days=options.keep_days,
         ),
         Log(),
     ).run()
@@ -169,6 +170,13 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         type=_positive,
         default=7.0,
         help="a sink holds rows so long, while the relay runs (%(default)s)",
+    )
+    run.add_argument(
+        "--keep-days",
+        metavar="N",
+        type=_count,
+        default=400,
+        help="with sqlite:PATH, keep changes for N days, counted in days on which some arrived (%(default)s)",
     )
     run.add_argument(
         "--listen",

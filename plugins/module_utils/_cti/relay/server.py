@@ -30,6 +30,7 @@ from .connection import Client, Connection
 from .errors import RelayError, SinkError
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
+from .retention import KEEP_DAYS
 from .sinks import MAX_NAMED, MAX_SINKS, Limits, LocalSink, Sinks
 from .uploaders import open_uploader
 from .uploading import Uploading
@@ -60,6 +61,7 @@ class Options(NamedTuple):
     allow_users: Sequence[str] = ()
     interval: float = 10.0  # seconds between two uploads of a sink
     limits: Limits = Limits()
+    keep_days: int = KEEP_DAYS  # of changes in SQLite tables
 
 
 class Relay:
@@ -68,7 +70,7 @@ class Relay:
     def __init__(self, options: Options, log: Log) -> None:
         self._options = options
         self._log = log
-        uploader = open_uploader(options.upload, options.allow_users, options.tls)
+        uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days)
         if not os.path.isdir(options.chunks):
             raise RelayError(
                 "The folder of config chunks %s is not there; make it, or give another --chunks." % options.chunks

@@ -8,7 +8,7 @@ import json
 import sqlite3
 from typing import Any, List, NamedTuple, Tuple
 
-from ..records import CHANGE_COLUMNS, DATA_COLUMNS, INTEGER_COLUMNS, RECORD_ID, TIME, timestamp
+from ..records import CHANGE_COLUMNS, DATA_COLUMNS, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME, timestamp
 from .segments import Entry
 
 Row = Tuple[Any, ...]
@@ -20,45 +20,69 @@ class Table(NamedTuple):
     name: str
     marker: str
     columns: Tuple[str, ...]  # documented ones; all others of a record go into AdditionalColumns, as JSON
+    indexes: Tuple[str, ...]  # the columns of each
 
 
-DATA = Table("ConfigurationData", "ConfigDataType", DATA_COLUMNS)
-CHANGE = Table("ConfigurationChange", "ConfigChangeType", CHANGE_COLUMNS)
-OTHER = Table("OtherRecords", "", (TIME,))
+# No index begins with what is random, such as RecordId: a row then lands on one of few pages, all of which stay in
+# memory, however many rows there are. Rows arrive about in the order of TimeGenerated.
+DATA = Table(
+    "ConfigurationData",
+    "ConfigDataType",
+    DATA_COLUMNS,
+    ("Computer, ConfigDataType", "SoftwareName"),
+)
+CHANGE = Table(
+    "ConfigurationChange",
+    "ConfigChangeType",
+    CHANGE_COLUMNS,
+    (
+        "ConfigChangeType, TimeGenerated, ChangeCategory",
+        "Computer, TimeGenerated",
+        "SoftwareName, TimeGenerated",
+        "SvcName, TimeGenerated",
+        "FileSystemPath, TimeGenerated",
+    ),
+)
+OTHER = Table("OtherRecords", "", (TIME,), ())
 TABLES = (CHANGE, DATA, OTHER)
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, or add the columns that one made earlier has not."""
+    """Make the tables, or add the columns that one made earlier lacks. Raises sqlite3.Error."""
     for table in TABLES:
         columns = ['"%s" %s' % (name, "INTEGER" if name in INTEGER_COLUMNS else "TEXT") for name in table.columns]
         db.execute(
-            "CREATE TABLE IF NOT EXISTS %s "
-            "(RecordId TEXT PRIMARY KEY NOT NULL, Stream TEXT NOT NULL, %s, AdditionalColumns TEXT)"
+            "CREATE TABLE IF NOT EXISTS %s (RecordId TEXT NOT NULL, Stream TEXT NOT NULL, %s, AdditionalColumns TEXT)"
             % (table.name, ", ".join(columns))
         )
         present = {row[1] for row in db.execute("PRAGMA table_info(%s)" % table.name)}
         for name, column in zip(table.columns, columns):
             if name not in present:
                 db.execute("ALTER TABLE %s ADD COLUMN %s" % (table.name, column))
+        # What is delivered twice has one RecordId, and one TimeGenerated.
+        db.execute("CREATE UNIQUE INDEX IF NOT EXISTS %s_Once ON %s (%s, RecordId)" % (table.name, table.name, TIME))
+        for index in table.indexes:
+            name = "%s_%s" % (table.name, index.replace(", ", "_"))
+            first = index.split(",")[0]
+            db.execute(
+                "CREATE INDEX IF NOT EXISTS %s ON %s (%s) WHERE %s IS NOT NULL" % (name, table.name, index, first)
+            )
 
 
 class Plan(NamedTuple):
     """How records with the same keys become rows; there are few such sets of keys, and many records."""
 
+    table: Table
     statement: str  # leaves a record that is there already as it is
     columns: Tuple[str, ...]
     others: Tuple[str, ...]
-    timed: bool  # the record says itself when it was made
 
 
 def plan(keys: Tuple[str, ...]) -> Plan:
     table = next((table for table in (CHANGE, DATA) if table.marker in keys), OTHER)
-    columns = tuple(key for key in keys if key in table.columns)
-    others = tuple(key for key in keys if key not in table.columns and key != RECORD_ID)
-    names = ["RecordId", "Stream", *['"%s"' % name for name in columns]]
-    if TIME not in columns:
-        names.append('"%s"' % TIME)
+    columns = tuple(key for key in keys if key in table.columns and key != TIME)
+    others = tuple(key for key in keys if key not in table.columns and key not in (RECORD_ID, INVENTORY_RECORDS))
+    names = ["RecordId", "Stream", TIME, *['"%s"' % name for name in columns]]
     if others:
         names.append("AdditionalColumns")
     statement = "INSERT OR IGNORE INTO %s (%s) VALUES (%s)" % (
@@ -66,21 +90,28 @@ def plan(keys: Tuple[str, ...]) -> Plan:
         ", ".join(names),
         ", ".join("?" * len(names)),
     )
-    return Plan(statement, columns, others, TIME in columns)
+    return Plan(table, statement, columns, others)
 
 
 def row(plan: Plan, stream: str, entry: Entry) -> Row:
     """The record's values, in the order of the plan's statement."""
-    seconds, record = entry
-    values: List[Any] = [record_id(stream, entry), stream]
+    record = entry[1]
+    values: List[Any] = [record_id(stream, entry), stream, generated(entry)]
     for name in plan.columns:
         value = record[name]
         values.append(value if value is None or isinstance(value, str) else json.dumps(value))
-    if not plan.timed:
-        values.append(timestamp(seconds) or str(seconds))
     if plan.others:
         values.append(json.dumps({name: record[name] for name in plan.others}, sort_keys=True))
     return tuple(values)
+
+
+def generated(entry: Entry) -> str:
+    """The TimeGenerated of a record: what it says itself, or the time it was sent with."""
+    seconds, record = entry
+    own = record.get(TIME)
+    if own is None or own == "":
+        return timestamp(seconds) or str(seconds)
+    return own if isinstance(own, str) else json.dumps(own)
 
 
 def printable(row: Row) -> Row:

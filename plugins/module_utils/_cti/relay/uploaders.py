@@ -14,13 +14,15 @@ from ..ama.forward import flat
 from ..ama.sender import Sender
 from ..errors import FormatError, ForwardError
 from ..records import RECORD_ID
-from . import tables
+from . import inventories, retention, tables
 from .errors import RecordsRefused, RelayError, UploadError
 from .segments import Entry
 from .sinks import folder_name
 
 LOCK_SECONDS = 30
 PREPARE_SECONDS = 1  # the same, while clients wait
+CACHE_KIB = 16384  # holds the pages of all indexes that new rows land on
+CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many uploads change is then written once
 MAX_PLANS = 256
 PLAN_BYTES = 8192  # of keys; records with more are unlike any others
 
@@ -46,15 +48,15 @@ class Uploader:
         """The end: nothing more comes."""
 
 
-def open_uploader(text: str, users: Sequence[str], tls: Tls) -> Uploader:
+def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = retention.KEEP_DAYS) -> Uploader:
     """`jsonl:DIR`, `sqlite:PATH` or `forward:ADDRESS`; `users` may listen at that address, besides those AMA runs as
-    and our own. Raises RelayError and ForwardError."""
+    and our own; tables keep changes for `keep_days`. Raises RelayError and ForwardError."""
     word, colon, rest = text.partition(":")
     if colon and rest:
         if word == "jsonl":
             return JsonLines(rest)
         if word == "sqlite":
-            return Sqlite(rest)
+            return Sqlite(rest, keep_days)
         if word == "forward":
             return Forward(rest, users, tls)
     raise RelayError("%r is no destination; write jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
@@ -98,10 +100,14 @@ class JsonLines(Uploader):
 
 
 class Sqlite(Uploader):
-    """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once."""
+    """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once.
 
-    def __init__(self, path: str) -> None:
+    An inventory replaces the one before it; changes, and all that is no inventory, are kept for `keep_days`.
+    """
+
+    def __init__(self, path: str, keep_days: int = retention.KEEP_DAYS) -> None:
         self._path = path
+        self._keep_days = keep_days
         self._db: Optional[sqlite3.Connection] = None
         self._plans: Dict[Tuple[str, ...], tables.Plan] = {}
 
@@ -117,9 +123,14 @@ class Sqlite(Uploader):
     def take(self, stream: str, batches: Batches) -> None:
         try:
             db = self._db if self._db is not None else self._open(LOCK_SECONDS)
+            retention.move_old_rows(db)
             db.execute("BEGIN IMMEDIATE")
+            before, arriving = retention.newest_rows(db), inventories.Arriving(db)
             for batch in batches:
-                self._insert(db, stream, batch)
+                self._insert(db, stream, [entry for entry in batch if arriving.belongs(entry)])
+            arrived = retention.note_day(db, before)
+            arriving.settle()
+            retention.delete_old_rows(db, self._keep_days, arrived)
             db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()  # which rolls back
@@ -152,7 +163,10 @@ class Sqlite(Uploader):
         self._db = sqlite3.connect(self._path, timeout=lock_seconds, isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")  # so that a query in progress does not hold it up
         self._db.execute("PRAGMA synchronous = FULL")
-        tables.prepare(self._db)
+        self._db.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
+        self._db.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
+        for part in (retention, tables, inventories):
+            part.prepare(self._db)
         return self._db
 
     def close(self) -> None:

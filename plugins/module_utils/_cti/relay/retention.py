@@ -1,0 +1,95 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""How long rows are kept in the tables, and how those of an earlier version of the tables get into them.
+
+Age is counted in days on which a table got rows, and in the order in which they arrived: neither a clock that jumps, a
+host's or the relay's, nor a time without a relay makes anything old.
+"""
+
+import sqlite3
+import time
+from typing import Dict
+
+from .tables import TABLES
+
+KEEP_DAYS = 400
+SLICE = 5000  # rows that are deleted at a time, at the least: an upload does not wait for a whole day's
+MOVED = 20000  # rows of an earlier table that are moved at a time
+_OLD = "%s_0_1"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS ReceivedDays"
+    " (TableName TEXT NOT NULL, Day TEXT NOT NULL, FirstRow INTEGER NOT NULL, UNIQUE (TableName, Day))",
+    "CREATE TABLE IF NOT EXISTS Moved (TableName TEXT PRIMARY KEY NOT NULL, LastRow INTEGER NOT NULL)",
+)
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Before the tables are made: put those of version 0.1 aside, whose primary key made them slow with their size."""
+    for statement in _SCHEMA:
+        db.execute(statement)
+    for table in TABLES:
+        columns = db.execute("PRAGMA table_info(%s)" % table.name).fetchall()
+        if any(name == "RecordId" and is_key for _number, name, _type, _null, _default, is_key in columns):
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("ALTER TABLE %s RENAME TO %s" % (table.name, _OLD % table.name))
+            db.execute("INSERT INTO Moved VALUES (?, -1)", (table.name,))
+            db.execute("COMMIT")
+
+
+def move_old_rows(db: sqlite3.Connection) -> None:
+    """Move the rows that prepare() put aside, in transactions of their own: what is interrupted goes on later."""
+    for name, last in db.execute("SELECT TableName, LastRow FROM Moved").fetchall():
+        old = _OLD % name
+        present = {row[1] for row in db.execute("PRAGMA table_info(%s)" % name)}
+        names = [row[1] for row in db.execute("PRAGMA table_info(%s)" % old) if row[1] in present]
+        columns = ", ".join('"%s"' % column for column in names)
+        while last is not None:
+            end = "SELECT max(r) FROM (SELECT rowid AS r FROM %s WHERE rowid > ? ORDER BY rowid LIMIT %d)" % (
+                old,
+                MOVED,
+            )
+            db.execute("BEGIN IMMEDIATE")
+            before, (following,) = newest_rows(db), db.execute(end, (last,)).fetchone()
+            if following is None:
+                db.execute("DROP TABLE %s" % old)
+                db.execute("DELETE FROM Moved WHERE TableName = ?", (name,))
+            else:
+                db.execute(
+                    "INSERT OR IGNORE INTO %s (%s) SELECT %s FROM %s WHERE rowid > ? AND rowid <= ? ORDER BY rowid"
+                    % (name, columns, columns, old),
+                    (last, following),
+                )
+                note_day(db, before)
+                db.execute("UPDATE Moved SET LastRow = ? WHERE TableName = ?", (following, name))
+            db.execute("COMMIT")
+            last = following
+
+
+def newest_rows(db: sqlite3.Connection) -> Dict[str, int]:
+    """The highest rowid of each table: rows get rising ones, and the newest are never deleted."""
+    query = "SELECT coalesce(max(rowid), 0) FROM "
+    return {table.name: db.execute(query + table.name).fetchone()[0] for table in TABLES}
+
+
+def note_day(db: sqlite3.Connection, before: Dict[str, int]) -> int:
+    """Note which tables got their first rows of today since newest_rows(). Returns how many rows there are more."""
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    total = 0
+    for name, newest in newest_rows(db).items():
+        if newest > before[name]:
+            total += newest - before[name]
+            db.execute("INSERT OR IGNORE INTO ReceivedDays VALUES (?, ?, ?)", (name, day, before[name] + 1))
+    return total
+
+
+def delete_old_rows(db: sqlite3.Connection, keep_days: int, arrived: int) -> None:
+    """Delete some of the rows that are older than so many days; more than `arrived` at a time, so that it catches up."""
+    limit = max(SLICE, 2 * arrived)
+    for table in TABLES:
+        kept = "SELECT rowid, FirstRow FROM ReceivedDays WHERE TableName = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
+        for day, first in db.execute(kept, (table.name, keep_days)).fetchall():
+            old = "SELECT rowid FROM %s WHERE rowid < ? ORDER BY rowid LIMIT ?" % table.name
+            deleted = db.execute("DELETE FROM %s WHERE rowid IN (%s)" % (table.name, old), (first, limit)).rowcount
+            if deleted < limit:
+                db.execute("DELETE FROM ReceivedDays WHERE TableName = ? AND rowid < ?", (table.name, day))
