@@ -11,6 +11,8 @@ from urllib.parse import quote
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.survey import pack
+from ..module_utils._cti.text import line
+from ..plugin_utils import _places as places
 from ..plugin_utils._bounded import bounded, storable
 from ..plugin_utils._newfiles import NewFiles, sha256
 from ..plugin_utils._packed import kinds
@@ -33,6 +35,8 @@ class ActionModule(ActionBase):
                 "kinds": {"type": "list", "elements": "str", "choices": list(FILES)},
                 "dcr": {"type": "raw"},
                 "state": {"type": "str"},  # a path on the managed host: expanded there
+                "history_days": {"type": "float"},
+                "history_mib": {"type": "float"},
             }
         )
         in_loop = "ansible_loop_var" in task_vars  # a host then ends more than once
@@ -49,8 +53,10 @@ class ActionModule(ActionBase):
     def _fetch(self, arguments, task_vars):
         host = self._task.delegate_to or task_vars["inventory_hostname"]  # that the module runs on
         folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(host))
-        known = _known(folder)
+        known, had = _known(folder), places.read(folder)
         passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
+        if "state" in passed:
+            passed["since"] = [one.place for one in had] or 0
         result = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
         packed, changes = result.pop("packed", ""), result.pop("changes", None)
         try:
@@ -59,34 +65,45 @@ class ActionModule(ActionBase):
                 return result
             seen = _seen(result.get("inventory"))
             changes = None if changes is None else _checked(changes)
-            return dict(result, **self._write(folder, packed, seen, changes, known))
+            to = _next_place(result.get("history")) if "state" in passed else None
+            written = self._write(folder, packed, seen, changes, known, had, to)
         except (ValueError, RecursionError) as error:
             return {"failed": True, "msg": f"The host returned something else than an inventory: {error}"}
         except OSError as error:
-            message = f"{error.filename} cannot be written on the controller ({error.strerror}); give another dest."
+            message = (
+                f"{error.filename} cannot be written on the controller ({error.strerror}). Mend it, or give another dest: the next"
+                " run fetches the same changes again."
+            )
             return dict(result, failed=True, msg=message)
+        if to is not None and had and to.path != had[-1].path:
+            self._display.warning(_another_state(host, to, had[-1]))
+        return dict(result, **written)
 
-    def _write(self, folder, packed, seen, changes, known):
+    def _write(self, folder, packed, seen, changes, known, had, to):
         """Write the files that differ, none before all is read; returns `files`, `changed`, `packed` with the changes, and `diff`.
 
-        A file of whose kind nothing could be collected is left as it is. Raises ValueError and OSError.
+        A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. `to`:
+        the place that its answer leads to, which is written last; None where it has no history. Raises ValueError and OSError.
         """
         names = []
         with NewFiles(folder, self._task.check_mode, self._task.diff) as new:
             rows = {kind: new.write(FILES[kind], rows) for kind, rows in kinds(packed) if kind in seen}
-            for kind, (count, failed, _baseline) in seen.items():
+            for kind, (count, failed) in seen.items():
                 if kind not in rows and kind not in known:
                     raise ValueError(f"it left out the {kind}")
                 if rows.get(kind, count) or not failed:
                     names.append(FILES[kind])
             written = [FILES[kind] for kind in rows if FILES[kind] in names]
-            if changes is not None and not all(baseline for _count, _failed, baseline in seen.values()):
+            if changes is not None:
                 new.write(CHANGES_FILE, changes)
                 names.append(CHANGES_FILE)
                 written.append(CHANGES_FILE)
             before = {FILES[kind]: digest for kind, digest in known.items()}
             before[CHANGES_FILE] = sha256(os.path.join(folder, CHANGES_FILE))
-            diffs = [new.put(name, before.get(name)) for name in written]
+            if self._task.check_mode:
+                diffs = [new.put(name, before.get(name)) for name in written]
+            else:
+                diffs = self._put(folder, new, written, before, had, to)
         different = [diff for diff in diffs if diff is not None]
         result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
         if changes:
@@ -94,6 +111,18 @@ class ActionModule(ActionBase):
         if self._task.diff:
             result["diff"] = different
         return result
+
+    def _put(self, folder, new, names, before, had, to):
+        """Replace the files that differ, then the place; returns what new.put() does for each of `names`."""
+        with places.lock(folder):
+            if places.read(folder) != had:
+                self._display.warning(f"Another run wrote to {folder} meanwhile, so this one left it as it is.")
+                return []
+            diffs = [new.put(name, before.get(name)) for name in names]
+            moved = had if to is None else places.moved(had, to)
+            if moved != had:
+                places.write(folder, moved)
+        return diffs
 
 
 def _known(folder):
@@ -103,7 +132,7 @@ def _known(folder):
 
 
 def _seen(inventory):
-    """By kind: how many items there are, whether a source of them failed, whether this run is the baseline.
+    """By kind: how many items there are, whether a source of them failed.
 
     Raises ValueError where the host returned something else.
     """
@@ -113,7 +142,7 @@ def _seen(inventory):
             if kind in inventory:
                 one = inventory[kind]
                 failed = any(source["status"] == "failed" for source in one["sources"].values())
-                seen[kind] = (int(one["count"]), failed, bool(one.get("baseline", True)))
+                seen[kind] = (int(one["count"]), failed)
         except (KeyError, TypeError, AttributeError, OverflowError):
             raise ValueError("its summary is damaged") from None
     return seen
@@ -124,6 +153,21 @@ def _checked(changes):
     if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
         raise ValueError("its changes are no list of records, or too many")
     return [storable(row) for row in changes]
+
+
+def _next_place(history):
+    """The place after the changes that the host returned; None in check mode, where it has no state yet. Raises ValueError."""
+    try:
+        return None if history["place"] is None and "not_stored" in history else places.kept(history)
+    except (KeyError, TypeError):
+        raise ValueError("it has no place in a history") from None
+
+
+def _another_state(host, to, before):
+    return (
+        f"{host}: this run used the state {line(to.path, 300)}, the run before used {line(before.path, 300)}. Each state finds"
+        " changes for itself, so run with the same become setting, or set state (in the playbook: ct_state)."
+    )
 
 
 def _folder_name(host):

@@ -33,6 +33,7 @@ class Forward:
         self._address = parse(given["address"])
         self._config = parse(given["config_address"])
         self._asked: Optional[dcr.Settings] = None
+        self.notes: Sequence[str] = ()  # sentences about what deliver() set aside
 
     @property
     def to_agent(self) -> bool:
@@ -75,4 +76,7 @@ class Forward:
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])
         tags = self.tags(settings)
         with Outbox(state) as outbox, Sender(self._address, given["allow_users"], given["acks"], tls=tls) as sender:
-            return dict(deliver(outbox, sender.send, tags)._asdict())
+            try:
+                return dict(deliver(outbox, sender.send, tags)._asdict())
+            finally:
+                self.notes = outbox.notes

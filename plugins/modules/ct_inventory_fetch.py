@@ -11,11 +11,15 @@ version_added: "0.1.0"
 description:
   - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes what it found to files on the controller,
     C(Packages.json), C(Services.json) and C(File.json) in a folder per host.
-  - With O(state), and from the second run on, C(Changes.json) holds what changed since the run before.
+  - With O(state), C(Changes.json) holds the changes that followed in the host's history since the last run that wrote to the same
+    folder. A run without changes, and the baseline, write an empty list. The first run into a folder fetches all changes that
+    the host keeps.
   - Of a kind that is on the host just as the file on the controller has it, the items do not travel, so that a run costs what
     changed. A file that was edited is written anew.
   - On a run that takes long, it prints every ten seconds how many hosts are done.
   - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
+  - The place in the history is kept next to the files, in C(.place.json), and moves on when they are on the disk. Whatever breaks
+    before, the next run gets the same changes again, under the same C(RecordId).
   - A file is left as it is where nothing of its kind could be collected. None is written before everything that the host returned
     was read and found sound.
   - The items are written as each host's result arrives and are not kept in the memory of the controller. The managed host is not
@@ -37,8 +41,17 @@ options:
     description: As in M(changetracking.inventory.ct_inventory_info).
     type: raw
   state:
-    description: As in M(changetracking.inventory.ct_inventory_info).
+    description:
+      - As in M(changetracking.inventory.ct_inventory_info).
+      - Each user has its own home, and so its own state where the path starts with C(~). A run that used another state than the run
+        before, as with and without C(become), prints a warning.
     type: path
+  history_days:
+    description: As in M(changetracking.inventory.ct_inventory_info), whose default it has.
+    type: float
+  history_mib:
+    description: As in M(changetracking.inventory.ct_inventory_info), whose default it has.
+    type: float
 attributes:
   check_mode:
     description: Can run in C(check_mode); writes nothing on the controller and keeps the state as it is.

@@ -29,7 +29,8 @@ options:
   report:
     description:
       - With V(summary), counts and digests are returned.
-      - With V(changes), in addition what changed since the run before; this needs O(state).
+      - With V(changes), in addition what changed since the run before; this needs O(state). See O(since) for a consumer that must
+        not miss anything.
       - With V(full), in addition all items, and with O(state) what changed.
     type: str
     choices: [summary, changes, full]
@@ -38,6 +39,8 @@ options:
     description:
       - Path of the state database on the managed host. It is created where it does not exist, readable by its owner alone.
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
+      - The state belongs to one machine, known by its machine-id, and as root also by the UUID of its firmware. On a clone, or
+        after a change of the machine-id, the next run is a new baseline, with a warning.
       - In check mode nothing is stored.
     type: path
   rehash_days:
@@ -47,6 +50,29 @@ options:
       - This needs O(state).
     type: float
     default: 7
+  since:
+    description:
+      - Return the changes that follow in the history of the host as RV(changes), oldest first, those of this run included, with
+        any O(report) and of all kinds. This needs O(state). Asking uses nothing up.
+      - Best, RV(history.place) of the result before. A list of such places is taken too, latest last; the one that belongs to
+        the state counts.
+      - Or the number of a change. V(0) stands for all that is kept.
+      - Or a time, as V(2026-01-09T08:00:00Z), V(2026-01-09 08:00:00+01:00) or V(2026-01-09). Without an offset it is in UTC.
+        If the clock of the host was set back, more is returned rather than less.
+      - Or an age, as V(30m), V(12h), V(2d) or V(1w).
+      - Without it, RV(changes) are those that this run found. A consumer that must not miss a change, whatever happens to a result
+        on its way, or whoever else uses the same O(state), gives a place.
+    type: raw
+  history_days:
+    description:
+      - For how many days O(state) keeps changes for whoever asks with O(since).
+      - A gap of more than a day between two runs counts as one day, so nothing is dropped early where a clock jumps ahead.
+    type: float
+    default: 30
+  history_mib:
+    description: How many MiB of changes, compressed, O(state) keeps. The oldest go first.
+    type: float
+    default: 64
   known:
     description:
       - With O(report=full), what the caller has already. A kind of which it has the same is left out of RV(packed).
@@ -151,6 +177,21 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     var: inventory.changes
 
+- name: Get all that changed since the last time, whoever ran in between
+  changetracking.inventory.ct_inventory_info:
+    state: /var/lib/changetracking/inventory.db
+    since: "{{ place | default(0) }}"
+  register: inventory
+
+- name: Do something with it
+  ansible.builtin.debug:
+    var: inventory.changes
+
+- name: Move on once that is done
+  ansible.builtin.set_fact:
+    place: "{{ inventory.history.place }}"
+    cacheable: true
+
 - name: Track changes without an agent of our own, from a scheduled play
   changetracking.inventory.ct_inventory_info:
     state: /var/lib/changetracking/inventory.db
@@ -238,7 +279,9 @@ changes:
   description:
     - One record per change, with the columns of the table ConfigurationChange.
     - A record of an item that was added has no previous values, one of an item that was removed has no current ones.
-  returned: with O(state), when O(report) is V(changes) or V(full)
+    - At most about 10,000 records, or 16 MiB of JSON, are returned at once. RV(history.remaining) says how many follow.
+    - In check mode, what this run found comes last, without C(RecordId).
+  returned: with O(since), or with O(state) when O(report) is V(changes) or V(full)
   type: list
   elements: dict
   sample:
@@ -258,6 +301,60 @@ changes:
       Size: 2319360
       Current: 3.0.11-1~deb12u2
       Previous: 3.0.9-1
+history:
+  description: The history of the host, and the place in it after RV(changes).
+  returned: with O(state)
+  type: dict
+  sample:
+    state: 8f14e45fceea167a5a36dedd4bea2543
+    path: /var/lib/changetracking/inventory.db
+    place: "8f14e45fceea167a5a36dedd4bea2543:42:6f2f0c3c"
+    first: 7
+    last: 42
+    missed: 0
+    remaining: 0
+    restarted: false
+  contains:
+    state:
+      description:
+        - Identifies the state. It is another one where a state was removed and made anew, and on a clone.
+        - Null where nothing was ever stored.
+      type: str
+      returned: always
+    path:
+      description: The full path of O(state).
+      type: str
+      returned: always
+    place:
+      description: What to give as O(since) the next time.
+      type: str
+      returned: always
+    first:
+      description: Number of the oldest change that is kept; null where none is.
+      type: int
+      returned: always
+    last:
+      description: Number of the newest change. Each change that is stored gets the next number.
+      type: int
+      returned: always
+    missed:
+      description:
+        - Number of changes after O(since) that are no longer kept or cannot be read. There is a warning as well.
+        - If O(since) is a time before the oldest change that is kept, all that are no longer kept.
+      type: int
+      returned: always
+    remaining:
+      description: Number of changes that follow RV(history.place).
+      type: int
+      returned: always
+    restarted:
+      description: Whether O(since) is not a place of this state, so that all changes that are kept are returned.
+      type: bool
+      returned: always
+    not_stored:
+      description: Number of changes at the end of RV(changes) that this run found and did not store. They have no number.
+      type: int
+      returned: in check mode
 forward:
   description: What was handed over.
   returned: with O(forward), outside of check mode
@@ -284,7 +381,10 @@ packed:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cti.errors import CtiError
+from ..module_utils._cti.errors import CtiError, RowDamaged
+from ..module_utils._cti.history import Retention, answer
+from ..module_utils._cti.repair import repair
+from ..module_utils._cti.since import parse
 from ..module_utils._cti.store import Store
 from ..module_utils._cti.survey import survey
 from ..module_utils._dcr_option import dcr_settings
@@ -300,11 +400,14 @@ def main():
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
             "state": {"type": "path"},
             "rehash_days": {"type": "float", "default": 7},
+            "since": {"type": "raw"},
+            "history_days": {"type": "float", "default": 30},
+            "history_mib": {"type": "float", "default": 64},
             "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in ("packages", "services", "files")}},
             "forward": ARGUMENTS,
         },
         required_if=[("report", "changes", ["state"])],
-        required_by={"forward": ["state"]},
+        required_by={"forward": ["state"], "since": ["state"]},
         supports_check_mode=True,
     )
     run(module, lambda: work(module))
@@ -317,22 +420,41 @@ def work(module):
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
         return survey(kinds, settings, given["report"], None, module.warn, known=given["known"])
-    with Store(given["state"], read_only=module.check_mode) as store:
-        result = survey(
-            kinds,
-            settings,
-            given["report"],
-            store,
-            module.warn,
-            forward is not None,
-            given["known"],
-            given["rehash_days"],
-        )
+    since = None if given["since"] is None else parse(given["since"])
+    retention = Retention.checked(given["history_days"], given["history_mib"])
+
+    def look():
+        with Store(given["state"], read_only=module.check_mode, retention=retention) as store:
+            return store, survey(
+                kinds,
+                settings,
+                given["report"],
+                store,
+                module.warn,
+                forward is not None,
+                given["known"],
+                given["rehash_days"],
+            )
+
+    try:
+        store, result = look()
+    except RowDamaged:
+        if module.check_mode:
+            raise
+        for note in repair(given["state"]):
+            module.warn(note)
+        store, result = look()
+    result.update(answer(store, since, result.pop("changes", None), module.warn))
     if forward and not module.check_mode:
+        failure = None
         try:
             result["forward"] = forward.deliver(given["state"], settings)
         except CtiError as error:
-            module.fail_json(msg=str(error), **result)
+            failure = error
+        for note in forward.notes:
+            module.warn(note)
+        if failure is not None:
+            module.fail_json(msg=str(failure), **result)
     return result
 
 

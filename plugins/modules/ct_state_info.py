@@ -33,6 +33,12 @@ options:
     type: str
     choices: [summary, changes, full]
     default: summary
+  since:
+    description:
+      - Return the changes that follow in the history of the host, oldest first, with any O(report). The values are those of
+        O(changetracking.inventory.ct_inventory_info#module:since).
+      - The place in RV(history) covers all kinds, whatever O(kinds) says.
+    type: raw
 extends_documentation_fragment:
   - changetracking.inventory.attributes
 notes:
@@ -52,6 +58,11 @@ EXAMPLES = r"""
     report: changes
   become: true
   register: state
+
+- name: Ask what changed in the last two days
+  changetracking.inventory.ct_state_info:
+    since: 2d
+  become: true
 
 - name: Read what Microsoft's agent saw
   changetracking.inventory.ct_state_info:
@@ -75,10 +86,16 @@ inventory:
       collected_at: "2026-01-09T08:00:01Z"
       sources: {dpkg: {status: ok, count: 776}}
 changes:
-  description: The latest change records, oldest first, as M(changetracking.inventory.ct_inventory_info) returns them.
-  returned: when O(report) is V(changes) or V(full), and O(path) is a state database
+  description:
+    - Change records, oldest first, as M(changetracking.inventory.ct_inventory_info) returns them.
+    - Without O(since), the latest ones, about 10,000 at the most; with it, those that follow.
+  returned: with O(since), or when O(report) is V(changes) or V(full), and O(path) is a state database
   type: list
   elements: dict
+history:
+  description: The history of the host and the place in it after RV(changes), as M(changetracking.inventory.ct_inventory_info) returns it.
+  returned: when O(path) is a state database
+  type: dict
 packed:
   description: All items by kind, as one string that the filter P(changetracking.inventory.ct_unpack#filter) opens.
   returned: when O(report) is V(full)
@@ -89,7 +106,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.recall import from_database, from_item_files
+from ..module_utils._cti.since import parse
 from ..module_utils._module import run
 
 
@@ -100,15 +119,19 @@ def main():
             "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},
             "kinds": {"type": "list", "elements": "str", "choices": kinds, "default": kinds},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+            "since": {"type": "raw"},
         },
         supports_check_mode=True,
     )
-    path, wanted = module.params["path"], module.params["report"]
+    path, wanted, given = module.params["path"], module.params["report"], module.params["since"]
 
     def work():
-        if os.path.isdir(path):
-            return from_item_files(path, module.params["kinds"], wanted)
-        return from_database(path, module.params["kinds"], wanted, owner_of_folder(path))
+        since = None if given is None else parse(given)
+        if not os.path.isdir(path):
+            return from_database(path, module.params["kinds"], wanted, owner_of_folder(path), since, module.warn)
+        if since is not None:
+            raise SinceError("%s is a folder of item files, which hold no changes; leave out since." % path)
+        return from_item_files(path, module.params["kinds"], wanted)
 
     run(module, work)
 

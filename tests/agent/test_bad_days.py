@@ -60,14 +60,30 @@ def test_a_database_that_is_damaged_is_set_aside_and_the_next_state_is_a_baselin
     assert host.arrived().changes() == [("Added", "b")]
 
 
-def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts_anew(host):
+def test_a_damaged_row_is_set_aside_and_what_happens_from_then_on_is_reported(host):
     host.relay.start()
     host.write("a")
     host.run("once")
     with sqlite3.connect(str(host.state / "changetracking.db")) as db:
         db.execute("UPDATE part SET items = x'00', signature = NULL")
     db.close()
-    host.start(wait=None)
+    code, log = host.run("once")
+    assert code == 0 and log.count("damaged and set aside") == 1
+    host.write("b")
+    code, log = host.run("once")
+    assert code == 0 and "set aside" not in log
+    assert host.arrived().changes() == [("Added", "b")]
+
+
+def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts_anew(host):
+    host.relay.start()
+    host.write("a")
+    host.start()
+    host.expect("baseline of 1 items")
+    database = host.state / "changetracking.db"
+    with open(str(database), "r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (database.stat().st_size - 4096))
     host.expect("is damaged")
     assert host.process.wait(60) == 1
     host.start()

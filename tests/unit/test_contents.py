@@ -16,10 +16,11 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils import _cti
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import contents, dcr, track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.hashing import is_allowed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateDamaged
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RowDamaged
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
 
 FILES = KINDS["files"]
@@ -445,7 +446,7 @@ def test_the_differences_of_one_run_are_bounded_in_all(host, monkeypatch):
     assert host.kept() == {"a": "new\n", "b": "new\n", "c": "new\n"}
 
 
-def test_a_text_that_was_damaged_in_the_state_is_damage_of_the_state(host):
+def test_a_text_that_was_damaged_in_the_state_is_set_aside_and_told(host):
     host.write("a")
     host.run()
     db = sqlite3.connect(host.state)
@@ -453,8 +454,13 @@ def test_a_text_that_was_damaged_in_the_state_is_damage_of_the_state(host):
     db.commit()
     db.close()
     host.write("a", "new\n")
-    with pytest.raises(StateDamaged):
+    with pytest.raises(RowDamaged):
         host.run()
+    (note,) = repair(host.state)
+    assert "The kept texts of 1 files are damaged" in note
+    assert host.run() == {"a": no("no text of before is kept")}
+    host.write("a", "newer\n")
+    assert host.run() == {"a": LINE % ("new", "newer")}
 
 
 def test_memory_does_not_follow_the_size_of_all_texts(host):

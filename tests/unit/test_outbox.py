@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Records wait until they were handed over, and are committed with the state they follow from."""
 
+import sqlite3
+
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database, dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
@@ -167,8 +169,54 @@ def test_an_outbox_that_was_never_filled_is_empty(tmp_path):
         assert list(outbox.batches()) == []
 
 
-def test_the_latest_changes_are_remembered_whether_or_not_they_were_delivered(host, monkeypatch):
-    monkeypatch.setattr(store_module, "HISTORY", 2)
+DAMAGES = {
+    "empty": b"",
+    "noise": b"x" * 100,
+    "no list": b"x\x9c\xab\x02\x00\x00y\x00y",
+    "text": "records",
+    "numbers": pack([1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_batch_that_is_damaged_is_set_aside_and_told_once_and_the_others_are_delivered(host, damage):
+    host.run()
+    for name in "abc":
+        host.write(name)
+        host.run()
+    with sqlite3.connect(host.state) as db:
+        db.execute("UPDATE outbox SET records = ? WHERE id = 2", (damage,))
+    db.close()
+    with Outbox(host.state) as outbox:
+        assert deliver(outbox, host.receiver.send, TAGS) == (2, 0)
+        assert len(outbox.notes) == 1 and outbox.notes[0].startswith(
+            "1 undelivered records in %s are damaged" % host.state
+        )
+    assert host.receiver.paths("change") == ["a", "c"]
+    with Outbox(host.state) as outbox:
+        assert (deliver(outbox, host.receiver.send, TAGS), outbox.notes) == ((0, 0), [])
+    with sqlite3.connect(host.state) as db:
+        assert db.execute("SELECT source, content FROM set_aside").fetchall() == [("outbox", damage)]
+    db.close()
+
+
+def test_what_is_set_aside_is_bounded(host, monkeypatch):
+    monkeypatch.setattr(database, "ASIDE_BYTES", 100)
+    host.run()
+    for name in "abcd":
+        host.write(name)
+        host.run()
+    with sqlite3.connect(host.state) as db:
+        db.execute("UPDATE outbox SET records = zeroblob(40)")
+    db.close()
+    with Outbox(host.state) as outbox:
+        assert list(outbox.batches()) == [] and len(outbox.notes) == 4
+    with sqlite3.connect(host.state) as db:
+        assert db.execute("SELECT count(*) FROM set_aside").fetchone() == (2,)
+    db.close()
+
+
+def test_changes_are_remembered_whether_or_not_they_were_delivered(host):
     host.run()
     for name in ("a", "b", "c"):
         host.write(name)
@@ -176,7 +224,5 @@ def test_the_latest_changes_are_remembered_whether_or_not_they_were_delivered(ho
         host.deliver()
     with Store(host.state, read_only=True) as store:
         records = list(store.history())
-    assert [record["FileSystemPath"][-1] for record in records] == ["b", "c"]
-    assert [record["RecordId"] for record in records] == [record["RecordId"] for _tag, record in host.receiver.taken][
-        1:
-    ]
+    assert [record["FileSystemPath"][-1] for record in records] == ["a", "b", "c"]
+    assert [record["RecordId"] for record in records] == [record["RecordId"] for _tag, record in host.receiver.taken]

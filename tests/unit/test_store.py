@@ -12,9 +12,22 @@ import sys
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RowDamaged, StateError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.history import History
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
+    Collection,
+    File,
+    Package,
+    Part,
+    Source,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.repair import repair
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.since import Since
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
 
 PACKAGES, FILES = KINDS["packages"], KINDS["files"]
@@ -157,7 +170,7 @@ def test_a_damaged_page_is_told_or_harmless_never_different_data(path, offset):
 def test_a_row_of_the_wrong_shape_is_damage(path):
     with Store(path) as store:
         store.put(PACKAGES, "dpkg", "s", "d", [["too", "short"]])
-    refused(path, "is damaged")
+    refused(path, "is damaged in one row")
 
 
 def test_a_bomb_in_a_row_is_refused_before_it_is_unpacked(path, monkeypatch):
@@ -180,6 +193,268 @@ def test_of_two_runs_at_once_the_second_to_end_keeps_nothing(path):
     with Store(path) as store:
         assert store.last_run(PACKAGES).collected_at == 2
         assert store.known(PACKAGES).signature("dpkg") == "quick"
+
+
+def test_of_two_first_runs_at_once_the_second_to_end_keeps_nothing(path):
+    """Wherever the first one ends while the second is under way, it is no baseline of the second."""
+    for moment in ("before known", "after known"):
+        with pytest.raises(StateError) as caught, Store(path) as slow:
+            assert slow.last_run(PACKAGES) is None
+            if moment == "before known":
+                keep(path, [PACKAGE])
+            known = slow.known(PACKAGES)
+            if moment == "after known":
+                keep(path, [PACKAGE])
+            slow.put(PACKAGES, "dpkg", "slow", "d", [PACKAGE] + known.items("dpkg"))
+            slow.finish(PACKAGES, Run(3, [], []), {})
+        assert "another run" in str(caught.value)
+        with Store(path) as store:
+            assert store.last_run(PACKAGES).collected_at == 1
+        os.unlink(path)
+
+
+def test_a_state_that_was_replaced_during_a_run_is_not_written_to(path):
+    keep(path, [PACKAGE])
+    for replacement in (True, False):
+        with pytest.raises(StateError, match="replaced or removed"), Store(path) as slow:
+            slow.known(PACKAGES)
+            os.rename(path, path + ".aside")
+            if replacement:
+                keep(path, [])
+            slow.put(PACKAGES, "dpkg", "slow", "d", [])
+            slow.finish(PACKAGES, Run(3, [], []), {})
+    assert not os.path.exists(path)
+
+
+def test_a_state_that_another_process_emptied_during_a_run_is_not_written_to(path):
+    keep(path, [PACKAGE])
+    with Store(path) as store:
+        assert store.claim(machine("one")) == []
+    with pytest.raises(StateError, match="another run"), Store(path) as slow:
+        assert slow.last_run(PACKAGES) is not None
+        with Store(path) as other:
+            assert other.claim(machine("two"))
+        keep(path, [PACKAGE])  # the same number of runs as before
+        slow.put(PACKAGES, "dpkg", "slow", "d", [])
+        slow.finish(PACKAGES, Run(3, [], []), {})
+
+
+def machine(computer, vm=None):
+    return {"Computer": "whatever its name", "SourceComputerId": computer, "VMUUID": vm}
+
+
+def test_a_clone_begins_anew_and_sets_aside_what_waits(path):
+    with Store(path) as store:
+        assert store.claim(machine("image")) == []
+        store.put(PACKAGES, "dpkg", "s", "d", [PACKAGE])
+        store.queue("stream", PACKAGES, 1, [{}, {}])
+        store.remember([{}])
+        store.keep_text("/etc/secret", "c", "text")
+        store.renew_inventory("other", PACKAGES, 1)
+        store.finish(PACKAGES, Run(1, [], []), {})
+    image = store.after
+    with Store(path) as store:
+        (note,) = store.claim(machine("clone"))
+        assert "2 undelivered records of that machine are not sent, and 1 changes in its history are not kept" in note
+        assert store.last_run(PACKAGES) is None and not store.known(PACKAGES).parts and not store.texts()
+        assert store.inventory_queued_at(PACKAGES) is None and list(store.history()) == []
+        store.finish(PACKAGES, Run(2, [], []), {})
+    assert store.after.state != image.state and store.after.number == 0
+    with Outbox(path) as outbox:
+        assert outbox.depth().records == 0
+    with Store(path) as store:
+        assert store.claim(machine("clone")) == []
+        assert store.last_run(PACKAGES).collected_at == 2
+        assert store._query("SELECT source, reason FROM set_aside") == [("outbox", "of another machine")]
+
+
+def test_a_clone_that_may_not_write_sees_nothing_and_leaves_it(path):
+    keep(path, [PACKAGE])
+    with Store(path) as store:
+        store.claim(machine("image"))
+    with Store(path, read_only=True) as store:
+        assert len(store.claim(machine("clone"))) == 1 and store.ignored
+        assert store.last_run(PACKAGES) is None and list(store.all_items(PACKAGES)) == []
+    with Store(path, read_only=True) as store:
+        assert store.claim(machine("image")) == [] and store.last_run(PACKAGES) is not None
+
+
+@pytest.mark.parametrize(
+    "made_by, used_by, other",
+    [
+        (machine("a", "v"), machine("a", "v"), False),
+        (machine("a", None), machine("a", "v"), False),  # by a user, then by root
+        (machine("a", "v"), machine("a", None), False),
+        (machine("a", "v"), machine("a", "w"), True),  # a clone that kept its machine-id
+        (machine("a", "v"), machine("b", "v"), True),
+        (machine("a"), machine("b"), True),
+        (machine(None), machine("b"), True),  # an image before its first boot
+        (machine(None), machine(None), False),
+        (machine(None, "v"), machine(None, "w"), True),
+        (machine("a"), machine(None), False),  # it cannot be read now
+    ],
+)
+def test_a_machine_is_told_by_what_both_sides_know(path, monkeypatch, made_by, used_by, other):
+    monkeypatch.setattr(store_module.host, "in_container", lambda: False)
+    with Store(path) as store:
+        assert store.claim(made_by) == []
+        store.finish(PACKAGES, Run(1, [], []), {})
+    for _time in (1, 2):  # the second time, it is the user's own
+        with Store(path) as store:
+            assert bool(store.claim(used_by)) == other
+            assert (store.last_run(PACKAGES) is None) == other or _time == 2
+            store.finish(PACKAGES, Run(2, [], []), {})
+        other = False
+
+
+def test_a_uuid_of_firmware_says_nothing_in_a_container(path, monkeypatch):
+    monkeypatch.setattr(store_module.host, "in_container", lambda: True)
+    with Store(path) as store:
+        store.claim(machine("a", "v"))
+        assert store.claim(machine("a", "w")) == []
+
+
+@pytest.mark.parametrize("mode, words", [(0o777, "controlled by others"), (0o1777, None), (0o775, None)])
+def test_a_folder_in_which_others_can_replace_the_state_is_refused(path, mode, words):
+    os.mkdir(os.path.dirname(path))
+    os.chmod(os.path.dirname(path), mode)
+    if words:
+        refused(path, words)
+    else:
+        keep(path, [PACKAGE])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
+@pytest.mark.parametrize("mode", [0o700, 0o1777])
+def test_root_keeps_no_state_in_the_folder_of_a_user(path, mode):
+    keep(path, [PACKAGE])
+    os.chown(os.path.dirname(path), 65533, 65533)
+    os.chmod(os.path.dirname(path), mode)
+    refused(path, "controlled by others")
+    with Store(path, read_only=True, owner=65533) as store:
+        assert store.last_run(PACKAGES).collected_at == 1
+    os.unlink(path)
+    with pytest.raises(StateError, match="controlled by others"):
+        keep(path, [PACKAGE])
+
+
+DAMAGES = {"empty": b"", "noise": b"x" * 100, "text": "items", "shape": pack([["too", "short"]]), "number": pack([1])}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_part_is_set_aside_and_told_and_the_others_are_compared(path, damage):
+    packages = [PACKAGE, PACKAGE._replace(name="bash")]
+
+    def run(*names):
+        parts = [(name, packages[: 1 + (name in names)]) for name in ("dpkg", "rpm")]
+        with Store(path) as store:
+            snapshot = observe(PACKAGES, lambda known: Parts(parts), store)
+        return [(change.category, change.new.name) for change in snapshot.changes]
+
+    assert run() == run() == []
+    change(path, "UPDATE part SET items = ? WHERE name = ?", damage, b"dpkg")
+    with pytest.raises(RowDamaged, match="is damaged in one row"):
+        run("dpkg", "rpm")
+    (note,) = repair(path)
+    assert "1 of 2 sources or folders of the packages is damaged and set aside (dpkg first)" in note
+    assert run("dpkg", "rpm") == [("Added", "bash")]  # of rpm: what dpkg had is not known
+    assert run("dpkg", "rpm") == [] == repair(path)
+    with Store(path, read_only=True) as store:
+        assert store._query("SELECT source, content FROM set_aside") == [("part", damage)]
+
+
+@pytest.mark.parametrize("column", ["scope", "unseen"])
+def test_a_damaged_run_is_set_aside_and_the_next_one_is_the_baseline(path, column):
+    keep(path, [PACKAGE])
+    change(path, "UPDATE run SET %s = ?" % column, "[")
+    with pytest.raises(RowDamaged):
+        keep_after_looking(path)
+    (note,) = repair(path)
+    assert "this run is their baseline" in note
+    with Store(path) as store:
+        assert store.last_run(PACKAGES) is None and not store.known(PACKAGES).parts
+
+
+def test_damaged_sources_are_set_aside(path):
+    keep(path, [PACKAGE])
+    for damage in ("[", "[1]", '[["dpkg"]]', "{}"):
+        change(path, "UPDATE outcome SET sources = ?", damage)
+        assert repair(path) == []
+        with Store(path) as store:
+            assert store.last_sources(PACKAGES) == {} and store.last_run(PACKAGES) is not None
+
+
+def keep_after_looking(path):
+    with Store(path) as store:
+        store.last_run(PACKAGES)
+
+
+def change(path, statement, *values):
+    with sqlite3.connect(path) as db:
+        db.execute(statement, values)
+    db.close()
+
+
+class Parts(Collection):
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+
+    def __iter__(self):
+        for name, items in self.parts:
+            yield Part(name, None, items)
+
+    def out_of_sight(self, part):
+        return False
+
+
+@pytest.fixture
+def version_2(path):
+    """A state that the first release wrote."""
+    os.makedirs(os.path.dirname(path), mode=0o700)
+    with open(os.path.join(os.path.dirname(__file__), "fixtures", "state_v2.sql"), encoding="ascii") as file:
+        script = file.read()
+    with sqlite3.connect(path) as db:
+        db.executescript(script)
+    db.close()
+    os.chmod(path, 0o600)
+    return path
+
+
+OURS = "5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e"
+
+
+def test_a_state_of_the_first_release_keeps_its_changes_and_gets_numbers(version_2):
+    files = ["/tmp/state_tracked/" + name for name in "bcb"]
+    with History(version_2) as old:
+        page = old.follow(Since(number=1))
+    assert [record["FileSystemPath"] for record in page.records] == files and page.place is None
+    with Store(version_2, read_only=True) as store:
+        assert [record["FileSystemPath"] for record in store.history()] == files
+        assert not store.is_foreign(machine("other"))
+    with Store(version_2) as store:
+        assert store.claim(machine(OURS)) == []
+        assert store.last_run(FILES).collected_at == 1795668129 and len(list(store.all_items(FILES))) == 3
+        store.remember([{"FileSystemPath": "new"}])
+    with History(version_2) as new:
+        page = new.follow(Since(number=1))
+        assert [record["FileSystemPath"] for record in page.records] == [*files[1:], "new"]
+        assert (page.first, page.last, page.missed) == (1, 4, 0)
+    with Outbox(version_2) as outbox:
+        assert outbox.depth().records == 4 and len(list(outbox.batches())) == 3
+
+
+def test_a_state_of_the_first_release_that_came_with_an_image_is_known_as_that(version_2):
+    with Store(version_2) as store:
+        (note,) = store.claim(machine("a clone"))
+        assert "4 undelivered records" in note and store.last_run(FILES) is None
+
+
+def test_a_damaged_row_of_the_first_release_holds_up_no_other(version_2):
+    change(version_2, "UPDATE history SET records = ? WHERE id = 1", b"x")
+    with Store(version_2) as store:
+        assert [record["FileSystemPath"][-1] for record in store.history()] == ["b"]
+        assert store._query("SELECT source, content FROM set_aside") == [("history", b"x")]
 
 
 def test_a_run_of_one_kind_holds_up_none_of_another(path, monkeypatch):

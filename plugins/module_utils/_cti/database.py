@@ -7,11 +7,12 @@ import json
 import os
 import sqlite3
 import stat
+import time
 import zlib
 from types import TracebackType
-from typing import Any, List, Optional, Sequence, Type
+from typing import Any, List, Optional, Sequence, Tuple, Type
 
-from .errors import StateDamaged, StateError
+from .errors import RowDamaged, StateDamaged, StateError
 
 # One script a version: a database of version n is brought up to date by those from n on.
 SCHEMA = (
@@ -32,13 +33,68 @@ CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, records BLOB NOT NUL
 CREATE TABLE content (path BLOB PRIMARY KEY, checksum TEXT NOT NULL, size INTEGER, text BLOB);
 PRAGMA user_version = 2;
 """,
+    """
+CREATE TABLE state (
+    id TEXT NOT NULL, computer TEXT, vm TEXT, last INTEGER NOT NULL, mark TEXT NOT NULL, clock INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL, dropped_at INTEGER NOT NULL);
+INSERT INTO state VALUES (lower(hex(randomblob(16))), NULL, NULL, 0, '', 0, 0, 0);
+ALTER TABLE history RENAME TO history_2;
+CREATE TABLE history (
+    last INTEGER PRIMARY KEY, count INTEGER NOT NULL, mark TEXT NOT NULL, stored_at INTEGER NOT NULL, clock INTEGER NOT NULL,
+    total INTEGER NOT NULL, records BLOB NOT NULL);
+CREATE TABLE set_aside (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL, content BLOB);
+PRAGMA user_version = 3;
+""",
 )
 LOCK_SECONDS = 30
 MAX_BYTES = 512 << 20  # of one row's JSON, once unpacked
+ASIDE_BYTES = 64 << 20  # of the rows that are set aside
 
 
 def pack(values: Sequence[Any]) -> bytes:
     return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), 1)
+
+
+def inflate(packed: bytes) -> bytes:
+    """The JSON that was packed. Raises ValueError."""
+    try:
+        stream = zlib.decompressobj()
+        raw = stream.decompress(packed, MAX_BYTES)
+    except (zlib.error, TypeError) as error:
+        raise ValueError(str(error)) from error
+    if not stream.eof:
+        raise ValueError("longer than %d bytes, or cut off" % MAX_BYTES)
+    return raw
+
+
+def json_list(text: str) -> List[Any]:
+    """The list that a JSON text holds. Raises ValueError."""
+    try:
+        value = json.loads(text)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def unpack(packed: bytes) -> List[Any]:
+    """The list that was packed. Raises ValueError."""
+    return json_list(inflate(packed).decode("ascii"))
+
+
+def set_aside(db: sqlite3.Connection, source: str, reason: str, contents: str, values: Sequence[Any] = ()) -> None:
+    """Copy the blobs that the query `contents` selects from the table `source` to where whoever looks into the damage finds
+    them. The caller deletes the rows. Beyond ASIDE_BYTES the oldest go."""
+    statement = "INSERT INTO set_aside (source, at, reason, content) SELECT ?, ?, ?, * FROM (%s)" % contents
+    db.execute(statement, (source, int(time.time()), reason, *values))
+    size = 0
+    for row, length in db.execute("SELECT id, length(content) FROM set_aside ORDER BY id DESC").fetchall():
+        size += length or 0
+        if size > ASIDE_BYTES:
+            db.execute("DELETE FROM set_aside WHERE id <= ?", (row,))
+            return
 
 
 def _quote(path: str) -> str:
@@ -64,6 +120,7 @@ class Database:
         self._at_rest = False
         self._db: Optional[sqlite3.Connection] = None
         self._version = 0
+        self._file = (0, 0)  # device and inode of what was opened
 
     def __enter__(self) -> Any:
         try:
@@ -100,20 +157,34 @@ class Database:
     def _find(self) -> bool:
         """Whether there is a file, after making one where that is ours to do. It may not be opened and closed: that
         would end the locks of all other connections of this process (fcntl(2))."""
+        folder = os.path.dirname(os.path.abspath(self.path))
         try:
-            self._check_file(os.lstat(self.path))
+            self._check_folder(folder)
+            self._file = self._check_file(os.lstat(self.path))
             return True
         except FileNotFoundError:
             if self._read_only:
                 return False
-        os.makedirs(os.path.dirname(os.path.abspath(self.path)), mode=0o700, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self._check_folder(folder)
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
-            self._check_file(os.lstat(self.path))
+            pass
+        self._file = self._check_file(os.lstat(self.path))
         return True
 
-    def _check_file(self, status: os.stat_result) -> None:
+    def _check_folder(self, folder: str) -> None:
+        """Whoever can replace the file decides what is compared with, and what root writes to."""
+        status = os.stat(folder)
+        for_all = status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX
+        if status.st_uid not in self._owners or for_all:
+            raise StateError(
+                "%s is in a folder that is controlled by others than the user who runs this; give a path in a folder of that user."
+                % self.path
+            )
+
+    def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
             raise StateError("%s is not a regular file; give the path of a state database." % self.path)
         if status.st_uid not in self._owners or status.st_mode & 0o022:
@@ -121,12 +192,27 @@ class Database:
                 "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
                 % self.path
             )
+        return status.st_dev, status.st_ino
+
+    def _check_replaced(self) -> None:
+        """What is written to a file that has lost its name is lost."""
+        try:
+            now: Optional[Tuple[int, int]] = self._check_file(os.lstat(self.path))
+        except FileNotFoundError:
+            now = None
+        if now != self._file:
+            raise StateError("%s was replaced or removed while it was in use; run again." % self.path)
 
     def _connect(self) -> sqlite3.Connection:
         self._at_rest = self._traceless and self._is_at_rest()
         mode = "ro&immutable=1" if self._at_rest else "ro" if self._read_only else "rw"
         uri = "file://%s?mode=%s" % (_quote(os.path.abspath(self.path)), mode)
         db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+        try:
+            self._check_replaced()
+        except BaseException:
+            db.close()
+            raise
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA synchronous = FULL")
         return db
@@ -154,6 +240,10 @@ class Database:
         for script in SCHEMA[self._version :]:
             for statement in script.split(";"):
                 db.execute(statement)
+        if self._version < 3:
+            from .history import number_history  # once in the life of a database
+
+            number_history(db)
         db.execute("COMMIT")
         self._version = len(SCHEMA)
 
@@ -168,22 +258,21 @@ class Database:
 
     def _unpack(self, packed: bytes) -> List[Any]:
         try:
-            inflate = zlib.decompressobj()
-            raw = inflate.decompress(packed, MAX_BYTES)
-            if not inflate.eof:
-                raise ValueError("longer than %d bytes, or cut off" % MAX_BYTES)
-            return self._json(raw.decode("ascii"))
-        except (zlib.error, ValueError, TypeError) as error:
-            raise self._error(error) from error
+            return unpack(packed)
+        except ValueError as error:
+            raise self._row_error(error) from error
 
     def _json(self, text: str) -> List[Any]:
         try:
-            value = json.loads(text)
-            if not isinstance(value, list):
-                raise ValueError("not a list")
-            return value
-        except (ValueError, TypeError, RecursionError) as error:
-            raise self._error(error) from error
+            return json_list(text)
+        except ValueError as error:
+            raise self._row_error(error) from error
+
+    def _row_error(self, error: BaseException) -> RowDamaged:
+        return RowDamaged(
+            "%s is damaged in one row (%s); the next run that stores its result sets the row aside."
+            % (self.path, error)
+        )
 
     def _error(self, error: BaseException) -> StateError:
         reason = str(error)

@@ -37,6 +37,18 @@ class StateDamaged(StateError):
     """It holds what nobody can have written there."""
 
 
+class RowDamaged(StateError):
+    """One row holds what nobody can have written there. The others are not affected."""
+
+
+class SinceError(CtiError):
+    """The value of `since` is neither a number, a time, an age nor a place."""
+
+
+class RetentionError(CtiError):
+    """The history cannot be kept for that time or size."""
+
+
 class ForwardError(CtiError):
     """Records, or a configuration, cannot be exchanged with the Azure Monitor Agent or with what stands in for it."""
 

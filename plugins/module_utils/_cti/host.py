@@ -28,6 +28,12 @@ def identity(root: str = "/") -> Dict[str, Optional[str]]:
     }
 
 
+def in_container(root: str = "/") -> bool:
+    """Whether the VMUUID is that of a machine that containers come to and leave, rather than our own."""
+    marks = ("run/systemd/container", "run/.containerenv", ".dockerenv")
+    return any(os.path.exists(os.path.join(root, mark)) for mark in marks)
+
+
 def source_computer_id(machine_id: str) -> str:
     """A stable UUID that does not disclose the machine-id it is derived from."""
     digest = hmac.new(machine_id.encode("utf-8"), _APPLICATION, hashlib.sha256).digest()

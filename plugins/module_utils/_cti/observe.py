@@ -10,7 +10,7 @@ from .diff import Change, compare
 from .model import Collection, Item, Known
 from .records import Kind, digest
 from .snapshot import Snapshot, combined_digest, in_order, outcomes
-from .store import Run, Store
+from .store import DAMAGED, Run, Store
 
 Progress = Callable[[int], None]  # is told the number of items so far
 PROGRESS_SECONDS = 5
@@ -61,7 +61,8 @@ def observe(
             digests[part.name] = part_digest
         count += len(seen)
         items.extend(seen if keep_items else ())
-        if last is not None and (before is not None or part.before is not None or not judge.was_unseen(part.name)):
+        was_seen = before.digest != DAMAGED if before is not None else not judge.was_unseen(part.name)
+        if last is not None and (was_seen or part.before is not None):
             judge.add(compare(kind, old, seen, part.unsure | part.uncompared))
         kept = list(seen)
         if part.unsure:

@@ -4,10 +4,10 @@
 """Records that are to be handed over: they leave the database once they were."""
 
 import time
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from .ama.forward import Entry, flat
-from .database import Database
+from .database import Database, set_aside, unpack
 from .errors import ForwardError
 from .records import Row
 
@@ -40,7 +40,14 @@ class Delivery(NamedTuple):
 
 
 class Outbox(Database):
-    """What Store.queue() has put there, oldest first. Raises StateError."""
+    """What Store.queue() has put there, oldest first. Raises StateError.
+
+    `notes` holds a sentence for each batch that could not be read and was set aside.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.notes: List[str] = []
 
     def depth(self) -> Depth:
         rows = self._query("SELECT sum(count), sum(length(records)), min(created) FROM outbox", since=2)
@@ -51,15 +58,30 @@ class Outbox(Database):
         """One at a time, so that memory does not follow what has gathered."""
         last = 0
         while True:
-            statement = "SELECT id, stream, records FROM outbox WHERE id > ? ORDER BY id LIMIT 1"
+            statement = "SELECT id, stream, count, records FROM outbox WHERE id > ? ORDER BY id LIMIT 1"
             rows = self._query(statement, last, since=2)
             if not rows:
                 return
-            last, stream, packed = rows[0]
-            records = self._unpack(packed)
-            if not all(isinstance(record, dict) for record in records):
-                raise self._error(ValueError("a record is no object"))
+            last, stream, count, packed = rows[0]
+            try:
+                records = unpack(packed)
+                if not all(isinstance(record, dict) for record in records):
+                    raise ValueError("a record is no object")
+            except ValueError as error:
+                self._set_aside(last, count, str(error))
+                continue
             yield Batch(last, stream, records)
+
+    def _set_aside(self, batch: int, count: int, reason: str) -> None:
+        if self._db is not None and not self._read_only:
+            self._query("BEGIN IMMEDIATE")
+            set_aside(self._db, "outbox", reason, "SELECT records FROM outbox WHERE id = ?", (batch,))
+            self._query("DELETE FROM outbox WHERE id = ?", batch)
+            self._query("COMMIT")
+        self.notes.append(
+            "%d undelivered records in %s are damaged (%s). They are in its table set_aside now; the others are delivered."
+            % (count, self.path, reason)
+        )
 
     def remove(self, batch: Batch) -> None:
         self._query("DELETE FROM outbox WHERE id = ?", batch.id)

@@ -6,12 +6,13 @@
 import json
 import os
 import stat
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from . import report
+from . import history, host, report
 from .agent.itemfiles import NAMES
 from .errors import StateError
 from .records import KINDS, Kind, timestamp
+from .since import Since
 from .snapshot import Snapshot, combined_digest, in_order
 from .store import Store
 from .survey import pack
@@ -24,20 +25,39 @@ class ItemFile(NamedTuple):
     items: List[Any]
 
 
-def from_database(path: str, kinds: Sequence[str], wanted: str, owner: Optional[int]) -> Dict[str, Any]:
-    """The result of ct_state_info; `wanted` as survey() has it. `owner`: a uid that may own the database, besides root
-    and ourselves. Raises StateError."""
+def from_database(
+    path: str,
+    kinds: Sequence[str],
+    wanted: str,
+    owner: Optional[int],
+    since: Optional[Since],
+    warn: Callable[[str], None],
+) -> Dict[str, Any]:
+    """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
+    besides root and ourselves. Raises StateError."""
     if not os.path.exists(path):
         raise StateError("There is no %s; nothing was collected yet, or give the path of another state." % path)
     with Store(path, read_only=True, owner=owner, traceless=True) as store:
+        if store.is_foreign(host.identity()):
+            warn(
+                "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
+                % path
+            )
         snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
-        seen = [snapshot for snapshot in snapshots if snapshot is not None]
-        result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
-        if wanted == "full":
-            result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
-        if wanted != "summary":
-            types = {one.kind.config_type for one in seen}
-            result["changes"] = [record for record in store.history() if record.get("ConfigChangeType") in types]
+    seen = [snapshot for snapshot in snapshots if snapshot is not None]
+    result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
+    if wanted == "full":
+        result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
+    with history.History(path, owner=owner, traceless=True) as changes:
+        if since is None and wanted == "summary":
+            page = changes.end()
+        else:
+            page = changes.follow(since) if since is not None else changes.latest()
+            types = {KINDS[kind].config_type for kind in kinds}
+            result["changes"] = [record for record in page.records if record.get("ConfigChangeType") in types]
+    for text in history.warnings(page, os.path.abspath(path)):
+        warn(text)
+    result["history"] = history.describe(page, os.path.abspath(path))
     return result
 
 

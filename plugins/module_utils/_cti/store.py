@@ -11,15 +11,19 @@ so that a long one does not hold up another kind's. A part whose signature is un
 import json
 import os
 import sqlite3
+import time
 from types import TracebackType
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Type
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
 
-from .database import Database, pack
+from . import history, host
+from .database import Database, inflate, pack, set_aside
 from .errors import StateError
 from .model import Item, Known, Source
 from .records import Kind, Row
+from .since import Place
 
-HISTORY = 100  # times up to track.BATCH records
+DAMAGED = "damaged"  # the digest of a part whose items were set aside
+Machine = Mapping[str, Optional[str]]  # of host.identity()
 
 
 class StoredPart(NamedTuple):
@@ -44,14 +48,26 @@ class Text(NamedTuple):
 
 
 class Store(Database):
-    """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError."""
+    """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError.
+
+    After a commit, `before` and `after` are the ends of the history around the changes it stored.
+    """
 
     def __init__(
-        self, path: str, read_only: bool = False, owner: Optional[int] = None, traceless: bool = False
+        self,
+        path: str,
+        read_only: bool = False,
+        owner: Optional[int] = None,
+        traceless: bool = False,
+        retention: history.Retention = history.KEEP,
     ) -> None:
         super().__init__(path, read_only, owner, traceless)
+        self.before: Optional[Place] = None
+        self.after: Optional[Place] = None
+        self.ignored = False  # it is another machine's, and may not be emptied
+        self._retention = retention
         self._stage: Optional[sqlite3.Connection] = None
-        self._generations: Dict[str, int] = {}  # of the kinds compared with, as they were then
+        self._generations: Dict[str, Tuple[str, int]] = {}  # of the kinds compared with, as they were then
 
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
@@ -67,10 +83,74 @@ class Store(Database):
                 self._stage = None
             super().__exit__(kind, error, trace)
 
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
+
+    # --- whose it is
+
+    def is_foreign(self, machine: Machine) -> bool:
+        """Whether another machine than this one, as host.identity() describes it, made the state.
+
+        What either side does not know is no difference: a VMUUID is known to root alone. A state that was made before the
+        machine had an id is one of an image.
+        """
+        for computer, vm in self._query("SELECT computer, vm FROM state", since=3):
+            our_computer, our_vm = machine["SourceComputerId"], machine["VMUUID"]
+            if our_computer is not None and computer is not None and our_computer != computer:
+                return True
+            return our_vm is not None and vm is not None and our_vm != vm and not host.in_container()
+        return False
+
+    def claim(self, machine: Machine) -> List[str]:
+        """Make the state this machine's. One that another machine made, as a clone of it finds it, is emptied first, and the
+        records that wait in it are set aside; the sentence about that is returned."""
+        if not self.is_foreign(machine):
+            self._claim(machine)
+            return []
+        counts = self._query(
+            "SELECT (SELECT coalesce(sum(count), 0) FROM outbox), (SELECT coalesce(sum(count), 0) FROM history)"
+        )
+        if self._db is not None and not self._read_only:
+            self._empty(self._db, machine)
+        elif self._db is not None:
+            self._close()
+            self.ignored = True
+        return [
+            "The state %s was made by another machine, of which this one is a clone, or its machine-id changed. This run is a new"
+            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept."
+            % (self.path, *counts[0])
+        ]
+
+    def _claim(self, machine: Machine) -> None:
+        computer, vm = machine["SourceComputerId"] or "", machine["VMUUID"]
+        known = self._query("SELECT computer, vm FROM state", since=3)
+        if known and not self._read_only and (known[0][0] is None or (known[0][1] is None and vm is not None)):
+            self._query("UPDATE state SET computer = coalesce(computer, ?), vm = coalesce(vm, ?)", computer, vm)
+
+    def _empty(self, db: sqlite3.Connection, machine: Machine) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if self.is_foreign(machine):  # no other process came first
+                set_aside(db, "outbox", "of another machine", "SELECT records FROM outbox ORDER BY id")
+                for table in ("part", "run", "outcome", "inventory", "outbox", "history", "content"):
+                    db.execute("DELETE FROM %s" % table)
+                db.execute(
+                    "UPDATE state SET id = lower(hex(randomblob(16))), computer = ?, vm = ?, last = 0, mark = '', clock = 0,"
+                    " seen_at = 0, dropped_at = 0",
+                    (machine["SourceComputerId"] or "", machine["VMUUID"]),
+                )
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
     # --- what was
 
     def last_run(self, kind: Kind) -> Optional[Run]:
         """None before the first run of this kind."""
+        self._generations.setdefault(kind.name, self._generation(kind.name))
         for row in self._query("SELECT collected_at, scope, unseen FROM run WHERE kind = ?", kind.name):
             return Run(row[0], self._json(row[1]), self._json(row[2]))
         return None
@@ -81,11 +161,11 @@ class Store(Database):
             try:
                 return {name: Source(*values) for name, *values in self._json(text)}
             except (TypeError, ValueError) as error:
-                raise self._error(error) from error
+                raise self._row_error(error) from error
         return {}
 
     def known(self, kind: Kind) -> "StoredParts":
-        self._generations[kind.name] = self._generation(kind.name)
+        self._generations.setdefault(kind.name, self._generation(kind.name))
         rows = self._query("SELECT name, signature, digest, count FROM part WHERE kind = ?", kind.name)
         return StoredParts(self, kind, {os.fsdecode(row[0]): StoredPart(*row[1:]) for row in rows})
 
@@ -113,9 +193,21 @@ class Store(Database):
         return int(rows[0][0]) if rows else None
 
     def history(self) -> Iterator[Row]:
-        """The latest change records, oldest first."""
-        for (packed,) in self._query("SELECT records FROM history ORDER BY id", since=2):
-            yield from self._unpack(packed)
+        """All change records that are kept, oldest first. Raises RowDamaged after the last one where some cannot be read."""
+        if self._version == 2:
+            for (packed,) in self._query("SELECT records FROM history ORDER BY id", since=2):
+                yield from self._unpack(packed)
+            return
+        damaged: Optional[ValueError] = None
+        for last, count in self._query("SELECT last, count FROM history ORDER BY last", since=3):
+            for (packed,) in self._query("SELECT records FROM history WHERE last = ?", last):
+                try:
+                    records = history.read_row(inflate(packed), count)
+                except ValueError as error:
+                    damaged, records = error, []
+                yield from records
+        if damaged is not None:
+            raise self._row_error(damaged)
 
     def texts(self) -> Dict[str, Text]:
         """Of the files, by path."""
@@ -127,7 +219,7 @@ class Store(Database):
         for (packed,) in self._query("SELECT text FROM content WHERE path = ?", os.fsencode(path), since=2):
             for text in self._unpack(packed):
                 return str(text)
-        raise self._error(ValueError("a text is missing"))
+        raise self._row_error(ValueError("a text is missing"))
 
     # --- what is
 
@@ -154,8 +246,9 @@ class Store(Database):
         self._put("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", stream, kind.name, now, len(records), pack(records))
 
     def remember(self, records: Sequence[Row]) -> None:
-        """Keep change records, whether or not they are to be handed over; the oldest go."""
-        self._put("INSERT INTO history VALUES (?)", pack(records))
+        """Put change records into the history, whether or not they are to be handed over."""
+        for row in history.rows(list(records)):
+            self._put("INSERT INTO history VALUES (?, ?, ?)", *row)
 
     def keep_text(self, path: str, checksum: str, text: Optional[str]) -> None:
         """None: the content with this checksum is no text."""
@@ -187,6 +280,8 @@ class Store(Database):
     def _commit(self, db: sqlite3.Connection, stage: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
+            self._check_replaced()
+            self.before = self._end()
             runs = stage.execute("SELECT kind, collected_at, scope, unseen, sources FROM run").fetchall()
             for kind, *_values in runs:
                 self._check_generation(kind)
@@ -194,25 +289,32 @@ class Store(Database):
             db.executemany("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", stage.execute(_PUT))
             for kind, collected_at, scope, unseen, sources in runs:
                 db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", (kind, collected_at, scope, unseen))
-                following = self._generation(kind) + 1
+                following = self._generation(kind)[1] + 1
                 db.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (kind, following, sources))
             for stream, kind, now in stage.execute("SELECT stream, kind, queued_at FROM renewed"):
                 db.execute("DELETE FROM outbox WHERE stream = ? AND kind = ?", (stream, kind))
                 db.execute("INSERT OR REPLACE INTO inventory VALUES (?, ?)", (kind, now))
             db.executemany("INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", stage.execute(_QUEUED))
-            db.executemany("INSERT INTO history VALUES (NULL, ?)", stage.execute("SELECT records FROM history"))
+            history.append(db, stage.execute(_REMEMBERED), self._retention, int(time.time()))
+            self.after = self._end()
             db.executemany("DELETE FROM content WHERE path = ?", stage.execute(_FORGOTTEN))
             db.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", stage.execute(_KEPT))
-            db.execute("DELETE FROM history WHERE id <= (SELECT max(id) FROM history) - ?", (HISTORY,))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # SQLite has ended it where the disk is full
                 db.execute("ROLLBACK")
             raise
 
-    def _generation(self, kind: str) -> int:
+    def _end(self) -> Optional[Place]:
+        for row in self._query("SELECT id, last, mark FROM state", since=3):
+            return Place(*row)
+        return None
+
+    def _generation(self, kind: str) -> Tuple[str, int]:
+        """The id of the state, and how many runs of the kind it has stored."""
+        end = self._end()
         rows = self._query("SELECT generation FROM outcome WHERE kind = ?", kind, since=2)
-        return int(rows[0][0]) if rows else 0
+        return end.state if end else "", int(rows[0][0]) if rows else 0
 
     def _check_generation(self, kind: str) -> None:
         """Nothing may be stored on top of what was not compared with."""
@@ -226,12 +328,13 @@ class Store(Database):
         try:
             return [kind.item(*fields) for fields in self._unpack(packed)]
         except TypeError as error:
-            raise self._error(error) from error
+            raise self._row_error(error) from error
 
 
 _DROPPED = "SELECT kind, name FROM part WHERE items IS NULL"
 _PUT = "SELECT kind, name, signature, digest, count, items FROM part WHERE items IS NOT NULL"
 _QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY rowid"
+_REMEMBERED = "SELECT count, mark, records FROM history ORDER BY rowid"
 _FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
 _KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
 
@@ -245,7 +348,7 @@ def _stage() -> sqlite3.Connection:
         "CREATE TABLE run (kind PRIMARY KEY, collected_at, scope, unseen, sources)",
         "CREATE TABLE renewed (stream, kind, queued_at)",
         "CREATE TABLE outbox (stream, kind, created, count, records)",
-        "CREATE TABLE history (records)",
+        "CREATE TABLE history (count, mark, records)",
         "CREATE TABLE content (path, checksum, size, text)",
     ):
         stage.execute(statement)

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from . import dcr, host, report, track
 from .collect.budget import REHASH_DAYS
 from .model import Known
-from .records import KINDS, Kind, Row
+from .records import KINDS, RECORD_ID, Kind, Row
 from .snapshot import Snapshot, glance
 from .store import Store
 
@@ -35,6 +35,9 @@ def survey(
     would be the same is not packed. `rehash_days`: as track.collection() has it. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
+    if store is not None:
+        for note in store.claim(machine):
+            warn(note)
     snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
     changed: List[Row] = []
     for snapshot in snapshots:
@@ -51,6 +54,8 @@ def survey(
     if wanted == "full":
         result["packed"] = pack(_unknown(snapshots, known or {}))
     if store is not None and wanted != "summary":
+        if store.read_only:  # the run that stores them gives them their ids
+            changed = [{key: value for key, value in record.items() if key != RECORD_ID} for record in changed]
         result["changes"] = changed
     return result
 

@@ -14,7 +14,9 @@ from ansible.template import Templar
 from ansible_collections.changetracking.inventory.plugins.action import ct_inventory_fetch as fetch
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.report import text
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _places as places
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import unpack
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._places import Kept
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
@@ -32,7 +34,15 @@ class Fetch:
     def __init__(self, dest):
         self.dest = dest
         self.check_mode = self.diff = False
-        self.asked = None
+        self.asked = self.state = None
+        self.warned = []
+        self.meanwhile = lambda: None
+
+    def run(self, state, *changes, number, path="/root/s.db", **more):
+        """Fetch with a state whose history then ends at that number."""
+        self.state = path
+        history = {"place": "%s:%d:6f2f0c3c" % (state * 32, number), "path": path}
+        return self(summary(baseline=False), ROWS, changes=list(changes), history=history, **more)
 
     def __call__(self, inventory, rows=None, **more):
         packed = pack({} if rows is None else {"packages": rows})
@@ -42,15 +52,17 @@ class Fetch:
         task = SimpleNamespace(delegate_to=None, check_mode=self.check_mode, diff=self.diff)
         action = fetch.ActionModule(task, None, None, None, Templar(loader=None), None)
         action._execute_module = lambda _name, module_args, task_vars: self._ran(module_args, result)
-        return action._fetch({"dest": str(self.dest), "state": None}, {"inventory_hostname": "web01"})
+        action._display = SimpleNamespace(warning=self.warned.append)
+        return action._fetch({"dest": str(self.dest), "state": self.state}, {"inventory_hostname": "web01"})
 
     def _ran(self, arguments, result):
         self.asked = arguments
+        self.meanwhile()
         return result
 
     def content(self):
-        folder = self.dest / "web01"
-        return {path.name: json.loads(path.read_text("utf-8")) for path in folder.iterdir()} if folder.is_dir() else {}
+        files = (self.dest / "web01").iterdir() if (self.dest / "web01").is_dir() else ()
+        return {path.name: json.loads(path.read_text("utf-8")) for path in files if path.name != places.FILE}
 
 
 @pytest.fixture
@@ -90,10 +102,75 @@ def test_what_is_known_is_the_bytes_of_a_file(tmp_path):
     assert fetch._known(str(tmp_path)) == {"packages": hashlib.sha256(b"[]\r\n\xff").hexdigest()}
 
 
-def test_the_baseline_has_no_changes_and_a_later_run_may_have_none(host):
-    assert names(host(summary(), ROWS, changes=[])) == ["Packages.json"]
-    result = host(summary(baseline=False), ROWS, changes=[])
-    assert (names(result), "packed" in result) == (["Packages.json", "Changes.json"], False)
+def test_a_run_without_changes_leaves_none_of_another_run_lying_there(host):
+    for baseline in (True, False):
+        host(summary(), ROWS, changes=[CHANGE])
+        result = host(summary(baseline=baseline), ROWS, changes=[])
+        assert (names(result), "packed" in result) == (["Packages.json", "Changes.json"], False)
+        assert host.content()["Changes.json"] == []
+
+
+def test_a_run_without_a_state_leaves_changes_and_place_as_they_are(host):
+    host.run("a", CHANGE, number=1)
+    host.state = None
+    host(summary(), [])
+    assert host.content() == {"Packages.json": [], "Changes.json": [CHANGE]}
+    assert "since" not in host.asked and len(places.read(str(host.dest / "web01"))) == 1
+
+
+def test_the_host_is_asked_for_what_follows_the_place_that_the_run_before_wrote(host):
+    host.run("a", number=1)
+    assert host.asked["since"] == 0
+    host.run("a", CHANGE, number=2)
+    assert host.asked["since"] == ["a" * 32 + ":1:6f2f0c3c"]
+    assert host.run("a", number=2)["changed"]
+    assert host.asked["since"] == ["a" * 32 + ":2:6f2f0c3c"]
+    assert host.content()["Changes.json"] == [] and host.warned == []
+
+
+def test_the_place_stays_until_all_is_written(host):
+    """As after a kill between the files and the place."""
+    host.run("a", number=1)
+    place = host.dest / "web01" / places.FILE
+    before = place.read_bytes()
+    place.unlink()
+    place.mkdir()
+    result = host.run("a", CHANGE, number=2)
+    assert result["failed"] and "fetches the same changes again" in result["msg"]
+    place.rmdir()
+    place.write_bytes(before)
+    assert not host.run("a", CHANGE, number=2)["changed"]
+    assert host.asked["since"] == ["a" * 32 + ":1:6f2f0c3c"] and host.content()["Changes.json"] == [CHANGE]
+
+
+def test_check_mode_leaves_the_place(host):
+    host.run("a", number=1)
+    host.check_mode = True
+    assert host.run("a", CHANGE, number=2)["changed"]
+    host.check_mode = False
+    host.run("a", CHANGE, number=2)
+    assert host.asked["since"] == ["a" * 32 + ":1:6f2f0c3c"]
+
+
+def test_another_state_is_named_and_each_has_its_place(host):
+    host.run("a", number=1)
+    host.run("b", number=7, path="/home/joe/s.db")
+    assert len(host.warned) == 1 and "/home/joe/s.db, the run before used /root/s.db" in host.warned[0]
+    host.run("a", CHANGE, number=2)
+    assert host.asked["since"] == ["a" * 32 + ":1:6f2f0c3c", "b" * 32 + ":7:6f2f0c3c"] and len(host.warned) == 2
+    host.run("a", number=2)
+    assert len(host.warned) == 2
+
+
+def test_a_run_leaves_what_another_one_wrote_meanwhile(host):
+    host.run("a", number=1)
+    meanwhile, host.meanwhile = host.meanwhile, lambda: other.run("a", CHANGE, CHANGE, number=3)
+    other = Fetch(host.dest)
+    assert not host.run("a", CHANGE, number=2)["changed"]
+    assert "Another run wrote to" in host.warned[0] and host.content()["Changes.json"] == [CHANGE, CHANGE]
+    host.meanwhile = meanwhile
+    host.run("a", number=3)
+    assert host.asked["since"] == ["a" * 32 + ":3:6f2f0c3c"]
 
 
 def test_the_result_carries_the_changes_packed_and_nothing_else_that_is_large(host):
@@ -145,6 +222,53 @@ def test_check_mode_writes_nothing_and_says_what_it_would(host):
     assert result["changed"] and host.content() == {}
     assert [os.path.basename(diff["after_header"]) for diff in result["diff"]] == ["Packages.json", "Changes.json"]
     assert result["diff"][0]["before"] == "" and result["diff"][0]["after"] == text(ROWS)
+
+
+ONE, TWO = (Kept(name * 32 + ":7:6f2f0c3c", "/%s.db" % name) for name in "ab")
+
+
+def test_a_place_is_kept_with_those_of_other_states_the_latest_last(tmp_path):
+    folder = str(tmp_path)
+    assert places.read(folder) == [] == places.read(str(tmp_path / "nowhere"))
+    places.write(folder, [ONE, TWO])
+    assert places.read(folder) == [ONE, TWO]
+    later = Kept(ONE.place.replace(":7:", ":8:"), ONE.path)
+    assert places.moved([ONE, TWO], later) == [TWO, later]
+    many = [Kept("%032x:1:" % number, "/") for number in range(20)]
+    assert places.moved(many, ONE) == [*many[-7:], ONE]
+    assert os.listdir(folder) == [".place.json"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b"{}", b'{"places": 1}', b'{"places": [1]}', b'{"places": [{"place": "x", "path": "/"}]}', b"\xff",
+     b"[" * 60000, b'{"places": [{"place": null, "path": "/"}]}', b" " * 70000],
+)  # fmt: skip
+def test_a_place_that_is_damaged_is_none(tmp_path, damage):
+    (tmp_path / ".place.json").write_bytes(damage)
+    assert places.read(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "history",
+    [None, [], "text", {}, {"place": None, "path": "/"}, {"place": "../../etc", "path": "/"}, {"place": ONE.place},
+     {"place": ONE.place, "path": None}, {"place": ONE.place, "path": "x" * 5000}, {"place": ONE.place + "\n", "path": "/"},
+     {"place": ["a"], "path": "/"}, {"place": "{{ 1 }}", "path": "/"}],
+)  # fmt: skip
+def test_what_a_host_calls_its_place_is_checked_before_it_is_kept(history):
+    with pytest.raises(ValueError):
+        fetch._next_place(history)
+
+
+def test_a_host_without_a_state_has_no_place_in_check_mode():
+    assert fetch._next_place({"place": None, "not_stored": 0}) is None
+    with pytest.raises(ValueError):
+        fetch._next_place({"place": None, "path": "/"})
+
+
+def test_another_state_is_named_whatever_its_path_is_made_of():
+    message = fetch._another_state("web01", Kept(ONE.place, "/root/\x1b[31m\u202e\nx"), TWO)
+    assert message.isprintable() and "/b.db" in message and "ct_state" in message
 
 
 @pytest.mark.parametrize("host", ["..", ".", "../../etc", "a/b", "web01", "10.0.0.1:22", "\u00e4"])

@@ -14,7 +14,7 @@ from .. import dcr, host, report, track
 from ..ama.sender import Sender
 from ..daemon import Log, Notifier
 from ..database import Database
-from ..errors import CtiError, StateDamaged, StateError
+from ..errors import CtiError, RowDamaged, StateDamaged, StateError
 from ..outbox import Outbox, deliver
 from ..records import KINDS, Kind, Row
 from ..snapshot import Snapshot
@@ -80,16 +80,17 @@ class Agent:
             return 1
         return 0 if self.deliver() and all(collected) else 1
 
-    def collect(self, kind: Kind) -> bool:
-        """Whether there is a new state of a kind, with the records that follow from it."""
+    def collect(self, kind: Kind, again: bool = True) -> bool:
+        """Whether there is a new state of a kind, with the records that follow from it. `again`: once more after a repair."""
         rule = self._source.rule
         if rule is None:
             return False
         started = time.monotonic()
         try:
             self._check_outbox()
-            with Store(self._options.database) as store:
+            with Store(self._options.database, retention=self._options.retention) as store:
                 machine = host.identity()
+                notes = store.claim(machine)
                 progress = functools.partial(self._status.progress, kind.name)
                 snapshot = track.track(
                     kind, rule.settings, store, progress=progress, rehash_days=self._options.rehash_days
@@ -102,6 +103,13 @@ class Agent:
                     snapshot, diffs = contents.keep(snapshot, rules, listed, store)
                 records = track.changes(snapshot, store, machine, diffs)
                 track.queue(snapshot, records, rule.settings, store, machine)
+        except RowDamaged as error:
+            if again:
+                self._repair(error)
+                return self.collect(kind, again=False)
+            self._log("%s: %s" % (kind.name, error))
+            self._status.not_collected(kind.name, str(error))
+            return False
         except StateDamaged as error:
             self._damaged = error
             self._schedule.end()
@@ -110,6 +118,8 @@ class Agent:
             self._log("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
             return False
+        for note in notes:
+            self._log(note)
         self._tell(snapshot, records, time.monotonic() - started)
         self._status.collected(snapshot, time.monotonic() - started, rule.settings.every(kind.name))
         self._write_items(snapshot)
@@ -123,8 +133,12 @@ class Agent:
                 if not outbox.depth().records:
                     self._status.delivered(0)
                     return True
-                with self._sender() as sender:
-                    delivery = deliver(outbox, sender.send, self._tags())
+                try:
+                    with self._sender() as sender:
+                        delivery = deliver(outbox, sender.send, self._tags())
+                finally:
+                    for note in outbox.notes:
+                        self._log(note)
         except CtiError as error:
             self._not_delivered(str(error))
             return False
@@ -230,12 +244,21 @@ class Agent:
             with Store(self._options.database) as store:
                 store.check()
                 store.log_ahead()
+                for note in store.claim(host.identity()):
+                    self._log(note)
                 if not self._options.contents and store.texts():
                     store.forget_texts()  # of when it was on
         except StateDamaged as error:
             self._set_aside(error)
             with Database(self._options.database) as database:
                 database.log_ahead()
+
+    def _repair(self, error: RowDamaged) -> None:
+        from ..repair import repair  # not in memory until it is needed
+
+        self._log(str(error))
+        for note in repair(self._options.database):
+            self._log(note)
 
     def _set_aside(self, error: StateDamaged) -> None:
         aside = self._options.database + ".damaged"

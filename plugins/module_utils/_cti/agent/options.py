@@ -13,6 +13,7 @@ from ..ama.sender import ACKS
 from ..collect.budget import REHASH_DAYS
 from ..dcr import EXTENSION
 from ..errors import CtiError
+from ..history import KEEP, Retention
 
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20
@@ -41,6 +42,12 @@ class Options(NamedTuple):
     contents: bool = False
     content_paths: Sequence[str] = ()
     rehash_days: float = REHASH_DAYS
+    history_days: float = KEEP.days
+    history_mib: float = KEEP.mib
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(self.history_days, self.history_mib)
 
     @property
     def database(self) -> str:
@@ -79,6 +86,8 @@ HELP = {
     "contents": ("", "keep the texts of small files whose rule says uploadContent, and tell the lines that differ"),
     "content_paths": ("PATTERN", "such a file may be kept though not everybody may read it; may be repeated"),
     "rehash_days": ("DAYS", "within which every tracked file is read again, even if its times are the same; 0: never"),
+    "history_days": ("DAYS", "how long changes are kept for whoever asks for the history"),
+    "history_mib": ("MIB", "how much of them is kept, compressed; the oldest go first"),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
 _DEFAULTS: Dict[str, Any] = Options()._asdict()
@@ -106,6 +115,7 @@ def load(arguments: argparse.Namespace) -> Options:
     for name, value in [*configured.items(), *flags.items()]:
         _check(name, value)
     options = Options(**dict(configured, **flags))
+    Retention.checked(options.history_days, options.history_mib)
     for address in (options.address, options.config_address):
         if address:
             parse(address)
@@ -143,7 +153,8 @@ def _check(name: str, value: Any) -> None:
         good, form = isinstance(value, str), "a text"
     else:
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9
-        form = "a number of days" if name.endswith("_days") else "a number of seconds"
+        units = {"history_days": "a number of days", "rehash_days": "a number of days", "history_mib": "a number of MiB"}
+        form = units.get(name, "a number of seconds")
     if name == "refresh" and good:
         good, form = value >= 1, "a number of seconds, at the least 1"
     if name == "acks" and value not in ACKS:

@@ -1,0 +1,102 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The place in a host's history up to which the files in a folder hold its changes, kept next to them.
+
+The file is written last, when all others are on the disk. A run that ends before gets the same changes again the next time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ..module_utils._cti import since
+
+FILE = ".place.json"
+MOST = 8  # states that one folder may be fetched from, such as that of root and that of a user
+MAX_BYTES = 64 << 10
+MAX_PATH = 4096
+
+
+class Kept(NamedTuple):
+    """One state's place."""
+
+    place: str
+    path: str  # of the state on the host, which is not trusted
+
+
+def read(folder: str) -> list[Kept]:
+    """The places in the folder, the latest last. One that is damaged is none: all changes that are kept then come again."""
+    try:
+        with open(os.path.join(folder, FILE), "rb") as file:
+            rows = json.loads(file.read(MAX_BYTES))["places"]
+        return [kept(row) for row in rows][-MOST:]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def kept(history: Any) -> Kept:
+    """The place in what a host returned as `history`, or in a row of the file. Raises ValueError."""
+    place, path = history["place"], history["path"]
+    if since.place(place) is None or not isinstance(path, str) or len(path) > MAX_PATH:
+        raise ValueError("it has no place in a history")
+    return Kept(str(place), str(path))
+
+
+def moved(places: list[Kept], to: Kept) -> list[Kept]:
+    """The places after a run that ended at the place `to`."""
+    others = [one for one in places if state(one) != state(to)]
+    return [*others, to][-MOST:]
+
+
+def state(one: Kept) -> str:
+    return one.place.partition(":")[0]
+
+
+def write(folder: str, places: list[Kept]) -> None:
+    """Put the places onto the disk, after all that was written to the folder before. Raises OSError."""
+    sync(folder)
+    text = json.dumps({"places": [one._asdict() for one in places]}, indent=1) + "\n"
+    replace(os.path.join(folder, FILE), text)
+    sync(folder)
+
+
+def replace(path: str, content: str) -> None:
+    """Write a file's new content next to it, then put it in its place. Raises OSError."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path))
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def sync(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(folder: str) -> Iterator[None]:
+    """Make the folder and keep other runs from writing to it meanwhile. Raises OSError."""
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # a network file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

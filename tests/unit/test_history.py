@@ -1,0 +1,294 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The history of a host: numbers, places, what is kept, and what a consumer is told that cannot get what it asks for."""
+
+import os
+import shutil
+import sqlite3
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import history
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RetentionError, RowDamaged
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.history import History, Retention
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.since import Place, Since
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
+
+PACKAGES = KINDS["packages"]
+DAY = 86400
+
+
+class State:
+    """A state whose runs find what the test says, at the time it says."""
+
+    def __init__(self, path, monkeypatch):
+        self.path = str(path)
+        self.now = 1700000000
+        self.told = 0
+        self.retention = Retention()
+        monkeypatch.setattr(store_module, "time", self)
+
+    def time(self):
+        return self.now
+
+    def run(self, changes=0, **more):
+        """The place after a run that finds so many changes."""
+        with Store(self.path, retention=self.retention) as store:
+            names = range(self.told, self.told + changes)
+            self.told += changes
+            records = list(identified([dict({"Name": number}, **more) for number in names]))
+            if records:
+                store.remember(records)
+            store.finish(PACKAGES, Run(self.now, [], []), {})
+        return store.after
+
+    def follow(self, since, until=None):
+        with History(self.path) as opened:
+            return opened.follow(since, until)
+
+    def at(self, *places):
+        return self.follow(Since(places=places))
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    return State(tmp_path / "state.db", monkeypatch)
+
+
+def names(page):
+    return [record["Name"] for record in page.records]
+
+
+def outcome(page):
+    return names(page), page.missed, page.remaining, page.restarted
+
+
+def test_each_consumer_gets_each_change_once_whenever_it_asks(state):
+    baseline = state.run()
+    first = state.run(2)
+    assert (baseline.number, first.number) == (0, 2)
+    quick = state.at(baseline)
+    assert outcome(quick) == ([0, 1], 0, 0, False) and quick.place == first
+    assert outcome(state.at(quick.place)) == ([], 0, 0, False)
+    state.run()
+    state.run(3)
+    assert names(state.at(quick.place)) == [2, 3, 4]
+    assert names(state.at(baseline)) == [0, 1, 2, 3, 4] == names(state.at(baseline))
+    assert (state.at(baseline).first, state.at(baseline).last) == (1, 5)
+
+
+def test_a_number_of_a_change_is_a_place_too_also_in_the_middle_of_a_run(state):
+    state.run()
+    state.run(5)
+    assert [names(state.follow(Since(number=number))) for number in (0, 3, 5)] == [[0, 1, 2, 3, 4], [3, 4], []]
+    state.run(1)
+    assert outcome(state.follow(Since(number=4))) == ([4, 5], 0, 0, False)
+
+
+def test_a_number_that_was_never_given_yields_all_that_is_kept(state):
+    state.run()
+    state.run(2)
+    page = state.follow(Since(number=3))
+    assert outcome(page) == ([0, 1], 0, 0, True)
+    assert "not in the history" in history.warnings(page, "state.db")[0]
+
+
+def test_numbers_are_never_given_twice_although_all_changes_are_gone(state):
+    state.run(3)
+    state.retention = Retention(mib=1e-9)
+    state.run(1)
+    place = state.run(1)
+    assert place.number == 5
+    page = state.follow(Since(number=1))
+    assert (outcome(page), page.first, page.last) == (([], 4, 0, False), None, 5)
+
+
+def test_a_state_that_was_removed_and_made_anew_is_told_and_yields_all_it_has(state):
+    old = state.run(2)
+    os.unlink(state.path)
+    state.told = 0
+    state.run()
+    new = state.run(2)
+    assert new.number == old.number and new.state != old.state
+    assert outcome(state.at(old)) == ([0, 1], 0, 0, True)
+
+
+def test_a_state_that_was_restored_from_a_backup_does_not_pass_over_what_came_since(state, tmp_path):
+    state.run(1)
+    backup = str(tmp_path / "backup.db")
+    shutil.copy(state.path, backup)
+    place = state.run(1)
+    later = state.run(1)
+    shutil.copy(backup, state.path)
+    assert outcome(state.at(place)) == ([0], 0, 0, True)
+    again = state.run(1)
+    assert again.number == place.number
+    assert outcome(state.at(place)) == ([0, 3], 0, 0, True)
+    state.run(3)
+    assert outcome(state.at(later)) == ([0, 3, 4, 5, 6], 0, 0, True)
+    assert outcome(state.at(again)) == ([4, 5, 6], 0, 0, False)
+
+
+def test_of_several_places_the_one_of_this_state_counts(state):
+    state.run(1)
+    one, two = state.run(1), state.run(1)
+    other = Place("f" * 32, 1, "")
+    assert names(state.at(one, other)) == [2]
+    assert names(state.at(one, two, other)) == []
+    assert state.at(other).restarted
+
+
+def test_what_is_older_than_the_days_it_is_kept_goes_and_is_told(state):
+    state.retention = Retention(days=2)
+    start = state.run()
+    for _day in range(5):
+        state.run(1)
+        state.now += DAY
+    page = state.at(start)
+    assert outcome(page) == ([2, 3, 4], 2, 0, False)
+    assert history.warnings(page, "/s.db") == [
+        "2 changes are no longer kept in the history of /s.db. Ask more often, or raise history_days or history_mib."
+    ]
+    assert (page.first, page.last) == (3, 5)
+    assert outcome(state.follow(Since(number=0))) == ([2, 3, 4], 0, 0, False)  # whatever there is
+
+
+def test_what_is_older_goes_also_where_nothing_changes_any_more(state):
+    state.retention = Retention(days=2)
+    state.run(1)
+    for _day in range(3):
+        state.now += DAY
+        state.run()
+    assert state.follow(Since(number=0)).records == []
+
+
+@pytest.mark.parametrize("jump", [365 * DAY, 40 * 365 * DAY, -365 * DAY, -40 * 365 * DAY])
+def test_a_clock_that_jumps_drops_nothing(state, jump):
+    start = state.run()
+    state.run(2)
+    state.now += jump
+    state.run(1)
+    state.now += 300
+    state.run(1)
+    state.now -= jump
+    state.run(1)
+    state.now += 300
+    state.run()
+    assert outcome(state.at(start)) == ([0, 1, 2, 3, 4], 0, 0, False)
+
+
+def test_what_is_more_than_it_may_keep_goes_oldest_first(state):
+    state.retention = Retention(mib=0.01)
+    start = state.run()
+    for _run in range(30):
+        state.run(1, Noise=os.urandom(500).hex())
+    page = state.at(start)
+    assert names(page) == list(range(30 - len(page.records), 30)) and 5 < len(page.records) < 25
+    assert page.missed == 30 - len(page.records)
+    with sqlite3.connect(state.path) as db:
+        assert db.execute("SELECT sum(length(records)) FROM history").fetchone()[0] <= 0.01 * (1 << 20)
+    db.close()
+
+
+def test_a_time_yields_what_was_stored_from_then_on_and_more_where_the_clock_was_set_back(state):
+    state.run()
+    for now in (100, 200, 150, 300):
+        state.now = now
+        state.run(1)
+    at = {when: names(state.follow(Since(at=when))) for when in (0, 100, 101, 160, 201, 301)}
+    assert at == {0: [0, 1, 2, 3], 100: [0, 1, 2, 3], 101: [1, 2, 3], 160: [1, 2, 3], 201: [3], 301: []}
+    assert outcome(state.follow(Since(at=-(10**12)))) == ([0, 1, 2, 3], 0, 0, False)
+
+
+def test_a_time_tells_what_is_no_longer_kept_only_if_some_of_that_was_later(state):
+    state.retention = Retention(days=2)
+    began = state.now
+    for _day in range(5):
+        state.run(1)
+        state.now += DAY
+    assert outcome(state.follow(Since(at=began))) == ([2, 3, 4], 2, 0, False)
+    assert outcome(state.follow(Since(at=began + 2 * DAY))) == ([2, 3, 4], 0, 0, False)
+
+
+def test_what_is_more_than_a_page_is_told_and_follows(state, monkeypatch):
+    monkeypatch.setattr(history, "PAGE_RECORDS", 4)
+    start = state.run()
+    for _run in range(4):
+        state.run(3)
+    page = state.at(start)
+    assert outcome(page) == ([0, 1, 2, 3, 4, 5], 0, 6, False)
+    assert history.warnings(page, "") == [
+        "6 of 12 changes are returned. The rest comes with the next run that gives history.place as since."
+    ]
+    assert outcome(state.at(page.place)) == ([6, 7, 8, 9, 10, 11], 0, 0, False)
+    with History(state.path) as opened:
+        latest = opened.latest()
+    assert outcome(latest) == ([9, 10, 11], 0, 0, False)
+
+
+def test_ten_thousand_changes_of_one_run_are_one_page(state):
+    start = state.run()
+    end = state.run(10000)
+    page = state.at(start)
+    assert (len(page.records), page.remaining, page.place) == (10000, 0, end)
+
+
+def test_long_records_are_stored_and_returned_in_pieces(state, monkeypatch):
+    monkeypatch.setattr(history, "PAGE_BYTES", 2 << 20)
+    start = state.run()
+    end = state.run(20, ContentDiff="+" * 400000)
+    seen, place = [], start
+    while place != end:
+        page = state.at(place)
+        assert len(page.records) <= 8
+        seen, place = seen + names(page), page.place
+    assert seen == list(range(20))
+
+
+def test_a_run_returns_its_own_changes_and_the_place_after_them(state):
+    state.run(1)
+    with Store(state.path) as store:
+        store.remember(list(identified([{"Name": "mine"}])))
+        store.finish(PACKAGES, Run(1, [], []), {})
+    state.run(1)  # another consumer's, before this one asks
+    result = history.answer(store, None, [{}], pytest.fail)
+    assert [record["Name"] for record in result["changes"]] == ["mine"]
+    assert result["history"]["place"] == str(store.after) and result["history"]["last"] == 3
+    result = history.answer(store, None, [], pytest.fail)
+    assert (result["changes"], result["history"]["place"]) == ([], str(store.after))
+    assert "changes" not in history.answer(store, None, None, pytest.fail)
+
+
+def test_a_damaged_row_is_counted_and_the_others_are_returned(state):
+    start = state.run()
+    for _run in range(3):
+        state.run(2)
+    for damage in (b"", b"x", None, history.pack([1, 2]), history.pack([{}]), history.pack([])):
+        with sqlite3.connect(state.path) as db:
+            db.execute("UPDATE history SET records = ? WHERE last = 4", (damage if damage is not None else "text",))
+        db.close()
+        page = state.at(start)
+        assert (names(page), page.damaged, page.remaining) == ([0, 1, 4, 5], 2, 0)
+        assert "2 changes in the history of s are damaged" in history.warnings(page, "s")[0]
+        assert history.describe(page, "s")["missed"] == 2
+    assert names(state.follow(Since(number=4))) == [4, 5]
+    with Store(state.path, read_only=True) as store:
+        seen = []
+        with pytest.raises(RowDamaged):
+            seen.extend(record["Name"] for record in store.history())
+    assert state.run(1).number == 7
+
+
+def test_a_state_that_never_was_has_no_history(state):
+    page = state.follow(Since(number=3))
+    assert page == history.NOTHING
+    assert history.describe(page, "/s.db")["place"] is None and history.warnings(page, "/s.db") == []
+
+
+@pytest.mark.parametrize("days, mib", [(0, 1), (-1, 1), (1, 0), (float("nan"), 1), (1, float("inf")), (1e9, 1)])
+def test_what_cannot_be_kept_is_refused(days, mib):
+    with pytest.raises(RetentionError, match="history_"):
+        Retention.checked(days, mib)
