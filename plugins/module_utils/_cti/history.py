@@ -16,7 +16,7 @@ from .database import Database, inflate, json_list, pack, set_aside, unpack
 from .errors import RetentionError
 from .records import RECORD_ID, Row
 from .since import Place, Since
-from .text import printable
+from .text import printable, quoted
 
 ROW_BYTES = 1 << 20  # of the JSON of one row, unless a single record is longer
 PAGE_RECORDS = 10000  # returned at once; the rest of the last row comes along
@@ -282,7 +282,7 @@ def answer(
 
 def warnings(page: Page, path: str) -> List[str]:
     """One sentence for each reason why a consumer did not get what it asked for."""
-    name = printable(path)
+    name = quoted(path)
     texts = []
     if page.restarted:
         texts.append(

@@ -10,6 +10,7 @@ from .ama.forward import Entry, flat
 from .database import Database, set_aside, unpack
 from .errors import ForwardError
 from .records import Row
+from .text import quoted
 
 MAX_BYTES = 64 << 20  # as they lie in the database
 
@@ -80,7 +81,7 @@ class Outbox(Database):
             self._query("COMMIT")
         self.notes.append(
             "%d undelivered records in %s are damaged (%s). They are in its table set_aside now; the others are delivered."
-            % (count, self.path, reason)
+            % (count, quoted(self.path), reason)
         )
 
     def remove(self, batch: Batch) -> None:

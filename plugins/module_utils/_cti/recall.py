@@ -16,6 +16,7 @@ from .since import Since
 from .snapshot import Snapshot, combined_digest, in_order
 from .store import Store
 from .survey import pack
+from .text import quoted
 
 MAX_BYTES = 256 << 20  # of one item file
 
@@ -41,7 +42,7 @@ def from_database(
         if store.is_foreign(host.identity()):
             warn(
                 "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
-                % path
+                % quoted(path)
             )
         snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
     seen = [snapshot for snapshot in snapshots if snapshot is not None]

@@ -15,6 +15,7 @@ from .database import pack, set_aside
 from .errors import RowDamaged
 from .records import KINDS, Kind
 from .store import DAMAGED, Store
+from .text import quoted
 
 
 def repair(path: str) -> List[str]:
@@ -65,7 +66,8 @@ class Repair(Store):
         if damaged:
             notes.append(
                 "What the last run stored of %d of %d sources or folders of the %s is damaged and set aside (%s first); they are"
-                " compared again from the next run on." % (len(damaged), len(names), kind.name, os.fsdecode(damaged[0]))
+                " compared again from the next run on."
+                % (len(damaged), len(names), kind.name, quoted(os.fsdecode(damaged[0])))
             )
         return notes
 

@@ -8,7 +8,7 @@ import time
 from typing import Any, NamedTuple, Optional, Sequence
 
 from .errors import SinceError
-from .text import printable
+from .text import quoted
 
 MOST_PLACES = 32
 _PLACE = re.compile(r"([0-9a-f]{32}):([0-9]{1,18}):([0-9a-f]{0,8})")
@@ -100,7 +100,6 @@ def _parse_time(match: Any) -> Optional[Since]:
 
 def _quoted(value: Any) -> str:
     try:
-        text = printable(value if isinstance(value, str) else str(value))
+        return "'%s'" % quoted(value if isinstance(value, str) else str(value), 80)
     except ValueError:  # Python writes no number of more than 4,300 digits
-        text = "a number"
-    return repr(text if len(text) <= 60 else text[:60] + "...")
+        return "a number of too many digits"

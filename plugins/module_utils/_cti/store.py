@@ -21,6 +21,7 @@ from .errors import StateError
 from .model import Item, Known, Source
 from .records import Kind, Row
 from .since import Place
+from .text import quoted
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside
 Machine = Mapping[str, Optional[str]]  # of host.identity()
@@ -119,7 +120,7 @@ class Store(Database):
         return [
             "The state %s was made by another machine, of which this one is a clone, or its machine-id changed. This run is a new"
             " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept."
-            % (self.path, *counts[0])
+            % (quoted(self.path), *counts[0])
         ]
 
     def _claim(self, machine: Machine) -> None:
