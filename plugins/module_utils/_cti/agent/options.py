@@ -153,7 +153,11 @@ def _check(name: str, value: Any) -> None:
         good, form = isinstance(value, str), "a text"
     else:
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9
-        units = {"history_days": "a number of days", "rehash_days": "a number of days", "history_mib": "a number of MiB"}
+        units = {
+            "history_days": "a number of days",
+            "rehash_days": "a number of days",
+            "history_mib": "a number of MiB",
+        }
         form = units.get(name, "a number of seconds")
     if name == "refresh" and good:
         good, form = value >= 1, "a number of seconds, at the least 1"
