@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple, 
 from ..errors import SourceFailed
 from . import unitsyntax as syntax
 from .dbus import Connection, Disconnected, Method, Refusal, Reply
-from .unitfiles import RECENT
+from .unitfiles import UNKNOWN_VERSION
 
 _Answer = TypeVar("_Answer")
 _MANAGER = "/org/freedesktop/systemd1"
@@ -158,4 +158,4 @@ def _texts(reply: Reply) -> List[str]:
 def _number(version: str) -> int:
     """The number in "257.8-1~deb13u1"; that of a recent systemd where there is none."""
     digits = version.lstrip("v").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]
-    return int(digits) if digits.isdigit() else RECENT
+    return int(digits) if digits.isdigit() else UNKNOWN_VERSION

@@ -16,7 +16,7 @@ from . import manager
 from . import unitsyntax as syntax
 from .activation import bus_activated
 from .rootfs import Unreadable
-from .unitfiles import DEFAULT_PATH, GENERATED, RECENT, UnitFile, UnitFiles
+from .unitfiles import DEFAULT_PATH, GENERATED, UNKNOWN_VERSION, UnitFile, UnitFiles
 
 NAME = "systemd"
 _ATTEMPTS = 5
@@ -26,7 +26,7 @@ _AT_REST = manager.Unit("", "", "inactive", "dead", "")
 _UP = ("active", "reloading", "refreshing", "failed")
 # What logind and PAM start for a login. Of an instance with a link on disk, such as getty@tty1, that does not hold.
 _OF_LOGINS = ("user@", "user-runtime-dir@", "getty@", "autovt@")
-_LIBRARIES = ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd")
+_LIBRARIES = ("usr/lib/systemd", "lib/systemd", "usr/lib64/systemd", "usr/lib/*/systemd")
 
 
 class _Found(NamedTuple):
@@ -138,17 +138,15 @@ def _unit_files(root: str, search_path: Sequence[str], version: int) -> UnitFile
 
 
 def _version_on_disk(root: str) -> int:
-    """The version of the systemd that is installed, by the name of its library; that of a recent one if there is none."""
+    """The version of the systemd that is installed, by the name of its library."""
+    from glob import escape, glob  # where systemd runs, it is not needed
+
     for folder in _LIBRARIES:
-        try:
-            names = os.listdir(os.path.join(root, folder[1:]))
-        except OSError:
-            continue
-        for name in names:
-            digits = name[len("libsystemd-shared-") :].partition(".")[0].partition("-")[0]
-            if name.startswith("libsystemd-shared-") and digits.isdigit():
+        for path in sorted(glob(os.path.join(escape(root), folder, "libsystemd-shared-[0-9]*"))):
+            digits = os.path.basename(path).split("-")[2].partition(".")[0]
+            if digits.isdigit():
                 return int(digits)
-    return RECENT
+    return UNKNOWN_VERSION
 
 
 def _generated(root: str) -> List[Tuple[int, int]]:

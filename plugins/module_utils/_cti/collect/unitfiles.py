@@ -44,7 +44,7 @@ _LARGEST_UNIT = 1 << 20  # bytes of one unit file and its drop-ins
 # What depends on systemd's version: up to 247 a link's target is the FragmentPath, not the link; as seen with 252 and not
 # any more with 257, a masked unit has the settings of its drop-ins.
 _FIRST_BY_LINK, _FIRST_BARE_MASKS = 248, 256
-RECENT = 257
+UNKNOWN_VERSION = 255  # what is assumed where no version is known
 
 
 class UnitFile(NamedTuple):
@@ -73,7 +73,9 @@ class UnitFiles:
     `version` is systemd's. Units and links that are there for one start only, in /run/systemd/transient, are named in `transient` alone.
     """
 
-    def __init__(self, root: str = "/", search_path: Sequence[str] = DEFAULT_PATH, version: int = RECENT) -> None:
+    def __init__(
+        self, root: str = "/", search_path: Sequence[str] = DEFAULT_PATH, version: int = UNKNOWN_VERSION
+    ) -> None:
         self.disk = RootFs(root)
         self.transient: Set[str] = set()
         self._version = version
