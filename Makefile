@@ -47,7 +47,7 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
+STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
 .PHONY: help test lint sanity unit wire integration molecule bench quickstart build programs clean debian-packages $(STEPS)
 
 help: ## this list
@@ -74,6 +74,10 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
+
+idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
+	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ core-2.19 python tests/idle/idle.py $(RUNS)
+	@tail -n 2 $(BUILD)/logs/$@.log
 
 bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
 	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
