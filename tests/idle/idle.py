@@ -239,8 +239,8 @@ def idle(hosts, folder):
     for host in hosts:
         reported += host.reported
     on_and_off = set().union(*(host.on_and_off() for host in hosts))
-    for change in reported:
-        print("REPORTED", *change)
+    for host, where, change in reported:
+        print("REPORTED", host, where, change if isinstance(change, str) else json.dumps(change)[:300])
     blind = [host.name for host in hosts if [found[:2] for found in host.stopped()] != [["Modified", "idle-enabled"]]]
     for name in blind:
         print("NOT REPORTED", name, "a service that was stopped")

@@ -323,9 +323,10 @@ def test_systemctl_calls_a_unit_bad_whose_drop_in_it_cannot_read(tree, broken):
     assert (unit.load_state, unit.state, unit.description) == ("loaded", "bad", "Runs")
 
 
-def test_a_service_is_wanted_by_targets_that_exist_and_by_whatever_else_has_a_link(tree):
+@pytest.mark.parametrize("version, masked", [(252, ["gone.target"]), (257, [])])
+def test_a_service_is_wanted_by_targets_that_exist_and_by_whatever_else_has_a_link(tree, version, masked):
     link = "/" + LIB + "/a.service"
-    files = tree(
+    tree(
         {
             LIB + "/a.service": RUNS,
             LIB + "/b.service": RUNS,
@@ -348,9 +349,10 @@ def test_a_service_is_wanted_by_targets_that_exist_and_by_whatever_else_has_a_li
             "run/systemd/transient/session-1.scope.wants/a.service": link,
         }
     )
+    files = UnitFiles(str(tree.root), version=version)
     wanted = {name: files.read(*files.identify(name)).wanted_by for name in files.names() if "@." not in name}
     assert wanted == {
-        "a.service": ("dev-sda.device", "one.target", "two.target"),
+        "a.service": tuple(sorted(["dev-sda.device", "one.target", "two.target", *masked])),
         "b.service": ("one.target",),
         "c@x.service": ("one.target",),
         "one-more.service": ("one.target",),
