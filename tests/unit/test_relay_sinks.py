@@ -275,10 +275,12 @@ def test_a_sink_with_records_of_this_turn_is_not_empty(tmp_path):
 def test_sinks_of_an_earlier_relay_are_found_by_their_streams_names(tmp_path):
     sinks = Sinks(str(tmp_path / "events"), Limits(), [].append)
     keep(sinks.sink("../a b", "peer"), entry(1))
+    keep(sinks.sink("odd \\xff", "peer"), entry(1))
     (tmp_path / "events" / "a file").write_text("")
     sinks.close()
     assert [(sink.stream, sink.rows) for sink in Sinks(str(tmp_path / "events"), Limits(), [].append)] == [
-        ("../a b", 1)
+        ("../a b", 1),
+        ("odd \\xff", 1),
     ]
 
 

@@ -172,7 +172,10 @@ class Clients:
 
         def rank(connection: Connection) -> Tuple[float, ...]:
             peer = connection.peer
-            return (*(by_peer[peer[: depth + 1]] for depth in range(len(peer))), connection.since or now)
+            return (
+                *(by_peer[peer[: depth + 1]] for depth in range(len(peer))),
+                now if connection.since is None else connection.since,
+            )
 
         waiting = (connection for connection in large if connection.peer not in taken)
         for connection in heapq.nsmallest(READ_ON, waiting, key=rank):
@@ -182,9 +185,9 @@ class Clients:
 
 
 def _gives_way(connection: Connection, now: float) -> bool:
-    if not connection.owes:
+    if not connection.owes or connection.since is None:
         return now - connection.heard >= GIVE_WAY_SECONDS
-    seconds = now - (connection.since or now)
+    seconds = now - connection.since
     return not connection.paused and seconds >= SLOW_SECONDS and connection.held < seconds * SLOW_BYTES
 
 

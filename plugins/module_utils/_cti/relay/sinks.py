@@ -13,7 +13,6 @@ import time
 from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
 from urllib.parse import quote, unquote
 
-from ..text import printable
 from .errors import RelayError, SinkError
 from .segments import SUFFIX, Segment, found, number
 
@@ -298,7 +297,7 @@ def _joined(lines: List[bytes]) -> Iterator[memoryview]:
 
 def folder_name(stream: str) -> str:
     """The stream's id as a file's name, which for the ids Azure gives is the id itself. Raises SinkError."""
-    name = quote(printable(stream), safe=" :@+,=~[]()")
+    name = quote(stream, safe=" :@+,=~[]()", errors="backslashreplace")
     if name.startswith("."):
         name = "%2E" + name[1:]
     if not 0 < len(name) <= MAX_NAME_BYTES - len(".jsonl"):

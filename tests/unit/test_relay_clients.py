@@ -1,0 +1,238 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each client of the relay may use: places, memory, turns and time. Time is a number here."""
+
+import socket
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import clients
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.clients import (
+    CONFIG,
+    HELD_BYTES,
+    KINDS,
+    LOCAL,
+    NETWORK,
+    READ_ON,
+    SMALL_BYTES,
+    Clients,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.connection import Client, Connection
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.listeners import _network
+
+MESSAGE = b"\xc6\x00\x90\x00\x00"  # the head of nine mebibytes, of which as much comes as a test wants
+
+
+class Place:
+    def __init__(self, most=4):
+        self.clients = Clients(dict.fromkeys(KINDS, most))
+        self.ends = []
+        self.served = 0
+
+    def connect(self, *peer, kind=NETWORK, now=0.0):
+        ours, theirs = socket.socketpair()
+        self.ends.append(theirs)
+        connection = Connection(Client(ours, "name", kind, peer), Unpacker(), self.served)
+        connection.opened = connection.heard = now
+        self.clients.add(connection)
+        return connection
+
+    def hold(self, connection, size, now=0.0):
+        connection.unpacker.feed(b"x" * size if len(connection.unpacker) else (MESSAGE + b"x" * size)[:size])
+        connection.heard = now
+        if connection.since is None:
+            connection.since = now
+        self.clients.count_held(connection)
+
+    def order(self, wanting):
+        found = []
+        for connection in self.clients.in_turn(wanting):
+            self.served += 1
+            connection.served = self.served
+            found.append(connection)
+        return found
+
+    def overdue(self, now):
+        return dict(self.clients.overdue(now))
+
+    def close(self):
+        for connection in self.clients:
+            connection.sock.close()
+        for end in self.ends:
+            end.close()
+
+
+@pytest.fixture
+def place():
+    place = Place()
+    yield place
+    place.close()
+
+
+# --- turns
+
+
+def test_kinds_users_and_processes_take_turns_whatever_number_of_connections_each_has(place):
+    strangers = [place.connect("10.0.0.%d" % n, kind=NETWORK) for n in range(50)]
+    flood = [place.connect("1000", "7", kind=LOCAL) for _unused in range(50)]
+    same_user = place.connect("1000", "8", kind=LOCAL)
+    agent = place.connect("0", "9", kind=LOCAL)
+    question = place.connect("1000", "7", kind=CONFIG)
+    order = place.order(strangers + flood + [same_user, agent, question])
+    assert len(order) == 103
+    assert order.index(question) <= 2 and order.index(agent) <= 5 and order.index(same_user) <= 11
+
+
+def test_who_was_not_served_comes_first_in_the_next_turn(place):
+    connections = [place.connect("one") for _unused in range(10)]
+    seen = []
+    while len(seen) < 10:
+        for connection, _unused in zip(place.clients.in_turn(connections), range(3)):
+            place.served += 1
+            connection.served = place.served
+            assert connection not in seen or len(seen) == 10
+            seen += [connection] if connection not in seen else []
+    assert set(seen) == set(connections)
+
+
+# --- places
+
+
+def test_kinds_have_places_of_their_own(place):
+    for number in range(4):
+        place.connect("10.0.0.%d" % number, kind=NETWORK)
+    assert [place.clients.full(kind) for kind in (CONFIG, LOCAL, NETWORK)] == [False, False, True]
+
+
+def test_the_peer_with_the_most_connections_gives_way_with_the_longest_silent_one(place):
+    many = [place.connect("many", now=0.0) for _unused in range(3)]
+    other = place.connect("other", now=-100.0)
+    for connection in many:
+        place.hold(connection, 100, now=0.4)
+    many[1].heard = 0.1
+    assert place.clients.to_give_way(NETWORK, "new", 0.5) is many[1]
+    place.clients.remove(many[1])
+    place.connect("new")
+    assert place.clients.to_give_way(NETWORK, "many", 0.5) is other  # not one of two that are at work
+
+
+def test_nobody_who_is_at_work_gives_way_where_peers_have_the_same_number(place):
+    working = [place.connect("10.0.0.%d" % number) for number in range(4)]
+    for connection in working:
+        place.hold(connection, 60000)
+    assert place.clients.to_give_way(NETWORK, "new", 0.5) is None
+    assert place.clients.to_give_way(NETWORK, "new", 7.0) is None
+    place.hold(working[2], 100, now=7.0)
+    assert place.clients.to_give_way(NETWORK, "new", 200.0) in working  # a few bytes a second are no work
+
+
+def test_who_is_silent_between_messages_gives_way(place):
+    silent = [place.connect("10.0.0.%d" % number, now=float(number)) for number in range(4)]
+    assert place.clients.to_give_way(NETWORK, "new", 0.5) is None
+    assert place.clients.to_give_way(NETWORK, "new", 2.5) is silent[0]
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_peer():
+    v6 = socket.AF_INET6
+    assert _network(v6, "2001:db8::1") == _network(v6, "2001:db8::ffff:1") != _network(v6, "2001:db8:0:1::1")
+    assert _network(v6, "fe80::1%eth0") == _network(v6, "fe80::2")
+    assert _network(v6, "::ffff:10.0.0.1") != _network(v6, "::ffff:10.0.0.2")
+    assert _network(socket.AF_INET, "10.0.0.1") == "10.0.0.1"
+
+
+# --- memory
+
+
+def test_half_messages_of_one_kind_leave_the_others_theirs(place):
+    for number in range(20):
+        place.hold(place.connect("10.0.0.%d" % number), 1 << 20)
+    agent = place.connect("0", "9", kind=LOCAL)
+    place.hold(agent, 1 << 20)
+    place.clients.share_memory(0.0)
+    assert not agent.paused and place.clients.limit(agent, 1) > SMALL_BYTES
+    stranger = place.connect("10.0.1.1")
+    assert place.clients.limit(stranger, 1) == SMALL_BYTES
+
+
+def test_where_memory_is_short_few_are_read_on_each_of_another_peer_and_all_come_to_it(place):
+    flood = [place.connect("flood") for _unused in range(20)]
+    honest = [place.connect("10.0.0.%d" % number) for number in range(4)]
+    for connection in flood:
+        place.hold(connection, 1 << 20)
+    for connection in honest:
+        place.hold(connection, 200000)
+    changed = place.clients.share_memory(0.0)
+    read_on = [connection for connection in flood + honest if not connection.paused]
+    assert len(read_on) == READ_ON and set(read_on) <= set(honest)  # who holds least comes first
+    assert set(changed) == set(flood + honest) - set(read_on)
+    done = []
+    while len(done) < 4:
+        for connection in [connection for connection in honest if not connection.paused and connection not in done]:
+            done.append(connection)
+            connection.unpacker = Unpacker()  # its message was complete, and taken
+            connection.since = None
+            place.clients.count_held(connection)
+        place.clients.share_memory(0.0)
+    assert [connection.paused for connection in flood].count(False) == 1
+
+
+def test_memory_that_is_free_again_is_for_all(place):
+    flood = [place.connect("flood") for _unused in range(20)]
+    for connection in flood:
+        place.hold(connection, 1 << 20)
+    place.clients.share_memory(0.0)
+    for connection in flood[:15]:
+        place.clients.remove(connection)
+    changed = place.clients.share_memory(5.0)
+    assert not any(connection.paused for connection in flood[15:]) and changed
+    assert all(connection.since == 5.0 for connection in changed)  # what we made it wait is not held against it
+    assert place.clients.limit(flood[15], 1) > SMALL_BYTES
+
+
+def test_what_small_messages_hold_is_bounded_too():
+    assert SMALL_BYTES * 4096 * 2 + HELD_BYTES <= 64 << 20
+
+
+# --- time
+
+
+def test_silence_ends(place):
+    new, old, half, paused, deaf, shaking = [place.connect("10.0.0.%d" % number) for number in range(6)]
+    old.spoken = True
+    place.hold(half, 100)
+    place.hold(paused, 100)
+    paused.paused = True
+    deaf.spoken = True
+    deaf.send(b"answer")
+    deaf.since = 0.0
+    shaking.handshaking = True
+    assert place.overdue(clients.HANDSHAKE_SECONDS) == {}
+    assert "handshake" in place.overdue(clients.HANDSHAKE_SECONDS + 1)[shaking]
+    place.clients.remove(shaking)
+    assert place.overdue(60.0) == {}
+    found = place.overdue(61.0)
+    assert set(found) == {new, half, deaf}
+    assert "said nothing" in found[new] and "rest of a message" in found[half] and "taking" in found[deaf]
+    assert old in place.overdue(301.0) and place.overdue(301.0)[old] == "" and paused not in place.overdue(200.0)
+
+
+def test_single_bytes_do_not_prolong_the_time_for_a_message(place):
+    drip = place.connect("10.0.0.1")
+    for second in range(0, 62, 2):
+        place.hold(drip, 10, now=float(second))
+    assert "overdue" in place.overdue(61.0)[drip]
+
+
+def test_where_memory_is_short_a_message_that_does_not_get_on_ends(place):
+    flood = [place.connect("10.0.0.%d" % number) for number in range(20)]
+    for connection in flood:
+        place.hold(connection, 1 << 20)
+    place.clients.share_memory(0.0)
+    slow, quick, silent = [connection for connection in flood if not connection.paused]
+    assert place.overdue(1.0) == {}
+    for connection, size in ((slow, 100), (quick, 20000)):
+        place.hold(connection, size, now=1.5)
+    assert set(place.overdue(2.0)) == {slow, silent}
+    assert set(place.overdue(3.5)) == {slow, silent} and quick in place.overdue(4.0)
