@@ -16,6 +16,7 @@ from .collect.filerules import to_name, to_text
 from .collect.hashing import LENGTHS, constructor, is_allowed
 from .collect.mounts import Barred, Mounts
 from .collect.opening import Paths, Step, close, reopen
+from .collect.status import status_of
 from .dcr import parse_path, reaches
 from .diff import Change
 from .model import File, FileRule
@@ -255,20 +256,22 @@ class _Access:
         return "" if self._is_listed(real.rstrip("/") + "/" + name) else PRIVATE
 
     def read(self, item: File, limit: int) -> Tuple[bytes, str]:
-        """The content, or why there is none. The file and each folder on the way are judged before and after."""
+        """The content, or why there is none. The file and each folder on the way are judged before and after, and the
+        file must be the same: what it held while a folder was closed is no text for everybody."""
         try:
             steps = self._paths.walk(to_name(item.path), follow=bool(item.link_target))
         except (OSError, Barred):
             return b"", MOVING
         try:
+            before = status_of(steps[-1].descriptor, b"")
             if not self._allows(steps):
                 return b"", PRIVATE
-            descriptor = reopen(steps[-1].descriptor)
-            with open(descriptor, "rb") as file:
+            with open(reopen(steps[-1].descriptor), "rb") as file:
                 raw = file.read(limit + 1)
             if not self._allows(steps):
                 return b"", PRIVATE
-            return (raw, "") if len(raw) <= limit else (b"", MOVING)
+            still = before == status_of(steps[-1].descriptor, b"")
+            return (raw, "") if still and len(raw) <= limit else (b"", MOVING)
         except OSError:
             return b"", MOVING
         finally:
