@@ -13,13 +13,17 @@ description:
   - Contents are hashed as a stream, so the checksum is right at any size.
   - Loops of links, entries that vanish and special files do not disturb the scan. What could not be read is named in
     C(sources) and in a warning; it is never left out silently.
-  - The scan does not descend into network file systems and into pseudo file systems such as C(/proc).
+  - The scan does not descend into network file systems, automounts, and pseudo file systems such as C(/proc). Each of O(paths)
+    may name a path on the first two.
+  - Time, size and number of what is read are limited, so that no file, folder or link keeps the others from being looked at.
+    What is beyond a limit is counted in C(sources); see the page C(docs/files.md) of the collection.
 options:
   paths:
     description:
       - What to track, each as C(destinationPath) of a DCR.
       - The last segment may be a shell pattern (C(/etc/*.conf)) or, as in Azure's template, a regular expression on the file's
         whole name (C(/etc/.*.conf)). Without either it is a file, or a folder and what is in it.
+      - A leading C(~) is the home directory of the user the module runs as, and C(~name) that of another user.
       - The default is what Azure's template tracks, C(/etc/.*.conf).
     type: list
     elements: str
@@ -168,10 +172,13 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+import os
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.collect.files import Scan
 from ..module_utils._cti.model import FileRule, Known
+from ..module_utils._cti.pathspec import normal
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -198,7 +205,7 @@ def main():
             rules = dcr_settings(module).file_rules
         else:
             options = [given[option] for option in ("recurse", "links", "type", "checksum")]
-            rules = [FileRule(path, path, *options) for path in given["paths"]]
+            rules = [FileRule(path, normal(os.path.expanduser(path)), *options) for path in given["paths"]]
         return facts(module, "files", Scan(rules, Known(), given["max_files"]))
 
     run(module, work)

@@ -909,6 +909,30 @@ def test_a_large_file_with_many_names_is_read_once(tmp_path, opens):
     assert len(found) == 41 and len({item.checksum for item in found.values()}) == 1
 
 
+def test_names_that_take_long_to_match_do_not_stop_the_scan(host, tmp_path):
+    """A regular expression may take 20 ms for a name that was made for it."""
+    host.rules = [
+        rule(str(tmp_path / "t") + "/.+a.+a.+", name="regex"),
+        rule(str(tmp_path / "t") + "/*b", name="glob"),
+    ]
+    for number in range(20):
+        write(tmp_path / "t" / ("a" * 200 + str(number)))
+    write(tmp_path / "t" / "ab")
+    write(tmp_path / "t" / "aaaaaaaaa")
+    host.run()
+    assert host.count == 22
+    os.unlink(str(tmp_path / "t" / ("a" * 200 + "3")))
+    write(tmp_path / "t" / "ab", b"other")
+    slow = budget.Budget(Clock(budget.MATCH_SECONDS / 4))
+    assert host.run(budget=slow) == [
+        ("Modified", str(tmp_path / "t" / "ab")),
+        ("Removed", str(tmp_path / "t" / ("a" * 200 + "3"))),
+    ]
+    status, _count, message = host.sources["regex"]
+    assert status == "failed" and "regular expressions is used up" in message
+    assert host.run() == [] and host.sources["regex"].status == "ok"
+
+
 def farm(tmp_path, folders, links):
     for number in range(folders):
         write(tmp_path / "a" / str(number) / "f")

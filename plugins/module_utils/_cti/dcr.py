@@ -290,7 +290,7 @@ def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
         raise DcrError(dcrforms.expression_refused("destinationPath", written))
     if not written.strip():
         raise DcrError("destinationPath is %s; give an absolute path." % shown(item.get("destinationPath")))
-    path = normal(written.strip())
+    path = pathspec.normal(written.strip())
     if written != written.strip():
         warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
     return FileRule(
@@ -302,12 +302,6 @@ def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
         _choice(item, "checksum", CHECKSUMS, "sha256"),
         *(_contents(item) if _typed(item, "uploadContent", bool, False) else ()),
     )
-
-
-def normal(path: str) -> str:
-    """A destinationPath in the one form in which it is compared: `/x/`, `//x` and `/./x` are `/x`. Raises DcrError."""
-    spec = parse_path(path)
-    return spec.directory.rstrip("/") + "/" + spec.name
 
 
 def _contents(item: Dict[str, Any]) -> Tuple[bool, int, int]:

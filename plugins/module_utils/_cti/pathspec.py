@@ -54,6 +54,12 @@ def parse(path: str) -> PathSpec:
     return PathSpec(directory, "glob", name, re.compile(_translate(name)).match)
 
 
+def normal(path: str) -> str:
+    """A destinationPath in the one form in which it is compared: `/x/`, `//x` and `/./x` are `/x`. Raises DcrError."""
+    spec = parse(path)
+    return spec.directory.rstrip("/") + "/" + spec.name
+
+
 def _refusal(path: str, problem: str) -> DcrError:
     shown = path if len(path) <= 300 else path[:300] + "..."
     return DcrError("destinationPath {0} {1}.".format(printable(shown.replace("\0", "\\0")) or '""', problem))

@@ -6,8 +6,9 @@
 docs/files.md lists the limits for operators. What is beyond one of them is named in the source's message.
 """
 
+import errno
 import time
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 # Contents. A checksum costs 0.6 ns a byte where the processor has SHA instructions, 2 to 3 ns elsewhere.
 SMALL_BYTES = 64 << 10  # a file of up to this size is read at one go, and costs no more than its entry does
@@ -16,6 +17,9 @@ FILE_SECONDS = 300.0
 OWNER_SECONDS = 300.0  # the larger files of one user who is not root
 RUN_SECONDS = 1800.0  # all larger files
 REHASH_SECONDS = 300.0  # files that are read again although their times are the same
+
+MATCH_SECONDS = 60.0  # long names against regular expressions, which may take 20 ms each
+SHORT_NAME = 40  # characters; such names take no time worth counting
 
 # Entries.
 MAX_DEPTH = 256  # folders in one path: each is a descriptor while what is in it is looked at
@@ -45,6 +49,7 @@ class Budget:
         self._left = RUN_SECONDS
         self._owners: Dict[int, float] = {}  # uid -> seconds left
         self._rehash = REHASH_SECONDS
+        self._match = MATCH_SECONDS
 
     def seconds(self, uid: int) -> float:
         """How long a file of this owner may be read; 0 where there is no time left."""
@@ -55,6 +60,22 @@ class Budget:
         self._left -= seconds
         if uid:
             self._owners[uid] = self._owners.get(uid, OWNER_SECONDS) - seconds
+
+    def matches(self, match: Callable[[str], Any]) -> Callable[[str], Any]:
+        """The same function, which raises OSError for a long name once the time to match names is used up."""
+
+        def limited(name: str) -> Any:
+            if len(name) <= SHORT_NAME:
+                return match(name)
+            if self._match <= 0:
+                raise OSError(errno.ETIME, "the time to match names with regular expressions is used up")
+            start = self.clock()
+            try:
+                return match(name)
+            finally:
+                self._match -= self.clock() - start
+
+        return limited
 
     def may_rehash(self) -> bool:
         return self._rehash > 0

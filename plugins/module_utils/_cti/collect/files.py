@@ -184,6 +184,8 @@ class Scan(Collection):
         directory, name = to_name(spec.directory), to_name(spec.name)
         path = _join(directory, name) if spec.syntax == "literal" else directory
         match = spec.match if UTF8 else lambda name: spec.match(to_text(name))
+        if spec.syntax == "regex":
+            match = self._budget.matches(match)
         try:
             step = self._paths.find(directory)
             try:
