@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import os
+
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._cti import dcr, pathspec
-from ..module_utils._cti.errors import CtiError
+from ..module_utils._cti import dcr, dcrforms, pathspec
+from ..module_utils._cti.errors import CtiError, DcrError
+
+STREAMS = (dcr.CHANGE_STREAM, dcr.DATA_STREAM)
 
 
 class ActionModule(ActionBase):
@@ -16,10 +21,13 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec={"dcr": {"type": "raw", "required": True}})
-        given = arguments["dcr"]
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={"dcr": {"type": "raw", "required": True}, "name": {"type": "str", "default": ""}}
+        )
         try:
-            settings = (dcr.loads if isinstance(given, str) else dcr.load)(given, "of the option dcr")
+            document, origin = self._document(arguments["dcr"])
+            settings = dcr.load(document, origin)
+            chunk = dcrforms.as_chunk(document, origin, arguments["name"], STREAMS)
         except CtiError as error:
             return {"failed": True, "msg": str(error)}
         every = {kind: settings.every(kind) for kind in settings.kinds}
@@ -29,4 +37,28 @@ class ActionModule(ActionBase):
             {"name": rule.name, "path": rule.path, "syntax": pathspec.parse(rule.path).syntax}
             for rule in settings.file_rules
         ]
-        return {"ids": list(settings.rules), "every": every, "files": files, "warnings": settings.warnings}
+        found = {"ids": list(settings.rules), "every": every, "files": files, "chunk": chunk}
+        return {**found, "rule": document, "warnings": settings.warnings}
+
+    def _document(self, given):
+        """The rule as data, and what messages call it. Raises DcrError."""
+        if not isinstance(given, str):
+            return given, "of the option dcr"
+        if given.lstrip().startswith(("{", "[")):
+            return dcr.parse(given, "of the option dcr"), "of the option dcr"
+        path = self._path(given)
+        try:
+            with open(path, "rb") as file:
+                return dcr.parse(file.read(dcr.MAX_BYTES + 1), path), path
+        except OSError as error:
+            raise DcrError(
+                f"Cannot read the rule {given!r} on the controller ({error.strerror}); give the path of a file there, absolute or"
+                f" relative to the playbook or to {os.getcwd()}."
+            ) from error
+
+    def _path(self, given):
+        """Where Ansible looks for files: beside the role or the playbook; else as a shell would."""
+        try:
+            return self._find_needle("files", given)
+        except AnsibleError:
+            return os.path.abspath(os.path.expanduser(given))

@@ -1,17 +1,23 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds a program of the library on the controller, and leaves the rest to ansible.builtin.copy."""
+"""Builds a program of the library on the controller, lets it check its options there, and leaves the rest to
+ansible.builtin.copy."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 
 from ansible import constants
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._zipapp import build
+
+CHECK_SECONDS = 60
 
 
 class ActionModule(ActionBase):
@@ -22,16 +28,31 @@ class ActionModule(ActionBase):
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
                 "program": {"type": "str", "required": True, "choices": ["agent", "relay"]},
-                "dest": {"type": "str", "required": True},  # a path on the managed host: expanded there
-            }
+                "dest": {"type": "str"},  # a path on the managed host: expanded there
+                "check": {"type": "list", "elements": "str"},
+                "stdin": {"type": "str", "default": ""},
+            },
+            required_one_of=[["dest", "check"]],
         )
         descriptor, path = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP, suffix=".pyz")
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(build(arguments["program"]))
+            if arguments["check"] is not None:
+                self._check([path, "check", *arguments["check"]], arguments["stdin"])
+            if arguments["dest"] is None:
+                return {"changed": False}
             return self._copy(path, arguments["dest"]).run(task_vars=task_vars)
         finally:
             os.unlink(path)
+
+    def _check(self, command, text):
+        run = subprocess.run(
+            [sys.executable, *command], input=text, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
+        )
+        if run.returncode:
+            lines = run.stderr.strip().splitlines() or [f"It ended with {run.returncode} and said nothing."]
+            raise AnsibleActionFail(lines[-1])
 
     def _copy(self, path, dest):
         task = self._task.copy()

@@ -10,15 +10,21 @@ short_description: How a data collection rule is read
 version_added: "0.1.0"
 description:
   - Reads a data collection rule on the controller as the agent and the modules of this collection do on a host, and tells what they will track.
-  - A rule that cannot be read fails the task with one sentence. A key that would be ignored is a warning.
+  - A rule that cannot be read fails the task with one sentence. A key that would be ignored, and a file item that would be left out, are warnings.
   - No host is needed, and none is touched.
 options:
   dcr:
     description:
-      - The rule, as data or as JSON text, in any form, the ARM resource or template, the config chunk, or what the Azure Monitor
-        Agent hands to its extensions.
+      - The rule, as the path of a file on the controller, as data, or as JSON text.
+      - Any form is taken, the ARM resource, a list of them, an ARM or Bicep template, the config chunk, or what the Azure Monitor Agent hands
+        to its extensions.
+      - A relative path is looked for as Ansible looks for files, next to the role or the playbook, and then in the current directory.
     type: raw
     required: true
+  name:
+    description: What to put before the ids of the rules in RV(chunk), so that those of several documents differ.
+    type: str
+    default: ""
 attributes:
   platform:
     platforms: all
@@ -34,7 +40,7 @@ author:
 EXAMPLES = r"""
 - name: Check a rule before it is rolled out
   changetracking.inventory.ct_dcr_info:
-    dcr: "{{ lookup('ansible.builtin.file', 'dcr.json') }}"
+    dcr: dcr.json
   delegate_to: localhost
   run_once: true
 """
@@ -46,6 +52,16 @@ ids:
   type: list
   elements: str
   sample: [CTDataSource-Linux]
+rule:
+  description: The rule as data, as it was given.
+  returned: success
+  type: raw
+chunk:
+  description:
+    - The rule in the form of a config chunk, for O(changetracking.inventory.relay#role:main:relay_chunks). A rule that names no tags gets some of its own.
+    - A config chunk is returned as it is.
+  returned: success
+  type: dict
 every:
   description: Of each kind that is tracked, and of the inventory, every how many seconds it is collected.
   returned: success

@@ -20,9 +20,20 @@ options:
     choices: [agent, relay]
     required: true
   dest:
-    description: Path of the file on the host, in a folder that is there.
+    description:
+      - Path of the file on the host, in a folder that exists.
+      - Required, unless O(check) is given. Without it nothing is copied.
     type: path
-    required: true
+  check:
+    description:
+      - Arguments of the program's command C(check), which is run on the controller before anything is copied.
+      - The task fails with the program's message where its options are not valid.
+    type: list
+    elements: str
+  stdin:
+    description: What that command reads from its standard input.
+    type: str
+    default: ""
 attributes:
   check_mode:
     description: Can run in C(check_mode); says whether the host has another program.
@@ -43,17 +54,23 @@ EXAMPLES = r"""
   changetracking.inventory.ct_zipapp:
     program: relay
     dest: /usr/local/bin/relay.pyz
+
+- name: Validate a configuration of the agent on the controller
+  changetracking.inventory.ct_zipapp:
+    program: agent
+    check: [--config, /dev/stdin]
+    stdin: "{{ {'address': 'tcp://collector.example.org:24224'} | to_json }}"
 """
 
 RETURN = r"""
 dest:
   description: Path of the file on the host.
-  returned: success
+  returned: when O(dest) is given
   type: str
   sample: /usr/local/bin/relay.pyz
 checksum:
   description: SHA-1 of the program.
-  returned: success
+  returned: when O(dest) is given
   type: str
   sample: 6e642bb8dd5c2e027bf21dd923337cbb4214f827
 """

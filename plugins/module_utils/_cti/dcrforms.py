@@ -10,7 +10,7 @@ and the TaggedData which that agent hands out.
 
 import json
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from .errors import DcrError
 from .text import printable
@@ -43,6 +43,31 @@ def find(document: Any, origin: str) -> List[Element]:
         "The DCR %s has no settings for the extension %s; add a data source of kind extension with that extensionName."
         % (origin, EXTENSION)
     )
+
+
+def as_chunk(document: Any, origin: str, name: str, streams: Sequence[str]) -> Dict[str, Any]:
+    """The document in the form of a config chunk; one that is a whole config chunk already is returned as it is.
+
+    `name` is put before the ids of the rules, so that those of several documents differ; a rule without outputStreams
+    gets a tag of its own for each of `streams`. Raises DcrError.
+    """
+    elements = find(document, origin)
+    configurations = document.get("extensionConfigurations") if isinstance(document, dict) else None
+    if isinstance(configurations, dict) and all(map(_is_whole, configurations[EXTENSION])):
+        return dict(document)
+    made: Dict[str, Any] = {}
+    for element in elements:
+        base = ident = ":".join(filter(None, (name, element.id)))
+        while ident in made:
+            ident = "%s-%d" % (base, len(made) + 1)
+        tags = element.streams or {stream: "%s:%s" % (ident, stream) for stream in streams}
+        made[ident] = {"id": ident, "extensionSettings": element.settings, "outputStreams": tags}
+    others = configurations if isinstance(configurations, dict) else {}
+    return {"extensionConfigurations": dict(others, **{EXTENSION: list(made.values())})}
+
+
+def _is_whole(element: Dict[str, Any]) -> bool:
+    return isinstance(element.get("id"), str) and bool(element.get("outputStreams"))
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Dict, Iterable, List, Optional
 
-from ..daemon import Log
+from ..daemon import VERSION, Log
 from ..errors import CtiError, StateError
 from ..records import KINDS
 from ..report import change_line
@@ -47,6 +47,12 @@ def _once(options: Options, _parsed: argparse.Namespace) -> int:
     return Agent(options, Log()).once()
 
 
+def _check(options: Options, _parsed: argparse.Namespace) -> int:
+    """The options are valid, or main() would have ended before."""
+    _print(["The configuration is valid; the state directory is %s." % options.state])
+    return 0
+
+
 def _status(options: Options, parsed: argparse.Namespace) -> int:
     state = status.read(options, _owner(options))
     _print([json.dumps(state)] if parsed.json else status.lines(state))
@@ -65,8 +71,21 @@ def _show(options: Options, parsed: argparse.Namespace) -> int:
         else:
             kind = KINDS[parsed.what]
             rows = (kind.row(item) for item in store.all_items(kind))
-        _print(map(json.dumps, rows) if parsed.json else map(_COLUMNS[parsed.what], rows))
+        if parsed.json:
+            _print(map(json.dumps, rows))
+        else:
+            _print(_or(map(_COLUMNS[parsed.what], rows), "No %s are recorded." % parsed.what))
     return 0
+
+
+def _or(lines: Iterable[str], otherwise: str) -> Iterable[str]:
+    """The lines, or one where there are none."""
+    empty = True
+    for line in lines:
+        empty = False
+        yield line
+    if empty:
+        yield otherwise
 
 
 def _doctor(options: Options, parsed: argparse.Namespace) -> int:
@@ -107,13 +126,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent", description="Tracks packages, services and files as a data collection rule says."
     )
-    parser.set_defaults(command=lambda *_unused: parser.error("give a command: run, once, status, show or doctor"))
+    parser.set_defaults(
+        command=lambda *_unused: parser.error("give a command: run, once, check, status, show or doctor")
+    )
+    parser.add_argument("--version", action="version", version="agent %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     agent_options.add_flags(common)
     for command, text in (
         (_run, "collect and hand over, until SIGTERM; SIGHUP: look for the rule now"),
         (_once, "collect all that the rule enables, hand it over, and end"),
+        (_check, "validate the configuration, and do nothing else"),
         (_status, "how it fares; exit status 1 when something is wrong"),
         (_show, "what it knows"),
         (_doctor, "which link from the rule to the records is broken, and what to do; exit status 1 when one is"),

@@ -9,12 +9,14 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from ..ama.address import Tls
-from ..daemon import Log
+from ..ama.address import Tls, parse
+from ..daemon import VERSION, Log
 from ..errors import CtiError
 from ..text import line
 from .errors import RelayError
 from .sinks import Limits
+
+SERVICE_USER = "ctrelay"  # whom the role makes
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -27,19 +29,41 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return 1
 
 
+def _check(options: argparse.Namespace) -> int:
+    """What can be said of the options on any host: no file of theirs is looked at."""
+    from .uploaders import open_uploader
+
+    open_uploader(_upload(options), options.allow_user, _tls(options)).close()
+    for text in options.listen:
+        scheme = parse(text).scheme
+        if scheme not in ("tcp", "tls"):
+            raise RelayError("--listen %s: write tcp://HOST:PORT or tls://HOST:PORT." % text)
+        if scheme == "tls" and not options.tls_cert:
+            raise RelayError("--listen %s needs a certificate; give --tls-cert FILE." % text)
+    sys.stdout.write("The options are valid.\n")
+    return 0
+
+
+def _upload(options: argparse.Namespace) -> str:
+    beside = os.path.dirname(os.path.abspath(options.events))
+    return str(options.upload or "jsonl:" + os.path.join(beside, "records"))
+
+
+def _tls(options: argparse.Namespace) -> Tls:
+    return Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
+
+
 def _run(options: argparse.Namespace) -> int:
     from .server import Options, Relay
 
-    upload = options.upload or "jsonl:" + os.path.join(os.path.dirname(os.path.abspath(options.events)), "records")
-    tls = Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
     Relay(
         Options(
             chunks=options.chunks,
             events=options.events,
-            upload=upload,
+            upload=_upload(options),
             sockets=options.sockets,
             listen=options.listen,
-            tls=tls,
+            tls=_tls(options),
             allow_users=options.allow_user,
             interval=options.interval,
             limits=Limits(options.max_mib << 20, options.max_days * 86400),
@@ -58,7 +82,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
-    """A running relay's own account of itself. `users` may run it, besides root and our own. Raises CtiError."""
+    """A running relay's own account of itself. `users` may run it, besides root, its role's and our own. Raises CtiError."""
     import socket
 
     from ..ama import address, msgpack
@@ -67,7 +91,7 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     where = socket_address(address.CONFIG, folder)
     deadline = address.Deadline(10)
     reply = b""
-    with address.connect(where, 10, ["root", str(os.geteuid()), *users]) as sock:
+    with address.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users]) as sock:
         try:
             sock.sendall(msgpack.pack(json.dumps({"Request": "RelayStatus"})))
             sock.shutdown(socket.SHUT_WR)
@@ -116,8 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="relay",
         description="Stands in for the Azure Monitor Agent: hands out configuration, keeps and uploads records.",
     )
+    parser.add_argument("--version", action="version", version="relay %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")
-    parser.set_defaults(command=lambda _options: parser.error("give a command: run or status"))
+    parser.set_defaults(command=lambda _options: parser.error("give a command: run, check or status"))
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--sockets", metavar="DIR", help="socket files in this folder instead of the agent's abstract names"
@@ -131,6 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run = commands.add_parser("run", parents=[common], help="be the relay, until SIGTERM")
     _add_run_options(run)
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", parents=[common], help="validate the options of run, and do nothing else")
+    _add_run_options(check)
+    check.set_defaults(command=_check)
     status = commands.add_parser(
         "status", parents=[common], help="what a running relay holds; exit status 1 when something is wrong"
     )
@@ -140,7 +169,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
-    run.set_defaults(command=_run)
     run.add_argument(
         "--chunks", metavar="DIR", required=True, help="folder of config chunks (*.json); read again when they change"
     )

@@ -1,0 +1,71 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: a host pattern -> the same pattern, where it matches a host."""
+
+from __future__ import annotations
+
+from ansible import context
+from ansible.errors import AnsibleFilterError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+
+DOCUMENTATION = r"""
+name: ct_matching
+short_description: Refuse a host pattern that matches no host
+version_added: "0.2.0"
+description:
+  - Returns the pattern, and fails where it matches no host of the inventory, which ansible-playbook takes for success.
+  - The playbooks of this collection use it for C(hosts).
+positional: _input, groups, limit
+options:
+  _input:
+    description: The pattern.
+    type: str
+    required: true
+  groups:
+    description: The magic variable C(groups).
+    type: dict
+    required: true
+  limit:
+    description: The magic variable C(ansible_limit), where C(--limit) is given.
+    type: str
+    default: ""
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Look at the web servers
+  hosts: "{{ target | changetracking.inventory.ct_matching(groups, ansible_limit | default('')) }}"
+  tasks: []
+"""
+
+RETURN = r"""
+_value:
+  description: The pattern.
+  type: str
+"""
+
+
+def ct_matching(pattern, groups, limit=""):
+    if any(context.CLIARGS.get(option) for option in ("syntax", "listtasks", "listtags")):  # where no inventory is needed
+        return pattern
+    inventory = InventoryManager(loader=DataLoader(), parse=False)
+    for group, hosts in groups.items():
+        inventory.add_group(group)
+        for host in hosts:
+            inventory.add_host(host, group=group)
+    if not inventory.list_hosts(pattern):
+        raise AnsibleFilterError(
+            f"The pattern '{pattern}' matches no host of the inventory; give another one with -e ct_hosts=PATTERN, or the inventory with -i."
+        )
+    inventory.subset(limit or None)
+    if not inventory.list_hosts(pattern):
+        raise AnsibleFilterError(f"The pattern '{pattern}' matches no host within --limit '{limit}'; correct one of them.")
+    return pattern
+
+
+class FilterModule:
+    def filters(self):
+        return {"ct_matching": ct_matching}

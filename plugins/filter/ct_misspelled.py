@@ -1,0 +1,74 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: names of variables -> what is wrong with those that look like an option and are none."""
+
+from __future__ import annotations
+
+import difflib
+
+DOCUMENTATION = r"""
+name: ct_misspelled
+short_description: Find variables that were meant for an option and have another name
+version_added: "0.2.0"
+description:
+  - Compares names of variables with those of options, and returns a sentence for each that resembles an option and is none.
+  - The roles and playbooks of this collection refuse such variables, which Ansible ignores.
+positional: _input, options
+options:
+  _input:
+    description: The names of variables, all with the prefix of the options, such as C(agent_).
+    type: list
+    elements: str
+    required: true
+  options:
+    description: The names of the options.
+    type: list
+    elements: str
+    required: true
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Refuse misspelled options
+  ansible.builtin.assert:
+    that: misspelled == []
+    fail_msg: "{{ misspelled | join(' ') }}"
+  vars:
+    misspelled: "{{ query('ansible.builtin.varnames', '^agent_') | changetracking.inventory.ct_misspelled(['agent_address']) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The sentences.
+  type: list
+  elements: str
+  sample: ["There is no variable agent_adress; did you mean agent_address?"]
+"""
+
+ALIKE = 0.75  # of 1; difflib's ratio
+SHORTEST = 3  # characters of an option whose name may be continued: `ct_destination` is meant for `ct_dest`
+
+
+def ct_misspelled(names, options):
+    known = {option.partition("_")[2]: option for option in options}
+    return [
+        f"There is no variable {name}; did you mean {known[meant]}?"
+        for name in sorted(set(names) - set(options))
+        for meant in [_meant(name.partition("_")[2], known)]
+        if meant
+    ]
+
+
+def _meant(word, known):
+    """The option that a word was meant for, or None. The common prefix of all of them is no resemblance."""
+    near = difflib.get_close_matches(word, known, 1, ALIKE)
+    if near:
+        return near[0]
+    return next((option for option in known if len(option) >= SHORTEST and word.startswith(option)), None)
+
+
+class FilterModule:
+    def filters(self):
+        return {"ct_misspelled": ct_misspelled}
