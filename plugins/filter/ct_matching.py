@@ -49,7 +49,9 @@ _value:
 
 
 def ct_matching(pattern, groups, limit=""):
-    if any(context.CLIARGS.get(option) for option in ("syntax", "listtasks", "listtags")):  # where no inventory is needed
+    if any(
+        context.CLIARGS.get(option) for option in ("syntax", "listtasks", "listtags")
+    ):  # where no inventory is needed
         return pattern
     inventory = InventoryManager(loader=DataLoader(), parse=False)
     for group, hosts in groups.items():
@@ -62,7 +64,9 @@ def ct_matching(pattern, groups, limit=""):
         )
     inventory.subset(limit or None)
     if not inventory.list_hosts(pattern):
-        raise AnsibleFilterError(f"The pattern '{pattern}' matches no host within --limit '{limit}'; correct one of them.")
+        raise AnsibleFilterError(
+            f"The pattern '{pattern}' matches no host within --limit '{limit}'; correct one of them."
+        )
     return pattern
 
 

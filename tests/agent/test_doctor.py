@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import zlib
@@ -214,7 +215,8 @@ def test_a_full_outbox(running):
     report = found(running)
     assert report["Broken"] == "files", report
     delivery = link(report, "delivery")
-    assert delivery["Status"] == "broken" and "65 records wait" in delivery["Message"]
+    assert delivery["Status"] == "broken" and "65 records wait" in delivery["Details"][0]
+    assert not re.search("[0-9]+ records", report["Remedy"] + delivery["Message"])  # which differ from host to host
 
 
 def test_a_receiver_that_takes_nothing(running):
@@ -223,4 +225,6 @@ def test_a_receiver_that_takes_nothing(running):
     running.expect("The next attempt is in")
     report = found(running)
     assert report["Broken"] == "receiver"
-    assert link(report, "delivery")["Status"] == "broken"
+    delivery = link(report, "delivery")
+    assert delivery["Status"] == "broken" and delivery["Details"] == ["1 records wait"]
+    assert "records" not in delivery["Message"]  # whose number would differ from host to host

@@ -7,6 +7,7 @@ It looks and changes nothing; no link takes longer than DEADLINE seconds or so.
 """
 
 import os
+import re
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
@@ -79,6 +80,12 @@ def lines(links: Sequence[Link]) -> Iterator[str]:
         yield "All links hold."
     else:
         yield "The first broken link is %s: %s %s" % (broken.name, broken.message, broken.remedy)
+
+
+def _without_counts(error: str) -> str:
+    """The cause alone: it is one text on all hosts, so that the doctor of a fleet shows it once."""
+    error = re.sub(r" \(\d+ records were delivered, \d+ are kept\)", "", error)
+    return re.sub(r"^\d+ records wait", "Records wait", error)
 
 
 def _first_broken(links: Sequence[Link]) -> Optional[Link]:
@@ -205,7 +212,7 @@ class _Examination:
 
     def _collection(self, kind: str, seen: Dict[str, Any], every: int) -> Link:
         if seen.get("Error"):
-            return Link(kind, BROKEN, "The last run failed. %s" % seen["Error"])
+            return Link(kind, BROKEN, "The last run failed. %s" % _without_counts(seen["Error"]))
         when = seen.get("CollectedAt")
         if when is None:
             message = "Not collected since the agent was started."
@@ -217,7 +224,8 @@ class _Examination:
         failed = ["%s: %s" % pair for pair in sorted(seen.get("Failed", {}).items())]
         message = "%d at %s, %d changes." % (seen["Count"], when, seen["Changes"])
         if self._is_late(when, every):
-            return Link(kind, BROKEN, message, "It is overdue: look into journalctl -u ctagent, and restart the agent.")
+            remedy = "Look into journalctl -u ctagent, and restart the agent."
+            return Link(kind, BROKEN, "The next run of %s is overdue." % kind, remedy, [message])
         remedy = "See why it cannot be read; what was known of it is kept, and nothing of it counts as removed."
         return Link(kind, WARNING if failed else OK, message, remedy if failed else "", failed)
 
@@ -250,17 +258,16 @@ class _Examination:
         delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})
         records, oldest = waiting.get("Records", 0), waiting.get("Oldest")
         if delivery.get("Error"):
-            message = "%d records wait. %s" % (records, delivery["Error"])
-            return Link("delivery", BROKEN, message, "It is tried again and again.")
+            error = _without_counts(delivery["Error"])
+            return Link("delivery", BROKEN, error, "Delivery is retried automatically.", ["%d records wait" % records])
         message = "%d records wait; %d were delivered, the last at %s." % (
             records,
             delivery.get("Records", 0),
             delivery.get("At") or "no time yet",
         )
         if waiting.get("Bytes", 0) >= MAX_BYTES:
-            return Link(
-                "delivery", BROKEN, message, "The outbox is full, and nothing is collected until some are delivered."
-            )
+            full = "The outbox is full."
+            return Link("delivery", BROKEN, full, "Nothing is collected until some records are delivered.", [message])
         if oldest and oldest < str(timestamp(time.time() - LATE_SECONDS)):
             return Link("delivery", WARNING, message, "The oldest waits since %s: look at the receiver's log." % oldest)
         return Link("delivery", OK, message)

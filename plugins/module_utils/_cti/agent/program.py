@@ -81,9 +81,9 @@ def _show(options: Options, parsed: argparse.Namespace) -> int:
 def _or(lines: Iterable[str], otherwise: str) -> Iterable[str]:
     """The lines, or one where there are none."""
     empty = True
-    for line in lines:
+    for text in lines:
         empty = False
-        yield line
+        yield text
     if empty:
         yield otherwise
 
