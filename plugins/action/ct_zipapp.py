@@ -12,7 +12,6 @@ import sys
 import tempfile
 
 from ansible import constants
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._zipapp import build
@@ -39,20 +38,23 @@ class ActionModule(ActionBase):
             with os.fdopen(descriptor, "wb") as file:
                 file.write(build(arguments["program"]))
             if arguments["check"] is not None:
-                self._check([path, "check", *arguments["check"]], arguments["stdin"])
+                problem = self._problem([path, "check", *arguments["check"]], arguments["stdin"])
+                if problem:
+                    return {"failed": True, "msg": problem}
             if arguments["dest"] is None:
                 return {"changed": False}
             return self._copy(path, arguments["dest"]).run(task_vars=task_vars)
         finally:
             os.unlink(path)
 
-    def _check(self, command, text):
+    def _problem(self, command, text):
+        """What the program says is wrong; empty where nothing is."""
         run = subprocess.run(
             [sys.executable, *command], input=text, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
         )
-        if run.returncode:
-            lines = run.stderr.strip().splitlines() or [f"It ended with {run.returncode} and said nothing."]
-            raise AnsibleActionFail(lines[-1])
+        if not run.returncode:
+            return ""
+        return (run.stderr.strip().splitlines() or [f"The program ended with {run.returncode} and said nothing."])[-1]
 
     def _copy(self, path, dest):
         task = self._task.copy()
