@@ -33,6 +33,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.coll
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.mounts import Barred, Mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.judge import Scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule, Known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
@@ -1039,11 +1040,13 @@ class Host:
 
     def run(self, **options):
         options.setdefault("clock", later)
-        scope = [list(rule) for rule in self.rules]
+
+        def collect(rules, known):
+            return files.Scan([FileRule(*rule) for rule in rules], known, **options)
+
+        scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, collect)
         with Store(self.state) as store:
-            seen = observe(
-                KINDS["files"], lambda known: files.Scan(self.rules, known, **options), store, scope, dcr.in_scope
-            )
+            seen = observe(KINDS["files"], lambda known: collect(scope.rules, known), store, scope)
         self.sources = seen.sources
         self.count = seen.count
         return sorted((change.category, (change.new or change.old).path) for change in seen.changes)

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.judge import Scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
     File,
@@ -65,20 +66,22 @@ class Host:
 
     def scan(self, progress=None):
         with Store(self.state) as store:
-            scope = [list(rule) for rule in self.rules]
-            return observe(KINDS["files"], lambda known: Folders(self), store, scope, dcr.in_scope, progress=progress)
+            scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, lambda rules, known: Folders(self, rules))
+            return observe(KINDS["files"], lambda known: Folders(self), store, scope, progress=progress)
 
 
 class Folders(Collection):
-    def __init__(self, host):
+    def __init__(self, host, rules=None):
         super().__init__()
         self.host = host
+        self.rules = [list(rule) for rule in host.rules] if rules is None else rules
         self.unseen = list(host.hidden)
 
     def __iter__(self):
         for name, items in self.host.folders.items():
-            if not self.out_of_sight(name):
-                yield Part(name, None, items)
+            found = [item for item in items if dcr.in_scope(self.rules, item)]
+            if (found or not items) and not self.out_of_sight(name):
+                yield Part(name, None, found)
 
     def out_of_sight(self, part):
         return any((part + "/").startswith(name + "/") for name in self.unseen)
@@ -124,14 +127,13 @@ def test_a_run_in_check_mode_without_a_state_is_a_baseline_that_is_not_kept(host
     assert not os.path.exists(host.state)
 
 
-@pytest.mark.parametrize("error", [SourceFailed("locked"), SourceAbsent("gone")])
-def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(host, error):
+def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(host):
     host.packages = [package("a"), package("b")]
     host.run()
-    host.errors = [error]
+    host.errors = [SourceFailed("locked")]
     failed = host.run()
     assert (failed.count, told(failed)) == (0, [])
-    assert failed.sources["dpkg"].status in ("failed", "absent")
+    assert failed.sources["dpkg"].status == "failed"
     host.errors = []
     host.packages = [package("a"), package("c")]
     assert told(host.run()) == [("Removed", "b"), ("Added", "c")]
@@ -273,10 +275,10 @@ def test_another_rule_is_no_change_of_the_host(host):
     host.folders = {"/etc": [entry("/etc/a")]}
     host.scan()
     host.rules = [FileRule("r", "/srv/*")]
-    host.folders = {"/srv": [entry("/srv/b")]}
+    host.folders["/srv"] = [entry("/srv/b")]
     snapshot = host.scan()
     assert told(snapshot) == []
-    assert "1 items are newly tracked and 1 no longer" in snapshot.warnings()[-1]
+    assert "1 newly tracked items, 1 no longer tracked, 0 tracked in another way" in snapshot.warnings()[-1]
 
 
 def test_a_rule_that_stays_still_tells_its_changes_when_another_comes(host):
@@ -285,6 +287,159 @@ def test_a_rule_that_stays_still_tells_its_changes_when_another_comes(host):
     host.rules.append(FileRule("s", "/srv/*"))
     host.folders = {"/etc": [entry("/etc/b"), entry("/etc/c")], "/srv": [entry("/srv/d")]}
     assert told(host.scan()) == [("Removed", "/etc/a"), ("Added", "/etc/c")]
+
+
+def tree(folder):
+    """A folder in which every way of looking at links, types and depths makes a difference."""
+    for path in ("t/real.conf", "t/other.conf", "t/gone.conf", "t/sub/deep.conf", "far/target.conf", "far/inside.conf"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(path)
+    (folder / "t/link.conf").symlink_to(folder / "far/target.conf")
+    (folder / "t/far").symlink_to(folder / "far")
+    return str(folder) + "/t/*.conf"
+
+
+RULE = {"links": "follow", "type": "file", "checksum": "sha256", "recurse": True}
+RULE_CHANGES = [
+    (dict(RULE, **{key: before}), dict(RULE, **{key: after}))
+    for key, values in (
+        ("links", ("follow", "manage", "ignore")),
+        ("type", ("file", "directory", "any")),
+        ("checksum", ("sha256", "md5", "none")),
+        ("recurse", (True, False)),
+    )
+    for before in values
+    for after in values
+    if before != after
+]
+
+
+class Tracker:
+    """A folder that is tracked by rules which the test changes."""
+
+    def __init__(self, state, path):
+        self.state = str(state)
+        self.path = path
+
+    def run(self, *rules):
+        tracked = [FileRule("r%d" % number, self.path, **rule) for number, rule in enumerate(rules)]
+        with Store(self.state) as store:
+            return track.track(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
+
+
+@pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
+def test_whatever_changes_in_a_rule_is_no_change_of_the_host(tmp_path, before, after):
+    tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
+    tracker.run(before)
+    assert told(tracker.run(after)) == []
+    assert told(tracker.run(after)) == []
+    assert told(tracker.run(before)) == []
+
+
+@pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
+def test_what_happens_while_a_rule_changes_is_told_as_the_old_rule_sees_it(tmp_path, before, after):
+    same, other = (
+        Tracker(tmp_path / "same.db", tree(tmp_path)),
+        Tracker(tmp_path / "other.db", str(tmp_path) + "/t/*.conf"),
+    )
+    same.run(before)
+    other.run(before)
+    (tmp_path / "t/gone.conf").unlink()
+    (tmp_path / "t/new.conf").write_text("new")
+    (tmp_path / "t/other.conf").write_text("a text of another length")
+    (tmp_path / "far/target.conf").write_text("a target of another length")
+    real = {
+        told: change
+        for change in same.run(before).changes
+        for told in [(change.category, (change.new or change.old).path)]
+    }
+    found = other.run(after).changes
+    for change in found:
+        assert real[change.category, (change.new or change.old).path] == change
+    if "directory" not in (before["type"], after["type"]):  # what both rules track is told
+        names = {(change.category, os.path.basename((change.new or change.old).path)) for change in found}
+        assert names >= {("Removed", "gone.conf"), ("Added", "new.conf"), ("Modified", "other.conf")}
+    assert told(other.run(after)) == []
+
+
+def test_rules_that_replace_each_other_or_change_their_order_or_names_change_nothing(tmp_path):
+    tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
+    narrow, manage = dict(RULE, recurse=False), dict(RULE, links="manage")
+    for rules in ([RULE], [narrow], [narrow, RULE], [RULE, narrow], [manage, RULE], [RULE, manage], [], [RULE]):
+        assert told(tracker.run(*rules)) == []
+    (tmp_path / "t/real.conf").unlink()
+    assert told(tracker.run(manage, narrow)) == [("Removed", str(tmp_path / "t/real.conf"))]
+
+
+def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeypatch):
+    tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
+    tracker.run(RULE)
+    (tmp_path / "t/real.conf").unlink()
+    scan = track._collector
+
+    def broken(kind, settings, *arguments):
+        if settings.file_rules[0].links == "follow":
+            raise ZeroDivisionError
+        return scan(kind, settings, *arguments)
+
+    monkeypatch.setattr(track, "_collector", broken)
+    seen = tracker.run(dict(RULE, links="manage"))
+    assert told(seen) == [] and "tracked in another way" in seen.notes[-1]
+
+
+# --- unsure, and gone
+
+
+def test_what_was_unsure_at_the_baseline_is_not_added_later(host):
+    host.packages, host.unsure = [package("a")], frozenset([("u", "amd64"), ("v", "amd64"), ("gone", "amd64")])
+    host.run()
+    host.unsure = frozenset([("v", "amd64")])
+    host.packages = [package("a"), package("n"), package("u", "2")]
+    assert told(host.run()) == [("Added", "n")]
+    host.packages, host.unsure = [package("a"), package("n"), package("u", "2"), package("v")], frozenset()
+    assert told(host.run()) == []
+    host.packages = [package("gone"), package("u", "3"), package("v")]
+    assert told(host.run()) == [("Removed", "a"), ("Added", "gone"), ("Removed", "n"), ("Modified", "u")]
+
+
+def test_what_was_unsure_stays_known_to_have_been_there_while_its_source_fails(host):
+    host.unsure = frozenset([("u", "amd64")])
+    host.run()
+    host.errors = [SourceFailed("locked")]
+    host.run()
+    host.errors, host.unsure, host.packages = [], frozenset(), [package("u"), package("u", "2")]
+    assert told(host.run()) == []
+
+
+def test_a_package_that_is_unsure_by_its_name_alone_is_so_for_every_architecture(host):
+    host.packages = [package("a"), package("b")]
+    host.run()
+    host.packages, host.unsure = [package("b")], frozenset([("a",), ("c",)])
+    assert told(host.run()) == []
+    host.packages, host.unsure = [package("a", "2"), package("b"), package("c")], frozenset()
+    assert told(host.run()) == [("Modified", "a"), ("Added", "c")]
+
+
+def test_what_is_unsure_when_it_comes_is_added_once_it_is_sure(host):
+    host.packages = [package("a")]
+    host.run()
+    host.unsure = frozenset([("new", "amd64")])
+    assert told(host.run()) == []
+    host.packages, host.unsure = [package("a"), package("new")], frozenset()
+    assert told(host.run()) == [("Added", "new")]
+
+
+def test_a_source_that_is_gone_for_good_takes_its_items_along_once(host):
+    host.packages = [package("a"), package("b")]
+    host.run()
+    host.errors = [SourceAbsent("gone")]
+    seen = host.run()
+    assert told(seen) == [("Removed", "a"), ("Removed", "b")]
+    with Store(host.state) as store:
+        assert list(store.all_items(KINDS["packages"])) == []
+    assert told(host.run()) == []
+    host.errors, host.packages = [], [package("c")]
+    assert told(host.run()) == [("Added", "c")]
 
 
 def test_a_package_seen_with_both_versions_amid_an_upgrade_is_one_change_once_it_is_done(host):

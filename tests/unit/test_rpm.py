@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import rpm, rpmquery, rpmsqlite
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.absence import signature
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
 
@@ -140,18 +141,22 @@ def test_what_is_in_the_write_ahead_log_counts(root):
 
 
 def test_nothing_is_read_where_the_signature_is_known(root):
-    known = Part("rpm", rpm._stamp(str(database(root)), False)[0], [])
+    known = Part(
+        "rpm", signature(rpm._stamp(str(database(root)), False)[0], str(database(root).parent), settled=True), []
+    )
     database(root).write_bytes(DATABASE)
     os.utime(str(database(root)), (LONG_AGO, LONG_AGO))
     assert collect(root, Seen(known)).items is not None
-    known = Part("rpm", rpm._stamp(str(database(root)), False)[0], [])
+    known = Part(
+        "rpm", signature(rpm._stamp(str(database(root)), False)[0], str(database(root).parent), settled=True), []
+    )
     assert collect(root, Seen(known)) == Part("rpm", known.signature, None)
     assert collect(root, Seen(known), gpg_keys=True).items is not None
 
 
-def test_a_database_changed_this_moment_has_no_signature(root):
+def test_a_database_changed_this_moment_is_read_again(root):
     os.utime(str(database(root)))
-    assert collect(root).signature is None
+    assert collect(root, Seen(collect(root))).items is not None
 
 
 WORKING_RPM = """
@@ -171,7 +176,7 @@ def test_while_rpm_works_a_package_with_two_versions_is_not_sure(root):
     assert worker.stdout.readline() == b"locked\n"
     part = rpm.collect(Known(), str(root))
     worker.communicate()
-    assert part.items == quiet.items and part.signature is None
+    assert part.items == quiet.items and part.signature != quiet.signature
     assert part.unsure == {("kernel-test", "x86_64")} and "kernel-test" in part.message
     assert rpm.collect(Known(), str(root)) == quiet
 

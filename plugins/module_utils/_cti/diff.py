@@ -23,13 +23,13 @@ def compare(
 ) -> List[Change]:
     """The changes from old to new, ordered by identity.
 
-    An identity in `unsure` is there, but could not be read: it is no change. Several versions of one package
+    What is_unsure() is there, but could not be read: it is no change. Several versions of one package
     (kernels) are told apart by version; a single one that is replaced by another single one is Modified.
     """
     before, after = _by_identity(kind, old), _by_identity(kind, new)
     changes: List[Change] = []
     for identity in sorted(before.keys() | after.keys()):
-        if identity in unsure:
+        if is_unsure(identity, unsure):
             continue
         was, now = before.get(identity, []), after.get(identity, [])
         if len(was) == 1 and len(now) == 1:
@@ -37,6 +37,11 @@ def compare(
         else:
             changes.extend(_versions(kind, was, now))
     return changes
+
+
+def is_unsure(identity: Identity, unsure: AbstractSet[Identity]) -> bool:
+    """Whether an identity is among these, which may hold the name of a package alone, for all its architectures."""
+    return bool(unsure) and (identity in unsure or identity[:1] in unsure)
 
 
 def _by_identity(kind: Kind, items: Iterable[Item]) -> Dict[Identity, List[Any]]:

@@ -38,7 +38,7 @@ class Run(NamedTuple):
 
     collected_at: int  # unix seconds
     scope: List[Any]  # what was to be collected
-    unseen: List[str]  # what was out of sight
+    unseen: List[Any]  # what was out of sight: names of parts; [part, *identity] of an item of which nothing is known
 
 
 class Text(NamedTuple):

@@ -4,13 +4,14 @@
 """One kind, from the host to the outbox: what is there, what changed, and the records that tell of it."""
 
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from . import dcr, report
 from .collect import files, packages, services
 from .collect.budget import REHASH_DAYS
 from .collect.sources import Contained
-from .model import Collection, Known
+from .judge import Scope
+from .model import Collection, FileRule, Known
 from .observe import Progress, observe
 from .records import CONTENT_DIFF, KINDS, Kind, Row, identified, sealed
 from .snapshot import Snapshot
@@ -46,16 +47,15 @@ def track(
 ) -> Snapshot:
     """What is there, compared with the store, which then holds it; `progress` as observe() has it, `rehash_days` as
     collection() has it."""
-    scope: List[Any] = [list(rule.tracking) for rule in settings.file_rules] if kind is KINDS["files"] else []
-    return observe(
-        kind,
-        lambda known: collection(kind, settings, known, rehash_days),
-        store,
-        scope,
-        dcr.in_scope,
-        keep_items,
-        progress,
-    )
+
+    def collect(rules: Sequence[FileRule], known: Known) -> Collection:
+        return collection(kind, settings._replace(file_rules=list(rules)), known, rehash_days)
+
+    scope = None
+    if kind is KINDS["files"]:
+        rules = [list(rule.tracking) for rule in settings.file_rules]
+        scope = Scope(rules, dcr.in_scope, lambda rules, known: collect([FileRule(*rule) for rule in rules], known))
+    return observe(kind, lambda known: collect(settings.file_rules, known), store, scope, keep_items, progress)
 
 
 def changes(

@@ -10,7 +10,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Package, Part
-from .statusfile import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, REMEDY, Stanza, parse
+from .absence import is_there, signature
+from .statusfile import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza, parse
 
 NAME = "dpkg"
 
@@ -22,7 +23,8 @@ _NAMED_IN_MESSAGE = 5
 
 
 def collect(known: Known, root: str = "/") -> Part:
-    """The part "dpkg": every package whose state is `installed`, one item for each name and architecture.
+    """The part "dpkg": every package that is installed, one item for each name and architecture. One that awaits or has
+    pending triggers is configured, and works.
 
     installed_on is when dpkg last wrote the package's list of files, so an upgrade counts as an installation.
     SourceAbsent where there is no database, SourceFailed where it cannot be read in full.
@@ -31,8 +33,8 @@ def collect(known: Known, root: str = "/") -> Part:
     try:
         for _attempt in range(_ATTEMPTS):
             stamp, settled = _stamp(base)
-            if settled and stamp == known.signature(NAME):
-                return Part(NAME, stamp, None)
+            if settled and signature(stamp, base, settled) == known.signature(NAME):
+                return Part(NAME, known.signature(NAME), None)
             try:
                 stanzas = _read_database(base)
                 items = _items(os.path.join(base, "info"), stanzas)
@@ -41,7 +43,7 @@ def collect(known: Known, root: str = "/") -> Part:
                     raise
                 continue
             if _stamp(base)[0] == stamp:
-                return _part(items, stanzas, stamp if settled else None)
+                return _part(items, stanzas, base, stamp, settled)
     except OSError as error:
         raise SourceFailed(
             "the dpkg database cannot be read: %s: %s" % (error.filename or base, error.strerror or error)
@@ -49,10 +51,12 @@ def collect(known: Known, root: str = "/") -> Part:
     raise SourceFailed("the dpkg database %s kept changing while it was read: run again when dpkg is done" % base)
 
 
-def _part(items: List[Package], stanzas: Sequence[Stanza], signature: Optional[str]) -> Part:
+def _part(items: List[Package], stanzas: Sequence[Stanza], base: str, stamp: str, settled: bool) -> Part:
     unsure = [stanza for stanza in stanzas if stanza.state in IN_BETWEEN]
+    # An unsettled one where something is unsure: the next run reads again, so that it can say this again.
+    mark = signature(stamp, base, settled and not unsure)
     if not unsure:
-        return Part(NAME, signature, items)
+        return Part(NAME, mark, items)
     named = ", ".join("%s (%s)" % (stanza.name, stanza.state) for stanza in unsure[:_NAMED_IN_MESSAGE])
     more = len(unsure) - _NAMED_IN_MESSAGE
     message = "%d %s not fully installed and not counted: %s%s" % (
@@ -61,8 +65,7 @@ def _part(items: List[Package], stanzas: Sequence[Stanza], signature: Optional[s
         named,
         " and %d more" % more if more > 0 else "",
     )
-    # No signature: the next run reads again, so that it can say this again.
-    return Part(NAME, None, items, frozenset((stanza.name, stanza.architecture) for stanza in unsure), message)
+    return Part(NAME, mark, items, frozenset((stanza.name, stanza.architecture) for stanza in unsure), message)
 
 
 def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
@@ -74,7 +77,7 @@ def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
         folder = None
     try:
         for name, architecture, version, state, same, summary, publisher, size in stanzas:
-            if state == INSTALLED:
+            if state in PRESENT:
                 written = None if folder is None else _written(folder, name, architecture, same)
                 items.append(Package(name, architecture, version, summary, publisher, size, written))
     finally:
@@ -129,7 +132,7 @@ def _read_database(base: str) -> List[Stanza]:
             path = os.path.join(folder, name)
             found.update({stanza[:2]: stanza for stanza in parse(_read(path), path, INSTALLED)})
     path = os.path.join(base, "status")
-    data = _read(path) if os.path.lexists(path) else b""
+    data = _read(path) if is_there(path) else b""
     stanzas = parse(data, path)
     if not stanzas and not found:
         if any(name.endswith(".list") for name in _names(os.path.join(base, "info"))):

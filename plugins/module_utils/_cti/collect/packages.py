@@ -8,23 +8,32 @@ import os
 from ..errors import SourceAbsent
 from ..model import Collection, Known, Part
 from . import rpm
+from .absence import Place, is_there, look
 from .sources import Sources
 
-_DPKG = "/var/lib/dpkg"
+_DPKG = "var/lib/dpkg"
 
 
-def collect(known: Known, gpg_keys: bool = False) -> Collection:
+def collect(known: Known, gpg_keys: bool = False, root: str = "/") -> Collection:
     """`gpg_keys`: count the public keys that rpm keeps among its packages."""
 
+    def from_dpkg(known: Known) -> Part:
+        folder = os.path.join(root, _DPKG)
+        if not is_there(folder):
+            raise SourceAbsent("there is no dpkg database in %s" % folder)
+        from . import dpkg
+
+        return dpkg.collect(known, root)
+
     def from_rpm(known: Known) -> Part:
-        return rpm.collect(known, gpg_keys=gpg_keys)
+        return rpm.collect(known, root, gpg_keys)
 
-    return Sources([("dpkg", _from_dpkg), ("rpm", from_rpm)], known)
-
-
-def _from_dpkg(known: Known) -> Part:
-    if not os.path.lexists(_DPKG):
-        raise SourceAbsent("there is no dpkg database in %s" % _DPKG)
-    from . import dpkg
-
-    return dpkg.collect(known)
+    dpkg_place = Place("dpkg", [os.path.join(root, _DPKG)], ("status",))
+    rpm_place = Place(rpm.NAME, [os.path.join(root, folder) for folder in rpm.FOLDERS], rpm.REMAINS)
+    return Sources(
+        [
+            ("dpkg", lambda known: look(from_dpkg, known, dpkg_place)),
+            ("rpm", lambda known: look(from_rpm, known, rpm_place)),
+        ],
+        known,
+    )

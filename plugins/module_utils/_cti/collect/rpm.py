@@ -12,13 +12,16 @@ from typing import Dict, List, Tuple
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Package, Part
+from .absence import is_there, signature
 
 NAME = "rpm"
 
-_FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
+FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 _SQLITE = "rpmdb.sqlite"
 _NDB = "Packages.db"
 _FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
+# How the names begin of the files that are beside one of these.
+REMAINS = (_SQLITE, "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename")
 _CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
 _ATTEMPTS = 10
 _NAMED = 10  # packages named in a message
@@ -35,15 +38,16 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     try:
         for _attempt in range(_ATTEMPTS):
             stamp, settled = _stamp(path, gpg_keys)
-            if settled and stamp == known.signature(NAME):
-                return Part(NAME, stamp, None)
+            mark = signature(stamp, os.path.dirname(path), settled)
+            if settled and mark == known.signature(NAME):
+                return Part(NAME, mark, None)
             packages = _read(path, root)
             if _stamp(path, gpg_keys)[0] == stamp:
                 items = [package for package in packages if gpg_keys or package.name != _GPG_KEY]
                 items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
                 if _rpm_works(path):
-                    return _in_the_midst(items)
-                return Part(NAME, stamp if settled else None, items)
+                    return _in_the_midst(items, signature(stamp, os.path.dirname(path), settled=False))
+                return Part(NAME, mark, items)
     except OSError as error:
         raise SourceFailed(
             "the rpm database cannot be read: %s: %s" % (error.filename or path, error.strerror or error)
@@ -51,7 +55,7 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     raise SourceFailed("the rpm database %s kept changing while it was read: run again when rpm is done" % path)
 
 
-def _in_the_midst(items: List[Package]) -> Part:
+def _in_the_midst(items: List[Package], mark: str) -> Part:
     """While rpm upgrades a package, the old version is there beside the new one: neither is what will be."""
     versions: Dict[Tuple[str, str], int] = {}
     for package in items:
@@ -59,7 +63,7 @@ def _in_the_midst(items: List[Package]) -> Part:
     several = {identity for identity, count in versions.items() if count > 1}
     names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
     message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
-    return Part(NAME, None, items, frozenset(several), "%s: %s" % (message, names) if several else "")
+    return Part(NAME, mark, items, frozenset(several), "%s: %s" % (message, names) if several else "")
 
 
 def _rpm_works(path: str) -> bool:
@@ -82,12 +86,12 @@ def _rpm_works(path: str) -> bool:
 
 
 def _find(root: str) -> str:
-    for folder in _FOLDERS:
+    for folder in FOLDERS:
         for name in _FILES:
             path = os.path.join(root, folder, name)
-            if os.path.lexists(path):
+            if is_there(path):
                 return path
-    raise SourceAbsent("there is no rpm database in %s" % " or ".join(os.path.join(root, name) for name in _FOLDERS))
+    raise SourceAbsent("there is no rpm database in %s" % " or ".join(os.path.join(root, name) for name in FOLDERS))
 
 
 def _stamp(path: str, gpg_keys: bool) -> Tuple[str, bool]:

@@ -36,7 +36,8 @@ class Sources(Collection):
                 yield part
 
     def out_of_sight(self, part: str) -> bool:
-        return True
+        """A source that is absent is gone, with all that was known of it."""
+        return part not in self.sources or self.sources[part].status != "absent"
 
     def _fail(self, name: str, why: str) -> None:
         self.sources[name] = Source("failed", 0, why)

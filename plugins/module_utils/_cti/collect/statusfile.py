@@ -18,12 +18,13 @@ INSTALLED = "installed"
 NOT_INSTALLED = "not-installed"
 HALF_INSTALLED = "half-installed"
 _GONE = (NOT_INSTALLED, "config-files")
-IN_BETWEEN = (HALF_INSTALLED, "unpacked", "half-configured", "triggers-awaited", "triggers-pending")
+PRESENT = (INSTALLED, "triggers-awaited", "triggers-pending")  # configured; in the latter two a trigger is still to run
+IN_BETWEEN = (HALF_INSTALLED, "unpacked", "half-configured")
 STATE_OF = {
     " ".join((want, flag, state)): state
     for want in ("unknown", "install", "hold", "deinstall", "purge")
     for flag in ("ok", "reinstreq")
-    for state in (INSTALLED,) + _GONE + IN_BETWEEN
+    for state in PRESENT + _GONE + IN_BETWEEN
 }
 
 VERSION_SYNTAX = r"(?:[1-9][0-9]{0,8}:|)[0-9][-A-Za-z0-9.+~]*(?<!-)"

@@ -1,0 +1,153 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tells what happened on the host from what only looks so: because an item was out of sight or unsure at the last run, or
+because this run looks by other rules than the last one.
+
+Where the rules changed, a difference between the two runs is the host's if it also shows by the rules of the last run.
+So the host is looked at by these once more, and what does not show there is counted instead of reported.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
+
+from .diff import Change, Identity, compare, is_unsure
+from .errors import CtiError, StateError
+from .model import Collection, Item, Known, Part
+from .records import Kind
+from .store import DAMAGED, Run, StoredParts
+
+
+class Scope(NamedTuple):
+    """What is to be collected, where rules say so."""
+
+    rules: List[Any]  # as JSON data, which the store keeps from one run to the next
+    reaches: Callable[[Sequence[Any], Any], bool]  # (rules, item) -> whether the item may be one of theirs
+    collect: Callable[[Sequence[Any], Known], Collection]  # what is on the host by rules of another run
+
+
+class Judge:
+    """Compares the parts of one run with those of the last; `changes` holds what is reported."""
+
+    def __init__(self, kind: Kind, last: Optional[Run], known: StoredParts, scope: Optional[Scope]) -> None:
+        self.changes: List[Change] = []
+        self._kind = kind
+        self._last = last
+        self._known = known
+        self._unseen: Set[str] = set()
+        self._never_known: Dict[
+            str, Set[Identity]
+        ] = {}  # part -> identities that were there, in no form to compare with
+        for entry in last.unseen if last is not None else ():
+            if isinstance(entry, str):
+                self._unseen.add(entry)
+            else:
+                self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
+        self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
+        self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
+        self._counts = {"Added": 0, "Removed": 0, "Modified": 0}
+
+    def compare(self, part: Part, old: Sequence[Item]) -> None:
+        """Judge a part that was seen; `old`: the items that are known of it."""
+        for change in self._differences(part, old):
+            self._add(change)
+        if self._scope is not None:
+            self._doubt_incomparable(old, part.items or [])
+
+    def compare_gone(self, part: str) -> None:
+        """Judge a known part that is there no longer."""
+        for change in compare(self._kind, self._known.items(part), []):
+            self._add(change)
+
+    def never_known(self, part: Part, old: Sequence[Item]) -> List[List[str]]:
+        """The identities that have been there in some form since the first look at the part, so that they are not added
+        when they can be read; as Run.unseen holds them."""
+        if not part.unsure:
+            return []
+        known = [self._kind.identity(item) for item in old]
+        before = self._never_known.get(part.name, set())
+        first = self._last is None or not self._was_seen(part)
+        return [
+            [part.name, *unsure]
+            for unsure in sorted(part.unsure)
+            if (first or is_unsure(unsure, before)) and not any(is_unsure(identity, {unsure}) for identity in known)
+        ]
+
+    def still_never_known(self, parts: Iterable[str]) -> List[List[str]]:
+        """The same of parts that were not looked at in this run, or did not change."""
+        return [[part, *identity] for part in parts for identity in sorted(self._never_known.get(part, ()))]
+
+    def settle(self) -> None:
+        """To be called after the last part: find out which of the doubtful changes the rules of the last run show as well."""
+        if self._scope is None or self._last is None or not self._doubtful:
+            return
+        left = set(self._known.parts)
+        try:
+            collection = self._scope.collect(self._last.scope, self._known)
+            for part in collection:
+                left.discard(part.name)
+                if part.items is not None:
+                    old = self._known.items(part.name) if part.before is None else part.before
+                    self._confirm(self._differences(part, old))
+            for name in sorted(left - collection.replaced):
+                if not collection.out_of_sight(name):
+                    self._confirm(compare(self._kind, self._known.items(name), []))
+        except StateError:
+            raise
+        except CtiError:
+            pass  # this version refuses a rule of the last run: nothing can be confirmed
+        for category in self._doubtful.values():
+            self._counts[category] += 1
+        self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
+
+    def notes(self) -> List[str]:
+        """One sentence on what is not reported because the rules changed."""
+        if not any(self._counts.values()):
+            return []
+        counts = (self._counts["Added"], self._counts["Removed"], self._counts["Modified"])
+        return [
+            "The rule changed since the last run. Not reported as changes of the host: %d newly tracked items,"
+            " %d no longer tracked, %d tracked in another way." % counts
+        ]
+
+    def _differences(self, part: Part, old: Sequence[Item]) -> List[Change]:
+        if self._last is None or not self._was_seen(part):
+            return []
+        skipped = part.unsure | part.uncompared | self._never_known.get(part.name, set())
+        return compare(self._kind, old, part.items or [], skipped)
+
+    def _was_seen(self, part: Part) -> bool:
+        known = self._known.parts.get(part.name)
+        if part.before is not None:
+            return True
+        return known.digest != DAMAGED if known is not None else not self._was_unseen(part.name)
+
+    def _was_unseen(self, part: str) -> bool:
+        while part not in self._unseen:
+            part, slash, _name = part.rpartition("/")
+            if not slash:
+                return "/" in self._unseen
+        return True
+
+    def _add(self, change: Change) -> None:
+        if self._scope is None or self._last is None:
+            self.changes.append(change)
+        elif change.old is None and not self._scope.reaches(self._last.scope, change.new):
+            self._counts["Added"] += 1
+        elif change.new is None and not self._scope.reaches(self._scope.rules, change.old):
+            self._counts["Removed"] += 1
+        else:
+            self._doubtful[self._kind.identity(change.new or change.old)] = change.category
+
+    def _doubt_incomparable(self, old: Sequence[Item], new: Sequence[Item]) -> None:
+        """An item whose checksum is of another algorithm than before may have changed in nothing else that shows."""
+        before = {self._kind.identity(item): item for item in old}
+        for item in new:
+            identity = self._kind.identity(item)
+            if identity in before and self._kind.compared(before[identity]) != self._kind.compared(item):
+                self._doubtful.setdefault(identity, "Modified")
+
+    def _confirm(self, changes: Iterable[Change]) -> None:
+        """A change by the old rules alone may have come after this run looked: the next one finds it."""
+        for change in changes:
+            if self._doubtful.pop(self._kind.identity(change.new or change.old), None) is not None:
+                self.changes.append(change)
