@@ -383,7 +383,6 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import CtiError, RowDamaged
 from ..module_utils._cti.history import Retention, answer
-from ..module_utils._cti.repair import repair
 from ..module_utils._cti.since import parse
 from ..module_utils._cti.store import Store
 from ..module_utils._cti.survey import survey
@@ -441,6 +440,8 @@ def work(module):
     except RowDamaged:
         if module.check_mode:
             raise
+        from ..module_utils._cti.repair import repair
+
         for note in repair(given["state"]):
             module.warn(note)
         store, result = look()

@@ -119,8 +119,8 @@ class Store(Database):
             self.ignored = True
         return [
             "The state %s was made by another machine, of which this one is a clone, or its machine-id changed. This run is a new"
-            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept."
-            % (quoted(self.path), *counts[0])
+            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept. Machines that share"
+            " a folder need a state each." % (quoted(self.path), *counts[0])
         ]
 
     def _claim(self, machine: Machine) -> None:

@@ -1,0 +1,108 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each operator gets each change once, whatever breaks between the host and the files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+MODULE = "changetracking.inventory.ct_inventory_fetch"
+# As an interpreter of the host: the module runs, and its result is lost.
+LOSES = '#!/bin/sh\n%s "$@" > /dev/null\nexit 1\n'
+# The same, and says so, and does not return before the test is over.
+HANGS = '#!/bin/sh\n{python} "$@" > /dev/null\ntouch {ran}\nuntil [ -e {over} ]; do sleep 0.1; done\n'
+
+
+class Fleet:
+    """One host with a folder that is tracked, and operators with a folder each."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.tracked = folder / "tracked"
+        self.tracked.mkdir()
+        settings = {"fileSettings": {"fileInfo": [{"name": "r", "destinationPath": str(self.tracked / "*")}]}}
+        self.rule = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": settings}]}}
+
+    def start(self, operator, interpreter=sys.executable, **more):
+        dest = str(self.folder / operator)
+        arguments = dict(
+            {"dest": dest, "kinds": ["files"], "state": str(self.folder / "s.db"), "dcr": self.rule}, **more
+        )
+        command = ["ansible", "-i", "h1,", "-c", "local", "-e", "ansible_python_interpreter=%s" % interpreter]
+        return subprocess.Popen(
+            [*command, "h1", "-m", MODULE, "-a", json.dumps(arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, start_new_session=True,
+        )  # fmt: skip
+
+    def fetch(self, operator, interpreter=sys.executable, **more):
+        """Whether it succeeded."""
+        process = self.start(operator, interpreter, **more)
+        self.output = process.communicate()[0]
+        return process.returncode == 0
+
+    def script(self, text):
+        path = self.folder / "interpreter"
+        path.write_text(text)
+        path.chmod(0o755)
+        return str(path)
+
+    def changes(self, operator):
+        rows = json.loads((self.folder / operator / "h1" / "Changes.json").read_text())
+        return [os.path.basename(row["FileSystemPath"]) for row in rows]
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    yield Fleet(tmp_path)
+    (tmp_path / "over").touch()
+
+
+def test_no_change_is_lost_or_fetched_twice_whatever_breaks(fleet):
+    for operator in ("one", "two"):
+        assert fleet.fetch(operator), fleet.output
+        assert fleet.changes(operator) == []
+
+    (fleet.tracked / "a").write_text("")  # found by a run whose result is lost
+    assert not fleet.fetch("one", fleet.script(LOSES % sys.executable))
+
+    (fleet.tracked / "b").write_text("")  # found by a run that is killed
+    ran = fleet.folder / "ran"
+    process = fleet.start("one", fleet.script(HANGS.format(python=sys.executable, ran=ran, over=fleet.folder / "over")))
+    while not ran.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+    (fleet.tracked / "c").write_text("")  # found by a run that cannot write it down
+    (fleet.folder / "two").rename(fleet.folder / "aside")
+    (fleet.folder / "two").write_text("in the way")
+    assert not fleet.fetch("two") and "fetches the same changes again" in fleet.output
+
+    assert fleet.fetch("one"), fleet.output
+    assert fleet.changes("one") == ["a", "b", "c"]
+    (fleet.folder / "two").unlink()
+    (fleet.folder / "aside").rename(fleet.folder / "two")
+    (fleet.tracked / "d").write_text("")
+    assert fleet.fetch("two"), fleet.output
+    assert fleet.changes("two") == ["a", "b", "c", "d"]
+    assert fleet.fetch("one"), fleet.output
+    assert fleet.changes("one") == ["d"]
+
+
+def test_another_state_of_the_host_is_named_and_leaves_no_changes_of_the_first(fleet):
+    assert fleet.fetch("one")
+    (fleet.tracked / "a").write_text("")
+    assert fleet.fetch("one") and fleet.changes("one") == ["a"]
+    other = str(fleet.folder / "other.db")
+    assert fleet.fetch("one", state=other) and fleet.changes("one") == []
+    text = " ".join(fleet.output.split())
+    assert "this run used the state %s, the run before used %s" % (other, fleet.folder / "s.db") in text
+    (fleet.tracked / "b").write_text("")
+    assert fleet.fetch("one") and fleet.changes("one") == ["b"]
