@@ -50,9 +50,7 @@ class Page(NamedTuple):
     """What follows a place in the history."""
 
     records: List[Row]
-    place: Optional[
-        Place
-    ]  # of the last one of these, for the next question. None: no state, or one of an older version
+    place: Optional[Place]  # of the last one, for the next question. None: no state, or one of an older version
     first: Optional[int]  # number of the oldest change that is kept
     last: Optional[int]  # number of the newest change
     missed: int  # changes after the place asked for that are no longer kept
@@ -161,7 +159,8 @@ class History(Database):
         if now is None:
             return self._of_version_2()
         start, size = first - 1, 0
-        for last, count, length in self._query("SELECT last, count, length(records) FROM history ORDER BY last DESC"):
+        statement = "SELECT last, count, length(records) FROM history ORDER BY last DESC LIMIT ?"
+        for last, count, length in self._query(statement, PAGE_RECORDS + 1):
             size += length
             if now.number - last + count > PAGE_RECORDS or size > PAGE_BYTES // 4:  # four times that, once unpacked
                 start = last

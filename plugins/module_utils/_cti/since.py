@@ -89,7 +89,7 @@ def _parse_time(match: Any) -> Optional[Since]:
     year, month, day, hour, minute, second = (int(match.group(number) or 0) for number in range(1, 7))
     offset = int(match.group(9) or 0) * 3600 + int(match.group(10) or 0) * 60
     try:
-        whole = datetime.datetime(year, month, day, hour, minute, min(second, 59) if second == 60 else second)
+        whole = datetime.datetime(year, month, day, hour, minute, 59 if second == 60 else second)
     except ValueError:  # a day or an hour that no calendar has
         return None
     if offset >= 86400:

@@ -139,6 +139,10 @@ class Agent:
                 finally:
                     for note in outbox.notes:
                         self._log(note)
+        except StateDamaged as error:
+            self._damaged = error
+            self._schedule.end()
+            return False
         except CtiError as error:
             self._not_delivered(str(error))
             return False
