@@ -5,13 +5,17 @@
 
 import os
 
+import herd
 import pytest
+from process import is_closed_by_peer, read_value
 from program import PATIENCE
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
 
 STREAM = "CONFIG_CHANGE_BLOB_V2"
@@ -53,6 +57,23 @@ def change(name):
     return {"RecordId": name, "ConfigChangeType": "Files", "TimeGenerated": "2026-01-01T00:00:00Z"}
 
 
+SLOW = """
+def fdatasync(descriptor):
+    time.sleep(0.1)
+    sync(descriptor)
+os.fdatasync = fdatasync
+"""
+
+
+def a_slow_and_full_disk(relay, folder):
+    """Start the relay with one; it is neither any more once the file returned is gone."""
+    (folder / "sitecustomize.py").write_text(DISK)
+    full = folder / "full"
+    full.write_text("")
+    relay.start(env=dict(os.environ, PYTHONPATH=str(folder), CT_TEST_FULL=str(full)))
+    return full
+
+
 @pytest.fixture
 def host(tmp_path, relay):
     return Host(tmp_path, relay)
@@ -60,10 +81,7 @@ def host(tmp_path, relay):
 
 def test_nothing_leaves_the_outbox_for_a_relay_whose_disk_is_slow_and_then_full(host, relay, tmp_path):
     """With the default, `auto`: that the relay acknowledges is known, however long it is silent."""
-    (tmp_path / "sitecustomize.py").write_text(DISK)
-    full = tmp_path / "full"
-    full.write_text("")
-    relay.start(env=dict(os.environ, PYTHONPATH=str(tmp_path), CT_TEST_FULL=str(full)))
+    full = a_slow_and_full_disk(relay, tmp_path)
     host.queue("a", "b")
     with pytest.raises(ForwardError, match="0 records were delivered, 2 are kept"):
         host.deliver(silence=PATIENCE)
@@ -75,10 +93,7 @@ def test_nothing_leaves_the_outbox_for_a_relay_whose_disk_is_slow_and_then_full(
 
 
 def test_what_a_relay_had_read_when_it_was_killed_comes_again(host, relay, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(DISK)
-    full = tmp_path / "full"
-    full.write_text("")
-    relay.start(env=dict(os.environ, PYTHONPATH=str(tmp_path), CT_TEST_FULL=str(full)))
+    a_slow_and_full_disk(relay, tmp_path)
     host.queue("a")
     with pytest.raises(ForwardError, match=r"within 0\.5 s"):
         host.deliver(silence=0.5)  # it has read it, and its disk takes three times as long
@@ -88,3 +103,64 @@ def test_what_a_relay_had_read_when_it_was_killed_comes_again(host, relay, tmp_p
     assert host.deliver() == (1, 0)
     relay.expect(r"\) 0 rows$")
     assert relay.rows("SELECT RecordId FROM ConfigurationChange") == [("a",)]
+
+
+def test_what_comes_again_is_known_and_acknowledged_and_not_stored_again(relay):
+    """Whatever its chunk is, and at whatever time it was sent: by its records."""
+    relay.start(upload="jsonl:%s" % (relay.folder / "out"))
+    tag = TAGS[STREAM][0]
+    first, again = [[1700000000, change("a")], [1700000000, change("b")]], [[9, change("a")], [9, change("b")]]
+    others = [
+        [[9, change("a")]],  # cut another way
+        [[9, change("a")], [9, dict(change("b"), Size="1")]],  # one record says something else
+        [[9, {"ConfigChangeType": "Files"}], [9, {"ConfigChangeType": "Files"}]],  # without an id
+        [[9, {"ConfigChangeType": "Files"}], [9, {"ConfigChangeType": "Files"}]],  # and once more: these are others
+    ]
+    with relay.connect() as sock:
+        for entries in (first, again, *others):
+            sock.sendall(msgpack.pack([tag, entries, {"chunk": "1"}]))
+            assert read_value(sock) == {"ack": "1"}
+        sock.sendall(msgpack.pack(["another tag", again, {"chunk": "1"}]))
+        assert read_value(sock) == {"ack": "1"}
+    sinks = {sink["Stream"]: (sink["Received"], sink["Known"]) for sink in relay.status()["Sinks"]}
+    assert sinks == {tag: (9, 2), "another tag": (2, 0)}
+
+
+def test_a_message_is_not_known_before_it_is_safe(relay, tmp_path):
+    full = a_slow_and_full_disk(relay, tmp_path)
+    message = msgpack.pack([TAGS[STREAM][0], [[9, change("a")]], {"chunk": "1"}])
+    for _attempt in range(2):
+        with relay.connect() as sock:
+            sock.sendall(message)
+            assert is_closed_by_peer(sock)
+    full.unlink()
+    with relay.connect() as sock:
+        sock.sendall(message)
+        assert read_value(sock) == {"ack": "1"}
+    relay.expect(r"\) 0 rows$")
+    assert relay.rows("SELECT RecordId FROM ConfigurationChange") == [("a",)]
+
+
+def test_what_is_known_of_messages_is_bounded(monkeypatch):
+    monkeypatch.setattr(known, "REMEMBERED", 10)
+    memory = known.Known()
+    for number in range(100):
+        memory.add(b"%d" % number)
+    assert [number for number in range(100) if b"%d" % number in memory] == list(range(90, 100))
+
+
+def test_a_herd_gets_done_and_sends_little_twice(relay, tmp_path):
+    """Sixty hosts at once, and a relay that has a fraction of a CPU and a disk that takes its time."""
+    (tmp_path / "sitecustomize.py").write_text("import os, time\nsync = os.fdatasync\n" + SLOW)
+    hosts, records = 60, 200
+    go, results = herd.start(str(tmp_path), hosts, records, relay.address(), 2)
+    relay.start(env=dict(os.environ, PYTHONPATH=str(tmp_path)))
+    go.set()
+    failures = [results.get(timeout=4 * PATIENCE)[1] for _host in range(hosts)]
+    received, again, rows = herd.sent(relay)
+    while rows:
+        received, again, rows = herd.sent(relay)
+    stored = relay.rows("SELECT count(*), count(DISTINCT RecordId), count(DISTINCT Computer) FROM ConfigurationData")
+    assert stored == [(hosts * records, hosts * records, hosts)]
+    assert received + again <= 1.1 * hosts * records
+    assert sum(failures) <= hosts // 10

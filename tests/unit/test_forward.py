@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import sender as sender_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import ExtType, Unpacker, pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
@@ -486,6 +487,15 @@ class Clock:
         return time.monotonic() + self.moved
 
 
+@pytest.fixture
+def still(monkeypatch):
+    """No time passes for the sender but what a test lets pass."""
+    clock = Clock()
+    monkeypatch.setattr(sender_module, "time", clock)
+    monkeypatch.setattr(clock, "monotonic", lambda: clock.moved, raising=False)
+    return clock
+
+
 def eventually(condition):
     deadline = address.Deadline(5)
     while not condition() and deadline.left():
@@ -562,12 +572,25 @@ def test_a_receiver_that_is_slow_to_acknowledge_is_waited_for(unix):
         assert len(receiver.batches) == 2  # it came again, and still nobody took it
 
 
-def test_the_first_messages_are_small_and_grow_with_what_is_acknowledged(where):
+def test_the_first_messages_are_small_and_grow_with_what_is_acknowledged(where, still):
     with Receiver(where, acknowledges) as receiver, sender(receiver) as one:
         assert one.send(TAG, entries(*range(4000))) is True
         assert [len(batch.entries) for batch in receiver.batches] == [16, 64, 256, 1000, 1000, 1000, 664]
         assert one.send(TAG, entries(*range(1000))) is True
         assert len(receiver.batches[-1].entries) == 1000
+
+
+def test_messages_stay_small_while_acknowledgements_take_long(where, still):
+    """Then many others send, too, and all of them get on."""
+
+    def is_crowded(receiver, connection):
+        for batch in receiver.incoming(connection):
+            still.moved += 2 if len(receiver.batches) < 5 else 0
+            connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(where, is_crowded) as receiver, sender(receiver) as one:
+        assert one.send(TAG, entries(*range(1500))) is True
+        assert [len(batch.entries) for batch in receiver.batches] == [16, 64, 64, 64, 64, 256, 972]
 
 
 def test_a_receiver_that_lets_us_wait_has_taken_little_when_we_give_up(where):
@@ -648,7 +671,7 @@ def test_a_tcp_receiver_that_never_reads_ends_at_the_deadline(tmp_path, acks):
 
 @pytest.mark.parametrize("acks", ["auto", "require"])
 @pytest.mark.parametrize("manner", [closes_midway, closes_unacknowledged])
-def test_after_a_broken_connection_the_whole_batch_comes_again_over_a_new_one(where, manner, acks):
+def test_after_a_broken_connection_the_whole_batch_comes_again_over_a_new_one(where, manner, acks, still):
     with Receiver(where, manner, acknowledges) as receiver, sender(receiver, acks=acks) as one:
         assert one.send(TAG, entries(*range(900), size=1000)) is True
         assert receiver.ids()[-900:] == [str(number) for number in range(900)]

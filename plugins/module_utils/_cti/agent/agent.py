@@ -26,10 +26,20 @@ from .source import Source
 from .status import StateLock, Status
 
 STOP_SECONDS = 10  # for what is under way
-TURN_SECONDS = 300  # until a busy relay takes something from us
+ONCE_SECONDS = 10  # until a receiver takes something from us, while somebody waits for it
+TURN_SECONDS = 300  # the same while nobody does: thousands may send to one relay at once
 DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
 BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
 RECEIVED = {"packages": "Package", "services": "Service", "files": "File"}  # as Microsoft's agent logs them
+
+
+def next_backoff(last: float) -> float:
+    """Seconds until the next delivery after one that failed; `last`: those before that, or 0.
+
+    By chance, so that hosts that failed together do not come again together.
+    """
+    first, most = BACKOFF_SECONDS
+    return min(max(first, last * 2), most) * random.uniform(0.6, 1)
 
 
 class Agent:
@@ -44,7 +54,8 @@ class Agent:
         self._source = Source(options, log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
-        self._backoff = 0
+        self._silence = ONCE_SECONDS
+        self._backoff = 0.0
         self._said = ""  # why the last delivery failed
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # what the item files hold
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
@@ -55,6 +66,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_signal: self._schedule.end())
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.soon("rule"))
+        self._silence = TURN_SECONDS
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
         self._notifier.tell("READY=1")
@@ -146,7 +158,7 @@ class Agent:
         except CtiError as error:
             self._not_delivered(str(error))
             return False
-        self._backoff, self._said = 0, ""
+        self._backoff, self._said = 0.0, ""
         self._status.delivered(delivery.delivered)
         self._log("%d records were delivered; %d wait." % delivery)
         return True
@@ -169,13 +181,12 @@ class Agent:
 
     def _sender(self) -> Sender:
         options = self._options
-        # Nothing here waits for a delivery, so it may wait for its turn at a relay that thousands send to at once.
         return Sender(
             options.receiver,
             options.allow_users,
             options.acks,
             deadline=DELIVERY_SECONDS,
-            silence=TURN_SECONDS,
+            silence=self._silence,
             tls=options.tls,
         )
 
@@ -186,8 +197,7 @@ class Agent:
         return streams
 
     def _not_delivered(self, why: str) -> None:
-        first, most = BACKOFF_SECONDS
-        self._backoff = min(self._backoff * 2 or first, most)
+        self._backoff = next_backoff(self._backoff)
         self._schedule.soon("delivery", self._backoff)
         self._status.not_delivered(why)
         if why != self._said:

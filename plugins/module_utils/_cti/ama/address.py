@@ -287,7 +287,7 @@ def check_peer(sock: socket.socket, address: Address, allowed_users: Iterable[st
     )
 
 
-def listen(address: Address, mode: int = 0o600, backlog: int = 1024) -> socket.socket:
+def listen(address: Address, mode: int = 0o600, backlog: int = 4096) -> socket.socket:
     """A listening stream socket; `mode` is that of a socket file. For tls, wrap what it accepts with tls_context.
 
     A socket file left behind by a dead process is replaced. ForwardError: the address is taken, or not ours to take.

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import termios
+import time
 from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
 from ..errors import FormatError, ForwardError
@@ -19,6 +20,8 @@ from .msgpack import Unpacker
 ACKS = ("auto", "require", "off")
 FIRST_RECORDS = 16  # of the first message over a connection; each one that is acknowledged lets the next be larger
 GROWTH = 4  # times, up to RECORDS
+QUICK_SECONDS = 1.0  # in which a receiver acknowledges that has no crowd of senders, or is up to it
+CROWD_RECORDS = 64  # of a message to one that takes longer: all of the crowd get on, and little is held or sent again
 UNACKED_SECONDS = 10  # for a message to a receiver that is not asked for acks, as the senders beside us grant AMA
 _AHEAD = 3  # messages, each near 1 MiB
 _ACK_BYTES = 4096  # an ack is a map of one short text
@@ -43,9 +46,8 @@ class Sender:
     `deadline`: seconds for each message with all that it needs, such as a new connection; may be set anew at any time.
     `silence`: seconds without any progress (bytes taken, messages acknowledged) after which it is given up before that.
 
-    A busy receiver lets its senders wait before it takes anything from them. So the first message is small: when
-    the wait is in vain, little is sent again. Messages are cut the same way each time, so a receiver can know one that
-    comes again.
+    A busy receiver lets its senders wait before it takes anything from them. So the first message is small, and the
+    others are while acknowledgements take long: when the wait is in vain, little is sent again.
     """
 
     def __init__(
@@ -116,9 +118,15 @@ class Sender:
                 if not self._ask:
                     until = Deadline(min(until.left(), UNACKED_SECONDS))
                 self._catch_up(sock, until)
+                started = time.monotonic()
                 for one in unsent:
                     self._write(sock, one, until)
-                return self._await_acks(sock, ahead, until) if self._ask else self._await_taken(sock, until)
+                if not self._ask:
+                    return self._await_taken(sock, until)
+                self._await_acks(sock, ahead, until)
+                most = RECORDS if time.monotonic() - started < QUICK_SECONDS else CROWD_RECORDS
+                self._records = min(self._records * GROWTH, most)
+                return True
             except socket.timeout:
                 self.close()
                 seconds = min(self.deadline, self._silence if self._ask else UNACKED_SECONDS)
@@ -159,11 +167,9 @@ class Sender:
         except socket.timeout:
             pass  # TLS has bytes of its own, such as session tickets
 
-    def _await_acks(self, sock: socket.socket, ahead: int, until: Deadline) -> bool:
+    def _await_acks(self, sock: socket.socket, ahead: int, until: Deadline) -> None:
         while len(self._pending) > ahead:
             self._read_acks(sock, until.left(), until)
-        self._records = min(self._records * GROWTH, RECORDS)
-        return True
 
     def _await_taken(self, sock: socket.socket, until: Deadline) -> bool:
         """Until a unix socket's other end has read all of it; that is no acknowledgement, hence False."""

@@ -96,8 +96,15 @@ class Clients:
         return min(silent, key=lambda connection: connection.heard) if silent else None
 
     def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
-        """Kind by kind, in each peer by peer, of each the one that was served longest ago: all, but none all the time."""
-        return _take_turns(sorted(connections, key=lambda connection: connection.served), 0)
+        """Kind by kind, in each peer by peer, of each the one that was served longest ago: all, but none all the time.
+
+        Of one peer those come first that are in the middle of a message or of a handshake: what was begun gets done.
+        """
+
+        def rank(connection: Connection) -> Tuple[bool, int]:
+            return not (connection.held or connection.handshaking), connection.served
+
+        return _take_turns(sorted(connections, key=rank), 0)
 
     def limit(self, connection: Connection, crowd: int) -> int:
         """How many bytes may be read from it now, where `crowd` connections have something to say."""
@@ -199,7 +206,7 @@ def _overdue(connection: Connection, now: float) -> Optional[str]:
         if now - connection.since > PATIENCE_SECONDS and not connection.paused:
             owed = "the rest of a message" if connection.drained else "the taking of an answer"
             return "%s is overdue by %d s" % (owed, PATIENCE_SECONDS)
-    elif not connection.spoken and now - connection.opened > FIRST_SECONDS:
+    elif not connection.spoken and now - connection.heard > FIRST_SECONDS:
         return "it has said nothing within %d s" % FIRST_SECONDS
     elif now - connection.heard > IDLE_SECONDS:
         return ""

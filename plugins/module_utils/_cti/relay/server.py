@@ -24,10 +24,11 @@ from ..ama.chunks import Chunks
 from ..ama.msgpack import Unpacker
 from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
-from . import clients, segments
+from . import clients, known, segments
 from .clients import Clients
 from .connection import Client, Connection
 from .errors import RelayError, SinkError
+from .known import Known
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
 from .retention import KEEP_DAYS
@@ -87,8 +88,9 @@ class Relay:
         self._keys: Dict[bytes, Any] = {}  # of records, for all connections
         self._unfinished: Set[Connection] = set()  # have whole messages that were not looked at yet
         self._ended: List[Connection] = []
-        self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str]]] = {}
+        self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str, bytes]]] = {}
         self._arrived_bytes = 0
+        self._known = Known()
         self._served = 0
         self._stopping = False
         self._started = time.monotonic()
@@ -133,7 +135,10 @@ class Relay:
                 self._guarded(key.data, self._write)
             else:
                 wanting.add(key.data)
-        end = time.monotonic() + TURN_SECONDS
+        now = time.monotonic()
+        for connection in wanting:
+            connection.heard = now  # it waits for us, and is not silent
+        end = now + TURN_SECONDS
         for connection in self._clients.in_turn(wanting):
             self._served += 1
             connection.served = self._served
@@ -203,12 +208,15 @@ class Relay:
             )
 
         lines = segments.encode(batch.entries, set_aside)
+        mark = known.mark(batch.tag, batch.entries, lines)
         sink = None
-        if lines or too_large:
+        if mark in self._known:
+            self._sinks.sink(batch.tag, connection.peer[0]).known += len(lines)
+        elif lines or too_large:
             sink = self._sinks.sink(batch.tag, connection.peer[0])
             sink.append(lines)
             sink.set_aside += len(too_large)
-        self._arrived.setdefault(sink, []).append((connection, batch.chunk))
+        self._arrived.setdefault(sink, []).append((connection, batch.chunk, mark))
         self._arrived_bytes += sum(map(len, lines))
         return len(batch.chunk) + ACK_BYTES if batch.chunk else 0
 
@@ -221,12 +229,13 @@ class Relay:
                     sink.commit()
             except SinkError as error:
                 self._log.complaint("LocalSink %s: %s" % (sink.stream if sink else "", error))
-                for connection, _chunk in messages:
+                for connection, _chunk, _mark in messages:
                     if not connection.closed:
                         self._drop(connection, "")
                 continue
             acks: Dict[Connection, List[bytes]] = {}
-            for connection, chunk in messages:
+            for connection, chunk, mark in messages:
+                self._known.add(mark)
                 acks.setdefault(connection, []).append(forward.ack(chunk) if chunk else b"")
             for connection, answers in acks.items():
                 if not connection.closed:
@@ -349,6 +358,7 @@ class Relay:
                     "Rows": sink.rows,
                     "Bytes": sink.size,
                     "Received": sink.received,
+                    "Known": sink.known,
                     "Delivered": sink.delivered,
                     "Dropped": sink.dropped,
                     "Refused": sink.refused,

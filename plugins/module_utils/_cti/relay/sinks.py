@@ -46,7 +46,7 @@ class LocalSink:
     ) -> None:
         self.stream = stream
         self.peer = peer  # whose records it was made for; empty where an earlier relay made it
-        self.received = self.delivered = self.dropped = self.refused = self.set_aside = 0  # rows
+        self.received = self.delivered = self.dropped = self.refused = self.set_aside = self.known = 0  # rows
         self._folder = folder
         self._limits = limits
         self._log = log
