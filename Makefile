@@ -33,11 +33,18 @@ export PYTHONDONTWRITEBYTECODE := 1
 export NO_COLOR := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(BUILD)/hypothesis
 
+# Root works in a clone of another user's as well, and leaves nothing in it that is root's (see tests/tools/give-back).
+ifndef GIT_CONFIG_COUNT
+export GIT_CONFIG_COUNT := 1
+export GIT_CONFIG_KEY_0 := safe.directory
+export GIT_CONFIG_VALUE_0 := *
+endif
+
 STEP := tests/tools/step
 PREPARE := $(STEP) --prepare
 PYTEST := python -m pytest -p no:cacheprovider -q
 
-LINT := lint-ruff lint-mypy lint-shell lint-yaml lint-ansible lint-docs
+LINT := lint-ruff lint-mypy lint-shell lint-yaml lint-ansible lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
 UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%)
@@ -57,12 +64,13 @@ help: ## this list
 define run
 	@rm -rf $(BUILD)/results
 	@mkdir -p $(BUILD)/results
-	@status=0; $(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target $1 || status=$$?; python3 tests/tools/summary.py $$status
+	@status=0; $(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target $1 || status=$$?; tests/tools/give-back; \
+	  python3 tests/tools/summary.py $$status
 endef
 
 test: ## everything below down to molecule; as root, since hosts are booted
 	$(call run,$(STEPS))
-lint: ## ruff, mypy, shellcheck, yamllint, ansible-lint, antsibull-docs
+lint: ## ruff, mypy, shellcheck, yamllint, ansible-lint, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
@@ -82,12 +90,14 @@ idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody cha
 bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
 	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
 
-build: $(VENV)/core-2.19/done ## the collection's archive, in .build/dist
-	@$(VENV)/core-2.19/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
+build: $(VENV)/build/done ## the collection's archive, in .build/dist
+	@$(VENV)/build/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
+	@tests/tools/give-back
 
 PROGRAMS := build/agent.pyz build/relay.pyz
 $(PROGRAMS): build/%.pyz: $(shell find plugins/module_utils/_cti -name '*.py') plugins/plugin_utils/_zipapp.py
 	@python3 plugins/plugin_utils/_zipapp.py $* $@
+	@tests/tools/give-back
 programs: $(PROGRAMS) ## the agent and the relay, each in one file: build/agent.pyz, build/relay.pyz
 
 quickstart: ## inventory this machine twice, as an ordinary user, and show what changed, and what a relay received
@@ -107,6 +117,10 @@ $(VENV)/interop/done: tests/requirements/interop.txt tests/tools/venv | $(COLLEC
 	@$(PREPARE) venv-interop - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
+$(VENV)/importer/done: tests/requirements/importer.txt tests/tools/venv
+	@$(PREPARE) venv-importer - tests/tools/venv $(@D) 3.11 -r $<
+$(VENV)/build/done: tests/tools/venv
+	@$(PREPARE) venv-build - tests/tools/venv $(@D) "$$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" "ansible-core>=2.16"
 $(COLLECTION):
 	@mkdir -p $(@D)
 	@ln -sfn $(CURDIR) $@
@@ -131,6 +145,9 @@ lint-ansible: $(VENV)/tools/done
 	@$(STEP) $@ tools ansible-lint --strict
 lint-docs: $(VENV)/tools/done
 	@$(STEP) $@ tools antsibull-docs lint-collection-docs --plugin-docs .
+
+lint-importer: $(VENV)/importer/done
+	@$(STEP) $@ importer tests/tools/importer
 
 $(SANITY): sanity-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* tests/tools/sanity

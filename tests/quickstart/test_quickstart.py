@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 PATIENCE = 60  # seconds for what takes a moment
-RUN = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups", "make", "quickstart"]
+AS_NOBODY = ["setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups"]
+RUN = [*AS_NOBODY, "make", "quickstart"]
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +108,27 @@ def test_a_run_that_is_ended_in_the_middle_leaves_no_process(clone, number):
 
 def test_a_later_run_does_what_the_first_did_whatever_ended_those_before(clone):
     run_to_the_end(clone)
+
+
+def test_a_run_as_root_in_a_users_clone_leaves_nothing_that_is_roots(clone):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(clone.parent)}
+    subprocess.run([*AS_NOBODY, "git", "init", "--quiet"], cwd=clone, env=environment, check=True)
+    for prefix in ([], AS_NOBODY):  # the user's next run finds nothing in its way
+        run = subprocess.run(
+            [*prefix, "make", "lint-shell", "programs"], cwd=clone, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0 and "ok       lint-shell" in run.stdout, run.stdout
+        assert [path for path in clone.rglob("*") if path.lstat().st_uid == 0] == []
+
+
+def test_what_was_not_run_is_named_in_the_last_line(tmp_path):
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    (tmp_path / ".build/venv/unit-3.6").mkdir(parents=True)
+    (tmp_path / ".build/venv/unit-3.6/GAP").write_text("Python 3.6 is not on this machine")
+    said = ""
+    for step in (["--prepare", "venv-unit-3.6", "-", "true"], ["unit-3.6", "unit-3.6", "true"], ["other", "-", "true"]):
+        said += subprocess.check_output(["tests/tools/step", *step], cwd=tmp_path, universal_newlines=True)
+    assert "!!! GAP  venv-unit-3.6" in said and "!!! GAP  unit-3.6" in said and "ok       other" in said
+    total = subprocess.check_output(["python3", "tests/tools/summary.py", "0"], cwd=tmp_path, universal_newlines=True)
+    assert total.splitlines()[-1] == "1 passed, 0 failed, 1 skipped; not run: unit-3.6"
