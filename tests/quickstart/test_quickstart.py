@@ -79,6 +79,7 @@ def run_to_the_end(folder):
     assert process.returncode == 0, output
     assert "ConfigurationChange: Files Removed %s/quickstart/demo/green.conf" % folder in output
     assert "ConfigurationChange: Files Modified %s/quickstart/demo/red.conf FileContentChecksum" % folder in output
+    assert "Inventory your own hosts: ansible-playbook changetracking.inventory.inventory" in output
     assert "CONFIG_CHANGE_BLOB_V2 now has (actual count) 2 rows" in output
     changes = json.loads((folder / "quickstart/localhost/Changes.json").read_text(encoding="utf-8"))
     assert sorted(change["ChangeCategory"] for change in changes) == ["Modified", "Removed"]

@@ -435,3 +435,8 @@ def test_a_file_of_authorities_that_holds_none_is_named(tmp_path):
     with pytest.raises(ForwardError) as caught:
         address.tls_context(Tls(ca=str(tmp_path / "ca")))
     assert str(tmp_path / "ca") in str(caught.value)
+
+
+def test_a_name_that_cannot_be_resolved_is_no_firewall():
+    advice = address._advice(address.parse("tcp://collectr:24224"), socket.gaierror(-2, "Name or service not known"))
+    assert advice == "check the host's name, which cannot be resolved here"

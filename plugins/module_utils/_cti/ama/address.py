@@ -143,6 +143,8 @@ def _advice(address: Address, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if address.scheme == "tls" and (isinstance(error, ValueError) or "ssl" in type(error).__module__):
         return "check the certificates of both sides, and that the receiver speaks TLS"
+    if isinstance(error, socket.gaierror):
+        return "check the host's name, which cannot be resolved here"
     if address.scheme in ("tcp", "tls"):
         return "check that the receiver runs and that a firewall lets us through"
     if number in (errno.ECONNREFUSED, errno.ENOENT):

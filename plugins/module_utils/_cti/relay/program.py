@@ -17,6 +17,7 @@ from .errors import RelayError
 from .sinks import Limits
 
 SERVICE_USER = "ctrelay"  # whom the role makes
+DATABASE = "/var/lib/ctrelay/relay.db"  # of the role's default
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -81,6 +82,35 @@ def _status(options: argparse.Namespace) -> int:
     return 1 if any(sink["UploadError"] for sink in status["Sinks"]) else 0
 
 
+def _query(options: argparse.Namespace) -> int:
+    """Read only, and as the database's owner: what SQLite makes beside it would otherwise be root's."""
+    import sqlite3
+    from urllib.parse import quote
+
+    path = os.path.abspath(options.database)
+    try:
+        owner = os.stat(path)
+        if os.geteuid() == 0 and owner.st_uid:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+        database = sqlite3.connect("file:%s?mode=ro" % quote(os.fsencode(path)), uri=True)
+        cursor = database.execute(options.sql)
+        names = [column[0] for column in cursor.description or ()]
+        for row in cursor:
+            sys.stdout.write(json.dumps(dict(zip(names, row)), default=repr) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+    except OSError as error:
+        raise RelayError(
+            "%s cannot be read (%s); give its path with --database, as root or its owner." % (path, error)
+        ) from error
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise RelayError("%s: the query failed: %s." % (path, error)) from error
+    return 0
+
+
 def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     """A running relay's own account of itself. `users` may run it, besides root, its role's and our own. Raises CtiError."""
     import socket
@@ -142,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version="relay %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")
-    parser.set_defaults(command=lambda _options: parser.error("give a command: run, check or status"))
+    parser.set_defaults(command=lambda _options: parser.error("give a command: run, check, query or status"))
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--sockets", metavar="DIR", help="socket files in this folder instead of the agent's abstract names"
@@ -160,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[common], help="validate the options of run, and do nothing else")
     _add_run_options(check)
     check.set_defaults(command=_check)
+    query = commands.add_parser("query", help="what is in the tables, by an SQL query; JSON, one row a line")
+    query.set_defaults(command=_query)
+    query.add_argument("sql", metavar="SQL", help="such as: SELECT * FROM ConfigurationChange LIMIT 10")
+    query.add_argument("--database", metavar="FILE", default=DATABASE, help="of --upload sqlite:FILE (%(default)s)")
     status = commands.add_parser(
         "status", parents=[common], help="what a running relay holds; exit status 1 when something is wrong"
     )
