@@ -8,13 +8,16 @@ An SQLite database is read directly, Berkeley DB and ndb through one `rpm -qa`.
 
 import os
 import time
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Set, Tuple
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Package, Part
+from ..text import quoted
 from .absence import is_there, signature
+from .rpmtags import REMEDY, Found
 
 NAME = "rpm"
+Identity = Tuple[str, ...]
 
 FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 _SQLITE = "rpmdb.sqlite"
@@ -41,13 +44,17 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
             mark = signature(stamp, os.path.dirname(path), settled)
             if settled and mark == known.signature(NAME):
                 return Part(NAME, mark, None)
-            packages = _read(path, root)
+            found = _read(path, root)
             if _stamp(path, gpg_keys)[0] == stamp:
-                items = [package for package in packages if gpg_keys or package.name != _GPG_KEY]
+                items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
                 items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
-                if _rpm_works(path):
-                    return _in_the_midst(items, signature(stamp, os.path.dirname(path), settled=False))
-                return Part(NAME, mark, items)
+                unsure, messages = _damaged(items, found.damaged, known)
+                works = _rpm_works(path)
+                if works:
+                    _add_moving(items, unsure, messages)
+                if works or found.damaged:  # the next run has to look again, and to say so again
+                    mark = signature(stamp, os.path.dirname(path), settled=False)
+                return Part(NAME, mark, items, frozenset(unsure), "; ".join(messages))
     except OSError as error:
         raise SourceFailed(
             "the rpm database cannot be read: %s: %s" % (error.filename or path, error.strerror or error)
@@ -55,15 +62,36 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     raise SourceFailed("the rpm database %s kept changing while it was read: run again when rpm is done" % path)
 
 
-def _in_the_midst(items: List[Package], mark: str) -> Part:
+def _damaged(items: List[Package], damaged: Sequence[str], known: Known) -> Tuple[Set[Identity], List[str]]:
+    """The identities of the packages with these names, and a message about them."""
+    if not damaged:
+        return set(), []
+    unsure: Set[Identity] = {(name,) for name in damaged if name}
+    if "" in damaged:  # any of those that are missing now may be one of these
+        seen = {package[:2] for package in items}
+        unsure.update((item[0], item[1]) for item in known.items(NAME) if isinstance(item, Package))
+        unsure -= seen
+    names = sorted(quoted(name) for name in damaged if name)
+    nameless = len(damaged) - len(names)
+    shown = names[:_NAMED] + (["%d more" % (len(names) - _NAMED)] if len(names) > _NAMED else [])
+    shown += ["%d whose name is not readable either" % nameless] if nameless else []
+    counted = "1 package is" if len(damaged) == 1 else "%d packages are" % len(damaged)
+    return unsure, [
+        "%s not counted, as the header in the rpm database is damaged: %s; %s" % (counted, ", ".join(shown), REMEDY)
+    ]
+
+
+def _add_moving(items: List[Package], unsure: Set[Identity], messages: List[str]) -> None:
     """While rpm upgrades a package, the old version is there beside the new one: neither is what will be."""
-    versions: Dict[Tuple[str, str], int] = {}
+    versions: Dict[Identity, int] = {}
     for package in items:
         versions[package[:2]] = versions.get(package[:2], 0) + 1
     several = {identity for identity, count in versions.items() if count > 1}
-    names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
-    message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
-    return Part(NAME, mark, items, frozenset(several), "%s: %s" % (message, names) if several else "")
+    if several:
+        unsure |= several
+        names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
+        message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
+        messages.append("%s: %s" % (message, names))
 
 
 def _rpm_works(path: str) -> bool:
@@ -115,7 +143,7 @@ def _stamp(path: str, gpg_keys: bool) -> Tuple[str, bool]:
     return " ".join(marks), time.time() - newest >= _CLOCK_GRAIN
 
 
-def _read(path: str, root: str) -> List[Package]:
+def _read(path: str, root: str) -> Found:
     # Each way is imported where it is gone, for a module's code is compiled anew on every run.
     if os.path.basename(path) == _SQLITE:
         try:

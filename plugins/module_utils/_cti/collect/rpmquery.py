@@ -5,27 +5,29 @@
 
 import os
 import re
-from typing import Iterator, List, Tuple
+from typing import List, Optional, Tuple
 
 from ..errors import SourceFailed
 from ..model import Package
 from ..text import decode
-from .rpmtags import REMEDY, STRING, TAGS, package
+from .rpmtags import REMEDY, TAGS, Found, package, usual
 
 _QUERY_DEADLINE = 120  # seconds
 
 _QUERY = (
-    " ".join(
-        "%%|%s?{%%{%s%s}}:{-}|" % (name, name, ":shescape" if STRING in types else "") for _tag, name, types in TAGS
-    )
+    " ".join("%%|%s?{%%{%s%s}}:{-}|" % (name, name, ":shescape" if is_text else "") for _tag, name, is_text in TAGS)
     + "\\n"
 )
-_TEXT = r"(-|'[^']*'(?:\\''[^']*')*)"
-_ROW = re.compile(" ".join(_TEXT if STRING in types else "(-|[0-9]+)" for _tag, _name, types in TAGS) + "\n")
+# A text in quotes; a number, which also stands where a header has one in the place of a text; or what has neither.
+_VALUE = r"(-|'[^']*'(?:\\''[^']*')*|[0-9]+|\((?:invalid type|not a number)\)|[^' \n]+)"
+_ROW = re.compile(" ".join([_VALUE] * len(TAGS)) + "\n")
+# How rpm says on standard error that it leaves a package out; the first is of 4.14 and older.
+_LEFT_OUT = re.compile(r"error: (?:rpmdb: damaged header #|rpmdbNextIterator: skipping h# *)([0-9]+)\b")
 
 
-def read(path: str, root: str, ndb: bool) -> List[Package]:
-    """Every package; rpm's own message where it finds anything wrong, for it exits with 0 even so."""
+def read(path: str, root: str, ndb: bool) -> Found:
+    """Every package, and how many more there are whose header rpm cannot read; rpm's own message where it finds anything
+    else wrong, for it exits with 0 even so."""
     folder = os.path.dirname(path)
     command = ["rpm", "--dbpath", "/" + os.path.relpath(folder, root)]
     if os.path.abspath(root) != "/":
@@ -34,22 +36,28 @@ def read(path: str, root: str, ndb: bool) -> List[Package]:
         command += ["--define", "_db_backend ndb"]  # an rpm without it would make an empty database of its own
     command += ["-qa", "--queryformat", _QUERY]
     output, messages, code = _run(command)
-    wrong = [line for line in decode(messages).splitlines() if line.startswith("error:")]
+    complaints = [line for line in decode(messages).splitlines() if line.startswith("error:")]
+    left_out = {found.group(1) for found in map(_LEFT_OUT.match, complaints) if found}
+    wrong = [line for line in complaints if not _LEFT_OUT.match(line)]
     if wrong or code:
         raise SourceFailed(
             "`rpm -qa` failed on the database in %s (exit code %d): %s; %s"
             % (folder, code, wrong[0] if wrong else "it does not say why", REMEDY)
         )
-    packages = list(parse_query(output, folder))
+    packages, damaged = parse_query(output, folder)
+    if not packages and complaints:
+        raise SourceFailed("`rpm -qa` cannot read any package in %s: %s; %s" % (folder, complaints[0], REMEDY))
     if not packages:
         # So says, without an error, an rpm that was built without this kind of database.
         raise SourceFailed("`rpm -qa` sees no package in %s; %s with an rpm that can read it" % (path, REMEDY))
-    return packages
+    return Found(packages, damaged + [""] * len(left_out))
 
 
-def parse_query(output: bytes, folder: str) -> Iterator[Package]:
+def parse_query(output: bytes, folder: str) -> Found:
     """The packages in what rpm printed for _QUERY; SourceFailed where that is anything else."""
     text = decode(output)
+    packages: List[Package] = []
+    damaged = []
     at = 0
     while at < len(text):
         row = _ROW.match(text, at)
@@ -58,15 +66,19 @@ def parse_query(output: bytes, folder: str) -> Iterator[Package]:
                 "`rpm -qa` on the database in %s printed what cannot be read after %d characters: %.80r; %s"
                 % (folder, at, text[at : at + 80], REMEDY)
             )
-        values = [
-            None if value == "-" else int(value) if value[0] != "'" else value[1:-1].replace("'\\''", "'")
-            for value in row.groups()
-        ]
+        values = usual([_value(value) for value in row.groups()])
         try:
-            yield package(*values)
-        except ValueError as error:
-            raise SourceFailed("a package in the rpm database in %s %s; %s" % (folder, error, REMEDY)) from error
+            packages.append(package(*values))
+        except ValueError:
+            damaged.append(values[0] or "")
         at = row.end()
+    return Found(packages, damaged)
+
+
+def _value(printed: str) -> Optional[str]:
+    if printed == "-" or printed[0] == "(":
+        return None
+    return printed[1:-1].replace("'\\''", "'") if printed[0] == "'" else printed
 
 
 def _run(command: List[str]) -> Tuple[bytes, bytes, int]:

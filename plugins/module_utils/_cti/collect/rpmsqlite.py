@@ -6,23 +6,38 @@
 import os
 import sqlite3
 import struct
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SourceFailed
 from ..model import Package
 from ..text import decode
-from .rpmtags import INT32, INT64, REMEDY, TAGS, package
+from .rpmtags import REMEDY, TAGS, Found, package, usual
 
 _LOCK_WAIT = 2.0  # seconds
-_NUMBERS = {INT32: struct.Struct(">I"), INT64: struct.Struct(">Q")}
+_TAGS = {tag: slot for slot, (tag, _name, _is_text) in enumerate(TAGS)}
+_STRING, _BINARY, _TEXTS = (
+    6,
+    7,
+    (6, 8, 9),
+)  # the types of one text; of bytes; of texts, arrays and translations among them
+_NUMBERS = {1: struct.Struct(">B"), 2: struct.Struct(">B"), 3: struct.Struct(">H"), 4: struct.Struct(">I"),
+            5: struct.Struct(">Q")}  # fmt: skip
 _INTRO = struct.Struct(">II")
 _ENTRY = struct.Struct(">IIII")  # tag, type, offset, count
 
-_Layout = Tuple[struct.Struct, Sequence[Tuple[int, Optional[struct.Struct]]]]
+
+class _Layout(NamedTuple):
+    """Where an index has the entries of interest, and what to make of each."""
+
+    entries: struct.Struct  # reads offset and count of each
+    slots: Sequence[Tuple[int, Optional[struct.Struct], int]]  # where in TAGS; how a number is read, and its size
+    ones: Tuple[int, ...]  # the counts that nearly every header has
+    kinds: Sequence[int]
+    is_usual: bool  # texts where TAGS has texts, and numbers elsewhere
 
 
-def read(path: str) -> List[Package]:
-    """Every package; SourceFailed where the database cannot be read in full."""
+def read(path: str) -> Found:
+    """Every package, and the names of those whose header cannot be read; SourceFailed where the database cannot."""
     with open(path, "rb") as file:
         if file.read(16) != b"SQLite format 3\0":
             raise SourceFailed("the rpm database %s is not an SQLite database; %s" % (path, REMEDY))
@@ -42,19 +57,34 @@ def read(path: str) -> List[Package]:
         raise SourceFailed("the rpm database %s cannot be read: %s; %s" % (path, error, REMEDY)) from error
 
 
-def _packages(path: str, uri: str) -> List[Package]:
+def _packages(path: str, uri: str) -> Found:
     connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_WAIT)
     try:
         layouts: Dict[bytes, _Layout] = {}
         packages = []
+        damaged = []
+        problem = ""
         for number, blob in connection.execute("SELECT hnum, blob FROM Packages"):
             try:
                 packages.append(parse_header(blob, layouts))
             except ValueError as error:
-                raise SourceFailed("header %s of the rpm database %s %s; %s" % (number, path, error, REMEDY)) from error
-        return packages
+                damaged.append(number)
+                problem = "header %s of the rpm database %s %s" % (number, path, error)
+        if damaged and not packages:
+            raise SourceFailed("%s, and no other header can be read; %s" % (problem, REMEDY))
+        return Found(packages, _names(connection, damaged) if damaged else [])
     finally:
         connection.close()
+
+
+def _names(connection: sqlite3.Connection, numbers: Sequence[int]) -> List[str]:
+    """The names in rpm's index of packages with these headers."""
+    try:
+        names = dict(connection.execute("SELECT hnum, key FROM Name"))
+    except sqlite3.Error:
+        names = {}
+    keys = [names.get(number, "") for number in numbers]
+    return [key if isinstance(key, str) else decode(key) if isinstance(key, bytes) else "" for key in keys]
 
 
 def parse_header(blob: Any, layouts: Dict[bytes, _Layout]) -> Package:
@@ -74,34 +104,51 @@ def parse_header(blob: Any, layouts: Dict[bytes, _Layout]) -> Package:
     layout = layouts.get(shape)
     if layout is None:
         layout = layouts[shape] = _layout(index)
-    offsets, slots = layout
+    entries, slots, ones, kinds, is_usual = layout
     values: List[Any] = [None] * len(TAGS)
     try:
-        for (slot, number), offset in zip(slots, offsets.unpack_from(index)):
+        found = entries.unpack_from(index)
+        if found[1::2] != ones:
+            _check_counts(kinds, found[1::2])
+        for (slot, number, size), offset in zip(slots, found[::2]):
             start = data + offset
             if number is None:
                 values[slot] = decode(blob[start : blob.index(b"\0", start)])
+            elif offset % size:
+                raise ValueError
             else:
                 (values[slot],) = number.unpack_from(blob, start)
     except (struct.error, ValueError):
-        raise ValueError("has a tag whose value is not inside it") from None
-    return package(*values)
+        raise ValueError("has a tag whose value is not inside it, or is none") from None
+    return package(*(values if is_usual else usual(values)))
+
+
+def _check_counts(kinds: Sequence[int], counts: Sequence[int]) -> None:
+    for kind, count in zip(kinds, counts):
+        if count == 0 or (kind == _STRING and count != 1):
+            raise ValueError
 
 
 def _layout(index: bytes) -> _Layout:
-    """Where an index of this shape has the offsets of the tags of interest, and what to make of each."""
-    slots = {tag: (slot, types) for slot, (tag, _name, types) in enumerate(TAGS)}
     found: Dict[int, Tuple[int, int]] = {}
     for position, (tag, kind, _offset, _count) in enumerate(_ENTRY.iter_unpack(index)):
-        if tag in slots:
-            slot, types = slots[tag]
-            if kind not in types:
+        if tag in _TAGS:
+            if kind not in _NUMBERS and kind not in _TEXTS and kind != _BINARY:
                 raise ValueError("has tag %d with a value of type %d" % (tag, kind))
-            found[slot] = position, kind  # what rpm added on installation stands last, and counts
-    wanted = sorted((position, slot, kind) for slot, (position, kind) in found.items())
+            found[_TAGS[tag]] = position, kind  # what rpm added on installation stands last, and counts
+    # Bytes are neither a text nor a number, to `rpm -q` as well.
+    wanted = sorted((position, slot, kind) for slot, (position, kind) in found.items() if kind != _BINARY)
     columns = ">"
     at = 0
     for position, _slot, _kind in wanted:
-        columns += "%dxI" % (position * _ENTRY.size + 8 - at)
-        at = position * _ENTRY.size + 12
-    return struct.Struct(columns), [(slot, _NUMBERS.get(kind)) for _position, slot, kind in wanted]
+        columns += "%dxII" % (position * _ENTRY.size + 8 - at)
+        at = position * _ENTRY.size + 16
+    kinds = [kind for _position, _slot, kind in wanted]
+    numbers = [_NUMBERS.get(kind) for kind in kinds]
+    return _Layout(
+        struct.Struct(columns),
+        [(slot, number, number.size if number else 1) for (_at, slot, _kind), number in zip(wanted, numbers)],
+        (1,) * len(wanted),
+        kinds,
+        all(TAGS[slot][2] == (kind in _TEXTS) for _position, slot, kind in wanted),
+    )
