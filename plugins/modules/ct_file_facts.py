@@ -134,7 +134,10 @@ ansible_facts:
               type: str
               sample: "0644"
             DateModified:
-              description: Time of the last change of the content, in UTC.
+              description:
+                - Time of the last change of the content, in UTC.
+                - Years after 9999 are written with a sign and six digits, as ISO 8601 has it, V(+010000-01-01T00:00:00Z); so are those
+                  before 0.
               type: str
               sample: "2026-01-09T08:00:01Z"
             DateCreated:

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
     KINDS,
@@ -105,6 +106,34 @@ def test_a_path_that_is_not_utf8_becomes_readable_and_json():
 
 def test_a_time_beyond_the_calendar_is_not_known():
     assert timestamp(1 << 62) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "1970-01-01T00:00:00Z"),
+        (-1, "1969-12-31T23:59:59Z"),
+        (-30641760000, "0999-01-01T00:00:00Z"),
+        (-62135596800, "0001-01-01T00:00:00Z"),
+        (-62167219200, "0000-01-01T00:00:00Z"),
+        (-62167219201, "-000001-12-31T23:59:59Z"),
+        (253402300799, "9999-12-31T23:59:59Z"),
+        (253402300800, "+010000-01-01T00:00:00Z"),
+        (1 << 45, "+1116918-05-14T19:20:32Z"),
+        (1.9, "1970-01-01T00:00:01Z"),
+        (float("nan"), None),
+        (1 << 62, None),
+        (None, None),
+    ],
+)
+def test_a_time_of_any_year_is_iso_8601(seconds, written):
+    assert timestamp(seconds) == written
+
+
+def test_a_file_that_is_dated_beyond_the_year_9999_has_changed(tmp_path):
+    old = File("/a", "", 1, "root", "root", 0o644, 253402300799, None, "file", "")
+    changes = compare(KINDS["files"], [old], [old._replace(modified=253402300800)])
+    assert [list(change.fields) for change in changes] == [["DateModified"]]
 
 
 def test_a_modified_package_record_has_current_and_previous_version():

@@ -40,13 +40,18 @@ class Kind(NamedTuple):
 
 
 def timestamp(seconds: Optional[float]) -> Optional[str]:
-    """Unix seconds as ISO 8601 UTC with whole seconds; None stays None."""
+    """Unix seconds as ISO 8601 UTC with whole seconds, such as 2026-01-09T08:00:01Z; None stays None.
+
+    A year before 0 or after 9999 has ISO 8601's expanded form, a sign and at least six digits: +012026. None where the
+    C library knows no such year.
+    """
     if seconds is None:
         return None
     try:
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-    except (ValueError, OverflowError, OSError):  # a year the C library cannot write
+        year, *rest = time.gmtime(seconds)[:6]
+    except (ValueError, OverflowError, OSError):
         return None
+    return ("%04d" if 0 <= year <= 9999 else "%+07d") % year + "-%02d-%02dT%02d:%02d:%02dZ" % tuple(rest)
 
 
 def package_row(item: Package) -> Row:
