@@ -21,6 +21,7 @@ _NUMERIC = re.compile(r"x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|([
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _TYPES = ("simple", "exec", "forking", "oneshot", "dbus", "notify", "notify-reload", "idle")
 _RESTARTS = ("no", "on-success", "on-failure", "on-abnormal", "on-watchdog", "on-abort", "always")
+_EXIT_TYPES = ("main", "cgroup")
 _KILL_MODES = ("control-group", "mixed", "process", "none")
 _TRUE, _FALSE = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "off")
 _ACTIONS = tuple(action + how for action in ("reboot", "poweroff") for how in ("", "-force", "-immediate"))
@@ -38,32 +39,42 @@ def is_fatal(section: str, key: str, value: str, name: str, host: str) -> bool:
 
 def can_run(settings: syntax.Settings, name: str, host: str, version: int) -> bool:
     """Whether service_verify() of that version would accept what was read without a fatal assignment."""
-
-    def last(key: str, valid: Collection[str], section: str = "Service") -> str:
-        values = [value for value in settings.get((section, key), ()) if value in valid]
-        return values[-1] if values else ""
-
     starts = _count(settings, "ExecStart", name, host)
-    stops = _count(settings, "ExecStop", name, host)
-    bus_name = _bus_name(settings, name, host)
-    actions = _ACTIONS + (_LATER_ACTIONS if version >= _LATER else ())
-    acts = last("SuccessAction", actions, "Unit") not in ("", "none")
-    kind = last("Type", _TYPES) or ("dbus" if bus_name else "simple" if starts else "oneshot")
-    flags = [value.lower() for value in settings.get(("Service", "RemainAfterExit"), ())]
-    stays = [flag for flag in flags if flag in _TRUE + _FALSE][-1:] in [[word] for word in _TRUE]
+    kind = _last(settings, "Type", _TYPES)
+    bus_name = _bus_name(settings, name, host) if not kind or kind == "dbus" else ""
+    kind = kind or ("dbus" if bus_name else "simple" if starts else "oneshot")
     if kind == "dbus" and not bus_name:
         return False
-    if syntax.last(settings, "Service", "PAMName") and last("KillMode", _KILL_MODES) in ("process", "none"):
+    if syntax.last(settings, "Service", "PAMName") and _last(settings, "KillMode", _KILL_MODES) in ("process", "none"):
         return False
     if kind != "oneshot":
         return starts == 1
-    if last("Restart", _RESTARTS) in ("always", "on-success"):
+    if _last(settings, "Restart", _RESTARTS) in ("always", "on-success"):
         return False
-    if version >= _EXIT_TYPE and last("ExitType", ("main", "cgroup")) == "cgroup":
+    if version >= _EXIT_TYPE and _last(settings, "ExitType", _EXIT_TYPES) == "cgroup":
         return False
     if version < _LATER and syntax.last(settings, "Service", "RestartForceExitStatus"):
         return False
-    return starts > 0 or acts or (stops > 0 and stays)
+    return starts > 0 or _acts(settings, version) or (_stays(settings) and _count(settings, "ExecStop", name, host) > 0)
+
+
+def _acts(settings: syntax.Settings, version: int) -> bool:
+    actions = _ACTIONS + (_LATER_ACTIONS if version >= _LATER else ())
+    return _last(settings, "SuccessAction", actions, "Unit") not in ("", "none")
+
+
+def _stays(settings: syntax.Settings) -> bool:
+    """RemainAfterExit=, where a value that is no boolean is passed over."""
+    values = [value.lower() for value in settings.get(("Service", "RemainAfterExit"), ())]
+    return [value in _TRUE for value in values if value in _TRUE + _FALSE][-1:] == [True]
+
+
+def _last(settings: syntax.Settings, key: str, valid: Collection[str], section: str = "Service") -> str:
+    """The last value that systemd takes; empty where there is none."""
+    for value in reversed(settings.get((section, key), [])):
+        if value in valid:
+            return value
+    return ""
 
 
 def _count(settings: syntax.Settings, key: str, name: str, host: str) -> int:

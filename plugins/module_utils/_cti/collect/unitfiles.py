@@ -244,7 +244,8 @@ class UnitFiles:
             try:
                 raw = self.disk.read(found[1]) or b""
                 self.disk.spend(len(raw))
-                if syntax.parse(raw, settings) == "loaded":
+                named = syntax.SUFFIX.encode() in raw  # else there is nothing to find, as in most
+                if not named or syntax.parse(raw, settings) == "loaded":
                     self._drop_in(self._dropin_folders(name), name, settings, len(raw))
             except Unreadable:
                 continue
