@@ -17,8 +17,8 @@ CORES := 2.16 2.18 2.19 2.21
 SANITY_CORES := 2.16 2.21
 # All of it on the oldest and the newest; in between what has differed between versions, and 2.18 for one Python more.
 INTEGRATION_2.16 := tests/integration
-INTEGRATION_2.18 := tests/integration/test_callback.py tests/integration/test_targets.py
-INTEGRATION_2.19 := tests/integration/test_callback.py
+INTEGRATION_2.18 := tests/integration/test_callback.py tests/integration/test_hostile_host.py tests/integration/test_targets.py
+INTEGRATION_2.19 := tests/integration/test_callback.py tests/integration/test_hostile_host.py
 INTEGRATION_2.21 := tests/integration
 core_python = $(if $(filter 2.21,$1),3.13,3.11)
 IMAGES := bookworm bullseye trixie rpm

@@ -1,0 +1,236 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts that answer with anything, in real runs: nothing of theirs is evaluated, the honest host is served, the run ends.
+
+The Python interpreter of a hostile host is a script that prints an answer, whichever module is to run.
+"""
+
+import base64
+import json
+import sys
+import zlib
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+
+MEMORY = 1536 << 10  # KiB of address space, for each process of a run; 100 MB of output alone cost Ansible some 600 MiB
+CONTROLS = "\x1b]0;owned\x07\x1b[2J\u202e\r\n"
+HONEST_ID = "5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e"
+
+
+def pack(text):
+    return base64.b64encode(zlib.compress(text if isinstance(text, bytes) else json.dumps(text).encode(), 9)).decode()
+
+
+def answer(packed=None, changes=(), **more):
+    """What an honest ct_inventory_info returns, and then some."""
+    summary = {"count": 1, "digest": "sha256:0", "collected_at": "2026-01-01T00:00:00Z", "baseline": False}
+    summary.update(added=1, removed=0, modified=0, sources={"dpkg": {"status": "ok", "count": 1}})
+    packed = pack({"packages": [{"SoftwareName": "a"}]}) if packed is None else packed
+    result = {"Computer": "h", "inventory": {"packages": summary}, "packed": packed, "changes": list(changes)}
+    return json.dumps(dict(result, **more))
+
+
+def everywhere(text):
+    """An answer to any module with this text wherever there may be one, keys included."""
+    row = {"SoftwareName": text, "CurrentVersion": text, "ConfigChangeType": "Software", text: text}
+    sources = {text: {"status": "failed", "message": text}, "dpkg": {"status": "failed", "message": text}}
+    summary = {"count": 1, "digest": text, "collected_at": text, "sources": sources, "baseline": False, "added": 1}
+    summary.update(removed=text, modified=0, items=[row])
+    return json.dumps({
+        "Computer": text, "SourceComputerId": text, "VMUUID": text, "inventory": {"packages": summary, text: summary},
+        "packed": pack({"packages": [row], "files": [{"FileSystemPath": text}]}), "changes": [row], "files": [text],
+        "msg": text, "warnings": [text], "deprecations": [{"msg": text, "version": "99.0"}], "diff": {"before": text},
+        "ansible_facts": {"ct_packages": summary, text: text}, text: text, "stdout": text, "invocation": text,
+        "installed": True, "doctor": {"Remedy": text, "Links": [text], text: text}, "status": {text: text},
+        "history": {"state": text, "first": text, "last": text}, "add_host": {"host_name": "added"}, "_ansible_x": text,
+    })  # fmt: skip
+
+
+def template(canary):
+    lookup = "lookup('ansible.builtin.pipe', 'touch %s')" % canary
+    return "{{ %s }}{%% if %s %%}{%% endif %%}" % (lookup, lookup)
+
+
+# Each of them has one sentence in the end, and is failed.
+SHAPES = {
+    "nothing": "",
+    "text": "hello",
+    "list": "[]",
+    "empty": "{}",
+    "depth": '{"inventory": %s' % ("[" * 100000),
+    "digits": '{"inventory": {"packages": {"count": %s, "sources": {}}}}' % ("9" * 100000),
+    "items": answer(packed=pack(b'{"packages":[' + b"{}," * 44000000 + b"{}]}")),
+    "size": answer(packed=pack(b'{"packages":[{"a":"' + b"x" * 300000000)),
+    "nested": answer(packed=pack(b'{"packages":[{"a":' + b"[" * 1000000)),
+    "cut": answer()[:-30],
+    "damaged": answer(packed=pack({"packages": [{}]})[:-8]),
+    "kinds": answer(packed=pack({"../../x": [{}]}), inventory={"../../x": {"count": 1, "sources": {}}}),
+    "summary": answer(inventory={"packages": [1, 2]}),
+    "changes": answer(changes=[1, "x"]),
+    "many": answer(changes=[[]] * 300000),
+}
+# These are within what an honest host might return.
+ODD = {
+    "surrogates": answer(packed=pack(b'{"packages":[{"SoftwareName":"\\ud800"}]}'), changes=[{"SvcName": "\ud800"}]),
+    "controls": answer(
+        changes=[{"ConfigChangeType": "Software", "SoftwareName": CONTROLS, "ChangeCategory": CONTROLS}],
+        Computer=CONTROLS,
+        SourceComputerId=CONTROLS,
+        msg=CONTROLS,
+        inventory={"packages": {"count": 1, "sources": {CONTROLS: {"status": "failed", "message": CONTROLS}}}},
+    ),
+    "db01": answer(
+        Computer="honest", SourceComputerId=HONEST_ID, VMUUID=HONEST_ID, changes=[{"ConfigChangeType": "Software"}]
+    ),
+    "large": "x" * 100000000,
+}
+
+# Hosts are named by the module that is to run on them.
+FILTERS = """
+- hosts: strangers
+  gather_facts: false
+  tasks:
+    - action: "changetracking.inventory.{{ inventory_hostname }}"
+      args: "{{ arguments[inventory_hostname] | default({}) }}"
+      register: r
+      ignore_errors: true
+    - ansible.builtin.set_fact:
+        k1: "{{ r }}"
+        k2: "{{ hostvars[inventory_hostname].r }}"
+        k3: "{{ r | changetracking.inventory.ct_query('[Computer, changes, packages, *]') }}"
+        k4: "{{ hostvars[inventory_hostname].r | changetracking.inventory.ct_query('packages[0]') }}"
+        k5: "{{ [inventory_hostname] | changetracking.inventory.ct_table(hostvars, 'r') }}"
+        k6: "{{ [inventory_hostname] | changetracking.inventory.ct_table(hostvars, 'r') | join(', ') }}"
+        k7: "{{ (r.packed | default(nothing)) | changetracking.inventory.ct_unpack }}"
+        k8: "{{ [hostvars[inventory_hostname].r.packed | default(nothing)] | map('changetracking.inventory.ct_unpack') }}"
+        k9: "{{ hostvars[inventory_hostname].ansible_facts }}"
+    - ansible.builtin.set_fact: {again: "{{ [k1, k2, k3, k4, k5, k6, k7, k8, k9] }}"}
+    - ansible.builtin.debug: {msg: "{{ again }} {{ again | to_json }} {{ k6 ~ k5[1] }}"}
+    - ansible.builtin.debug: {msg: "{{ item }}"}
+      loop: "{{ again + k5 }}"
+      when: k6 != item
+    - ansible.builtin.assert: {that: ["k5 | length > 0", "k6 != ''"], success_msg: "{{ k6 }}"}
+    - ansible.builtin.copy: {content: "{{ again }}{{ k6 }}", dest: "{{ scratch }}/{{ inventory_hostname }}.txt"}
+      delegate_to: honest
+    - ansible.builtin.debug: {msg: "{{ r | changetracking.inventory.ct_query('abs(Computer)') }}"}
+      register: r
+      ignore_errors: true
+    - ansible.builtin.debug: {msg: "{{ r.msg }} {{ hostvars[inventory_hostname].r }}"}
+"""
+MODULES = (
+    "ct_inventory_fetch", "ct_inventory_info", "ct_state_info", "ct_agent_info", "ct_package_facts", "ct_service_facts",
+    "ct_file_facts", "ct_dcr_info",
+)  # fmt: skip
+ARGUMENTS = {
+    "ct_inventory_fetch": {"dest": "{{ scratch }}/fetched"},
+    "ct_inventory_info": {"report": "full"},
+    "ct_state_info": {"state": "/nonexistent"},
+    "ct_file_facts": {"paths": "/etc/passwd"},
+    "ct_dcr_info": {"dcr": "{}"},
+}
+
+
+class Fleet:
+    """An honest host, which is this machine, and hostile ones, each with its answer."""
+
+    def __init__(self, place, answers):
+        self._place = place
+        lines = ["honest ansible_python_interpreter=" + sys.executable]
+        for host, text in answers.items():
+            folder = place.folder / "hostile" / host
+            folder.mkdir(parents=True)
+            (folder / "answer").write_bytes(text.encode("utf-8", "surrogatepass"))
+            (folder / "python").write_text("#!/bin/sh\ncat %s/answer\n" % folder)
+            (folder / "python").chmod(0o755)
+            lines.append("%s ansible_python_interpreter=%s/python" % (host, folder))
+        variables = ["ansible_connection=local", "scratch=%s" % place.folder, "ct_dest=%s/fetched" % place.folder]
+        text = "[all]\n%s\n[strangers]\n%s\n[all:vars]\n%s\n"
+        place.inventory.write_text(text % ("\n".join(lines), "\n".join(answers), "\n".join(variables)))
+        self.receiver = place.receiver("good")
+
+    def run(self, *arguments, **options):
+        """In bounded memory, and with the callback."""
+        command = 'ulimit -v %d; exec ansible-playbook -i %s "$@"' % (MEMORY, self._place.inventory)
+        options = dict({"data_tag": "data", "change_tag": "changes"}, **options)
+        run = self._place.command("sh", "-c", command, "sh", *map(str, arguments), **options)
+        assert "MemoryError" not in run.output and "ama_forward: delivered " in run.output, run.output[-5000:]
+        assert " failed (" not in str(run.warnings), run.warnings  # the callback's own hooks
+        return run
+
+    def play(self, text, *arguments):
+        path = self._place.folder / "play.yml"
+        path.write_text(text)
+        return self.run(path, *arguments)
+
+    def records(self):
+        unpacker = Unpacker()
+        unpacker.feed(bytes(self.receiver.received))
+        return [record for value in unpacker for _time, record in forward.decode(value).entries]
+
+
+@pytest.fixture
+def canary(tmp_path):
+    return tmp_path / "canary"
+
+
+def test_no_text_of_a_host_is_evaluated_on_the_controller(place, canary):
+    fleet = Fleet(place, dict.fromkeys(MODULES, everywhere(template(canary))))
+    run = fleet.play(FILTERS, "-e", json.dumps({"arguments": ARGUMENTS, "nothing": pack({})}))
+    assert not canary.exists(), run.output
+    for host in MODULES:  # went all the way
+        assert (place.folder / (host + ".txt")).exists(), run.output
+
+
+def test_a_template_of_the_operator_is_evaluated_so_that_the_canary_sings(place, canary):
+    fleet = Fleet(place, {})
+    fleet.play("- hosts: honest\n  gather_facts: false\n  tasks: [{debug: {msg: %s}}]" % json.dumps(template(canary)))
+    assert canary.exists()
+
+
+def test_the_playbooks_evaluate_nothing_and_the_inventory_keeps_the_terminal_in_peace(place, canary):
+    arguments = ["-e", '{"ct_kinds": ["packages"], "ansible_become": false}']
+    fleet = Fleet(place, {"hostile": everywhere(template(canary)), "controls": ODD["controls"]})
+    for playbook in ("doctor", "inventory"):
+        run = fleet.run("changetracking.inventory." + playbook, *arguments)
+        assert not canary.exists(), run.output
+    run = fleet.run("changetracking.inventory.inventory", *arguments, "-l", "controls,honest")
+    assert "controls" in run.output and "\x1b" not in run.output and "\u202e" not in run.output
+
+
+def test_whatever_hosts_answer_the_honest_one_is_served_and_each_has_its_sentence(place):
+    fleet = Fleet(place, {**SHAPES, **ODD})
+    run = fleet.run(
+        "changetracking.inventory.inventory",
+        "-e",
+        '{"ct_kinds": ["packages"], "ct_state": "%s"}' % (place.folder / "db"),
+    )
+    fetched = place.folder / "fetched"
+    assert {path.name for path in fetched.iterdir()} <= {"honest", *SHAPES, *ODD}
+    assert len(json.loads((fetched / "honest" / "Packages.json").read_text())) > 100
+    for host in SHAPES:
+        assert not (fetched / host).exists() or not list((fetched / host).iterdir()), host
+    table = [line for line in run.output.splitlines() if '"' in line]
+    for host in SHAPES:
+        (line,) = [line for line in table if line.strip().startswith('"%s ' % host)]
+        assert len(line) < 500, line
+    for host in ("items", "size", "nested", "damaged", "kinds", "summary", "changes", "many"):
+        assert '"%s ' % host in run.output
+        (line,) = [line for line in table if line.strip().startswith('"%s ' % host)]
+        assert "The host returned something else than an inventory" in line, line
+
+
+def test_a_host_sends_no_records_as_another_one(place):
+    first = answer(Computer="a-name", SourceComputerId=HONEST_ID, changes=[{"ConfigChangeType": "Software"}])
+    fleet = Fleet(place, {"first": first, "db01": ODD["db01"]})
+    tasks = "  tasks: [{changetracking.inventory.ct_inventory_info: {report: changes, state: /x}}]\n"
+    play = "- hosts: first,db01\n  serial: 1\n  gather_facts: false\n" + tasks
+    run = fleet.play(play)
+    records = fleet.records()
+    assert {record["Computer"] for record in records} == {"first", "db01"}
+    assert {record.get("SourceComputerId") for record in records if record["Computer"] == "db01"} == {None}
+    assert {record.get("SourceComputerId") for record in records if record["Computer"] == "first"} == {HONEST_ID}
+    assert any("db01 reported the SourceComputerId" in warning for warning in run.warnings), run.output
