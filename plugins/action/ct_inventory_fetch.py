@@ -59,6 +59,7 @@ class ActionModule(ActionBase):
             passed["since"] = [one.place for one in had] or 0
         result = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
         packed, changes = result.pop("packed", ""), result.pop("changes", None)
+        result.pop("invocation", None)  # the arguments, as the host repeats them
         try:
             result = bounded(result)
             if result.get("failed") or result.get("unreachable"):

@@ -10,8 +10,8 @@ from typing import Any
 from ..module_utils._cti.text import is_utf8, printable
 
 MAX_TEXT = 4 << 10  # characters
-MAX_VALUES = 20_000
-MAX_DEPTH = 8
+MAX_VALUES = 50_000
+MAX_DEPTH = 50
 
 
 def storable(value: Any) -> Any:

@@ -151,6 +151,33 @@ def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, 
     assert change["FileSystemPath"] == str(tmp_path / "f2")
 
 
+def test_the_playbooks_changes_are_forwarded_once(place, tmp_path):
+    folder = tmp_path / "tracked"
+    folder.mkdir()
+    item = {"name": "all", "destinationPath": "%s/*" % folder}
+    settings = {"extensionSettings": {"fileSettings": {"fileInfo": [item]}}}
+    rule = {"extensionConfigurations": {"ChangeTracking-Linux": [settings]}}
+    place.relay.start()
+    for number, delivered in enumerate((0, 1, 0)):
+        variables = {
+            "ct_hosts": "h1", "ct_kinds": ["files"], "ct_dcr": rule, "ct_state": "%s/db" % tmp_path,
+            "ct_dest": "%s/fetched" % tmp_path,
+        }  # fmt: skip
+        run = place.command(
+            "ansible-playbook",
+            "-i",
+            str(place.inventory),
+            "changetracking.inventory.inventory",
+            "-e",
+            json.dumps(variables),
+        )
+        assert run.counts == (delivered, 0, 0), run.output
+        if number == 0:
+            (folder / "new").write_text("new")
+    rows = place.arrived("SELECT Computer, FileSystemPath, ChangeCategory FROM ConfigurationChange")
+    assert rows == [("h1", str(folder / "new"), "Added")]
+
+
 TROUBLE = """
 - hosts: gone
   gather_facts: false

@@ -31,6 +31,7 @@ def answer(packed=None, changes=(), **more):
     summary.update(added=1, removed=0, modified=0, sources={"dpkg": {"status": "ok", "count": 1}})
     packed = pack({"packages": [{"SoftwareName": "a"}]}) if packed is None else packed
     result = {"Computer": "h", "inventory": {"packages": summary}, "packed": packed, "changes": list(changes)}
+    result["history"] = {"place": HONEST_ID + ":1", "path": "/var/lib/state.db", "first": 1, "last": 1, "missed": 0}
     return json.dumps(dict(result, **more))
 
 

@@ -180,6 +180,13 @@ def test_the_result_carries_the_changes_packed_and_nothing_else_that_is_large(ho
     assert sorted(result) == ["Computer", "changed", "files", "inventory"]
 
 
+def test_arguments_of_any_depth_are_no_trouble(host):
+    deep = {"a": 1}
+    for _level in range(100):
+        deep = {"a": [deep]}
+    assert "invocation" not in host(summary(), ROWS, invocation={"module_args": {"dcr": deep}}, failed=False)
+
+
 def test_a_failure_shows_no_inventory(host):
     (host.dest / "web01").write_text("in the way")
     result = host(summary(baseline=False), ROWS, changes=[CHANGE])
@@ -203,7 +210,7 @@ def test_nothing_is_written_unless_all_that_was_packed_is_sound(host):
         {"packed": pack({"packages": []}), "inventory": "packages"},
         {"packed": pack({"packages": []}), "inventory": None},
         {"packed": 5, "inventory": summary()},
-        {"inventory": {"packages": {"sources": {}, "count": 0, "more": list(range(30000))}}},
+        {"inventory": {"packages": {"sources": {}, "count": 0, "more": list(range(60000))}}},
         {},
     ):
         result = host.answer(dict(answer))
