@@ -32,17 +32,11 @@ def messages(records):
             yield forward.message(TAG, packed, count, forward.new_chunk())
 
 
-def cpu_seconds(relay):
-    with open("/proc/%d/stat" % relay.process.pid) as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def throughput(relay, records):
     ready = list(messages(records))
     core = sorted(os.sched_getaffinity(0))[-1]
     relay.start(preexec_fn=lambda: os.sched_setaffinity(0, {core}))
-    before = cpu_seconds(relay)
+    before = relay.cpu_seconds()
     with relay.connect() as sock:
         sender = threading.Thread(target=lambda: [sock.sendall(message) for message in ready])
         unpacker = msgpack.Unpacker()
@@ -58,7 +52,7 @@ def throughput(relay, records):
     print("%d records of %d bytes, %d a message, one core:" % (records, sum(map(len, ready)) // records, A_MESSAGE))
     print("  safe on disk and acknowledged   %7d records/s (sqlite upload going on beside it)" % (records / acked))
     print("  in the sqlite tables            %7d records/s" % (records / uploaded))
-    print("  in the tables, a CPU second     %7d records" % (records / (cpu_seconds(relay) - before)))
+    print("  in the tables, a CPU second     %7d records" % (records / (relay.cpu_seconds() - before)))
     print("  most memory                     %7.1f MiB" % (relay.resident_kib() / 1024))
     assert relay.rows("SELECT count(*) FROM ConfigurationData") == [(records,)]
     relay.stop()

@@ -146,8 +146,8 @@ def main(hosts="300", scheme="unix", records="1200"):
             % ((received + known) / stored[0], known, sum(failures for _seconds, failures in took))
         )
         print(
-            "  in the tables: %d rows of %d hosts, missing: %d; the relay's memory: %.0f MiB"
-            % (*stored, hosts * records - stored[0], relay.resident_kib() / 1024)
+            "  in the tables: %d rows of %d hosts, missing: %d; the relay's memory: %.0f MiB, its CPU time: %.0f s"
+            % (*stored, hosts * records - stored[0], relay.resident_kib() / 1024, relay.cpu_seconds())
         )
         assert stored == (hosts * records, hosts)
         relay.stop()

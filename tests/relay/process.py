@@ -82,6 +82,11 @@ class Relay(Program):
         with sqlite3.connect(str(self.database)) as database:
             return database.execute(query).fetchall()
 
+    def cpu_seconds(self):
+        with open("/proc/%d/stat" % self.process.pid) as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_kib(self):
         """The most memory it ever had in RAM."""
         with open("/proc/%d/status" % self.process.pid) as file:
