@@ -55,7 +55,7 @@ WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
 STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
-.PHONY: help test lint sanity unit wire integration molecule bench quickstart build programs clean debian-packages $(STEPS)
+.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages $(STEPS)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -86,6 +86,11 @@ molecule: ## the scenarios on booted hosts; as root
 idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ core-2.19 python tests/idle/idle.py $(RUNS)
 	@tail -n 2 $(BUILD)/logs/$@.log
+
+MINUTES ?= 60
+IMAGE ?= bookworm
+soak: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## random changes and faults on a booted host for MINUTES (60), on IMAGE (bookworm); as root
+	@$(VENV)/core-2.19/bin/python tests/soak/soak.py $(CT_TEST_CACHE)/$(IMAGE) $(MINUTES) $(SEED)
 
 bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
 	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
