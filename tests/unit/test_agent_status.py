@@ -3,9 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent says of itself while a run goes on."""
 
+import json
+
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
@@ -37,3 +40,32 @@ def test_a_run_that_goes_on_is_told_until_it_ends(options):
 def test_no_run_goes_on_where_the_agent_was_killed_in_its_midst(options):
     status.Status(options).progress("files", 7000)
     assert "so far" not in "\n".join(status.lines(status.read(options)))
+
+
+def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, monkeypatch):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "dcr.json").write_text(
+        json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "d", "extensionSettings": {}}]}})
+    )
+    nowhere = str(tmp_path / "nowhere")
+    options = Options(
+        state=str(tmp_path / "state"),
+        dcr=str(tmp_path / "dcr.json"),
+        chunks="",
+        address=nowhere,
+        config_address=nowhere,
+    )
+    changes = track.changes
+
+    def defective(snapshot, *arguments):
+        if snapshot.kind.name == "packages":
+            raise ZeroDivisionError("by design")
+        return changes(snapshot, *arguments)
+
+    monkeypatch.setattr(track, "changes", defective)
+    log = []
+    assert agent.Agent(options, log.append).once() == 1
+    kinds = status.read(options)["Kinds"]
+    assert kinds["packages"]["Error"].startswith("internal error: ZeroDivisionError: by design (test_agent_status.py")
+    assert "Count" in kinds["files"] and "Count" in kinds["services"] and not kinds["files"]["Error"]
+    assert any(line.startswith("packages: internal error: ZeroDivisionError") for line in log)

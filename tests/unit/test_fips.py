@@ -1,7 +1,8 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host in FIPS mode, whose Python has neither md5 nor blake2. The whole unit suite runs on such a Python as well: `make unit`."""
+"""A host whose Python lacks what others have: in FIPS mode md5 and blake2, and ctypes where SELinux forbids memory that can
+be executed. The whole unit suite runs on a Python in FIPS mode as well: `make unit`."""
 
 import hashlib
 import json
@@ -62,3 +63,20 @@ def test_a_rule_that_demands_md5_lists_its_files_without_and_says_so(tmp_path, m
     said = run(mode, SCAN, str(tmp_path / "tracked"), "md5", str(tmp_path / "state.db"))
     assert said.startswith("[''] Source(status='ok', count=1")
     assert "this host forbids md5 (FIPS); set the rule's checksum to sha256" in said
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "ImportError"])
+def test_a_python_without_ctypes_collects_every_kind(tmp_path, error):
+    blocker = """
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("ctypes", "_ctypes"):
+            raise %s("by design")
+sys.meta_path.insert(0, Blocker())
+sys.modules.pop("ctypes", None)
+"""
+    (tmp_path / "tracked").mkdir()
+    (tmp_path / "tracked" / "a.conf").write_bytes(b"x")
+    code = "import sys" + blocker % error + SCAN
+    said = run("refuse", code, str(tmp_path / "tracked"), "sha256", str(tmp_path / "state.db"))
+    assert "status='ok', count=1" in said

@@ -14,7 +14,7 @@ from .. import dcr, host, report, track
 from ..ama.sender import Sender
 from ..daemon import Log, Notifier
 from ..database import Database
-from ..errors import CtiError, RowDamaged, StateDamaged, StateError
+from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..outbox import Outbox, deliver
 from ..records import KINDS, Kind, Row
 from ..snapshot import Snapshot
@@ -129,6 +129,9 @@ class Agent:
         except CtiError as error:
             self._log("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
+            return False
+        except Exception as error:  # the other kinds are collected all the same
+            self._failed(kind.name, error)
             return False
         for note in notes:
             self._log(note)
@@ -245,11 +248,8 @@ class Agent:
 
     def _failed(self, task: str, error: BaseException) -> None:
         """A defect: the task runs again when it is due, and the others are not disturbed."""
-        import traceback  # not in memory until it is needed
-
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        self._log("%s failed: %s: %s (%s, line %s)." % (task, type(error).__name__, error, where[0], where[1]))
-        self._status.not_collected(task, "%s: %s" % (type(error).__name__, error))
+        self._log("%s: %s." % (task, describe_defect(error)))
+        self._status.not_collected(task, describe_defect(error))
 
     # --- the database
 
