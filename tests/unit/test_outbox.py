@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database, dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database, dcr, survey, track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
@@ -70,6 +70,22 @@ class Host:
 @pytest.fixture
 def host(tmp_path):
     return Host(tmp_path)
+
+
+def test_a_clone_sends_its_own_inventory_and_nothing_that_its_image_had_to_send(host, monkeypatch):
+    for name in ("image", "image", "clone", "clone"):
+        machine = {"Computer": name, "SourceComputerId": name, "VMUUID": None}
+        monkeypatch.setattr(survey.host, "identity", lambda machine=machine: machine)
+        host.write("a", name + str(host.tracked.stat().st_mtime_ns))
+        warnings = []
+        with Store(host.state) as store:
+            result = survey.survey(["files"], host.settings, "changes", store, warnings.append, forward=True)
+        if name == "clone":
+            host.write("b", "new")
+    assert [change["FileSystemPath"][-1] for change in result["changes"]] == ["a", "b"] and warnings == []
+    host.deliver()
+    assert {record["Computer"] for _tag, record in host.receiver.taken} == {"clone"}
+    assert host.receiver.paths("data") == ["a"] and host.receiver.paths("change") == ["a", "b"]
 
 
 def test_the_first_run_is_an_inventory_and_the_next_ones_are_changes(host):
