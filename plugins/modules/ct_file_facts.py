@@ -44,7 +44,9 @@ options:
     choices: [file, directory, any]
     default: file
   checksum:
-    description: How to hash contents. With V(none) no file is read.
+    description:
+      - How to hash contents. With V(none) no file is read.
+      - A host in FIPS mode forbids V(md5). Its files are then returned without checksums, and the module warns.
     type: str
     choices: [sha256, md5, none]
     default: sha256
