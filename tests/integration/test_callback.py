@@ -52,6 +52,7 @@ HOSTS = """
       changetracking.inventory.ct_file_facts: {paths: "{{ dir }}/handled"}
 - hosts: h1,h2
   gather_facts: true
+  gather_timeout: 300
   module_defaults:
     changetracking.inventory.ct_file_facts: {paths: "{{ dir }}/gathered"}
   vars:
@@ -208,6 +209,7 @@ TROUBLE = """
   module_defaults:
     changetracking.inventory.ct_package_facts: {version: hush}
   gather_facts: true
+  gather_timeout: 300
   vars:
     ansible_facts_modules: [changetracking.inventory.ct_file_facts, changetracking.inventory.ct_package_facts]
 """
