@@ -20,6 +20,8 @@ from .segments import Entry
 from .sinks import folder_name
 
 LOCK_SECONDS = 30
+TURN_SECONDS = 300  # until a busy receiver takes something from us: nothing waits for an upload
+DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
 PREPARE_SECONDS = 1  # the same, while clients wait
 CACHE_KIB = 16384  # holds the pages of all indexes that new rows land on
 CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many uploads change is then written once
@@ -181,7 +183,10 @@ class Forward(Uploader):
     remote = True
 
     def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
-        self._sender = Sender(addresses.parse(address), (*addresses.AMA_USERS, str(os.geteuid()), *users), tls=tls)
+        allowed = (*addresses.AMA_USERS, str(os.geteuid()), *users)
+        self._sender = Sender(
+            addresses.parse(address), allowed, deadline=DELIVERY_SECONDS, silence=TURN_SECONDS, tls=tls
+        )
 
     def take(self, stream: str, batches: Batches) -> None:
         try:
