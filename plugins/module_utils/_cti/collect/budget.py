@@ -24,8 +24,8 @@ SHORT_NAME = 40  # characters; such names take no time worth counting
 # Entries.
 MAX_DEPTH = 256  # folders in one path: each is a descriptor while what is in it is looked at
 MAX_PATH = 4096  # bytes, PATH_MAX of linux/limits.h: no program can name what lies deeper
-SLICED_ABOVE = 16384  # tracked entries of one folder that are one part; a larger folder is SLICES parts
-SLICES = 64
+SLICED_ABOVE = 32768  # tracked entries of one folder that are one part; a larger folder is SLICES parts
+SLICES = 128
 FOLDER_ENTRIES = 1000000
 FOLDER_NAMES = 64 << 20  # bytes of all names in one folder
 RUN_FOLDERS = 400000

@@ -27,7 +27,7 @@ from .budget import (
 )
 from .filerules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .items import Maker
-from .listing import BROKEN, Crowded, Found, Lister, Listing, Place, signature, slice_name, slice_of
+from .listing import BROKEN, Crowded, Found, Lister, Listing, Place, Subdirectories, signature, slice_name, slice_of
 from .marks import Mark, home_id, parse_mark, period
 from .mounts import Barred, Mounts
 from .opening import DIRECTORY, Paths
@@ -95,6 +95,7 @@ class Scan(Collection):
         self._seen: Set[str] = set()  # names of parts yielded
         self._names: Optional[List[str]] = None  # of the known parts, sorted
         self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
+        self._homes: Dict[str, str] = {}  # mount point -> its id
         self._changes = 0
         self._reported = 0
         self._complete = False
@@ -255,7 +256,7 @@ class Scan(Collection):
                 place = self._enter(directory, frame, claims, len(levels))
                 if place is not None:
                     levels.append((place.descriptor, iter(())))
-                    listings: List[Listing] = []
+                    listings: List[Subdirectories] = []
                     yield from self._visit(place, frame, claims, listings)
                     levels[-1] = (place.descriptor, self._below(place, frame, claims, listings))
         finally:
@@ -267,7 +268,10 @@ class Scan(Collection):
         try:
             if self._entered[0] >= RUN_FOLDERS:
                 raise _NotEntered("folders")
-            if depth > MAX_DEPTH or len(os.fsencode(frame.path)) >= MAX_PATH:
+            if depth > MAX_DEPTH or (
+                len(frame.path) > MAX_PATH // 4
+                and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes
+            ):
                 raise _NotEntered("far")
             descriptor, real = self._open(directory, frame)
             try:
@@ -331,8 +335,8 @@ class Scan(Collection):
         self._entered[1] += 1
         self._entered[2] += again
 
-    def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Listing]) -> Iterator[Part]:
-        """The parts of an open directory; of each, `listings` gets the subdirectories."""
+    def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[Part]:
+        """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
         sliced = name in self._sliced
         first = not sliced and self._known.signature(name) is None
@@ -344,7 +348,7 @@ class Scan(Collection):
                 part = self._part(place, claims, listing, bool(frame.links))
                 if part is not None:
                     yield part
-                listings.append(listing.forget_entries())
+                listings.append(listing.subdirectories)
         except Crowded as crowded:
             claims.note("crowded", place.path, "0 of {0} entries".format(crowded.entries))
             self._hide(place.path)
@@ -380,14 +384,15 @@ class Scan(Collection):
         below = at < len(self._names) and self._names[at].startswith(path + "/")
         return below or self._known.signature(path) is not None
 
-    def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Listing]) -> Iterator[_Frame]:
+    def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[_Frame]:
         if not claims.below:
             return
         status = os.fstat(place.descriptor)
         above = (status.st_dev, status.st_ino, frame.above)
-        for listing in listings:
-            for name, target in listing.subdirectories:
-                path = listing.prefix + name
+        prefix = place.path.rstrip("/") + "/"
+        for subdirectories in listings:
+            for name, target in subdirectories:
+                path = prefix + name
                 if not target:
                     real = _join(place.real, name)
                     home = real if real in self._mounts.kinds else place.home
@@ -404,12 +409,13 @@ class Scan(Collection):
         if not self._count(name, claims, listing):
             return None
         text = self._known.signature(name)
-        if not found and not listing.unsure and text is None:
+        before = self._before(folder, listing)
+        if not found and not listing.unsure and not before and text is None:
             return None
         mark = Mark(
             signature(listing, claims, self._basis),
             period(name, self._now, self._rehash_days),
-            home_id(place.home),
+            self._home_id(place.home),
             linked,
         )
         if mark.digest and str(mark) == text:
@@ -420,7 +426,6 @@ class Scan(Collection):
             again, mark = False, mark._replace(period=was.period)
             if mark.digest and str(mark) == text:
                 return Part(name, text, None)
-        before = self._before(folder, listing)
         known = self._items(name) if before is None else before
         if self._known.compared and self._changes >= RUN_CHANGES:
             claims.note("postponed", place.path)
@@ -428,7 +433,7 @@ class Scan(Collection):
                 return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
             return None if text is None else Part(name, text, None)
         mark = self._keep_covered(mark, was, place, claims, listing, known)
-        if not found and not listing.unsure:
+        if not found and not listing.unsure and not before:
             return None
         start = self._budget.clock()
         items = self._maker.items(listing, place, known, again)
@@ -441,6 +446,10 @@ class Scan(Collection):
 
     def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
+        if not self._max_files and len(claims.all) == 1:  # nearly always
+            claims.all[0].rule.matched += len(listing.found)
+            claims.all[0].rule.reported += len(listing.found)
+            return True
         for rule, count in _tally(claims, listing.found):
             rule.matched += count
         if self._max_files and self._reported + len(listing.found) > self._max_files:
@@ -452,6 +461,11 @@ class Scan(Collection):
             rule.reported += count
         self._reported += len(listing.found)
         return True
+
+    def _home_id(self, point: str) -> str:
+        if point not in self._homes:
+            self._homes[point] = home_id(point)
+        return self._homes[point]
 
     def _items(self, name: str) -> List[File]:
         return [item for item in self._known.items(name) if isinstance(item, File)]

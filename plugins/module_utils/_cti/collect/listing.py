@@ -26,6 +26,7 @@ BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG
 
 _ENCODING = sys.getfilesystemencoding()
 
+Subdirectories = List[Tuple[str, str]]  # name, real path if behind a link
 Found = Tuple[str, bytes, Claimants]  # name, status, the claims in the order of the rules
 
 
@@ -56,7 +57,7 @@ class Listing:
         self.found: List[Found] = []
         self.checksums: Dict[str, str] = {}  # of what was read at once, by name
         self.targets: Dict[str, Target] = {}
-        self.subdirectories: List[Tuple[str, str]] = []  # name, real path if behind a link
+        self.subdirectories: Subdirectories = []
         self.hidden: List[str] = []  # names whose status could not be had
         self.mounts: List[str] = []  # names of mounts that are not entered
         self.unsure: Set[Tuple[str]] = set()
@@ -71,11 +72,6 @@ class Listing:
     def doubt(self, name: str) -> None:
         self.unsure.add((to_text(self.prefix + name),))
         self.settled = False
-
-    def forget_entries(self) -> "Listing":
-        """Keep the subdirectories alone."""
-        self.found, self.checksums, self.targets, self.unsure = [], {}, {}, set()
-        return self
 
     def cut(self, count: int) -> None:
         """Keep the first entries only; the others are there, but not reported."""
@@ -103,10 +99,9 @@ class Lister:
             yield listing
             return
         buckets = self._buckets(place)
-        for number, names in enumerate(buckets):
+        for number in range(SLICES):
             listing = Listing(place.path, self._clock(), slice_name(number))
-            buckets[number] = bytearray()
-            self._fill(listing, place, claims, first, names)
+            self._fill(listing, place, claims, first, [_split(names.pop()) for names in buckets])
             yield listing
 
     def _whole(self, place: Place, claims: Claims, first: bool) -> Optional[Listing]:
@@ -119,37 +114,67 @@ class Lister:
                 return None
         return self._finish(listing, place, claims, links)
 
-    def _buckets(self, place: Place) -> List[bytearray]:
-        """The names in a directory by slice, each with its kind before it and a NUL behind."""
-        buckets = [bytearray() for _number in range(SLICES)]
+    def _buckets(self, place: Place) -> List[List[bytearray]]:
+        """The names in a directory, each with a NUL behind: of files, links, directories, and others, by slice from the
+        last to the first."""
+        kinds = [[bytearray() for _number in range(SLICES)] for _kind in range(4)]
+        files, links, directories, others = kinds
         count = total = 0
         with _scan(place) as entries:
             for entry in entries:
                 count += 1
                 if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
                     continue
-                kind = b"f" if entry.is_file(follow_symlinks=False) else b"l" if entry.is_symlink() else b"o"
-                if kind == b"o" and entry.is_dir(follow_symlinks=False):
-                    kind = b"d"
-                name = os.fsencode(entry.name)
+                if entry.is_file(follow_symlinks=False):
+                    kind = files
+                elif entry.is_symlink():
+                    kind = links
+                else:
+                    kind = directories if entry.is_dir(follow_symlinks=False) else others
+                name = entry.name.encode(_ENCODING, "surrogateescape")
                 total += len(name)
-                buckets[crc32(name) % SLICES] += kind + name + b"\0"
+                kind[-1 - crc32(name) % SLICES] += name + b"\0"
         if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
             raise Crowded(count)
-        return buckets
+        return kinds
 
-    def _fill(self, listing: Listing, place: Place, claims: Claims, first: bool, names: bytearray) -> None:
-        links: List[str] = []
-        entries = (_Entry(os.fsdecode(bytes(name[1:])), bytes(name[:1])) for name in names.split(b"\0") if name)
-        self._take(listing, place, claims, first, entries, links)
+    def _fill(
+        self, listing: Listing, place: Place, claims: Claims, first: bool, kinds: Sequence[Sequence[str]]
+    ) -> None:
+        files, links, directories, others = kinds
+        barred = self._paths.mounts.barred_in(place.real)
+        for names, takers in ((files, claims.files), (directories, claims.directories), (others, claims.others)):
+            for name in names:
+                try:
+                    if barred and name in barred:
+                        self._bar(listing, claims, name, barred[name])
+                        continue
+                    if names is directories:
+                        listing.subdirectories.append((name, ""))
+                    hits = tuple([claim for claim in takers if claim.wants(name)])
+                    if hits:
+                        self._add(listing, place, name, hits, first and names is files)
+                except OSError as error:
+                    _missed(listing, claims, name, error)
         self._finish(listing, place, claims, links)
+
+    def _add(self, listing: Listing, place: Place, name: str, takers: Claimants, read: bool) -> None:
+        """Ask for the status of an entry; read: and for the content, see read_at_once()."""
+        algorithm = takers[0].rule.checksum if read else "none"
+        if algorithm == "none":
+            status = status_of(place.descriptor, name.encode(_ENCODING, "surrogateescape"))
+        else:
+            status, content = read_at_once(self._paths.descriptors, place.descriptor, name, SMALL_BYTES)
+            if content is not None:
+                listing.checksums[name] = constructor(algorithm)(content).hexdigest()
+        listing.found.append((name, status, takers))
 
     def _take(
         self, listing: Listing, place: Place, claims: Claims, first: bool, entries: Iterator[Any], links: List[str]
     ) -> None:
         barred = self._paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
-        add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
+        add, directory = listing.found.append, place.descriptor
         for entry in entries:
             name = entry.name
             try:
@@ -168,14 +193,12 @@ class Lister:
                     takers = others
                 if len(takers) != 1 or takers[0].match is not None:
                     takers = tuple([claim for claim in takers if claim.wants(name)])
-                if takers:
-                    if first and takers[0].rule.checksum != "none" and entry.is_file(follow_symlinks=False):
-                        status, content = read_at_once(descriptors, directory, name, SMALL_BYTES)
-                        if content is not None:
-                            listing.checksums[name] = constructor(takers[0].rule.checksum)(content).hexdigest()
-                    else:
-                        status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
-                    add((name, status, takers))
+                if not takers:
+                    continue
+                if first:
+                    self._add(listing, place, name, takers, entry.is_file(follow_symlinks=False))
+                else:  # in a hurry
+                    add((name, status_of(directory, name.encode(_ENCODING, "surrogateescape")), takers))
             except OSError as error:
                 _missed(listing, claims, name, error)
 
@@ -235,24 +258,12 @@ class Lister:
             os.close(step.descriptor)
 
 
-class _Entry(NamedTuple):
-    """As os.DirEntry, of an entry whose kind was noted."""
-
-    name: str
-    kind: bytes
-
-    def is_file(self, follow_symlinks: bool) -> bool:
-        return self.kind == b"f"
-
-    def is_dir(self, follow_symlinks: bool) -> bool:
-        return self.kind == b"d"
-
-    def is_symlink(self) -> bool:
-        return self.kind == b"l"
-
-
 def _scan(place: Place) -> Any:
     return os.scandir(place.descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % place.descriptor)
+
+
+def _split(names: bytearray) -> List[str]:
+    return names.decode(_ENCODING, "surrogateescape").split("\0")[:-1]
 
 
 def slice_name(number: int) -> str:
