@@ -292,7 +292,8 @@ def _failed_sources(host: str, module: str, kind: str, summary: Row) -> Iterator
     messages: dict[str, list[Any]] = {}
     for name, source in itertools.islice(sources.items() if isinstance(sources, dict) else (), MAX_SOURCES):
         if isinstance(source, dict) and source.get("status") == "failed":
-            messages.setdefault(name if name in SOURCES else "", []).append(source.get("message"))
+            known = kind != "files" and name in SOURCES
+            messages.setdefault(name if known else "", []).append(source.get("message"))
     rows = [
         _status(module if module in MODULES else "", kind, "failed", _reason(len(texts), texts), name)
         for name, texts in messages.items()
