@@ -10,6 +10,7 @@ import pytest
 from process import is_closed_by_peer, read_value
 from program import PATIENCE
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
@@ -164,3 +165,13 @@ def test_a_herd_gets_done_and_sends_little_twice(relay, tmp_path):
     assert stored == [(hosts * records, hosts * records, hosts)]
     assert received + again <= 1.1 * hosts * records
     assert sum(failures) <= hosts // 10
+
+
+def test_hosts_that_failed_together_do_not_come_again_together():
+    backoff = 0.0
+    for _failure in range(20):
+        chosen = [agent.next_backoff(backoff) for _host in range(50)]
+        assert len(set(chosen)) > 1 and min(chosen) >= 1 and max(chosen) <= 300
+        assert min(chosen) >= backoff or backoff > 90
+        backoff = max(chosen)
+    assert backoff > 150

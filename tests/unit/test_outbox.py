@@ -102,6 +102,20 @@ def test_the_first_run_is_an_inventory_and_the_next_ones_are_changes(host):
     assert {value.__class__ for _tag, record in host.receiver.taken for value in record.values()} == {str}
 
 
+def test_the_last_record_of_an_inventory_says_how_many_there_are(host, monkeypatch):
+    monkeypatch.setattr(track, "BATCH", 2)
+    for name in "abc":
+        host.write(name)
+    host.run()
+    host.deliver()
+    told = [record.get("InventoryRecords") for _tag, record in host.receiver.taken]
+    assert told == [None, None, "3"]
+    host.write("d")
+    host.run()
+    host.deliver()
+    assert "InventoryRecords" not in host.receiver.taken[-1][1]
+
+
 def test_an_inventory_is_due_again_after_its_time_and_after_the_clock_was_set_back(host):
     host.write("a")
     for queued_ago, due in ((0, False), (3599, False), (3601, True), (-86400, True)):

@@ -9,6 +9,7 @@ import re
 import socket
 import sqlite3
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -310,6 +311,64 @@ def test_what_is_remembered_of_replaced_inventories_is_bounded(database):
         take(uploader, *inventory("batch%d" % number, "name%d" % number))
     assert names(database) == ["name29"]
     assert rows(database, "SELECT count(*) < 12 FROM Inventories") == [(1,)]
+
+
+def test_what_is_announced_and_never_comes_is_forgotten_in_time(database, calendar):
+    uploader = Sqlite(database, keep_days=1)
+    for number in range(5):
+        calendar.day = number
+        take(uploader, *inventory("batch%d" % number, "one", count=9, computer="host%d" % number))
+    assert rows(database, "SELECT Computer FROM Inventories ORDER BY 1") == [("host3",), ("host4",)]
+
+
+ODD = [
+    None,
+    5,
+    2**64 - 1,
+    1.5,
+    True,
+    [1],
+    [],
+    {},
+    {"a": None},
+    "\0",
+    "\ud800",
+    "",
+    "-",
+    "a-",
+    "-1",
+    "x" * 100000,
+    "'; DROP",
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=[repr(value)[:20] for value in ODD])
+@pytest.mark.parametrize(
+    "column", ["ConfigDataType", "Computer", "SourceComputerId", "TimeGenerated", "RecordId", "InventoryRecords"]
+)
+def test_no_value_of_a_record_keeps_the_others_of_its_upload_out(database, column, value):
+    uploader = Sqlite(database)
+    odd = inventory("b", "odd", **{column: value})
+    for _delivery in range(2):
+        take(uploader, *inventory("a", "one"), *odd, *inventory("c", "two", computer="db01"))
+    assert names(database, "db01") == ["two"]
+    assert rows(database, "SELECT count(*) FROM ConfigurationData WHERE SoftwareName = 'odd'") == [(1,)]
+
+
+def test_a_large_inventory_takes_no_memory_to_replace(database):
+    uploader = Sqlite(database)
+    for batch in ("a", "b"):
+        many = [(1, dict(inventory(batch, "name")[0][1], RecordId="%s-%d" % (batch, n))) for n in range(20000)]
+        for _seconds, record in many[:-1]:
+            del record["InventoryRecords"]
+        many[-1][1]["InventoryRecords"] = "20000"
+        uploader.take("s", [many[:-1]])
+        tracemalloc.start()
+        uploader.take("s", [many[-1:]])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 20
+    assert len(names(database)) == 20000
 
 
 class Calendar:

@@ -10,7 +10,7 @@ Records that do not say how many they are replace nothing.
 """
 
 import sqlite3
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
 
 from ..records import INVENTORY_RECORDS, KINDS, RECORD_ID
 from .segments import Entry
@@ -25,6 +25,7 @@ _SCHEMA = (
     "CREATE UNIQUE INDEX IF NOT EXISTS Inventories_Once"
     " ON Inventories (Computer, SourceComputerId, ConfigDataType, Batch)",
 )
+_SAME = "Computer = ? AND ConfigDataType = ? AND coalesce(SourceComputerId, '') = ?"  # of rows of ConfigurationData
 _KEY = "Computer = ? AND SourceComputerId = ? AND ConfigDataType = ?"
 
 
@@ -50,13 +51,22 @@ def of(entry: Entry) -> Optional[Inventory]:
     """Which inventory a record belongs to; None: to none that could be replaced."""
     record = entry[1]
     type_, own = record.get("ConfigDataType"), record.get(RECORD_ID)
-    if type_ not in _TYPES or not isinstance(own, str):
+    if not isinstance(type_, str) or type_ not in _TYPES or not isinstance(own, str):
         return None
     batch, dash, _number = own.rpartition("-")
     computer, source = record.get("Computer"), record.get("SourceComputerId") or ""
     if not (batch and dash and computer and isinstance(computer, str) and isinstance(source, str)):
         return None
-    return Inventory(computer, source, str(type_), batch, generated(entry))
+    return Inventory(computer, source, type_, batch, generated(entry))
+
+
+def _is_text(values: Iterable[str]) -> bool:
+    """SQLite takes no lone surrogate; what has one belongs to no host of ours."""
+    try:
+        "".join(values).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Arriving:
@@ -73,6 +83,8 @@ class Arriving:
             return True
         replaced = self._replaced.get(inventory)
         if replaced is None:
+            if not _is_text(inventory):
+                return True
             replaced = self._replaced[inventory] = self._is_replaced(inventory)
         if not replaced and INVENTORY_RECORDS in entry[1]:
             self._announce(inventory, entry[1][INVENTORY_RECORDS])
@@ -103,21 +115,25 @@ class Arriving:
             condition, values = inventory.records
             query = "SELECT count(*), min(rowid) FROM ConfigurationData WHERE " + condition
             count, first = self._db.execute(query, values).fetchone()
-            if count >= records:
+            if count and count >= records:
                 self._replace_before(inventory, first)
 
     def _replace_before(self, inventory: Inventory, first: int) -> None:
         """Remove what there is of the inventories of that kind of the host that began before this one's first row."""
-        query = (
-            "SELECT rowid, RecordId FROM ConfigurationData WHERE Computer = ? AND ConfigDataType = ?"
-            " AND coalesce(SourceComputerId, '') = ?"
-        )
-        found = self._db.execute(query, (inventory.computer, inventory.type, inventory.source)).fetchall()
-        rows = [(rowid, own.rpartition("-")[0]) for rowid, own in found]
-        older = {batch for rowid, batch in rows if rowid < first and batch}
-        gone = [(rowid,) for rowid, batch in rows if batch in older or rowid < first]
-        self._db.executemany("DELETE FROM ConfigurationData WHERE rowid = ?", gone)
+        older: Dict[str, None] = {}  # in the order of their last rows; what is remembered of them is bounded
+        same = (inventory.computer, inventory.type, inventory.source)
+        query = "SELECT RecordId FROM ConfigurationData WHERE %s AND rowid < ? ORDER BY rowid" % _SAME
+        for (own,) in self._db.execute(query, (*same, first)):
+            batch = own.rpartition("-")[0]
+            older.pop(batch, None)
+            older[batch] = None
+            if len(older) > REMEMBERED:
+                del older[next(iter(older))]
+        self._db.execute("DELETE FROM ConfigurationData WHERE %s AND rowid < ?" % _SAME, (*same, first))
+        older.pop("", None)
         for batch in older:
+            later = "DELETE FROM ConfigurationData WHERE %s AND rowid > ? AND RecordId >= ? AND RecordId < ?" % _SAME
+            self._db.execute(later, (*same, first, batch + "-", batch + "."))
             self._db.execute("INSERT OR REPLACE INTO Inventories VALUES (?, ?, ?, ?, NULL, 1)", (*inventory[:3], batch))
         if older:
             self._forget(inventory)

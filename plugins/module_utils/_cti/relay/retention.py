@@ -17,6 +17,7 @@ KEEP_DAYS = 400
 SLICE = 5000  # rows that are deleted at a time, at the least: an upload does not wait for a whole day's
 MOVED = 20000  # rows of an earlier table that are moved at a time
 _OLD = "%s_0_1"
+_AGING = (*(table.name for table in TABLES), "Inventories")
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS ReceivedDays"
     " (TableName TEXT NOT NULL, Day TEXT NOT NULL, FirstRow INTEGER NOT NULL, UNIQUE (TableName, Day))",
@@ -69,7 +70,7 @@ def move_old_rows(db: sqlite3.Connection) -> None:
 def newest_rows(db: sqlite3.Connection) -> Dict[str, int]:
     """The highest rowid of each table: rows get rising ones, and the newest are never deleted."""
     query = "SELECT coalesce(max(rowid), 0) FROM "
-    return {table.name: db.execute(query + table.name).fetchone()[0] for table in TABLES}
+    return {name: db.execute(query + name).fetchone()[0] for name in _AGING}
 
 
 def note_day(db: sqlite3.Connection, before: Dict[str, int]) -> int:
@@ -86,10 +87,10 @@ def note_day(db: sqlite3.Connection, before: Dict[str, int]) -> int:
 def delete_old_rows(db: sqlite3.Connection, keep_days: int, arrived: int) -> None:
     """Delete some of the rows that are older than so many days; more than `arrived` at a time, so that it catches up."""
     limit = max(SLICE, 2 * arrived)
-    for table in TABLES:
+    for name in _AGING:
         kept = "SELECT rowid, FirstRow FROM ReceivedDays WHERE TableName = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"
-        for day, first in db.execute(kept, (table.name, keep_days)).fetchall():
-            old = "SELECT rowid FROM %s WHERE rowid < ? ORDER BY rowid LIMIT ?" % table.name
-            deleted = db.execute("DELETE FROM %s WHERE rowid IN (%s)" % (table.name, old), (first, limit)).rowcount
+        for day, first in db.execute(kept, (name, keep_days)).fetchall():
+            old = "SELECT rowid FROM %s WHERE rowid < ? ORDER BY rowid LIMIT ?" % name
+            deleted = db.execute("DELETE FROM %s WHERE rowid IN (%s)" % (name, old), (first, limit)).rowcount
             if deleted < limit:
-                db.execute("DELETE FROM ReceivedDays WHERE TableName = ? AND rowid < ?", (table.name, day))
+                db.execute("DELETE FROM ReceivedDays WHERE TableName = ? AND rowid < ?", (name, day))
