@@ -136,7 +136,9 @@ options:
         description: The same for the inventory, whose stream is C(CONFIG_DATA_BLOB_V2).
         type: str
       tls_ca:
-        description: PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver. It replaces those of the system.
+        description:
+          - PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver.
+          - It replaces those of the system.
         type: path
         default: ""
       tls_cert:

@@ -140,7 +140,7 @@ class _Text:
 
     def _more(self) -> bool:
         piece = next(self._pieces, "")
-        self._text = self._text[self._at :] + piece
+        self._text = self._text[self._at :] + piece  # noqa: E203
         self._at = 0
         return bool(piece)
 
@@ -162,7 +162,7 @@ def _inflate(packed: str) -> Iterator[str]:
     size = 0
     try:
         for start in range(0, len(packed), PIECE):
-            data = base64.b64decode(packed[start : start + PIECE], validate=True)
+            data = base64.b64decode(packed[start : start + PIECE], validate=True)  # noqa: E203
             full = True
             while data or full:
                 raw = inflate.decompress(data, PIECE)

@@ -130,7 +130,7 @@ def _module(task: Any) -> str:
 
 
 def _short(name: Any) -> str:
-    return str(name)[len(COLLECTION) :] if str(name).startswith(COLLECTION) else str(name)
+    return str(name)[len(COLLECTION) :] if str(name).startswith(COLLECTION) else str(name)  # noqa: E203
 
 
 def _inventoried(result: Any) -> str:

@@ -38,7 +38,7 @@ class SpoolFile:
         rest = memoryview(line)
         try:
             while rest:
-                rest = rest[os.pwrite(self._descriptor, rest, self.size + len(line) - len(rest)) :]
+                rest = rest[os.pwrite(self._descriptor, rest, self.size + len(line) - len(rest)) :]  # noqa: E203
         except OSError:
             os.ftruncate(self._descriptor, self.size)
             raise

@@ -237,7 +237,7 @@ class Database:
     def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         self._version = self._check_version(db)  # another process may have come first
-        for script in SCHEMA[self._version :]:
+        for script in SCHEMA[self._version :]:  # noqa: E203
             for statement in script.split(";"):
                 db.execute(statement)
         if self._version < 3:

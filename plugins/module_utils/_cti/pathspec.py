@@ -104,7 +104,7 @@ def _translate(glob: str) -> str:
         elif character == "?":
             pieces[-1] += "."
         elif character == "[":
-            end = glob.find("]", position + (2 if glob[position : position + 1] == "!" else 1))
+            end = glob.find("]", position + (2 if glob[position : position + 1] == "!" else 1))  # noqa: E203
             if end < 0:
                 pieces[-1] += r"\["
             else:
@@ -129,7 +129,7 @@ def _translate_set(content: str) -> str:
     position = 0
     while position < len(content):
         first = content[position]
-        if content[position + 1 : position + 2] == "-" and position + 2 < len(content):
+        if content[position + 1 : position + 2] == "-" and position + 2 < len(content):  # noqa: E203
             last = content[position + 2]
             position += 3
             if first <= last:

@@ -88,7 +88,7 @@ def line(text: str, limit: int = 0) -> str:
     """
     if 0 < limit < len(text):
         half = limit // 2
-        text = "%s...(%d characters)...%s" % (text[:half], len(text), text[len(text) - half :])
+        text = "%s...(%d characters)...%s" % (text[:half], len(text), text[len(text) - half :])  # noqa: E203
     return text if text.isprintable() else "".join(c if c.isprintable() else _shown(c) for c in text)
 
 

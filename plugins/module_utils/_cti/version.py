@@ -115,7 +115,7 @@ def _verrevcmp(a: str, b: str) -> int:
 def _split_rpm(text: str) -> Tuple[_Number, str, Optional[str]]:
     match = _RPM_EPOCH.match(text)
     epoch = _number(match.group(1) if match else "")
-    rest = text[match.end() :] if match else text
+    rest = text[match.end() :] if match else text  # noqa: E203
     version, hyphen, release = rest.rpartition("-")
     return (epoch, version, release) if hyphen else (epoch, rest, None)
 

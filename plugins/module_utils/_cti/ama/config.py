@@ -88,9 +88,9 @@ class JsonEnd:
         self._escape = False
         if not self._depth:
             at = len(piece) - len(piece.lstrip(b" \t\r\n"))
-            if piece[at : at + 1] not in (b"{", b""):
+            if piece[at : at + 1] not in (b"{", b""):  # noqa: E203
                 raise ForwardError(
-                    "AMA's answer is no JSON, it starts with {0!r}; {1}".format(piece[at : at + 20], _AGAIN)
+                    "AMA's answer is no JSON, it starts with {0!r}; {1}".format(piece[at : at + 20], _AGAIN)  # noqa: E203
                 )
         for token in _TOKEN.finditer(piece, at):
             found = token.group()

@@ -112,7 +112,7 @@ def _unpack_entries(packed: bytes, compression: object) -> Iterator[Tuple[int, D
 
 def _pieces(data: bytes) -> Iterator[bytes]:
     for start in range(0, len(data), _PIECE):
-        yield data[start : start + _PIECE]
+        yield data[start : start + _PIECE]  # noqa: E203
 
 
 _PIECE = 64 << 10
@@ -133,7 +133,7 @@ def _gunzip(data: bytes) -> Iterator[bytes]:
         while not member.eof:
             piece = member.unconsumed_tail
             if not piece:
-                piece = data[at : at + length]
+                piece = data[at : at + length]  # noqa: E203
                 at += len(piece)
                 length = min(2 * length, _PIECE)
                 if not piece:
@@ -250,7 +250,7 @@ def pack_batches(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:
     FormatError: a record is too large for any receiver.
     """
     for start in range(0, len(entries), RECORDS):
-        yield from _pack_halves(entries[start : start + RECORDS])
+        yield from _pack_halves(entries[start : start + RECORDS])  # noqa: E203
 
 
 def _pack_halves(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:

@@ -418,7 +418,7 @@ class _Reader:
         if key.__class__ is str and self._at - at <= 32:
             if len(self._keys) >= _MAX_KEYS:
                 self._keys.clear()  # so that what one client sent does not stay for all
-            self._keys[self._data[at : self._at]] = key
+            self._keys[self._data[at : self._at]] = key  # noqa: E203
         return key, self._at
 
 
@@ -430,4 +430,4 @@ def _text(raw: bytes) -> Any:
 
 
 def _ext(data: bytes, at: int, end: int) -> ExtType:
-    return ExtType(struct.unpack_from("b", data, at)[0], data[at + 1 : end])
+    return ExtType(struct.unpack_from("b", data, at)[0], data[at + 1 : end])  # noqa: E203

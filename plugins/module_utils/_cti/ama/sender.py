@@ -96,7 +96,7 @@ class Sender:
         acknowledged = True
         done = 0
         while done < len(entries):
-            for packed, count in pack_batches(entries[done : done + self._records]):
+            for packed, count in pack_batches(entries[done : done + self._records]):  # noqa: E203
                 done += count
                 # The receiver works on one while we make the next, once it has shown that it keeps up.
                 ahead = _AHEAD if self._records == RECORDS and done < len(entries) else 0
@@ -156,7 +156,7 @@ class Sender:
         rest = memoryview(message(tag, packed, count, chunk if self._ask else ""))
         while rest:  # not sendall: over TLS it grants every piece the whole time
             until.limit(sock)
-            rest = rest[sock.send(rest) :]
+            rest = rest[sock.send(rest) :]  # noqa: E203
             until.progress()
 
     def _catch_up(self, sock: socket.socket, until: Deadline) -> None:

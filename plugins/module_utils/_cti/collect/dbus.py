@@ -162,7 +162,7 @@ class _Reader:
     def _text(self, length: int) -> str:
         start = self._position
         end = start + length
-        if self._data[end : end + 1] != b"\0":
+        if self._data[end : end + 1] != b"\0":  # noqa: E203
             raise ValueError("a string without its end")
         self._position = end + 1
         return decode(self._data[start:end])
@@ -187,7 +187,7 @@ _ALIGNMENT.update({"y": 1, "g": 1, "v": 1, "n": 2, "q": 2, "x": 8, "t": 8, "d": 
 
 def _complete(signature: str, at: int, depth: int) -> int:
     """The end of the single complete type that starts at `at`."""
-    kind = signature[at : at + 1]
+    kind = signature[at : at + 1]  # noqa: E203
     if depth > _DEEPEST or kind not in _ALIGNMENT:
         raise ValueError("an invalid signature")
     if kind == "a":
@@ -196,7 +196,7 @@ def _complete(signature: str, at: int, depth: int) -> int:
         return at + 1
     close = ")" if kind == "(" else "}"
     first = at = at + 1
-    while signature[at : at + 1] != close:
+    while signature[at : at + 1] != close:  # noqa: E203
         at = _complete(signature, at, depth + 1)
     if at == first:
         raise ValueError("an empty struct in a signature")
@@ -252,7 +252,7 @@ def parse_message(data: bytes) -> Message:
     at = 16
     while at < end:
         at += -at % 8
-        code, kind = data[at], data[at + 1 : at + 4]
+        code, kind = data[at], data[at + 1 : at + 4]  # noqa: E203
         at += 4
         if kind == b"\1u\0":
             found[code] = uint32(data, at)[0]
@@ -262,7 +262,7 @@ def parse_message(data: bytes) -> Message:
             length = data[at] if short else uint32(data, at)[0]
             at += 1 if short else 4
             if code in (_ERROR_NAME, _SIGNATURE):
-                found[code] = decode(data[at : at + length])
+                found[code] = decode(data[at : at + length])  # noqa: E203
             at += length + 1
         else:
             raise ValueError("a header field of a type no field has")
@@ -275,7 +275,7 @@ def parse_message(data: bytes) -> Message:
         serial if isinstance(serial, int) else 0,
         text.get(_ERROR_NAME, ""),
         text.get(_SIGNATURE, ""),
-        data[len(data) - body :],
+        data[len(data) - body :],  # noqa: E203
         order,
     )
 
@@ -358,10 +358,10 @@ class Connection:
         received = self._received
         at = 0
         while len(received) - at >= 16:
-            length = message_length(bytes(received[at : at + 16]))
+            length = message_length(bytes(received[at : at + 16]))  # noqa: E203
             if len(received) - at < length:
                 break
-            yield parse_message(bytes(received[at : at + length]))
+            yield parse_message(bytes(received[at : at + length]))  # noqa: E203
             at += length
         del received[:at]
 

@@ -108,7 +108,7 @@ def _commands(line: str, name: str, host: str) -> Optional[int]:
         arguments = 0
         more = False
         while complete and at < len(line):
-            if line[at] == ";" and line[at + 1 : at + 2] in ("", *_BLANKS):
+            if line[at] == ";" and line[at + 1 : at + 2] in ("", *_BLANKS):  # noqa: E203
                 at, more = _past_blanks(line, at + 1), True
                 break
             try:
@@ -152,7 +152,7 @@ def _is_program(path: Optional[str]) -> bool:
 
 
 def _past_blanks(text: str, at: int) -> int:
-    while text[at : at + 1] in _BLANKS and at < len(text):
+    while text[at : at + 1] in _BLANKS and at < len(text):  # noqa: E203
         at += 1
     return at
 
@@ -165,7 +165,7 @@ def _unescape(text: str, at: int) -> Tuple[str, int]:
         code = int(octal, 8) if octal else int(number.group(number.lastindex or 1), 16)
         if 0 < code < 0x110000 and not 0xD800 <= code < 0xE000:
             return chr(code), number.end()
-    following = text[at : at + 1]
+    following = text[at : at + 1]  # noqa: E203
     return _ESCAPES.get(following, "\\" + following), at + 1
 
 

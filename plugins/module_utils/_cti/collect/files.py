@@ -270,7 +270,7 @@ class Scan(Collection):
                 raise _NotEntered("folders")
             if depth > MAX_DEPTH or (
                 len(frame.path) > MAX_PATH // 4
-                and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes
+                and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes  # noqa: W503
             ):
                 raise _NotEntered("far")
             descriptor, real = self._open(directory, frame)

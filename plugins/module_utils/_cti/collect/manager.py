@@ -94,7 +94,7 @@ def _ask_ends(root: str, object_paths: Dict[str, str]) -> Set[str]:
         replies = connection.calls([(_MANAGER, _VERSION), *calls])
     out = set()
     for number, name in enumerate(object_paths):
-        process, unit = replies[1 + 2 * number : 3 + 2 * number]
+        process, unit = replies[1 + 2 * number : 3 + 2 * number]  # noqa: E203
         if _is_gone(process) or _is_gone(unit) or _expected(process, int) <= _expected(unit, int):
             out.add(name)
     return out

@@ -16,7 +16,7 @@ _QUERY_DEADLINE = 120  # seconds
 
 _QUERY = (
     " ".join("%%|%s?{%%{%s%s}}:{-}|" % (name, name, ":shescape" if is_text else "") for _tag, name, is_text in TAGS)
-    + "\\n"
+    + "\\n"  # noqa: W503
 )
 # A text in quotes; a number, which also stands where a header has one in the place of a text; or what has neither.
 _VALUE = r"(-|'[^']*'(?:\\''[^']*')*|[0-9]+|\((?:invalid type|not a number)\)|[^' \n]+)"
@@ -64,7 +64,7 @@ def parse_query(output: bytes, folder: str) -> Found:
         if row is None:
             raise SourceFailed(
                 "`rpm -qa` on the database in %s printed what cannot be read after %d characters: %.80r; %s"
-                % (folder, at, text[at : at + 80], REMEDY)
+                % (folder, at, text[at : at + 80], REMEDY)  # noqa: E203
             )
         values = usual([_value(value) for value in row.groups()])
         try:

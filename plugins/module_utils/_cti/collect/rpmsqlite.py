@@ -99,7 +99,7 @@ def parse_header(blob: Any, layouts: Dict[bytes, _Layout]) -> Package:
     data = _INTRO.size + entries * _ENTRY.size
     if data + length != len(blob):
         raise ValueError("is %d bytes long instead of %d" % (len(blob), data + length))
-    index = blob[_INTRO.size : data]
+    index = blob[_INTRO.size : data]  # noqa: E203
     shape = memoryview(index).cast("Q")[::2].tobytes()  # tag and type of each entry
     layout = layouts.get(shape)
     if layout is None:
@@ -113,7 +113,7 @@ def parse_header(blob: Any, layouts: Dict[bytes, _Layout]) -> Package:
         for (slot, number, size), offset in zip(slots, found[::2]):
             start = data + offset
             if number is None:
-                values[slot] = decode(blob[start : blob.index(b"\0", start)])
+                values[slot] = decode(blob[start : blob.index(b"\0", start)])  # noqa: E203
             elif offset % size:
                 raise ValueError
             else:

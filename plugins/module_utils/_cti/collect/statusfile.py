@@ -95,7 +95,7 @@ def _quick_stanza(text: str) -> Optional[Stanza]:
     start += len(_DESCRIPTION)
     end = text.find("\n", start)
     summary = text[start:end] if end >= 0 else text[start:]
-    if summary.strip() != summary and (summary[:1].isspace() or text[end + 1 : end + 2] != " "):
+    if summary.strip() != summary and (summary[:1].isspace() or text[end + 1 : end + 2] != " "):  # noqa: E203
         return None
     return _new(
         Stanza,

@@ -33,21 +33,21 @@ def is_unit(name: str, suffix: str) -> bool:
     """Whether this is a valid name of a unit of that type, a template or an instance."""
     return (
         name.endswith(suffix)
-        and len(suffix) < len(name) <= _LONGEST_NAME
-        and name[0] != "@"
-        and _NAME_CHARACTERS.issuperset(name)
+        and len(suffix) < len(name) <= _LONGEST_NAME  # noqa: W503
+        and name[0] != "@"  # noqa: W503
+        and _NAME_CHARACTERS.issuperset(name)  # noqa: W503
     )
 
 
 def suffix_of(name: str) -> str:
     """ ".service" of a service's name; empty where there is no dot."""
-    return name[name.rfind(".") :] if "." in name else ""
+    return name[name.rfind(".") :] if "." in name else ""  # noqa: E203
 
 
 def instance(name: str) -> Optional[str]:
     """What is between the first @ and the suffix: None for a plain unit, empty for a template."""
     at = name.find("@")
-    return None if at < 0 else name[at + 1 : len(name) - len(suffix_of(name))]
+    return None if at < 0 else name[at + 1 : len(name) - len(suffix_of(name))]  # noqa: E203
 
 
 def template(name: str) -> str:
@@ -159,7 +159,7 @@ def expand(text: str, name: str, host: str) -> Optional[str]:
     out = []
     at = 0
     while at < len(text):
-        pair = text[at : at + 2]
+        pair = text[at : at + 2]  # noqa: E203
         if pair[0] == "%" and len(pair) == 2:
             value = table.get(pair[1], None if pair[1] in _NO_SPECIFIERS else pair)
             if value is None:

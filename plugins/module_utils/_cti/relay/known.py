@@ -43,5 +43,5 @@ def mark(tag: str, entries: Iterable[Tuple[Any, Dict[str, Any]]], lines: List[by
             return b""
     digest = hashlib.sha256(tag.encode("utf-8", "surrogatepass") + b"\0")
     for line in lines:
-        digest.update(line[line.index(b",") :])
+        digest.update(line[line.index(b",") :])  # noqa: E203
     return digest.digest() if lines else b""

@@ -92,7 +92,7 @@ class LocalSink:
             for data in _joined(lines):
                 size += len(data)
                 while data:
-                    data = data[os.write(file, data) :]
+                    data = data[os.write(file, data) :]  # noqa: E203
             os.fdatasync(file)
         except OSError as error:
             self.refused += len(lines)

@@ -112,7 +112,7 @@ class Sieve:
         except Exception as error:
             if len(batch) > 1:
                 self._take(stream, batch[: len(batch) // 2])
-                self._take(stream, batch[len(batch) // 2 :])
+                self._take(stream, batch[len(batch) // 2 :])  # noqa: E203
             elif isinstance(error, RecordsRefused):
                 self._put_aside(stream, batch[0], str(error))
             else:
