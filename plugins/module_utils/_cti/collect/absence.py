@@ -10,7 +10,7 @@ moves the old database away before it moves the new one in.
 
 import os
 import time
-from typing import Callable, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import SourceAbsent, SourceFailed
 from ..model import Known, Part
@@ -21,13 +21,12 @@ _UNSETTLED = "? "
 _IN_WORK = ("rpmrebuilddb.", "rpmold.")  # folders beside the database's
 
 
-class Place:
-    """Where a database may be: its folders, and how the names begin of files that a database consists of."""
+class Place(NamedTuple):
+    """Where a database may be."""
 
-    def __init__(self, name: str, folders: Sequence[str], remains: Tuple[str, ...]) -> None:
-        self.name = name
-        self.folders = folders
-        self.remains = remains
+    name: str  # of the part
+    folders: Sequence[str]
+    remains: Tuple[str, ...]  # how the names begin of the files that a database consists of
 
 
 def is_there(path: str) -> bool:
