@@ -1269,3 +1269,14 @@ def test_what_is_removed_behind_a_link_to_another_mount_is_removed(host, tmp_pat
     host.run()
     subprocess.run(["rm", "-r", str(disk / "sub")], check=True)
     assert host.run() == [("Removed", str(tmp_path / "t" / "l" / "sub" / "a"))]
+
+
+def test_what_is_removed_below_a_rule_whose_path_leads_through_a_link_is_removed(tmp_path, mounted):
+    disk = mounted(tmp_path / "disk", "-t", "tmpfs", "tmpfs")
+    write(disk / "sub" / "a")
+    (tmp_path / "l").symlink_to(str(disk))
+    host = Host(tmp_path / "state.db", rule(tmp_path / "l"), rule(str(tmp_path) + "/l/sub/*", name="glob"))
+    host.run()
+    subprocess.run(["rm", "-r", str(disk / "sub")], check=True)
+    assert host.run() == [("Removed", str(tmp_path / "l" / "sub" / "a"))]
+    assert host.sources["rule"] == ("ok", 0, "") and host.sources["glob"].status == "absent"

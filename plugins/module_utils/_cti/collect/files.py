@@ -345,7 +345,7 @@ class Scan(Collection):
                 for hidden in listing.hidden:
                     self._hide(listing.prefix + hidden)
                 self._judge_mounts(listing, claims)
-                part = self._part(place, claims, listing, bool(frame.links))
+                part = self._part(place, claims, listing)
                 if part is not None:
                     yield part
                 listings.append(listing.subdirectories)
@@ -402,7 +402,7 @@ class Scan(Collection):
                 else:
                     claims.note("deep", path)
 
-    def _part(self, place: Place, claims: Claims, listing: Listing, linked: bool) -> Optional[Part]:
+    def _part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
         folder = to_text(place.path)
         name = folder + listing.slice_name
         found = listing.found
@@ -416,7 +416,7 @@ class Scan(Collection):
             signature(listing, claims, self._basis),
             period(name, self._now, self._rehash_days),
             self._home_id(place.home),
-            linked,
+            place.real != place.path,
         )
         if mark.digest and str(mark) == text:
             return Part(name, text, None)
