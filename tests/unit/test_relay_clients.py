@@ -236,3 +236,21 @@ def test_where_memory_is_short_a_message_that_does_not_get_on_ends(place):
         place.hold(connection, size, now=1.5)
     assert set(place.overdue(2.0)) == {slow, silent}
     assert set(place.overdue(3.5)) == {slow, silent} and quick in place.overdue(4.0)
+
+
+def test_of_one_peer_what_was_begun_is_read_on_first(place):
+    """A herd would otherwise fill the memory with half messages, none of which gets done."""
+    one, two, three = [place.connect("peer") for _unused in range(3)]
+    assert place.order([one, two, three]) == [one, two, three]
+    place.hold(three, 100)
+    assert place.order([one, two, three]) == [three, one, two]
+    three.handshaking = False
+    two.handshaking = True
+    assert set(place.order([one, two, three])[:2]) == {two, three}
+
+
+def test_who_waits_for_the_relay_to_read_the_first_message_is_not_silent(place):
+    waiting, silent = place.connect("a"), place.connect("b")
+    waiting.heard = 100.0  # as the relay notes when there is something to read
+    assert list(place.overdue(clients.FIRST_SECONDS + 1.0)) == [silent]
+    assert place.clients.to_give_way(NETWORK, "c", 100.5) is silent
