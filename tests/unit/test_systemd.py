@@ -264,6 +264,16 @@ def test_the_state_of_a_service_that_an_active_unit_starts_is_not_compared(host,
     assert host.run() == ["Modified helper SvcState"]
 
 
+def test_a_service_that_is_stopped_with_its_socket_is_told(host):
+    host.set("helper.socket", "loaded", "active", "running")
+    host.manager.properties["helper.socket", "Triggers"] = ("as", ["helper.service"])
+    host.set("helper.service", *UP)
+    assert host.run() == []
+    host.set("helper.socket", "loaded", "inactive", "dead")
+    host.set("helper.service", "loaded", "inactive", "dead")
+    assert host.run() == ["Modified helper SvcState"]
+
+
 def test_the_state_of_a_service_that_the_message_bus_starts_is_not_compared(host):
     write(
         host.root,

@@ -37,6 +37,11 @@ class Service(NamedTuple):
     # Whether systemd starts it when it is needed, so that its state says nothing; None: stored by an earlier version
     on_demand: Optional[bool] = None
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether something starts it without its being needed, such as a target."""
+        return bool(self.wanted_by) or self.unit_file_state.startswith("enabled")
+
 
 class File(NamedTuple):
     """One entry of a tracked path."""

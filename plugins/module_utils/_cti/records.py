@@ -75,11 +75,12 @@ def service_state(item: Service) -> str:
 
 
 def _incomparable_service(older: Service, newer: Service) -> Tuple[str, ...]:
-    """The state of a service that systemd starts when it is needed changes by being used. An older version's
+    """The state of a service that systemd starts when it is needed changes by being used; once nothing starts it any more,
+    and it is not enabled, its state is somebody's doing again. An older version's
     SvcRunlevels depended on what was loaded. Where systemd ran for one of the two runs only, the other one knows no
     states and no search path, and may lack what is in /run, drop-ins among it."""
     out = []
-    if older.on_demand or newer.on_demand:
+    if newer.on_demand or (older.on_demand and newer.is_enabled):
         out.append("SvcState")
     if older.on_demand is None:
         out.append("SvcRunlevels")

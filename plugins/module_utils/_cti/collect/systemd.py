@@ -107,7 +107,7 @@ def _with_manager(root: str, templates: bool, transient: bool) -> _Found:
         if _generated(root) == before:
             for name in startable.intersection(found.services):
                 item = found.services[name]
-                if not _is_enabled(item) or name in ended:
+                if not item.is_enabled or name in ended:
                     found.services[name] = item._replace(on_demand=True)
             return found
     raise SourceFailed("systemd reloads its units again and again; collect when no `systemctl daemon-reload` runs.")
@@ -117,12 +117,8 @@ def _at_rest(
     services: Dict[str, Service], loaded: Dict[str, manager.Unit], startable: AbstractSet[str]
 ) -> Dict[str, str]:
     """The object paths of the services that are enabled, but not active, and are started when they are needed."""
-    names = [name for name in startable if name in loaded and name in services and _is_enabled(services[name])]
+    names = [name for name in startable if name in loaded and name in services and services[name].is_enabled]
     return {name: loaded[name].object_path for name in names if loaded[name].active_state == "inactive"}
-
-
-def _is_enabled(item: Service) -> bool:
-    return bool(item.wanted_by) or item.unit_file_state.startswith("enabled")
 
 
 def _without_manager(root: str, templates: bool) -> Tuple[UnitFiles, _Found]:
