@@ -457,6 +457,7 @@ def work(module):
         for note in forward.notes:
             module.warn(note)
         if failure is not None:
+            result.pop("packed", None)  # Ansible prints all that a failed task returns
             module.fail_json(msg=str(failure), **result)
     return result
 
