@@ -233,6 +233,12 @@ def test_the_work_of_gzip_members_grows_with_their_bytes_and_not_with_their_numb
     assert sum(given) < 2 * len(large)
 
 
+def test_more_gzip_members_than_any_sender_makes_are_refused():
+    empty = gzip.compress(b"")
+    assert decoded([TAG, empty * 1000, GZIP]).entries == []
+    assert "more than 131072 gzip members" in refused([TAG, empty * (forward.MEMBERS + 1), GZIP])
+
+
 def test_a_gzip_member_that_ends_anywhere_in_what_was_read_is_found():
     for size in list(range(200, 300)) + [65500 + n for n in range(0, 60, 7)]:
         value = os.urandom(size)

@@ -17,9 +17,14 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
     NETWORK,
     READ_ON,
     SMALL_BYTES,
+    WORK_BYTES,
     Clients,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.connection import Client, Connection
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.connection import (
+    Client,
+    Connection,
+    Work,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.listeners import _network
 
 MESSAGE = b"\xc6\x00\x90\x00\x00"  # the head of nine mebibytes, of which as much comes as a test wants
@@ -193,6 +198,39 @@ def test_memory_that_is_free_again_is_for_all(place):
 
 def test_what_small_messages_hold_is_bounded_too():
     assert SMALL_BYTES * 4096 * 2 + HELD_BYTES <= 64 << 20
+
+
+# --- messages that take more than one turn to read
+
+
+class Encoder:
+    def __init__(self, size):
+        self.bytes = size
+
+
+def begin(place, connection, size):
+    connection.work = Work("t", "c", [], Encoder(size))
+    place.clients.count_work(connection)
+
+
+def test_one_message_of_a_peer_is_read_at_a_time_and_those_of_others_meanwhile(place):
+    first, second = [place.connect("0", "1", kind=LOCAL) for _unused in range(2)]
+    other = place.connect("0", "2", kind=LOCAL)
+    begin(place, first, 100)
+    assert [place.clients.may_work(connection) for connection in (first, second, other)] == [True, False, True]
+    first.work = None
+    place.clients.count_work(first)
+    assert place.clients.may_work(second)
+
+
+def test_messages_that_are_read_take_limited_memory_and_the_oldest_gets_done(place):
+    first, second = place.connect("0", "1", kind=LOCAL), place.connect("0", "2", kind=LOCAL)
+    stranger = place.connect("10.0.0.1", kind=NETWORK)
+    for connection in (first, second, stranger):
+        begin(place, connection, WORK_BYTES * 2 // 3)
+    assert [place.clients.may_work(connection) for connection in (first, second, stranger)] == [True, False, True]
+    place.clients.remove(first)
+    assert place.clients.may_work(second)
 
 
 # --- time

@@ -367,6 +367,16 @@ def test_a_batch_of_a_segment_is_a_message_that_another_relay_takes(place):
             assert len(forward.decode(next(iter(unpacker))).entries) == count
 
 
+def test_many_records_are_made_lines_of_in_parts():
+    encoder = segments.Encoder((entry(number) for number in range(1000)), pytest.fail)
+    parts = 1
+    while not encoder.advance(0.0):  # which is over already
+        parts += 1
+    assert parts == 1 + 1000 // segments.LOOK_AFTER
+    assert encoder.lines == encode([entry(number) for number in range(1000)])
+    assert encoder.bytes == sum(map(len, encoder.lines))
+
+
 def test_the_lines_of_one_message_are_bounded():
     with pytest.raises(FormatError, match="more than 25165824 bytes of JSON"):
         segments.encode(((n, {"v": "\x01" * 100000}) for n in range(100)), pytest.fail)

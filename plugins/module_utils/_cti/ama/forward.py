@@ -21,6 +21,7 @@ from .msgpack import MAX_BYTES, ExtType, Unpacker, array_head, pack, pack_entrie
 
 MESSAGE_BYTES = 1 << 20  # what a message is filled up to; AMA takes ten times as much
 CHUNK_CHARACTERS = 1024  # of the option `chunk`, which every acknowledgement repeats; senders use 24
+MEMBERS = 1 << 17  # gzip members of a message; a sender has one for a record at most
 RECORDS = 1000  # so many share an ack at most; more gain nothing
 Entry = Tuple[int, Mapping[str, Any]]  # unix seconds, record
 
@@ -126,8 +127,11 @@ def _gunzip(data: bytes) -> Iterator[bytes]:
     """
     import zlib
 
-    at = size = 0
+    at = size = members = 0
     while at < len(data):
+        members += 1
+        if members > MEMBERS:
+            raise FormatError("the entries of a forward message have more than {0} gzip members".format(MEMBERS))
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         length = 256
         while not member.eof:

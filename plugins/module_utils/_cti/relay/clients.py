@@ -21,6 +21,7 @@ NETWORK = "network"  # brings records over tcp or tls
 KINDS = (CONFIG, LOCAL, NETWORK)
 
 HELD_BYTES = 12 << 20  # of half messages of one kind; with more, memory is short: only few large ones are read on
+WORK_BYTES = 16 << 20  # of messages of one kind that are being read; with more, only the oldest is read on
 READ_ON = 3  # so many of them, each of another peer
 SMALL_BYTES = 4 << 10  # a message smaller than that gets through all the same
 READ_BYTES = 256 << 10  # of one connection in one turn
@@ -53,6 +54,7 @@ class Clients:
         self._held = dict.fromkeys(KINDS, 0)
         self._short = dict.fromkeys(KINDS, False)
         self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
+        self._works: Dict[str, Dict[Connection, None]] = {kind: {} for kind in KINDS}  # in the order they began
 
     def __iter__(self) -> Iterator[Connection]:
         for kind in KINDS:
@@ -81,6 +83,7 @@ class Clients:
         self._held[connection.kind] -= connection.held
         connection.held = 0
         self._read_on[connection.kind].pop(connection, None)
+        self._works[connection.kind].pop(connection, None)
 
     def to_give_way(self, kind: str, peer: str, now: float) -> Optional[Connection]:
         """The connection that makes place for one more of `peer`, or None: all places are in use, and fairly.
@@ -111,6 +114,20 @@ class Clients:
         if self._short[connection.kind] and connection not in self._read_on[connection.kind]:
             return SMALL_BYTES
         return READ_BYTES if crowd <= CROWD else CROWD_BYTES
+
+    def may_work(self, connection: Connection) -> bool:
+        """Whether it is the turn of its message: of a peer one is read at a time, and all of them take limited memory."""
+        works = self._works[connection.kind]
+        if connection in works:
+            return next(iter(works)) is connection or sum(map(_work_bytes, works)) <= WORK_BYTES
+        return all(connection.peer != other.peer for other in works)
+
+    def count_work(self, connection: Connection) -> None:
+        """After a part of a message was read, or all of it."""
+        if connection.work is not None:
+            self._works[connection.kind][connection] = None
+        else:
+            self._works[connection.kind].pop(connection, None)
 
     def count_held(self, connection: Connection) -> None:
         held = len(connection.unpacker)
@@ -189,6 +206,10 @@ class Clients:
             if len(read_on) < READ_ON and connection.peer not in taken:
                 taken.add(connection.peer)
                 read_on[connection] = Turn(now, connection.held)
+
+
+def _work_bytes(connection: Connection) -> int:
+    return connection.work.encoder.bytes if connection.work is not None else 0
 
 
 def _gives_way(connection: Connection, now: float) -> bool:

@@ -6,9 +6,10 @@
 import selectors
 import socket
 import time
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from ..ama.msgpack import Unpacker
+from .segments import Encoder, Entry
 
 
 class Client(NamedTuple):
@@ -19,6 +20,15 @@ class Client(NamedTuple):
     name: str  # what an operator calls it
     kind: str
     peer: Tuple[str, ...]
+
+
+class Work(NamedTuple):
+    """A message whose records are made lines of, in several turns where they are many."""
+
+    tag: str
+    chunk: str
+    entries: Iterable[Entry]
+    encoder: Encoder
 
 
 class Connection:
@@ -36,6 +46,7 @@ class Connection:
         self.paused = False
         self.handshaking = hasattr(client.sock, "do_handshake")
         self.spoken = False  # has sent a whole message
+        self.work: Optional[Work] = None  # its message that is being read
         self.held = 0  # bytes of a half message, as they were counted last
         self.opened = self.heard = time.monotonic()  # when it connected, and when it last sent something
         self.since: Optional[float] = None  # since when it owes us the rest of a message, or takes no answer
@@ -51,7 +62,7 @@ class Connection:
     @property
     def owes(self) -> bool:
         """Whether the other side is to move: to finish a message, or to take an answer."""
-        return bool(self._out or len(self.unpacker))
+        return bool(self._out or len(self.unpacker)) and self.work is None
 
     def receive(self, limit: int) -> int:
         """Feed the unpacker; the number of bytes. OSError: the connection is broken."""

@@ -5,6 +5,7 @@
 
 import json
 import os
+import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ..ama.forward import flat
@@ -15,6 +16,7 @@ SUFFIX = ".jsonl"
 RECORD_BYTES = 4 << 20  # of a line, here and in every relay that it is forwarded to, where it has a RecordId
 RECORD_KEYS = 10000  # with the RecordId; receivers take a limited number of values
 MESSAGE_BYTES = 24 << 20  # of the lines that one message may become: an escaped character takes six times its bytes
+LOOK_AFTER = 32  # records, at the clock
 BATCH_ROWS = 500
 BATCH_BYTES = 256 << 10  # as they lie on disk; a key of a few bytes takes a hundred in memory
 
@@ -33,27 +35,46 @@ class Segment(NamedTuple):
     since: float  # seconds of the monotonic clock; from the relay's start on for one it found
 
 
-def encode(entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> List[bytes]:
-    """The lines of one message's records, which JSON has a form for. FormatError: all of them are too large together.
+class Encoder:
+    """Makes lines of one message's records, which JSON has a form for, a part at a time: many take long.
 
     `too_large` is told, with the reason, of a record that some destination would not take: it has no line.
     """
-    lines: List[bytes] = []
-    size = 0
-    for entry in entries:
+
+    def __init__(self, entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> None:
+        self.lines: List[bytes] = []
+        self.bytes = 0  # of all lines
+        self._entries = iter(entries)
+        self._too_large = too_large
+
+    def advance(self, until: float) -> bool:
+        """Whether all is done; or else it is `until` by the monotonic clock. FormatError: they are too large together."""
+        for number, entry in enumerate(self._entries, 1):
+            self._encode(entry)
+            if not number % LOOK_AFTER and time.monotonic() >= until:
+                return False
+        return True
+
+    def _encode(self, entry: Entry) -> None:
         reason = _too_large(entry[1])
         line = b"" if reason else _ENCODE(entry).encode("ascii") + b"\n"
         if len(line) > RECORD_BYTES // 3:  # or else it is not too large when it is forwarded, either
             longest = max(len(line), _forwarded(entry)) if len(line) <= RECORD_BYTES else len(line)
             reason = _REASON % (longest, "bytes", RECORD_BYTES) if longest > RECORD_BYTES else ""
         if reason:
-            too_large(entry, reason)
-            continue
-        lines.append(line)
-        size += len(line)
-        if size > MESSAGE_BYTES:
+            self._too_large(entry, reason)
+            return
+        self.lines.append(line)
+        self.bytes += len(line)
+        if self.bytes > MESSAGE_BYTES:
             raise FormatError("the records of a message are more than %d bytes of JSON" % MESSAGE_BYTES)
-    return lines
+
+
+def encode(entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> List[bytes]:
+    """All of it at once."""
+    encoder = Encoder(entries, too_large)
+    encoder.advance(float("inf"))
+    return encoder.lines
 
 
 _REASON = "it has %d %s, and a record may have %d"

@@ -24,9 +24,10 @@ from ..ama.chunks import Chunks
 from ..ama.msgpack import Unpacker
 from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
+from ..text import load_json
 from . import clients, known, segments
 from .clients import Clients
-from .connection import Client, Connection
+from .connection import Client, Connection, Work
 from .errors import RelayError, SinkError
 from .known import Known
 from .listeners import Listener, Listeners
@@ -38,7 +39,8 @@ from .uploading import Uploading
 
 TICK_SECONDS = 1.0
 TURN_BYTES = 4 << 20  # of records, before they are written and synced
-TURN_SECONDS = 0.1  # of reading, before what was read is acknowledged
+TURN_SECONDS = 0.05  # of reading, before what was read is acknowledged
+SLICE_SECONDS = 0.02  # of it for one client
 ACKS_BYTES = 4 << 10  # that wait for one client, before more of its messages are taken
 ACCEPTED_AT_ONCE = 64  # by one listener in one turn
 REQUEST_BYTES = 64 << 10
@@ -120,11 +122,11 @@ class Relay:
     # --- one turn
 
     def _waits_for_us(self) -> bool:
-        return any(connection.drained for connection in self._unfinished)
+        return any(_can_go_on(connection) for connection in self._unfinished)
 
     def _turn(self, timeout: float) -> None:
         ready = self._selector.select(timeout)
-        wanting = {connection for connection in self._unfinished if connection.drained}
+        wanting = set(filter(_can_go_on, self._unfinished))
         for key, mask in ready:
             if isinstance(key.data, Listener):
                 self._accept(key.data)
@@ -181,44 +183,58 @@ class Relay:
         """Take the messages that are complete, up to the turn's limit, and the client's."""
         self._unfinished.discard(connection)
         unacknowledged = 0
-        end = time.monotonic() + TURN_SECONDS
+        end = time.monotonic() + SLICE_SECONDS
+        while self._clients.may_work(connection):
+            if connection.work is None and not self._next_message(connection):
+                return
+            if connection.work is not None:
+                done = connection.work.encoder.advance(end)
+                unacknowledged += self._store(connection, connection.work) if done else 0
+                self._clients.count_work(connection)
+            enough = self._arrived_bytes >= TURN_BYTES or unacknowledged >= ACKS_BYTES or not connection.drained
+            if enough or time.monotonic() >= end:
+                break
+        self._unfinished.add(connection)
+
+    def _next_message(self, connection: Connection) -> bool:
+        """Begin with the next one that is complete; whether there is one."""
         for message in connection.unpacker:
             connection.since = None
             connection.spoken = True
             if connection.kind == clients.CONFIG:
                 self._answer(connection, message)
             elif message is not None:  # a heartbeat is
-                unacknowledged += self._store(connection, forward.decode_lazily(message))
-            enough = self._arrived_bytes >= TURN_BYTES or unacknowledged >= ACKS_BYTES or not connection.drained
-            if enough or time.monotonic() >= end:
-                self._unfinished.add(connection)
-                break
+                batch = forward.decode_lazily(message)
+                encoder = segments.Encoder(batch.entries, self._set_aside(connection, batch.tag))
+                connection.work = Work(batch.tag, batch.chunk, batch.entries, encoder)
+            return True
+        return False
 
-    def _store(self, connection: Connection, batch: forward.Batch) -> int:
-        """How many bytes its acknowledgement will have."""
-        too_large: List[segments.Entry] = []
-
+    def _set_aside(self, connection: Connection, tag: str) -> Callable[[segments.Entry, str], None]:
         def set_aside(entry: segments.Entry, reason: str) -> None:
-            entry = (entry[0], outline(entry[1]))
-            too_large.append(entry)
-            self._refused.add(batch.tag, entry, reason)
+            self._refused.add(tag, (entry[0], outline(entry[1])), reason)
+            self._sinks.sink(tag, connection.peer[0]).set_aside += 1
             self._log.complaint(
                 "%s: a record for %s was set aside in %s: %s"
-                % (connection.name, batch.tag[:SHOWN_TAG], self._refused.path, reason)
+                % (connection.name, tag[:SHOWN_TAG], self._refused.path, reason)
             )
 
-        lines = segments.encode(batch.entries, set_aside)
-        mark = known.mark(batch.tag, batch.entries, lines)
+        return set_aside
+
+    def _store(self, connection: Connection, work: Work) -> int:
+        """All of a message is read; how many bytes its acknowledgement will have."""
+        connection.work = None
+        lines = work.encoder.lines
+        mark = known.mark(work.tag, work.entries, lines)
         sink = None
         if mark in self._known:
-            self._sinks.sink(batch.tag, connection.peer[0]).known += len(lines)
-        elif lines or too_large:
-            sink = self._sinks.sink(batch.tag, connection.peer[0])
+            self._sinks.sink(work.tag, connection.peer[0]).known += len(lines)
+        elif lines:
+            sink = self._sinks.sink(work.tag, connection.peer[0])
             sink.append(lines)
-            sink.set_aside += len(too_large)
-        self._arrived.setdefault(sink, []).append((connection, batch.chunk, mark))
-        self._arrived_bytes += sum(map(len, lines))
-        return len(batch.chunk) + ACK_BYTES if batch.chunk else 0
+        self._arrived.setdefault(sink, []).append((connection, work.chunk, mark))
+        self._arrived_bytes += work.encoder.bytes
+        return len(work.chunk) + ACK_BYTES if work.chunk else 0
 
     def _commit(self) -> None:
         """The group commit: what arrived in this turn is made safe, then acknowledged."""
@@ -251,7 +267,7 @@ class Relay:
         if not isinstance(message, str):
             raise FormatError("a request is one msgpack str that holds JSON")
         try:
-            request = json.loads(message)
+            request = load_json(message)
         except (ValueError, RecursionError):
             request = None
         if isinstance(request, dict) and request.get("Request") == "RelayStatus":
@@ -404,6 +420,11 @@ class _Waker:
                 pass
         except BlockingIOError:
             pass
+
+
+def _can_go_on(connection: Connection) -> bool:
+    """A client that takes no answers has to wait; but a message of it that is being read holds memory."""
+    return connection.drained or connection.work is not None
 
 
 def _places() -> Dict[str, int]:
