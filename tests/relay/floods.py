@@ -193,8 +193,8 @@ def garbage(target):
 
 def values(target):
     """As many values as a message may have, each of one byte."""
-    body = pack([0, {"k": [None] * 65000}]) * 4
-    whole = pack(["t", [[0, {"k": [{}] * 60000}] for _unused in range(4)]])
+    body = pack([0, {"k": [None] * 65000}]) * 2
+    whole = pack(["t", [[0, {"k": [{}] * 60000}] for _unused in range(2)]])
     push(target, [target.connect() for _unused in range(20)], itertools.cycle([pack(["t", body]), whole]))
 
 
@@ -254,8 +254,8 @@ def requests(target):
     texts = [
         '{"Request":"AgentTaggedData","RequestId":"1","Tag":"ChangeTracking-Linux"}',
         '{"Request":"RelayStatus"}',
-        "[" * 60000,
-        '{"a":' + "1" * 60000 + "}",
+        "[" * 4000,
+        '{"a":' + "1" * 4000 + "}",
     ]
     push(target, target.crowd(), itertools.cycle([pack(text) for text in texts]))
 
@@ -263,7 +263,7 @@ def requests(target):
 def half_requests(target):
     socks = target.crowd()
     for sock in socks:
-        offer(sock, pack("x" * 60000)[:-1])
+        offer(sock, pack("x" * 4000)[:-1])
     stay(socks)
 
 

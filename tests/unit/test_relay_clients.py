@@ -117,26 +117,40 @@ def test_the_peer_with_the_most_connections_gives_way_with_the_longest_silent_on
     for connection in many:
         place.hold(connection, 100, now=0.4)
     many[1].heard = 0.1
-    assert place.clients.to_give_way(NETWORK, "new", 0.5) is many[1]
+    assert place.clients.to_give_way(NETWORK, ("new",), 0.5) is many[1]
     place.clients.remove(many[1])
     place.connect("new")
-    assert place.clients.to_give_way(NETWORK, "many", 0.5) is other  # not one of two that are at work
+    assert place.clients.to_give_way(NETWORK, ("many",), 0.5) is other  # not one of two that are at work
+
+
+def test_of_one_user_the_process_with_the_most_connections_gives_way(place):
+    flood = [place.connect("0", "1", kind=CONFIG) for _unused in range(3)]
+    place.hold(place.connect("0", "2", kind=CONFIG), 100, now=9.0)
+    for connection in flood:
+        place.hold(connection, 60000)
+    assert place.clients.to_give_way(CONFIG, ("0", "3"), 0.5) in flood
+    assert place.clients.to_give_way(CONFIG, ("0", "1"), 0.5) is None
+    assert place.clients.to_give_way(CONFIG, ("0", "1"), 1.5) in flood  # half a request, and no more
 
 
 def test_nobody_who_is_at_work_gives_way_where_peers_have_the_same_number(place):
     working = [place.connect("10.0.0.%d" % number) for number in range(4)]
     for connection in working:
         place.hold(connection, 60000)
-    assert place.clients.to_give_way(NETWORK, "new", 0.5) is None
-    assert place.clients.to_give_way(NETWORK, "new", 7.0) is None
-    place.hold(working[2], 100, now=7.0)
-    assert place.clients.to_give_way(NETWORK, "new", 200.0) in working  # a few bytes a second are no work
+    assert place.clients.to_give_way(NETWORK, ("new",), 0.5) is None
+    for connection in working:
+        place.hold(connection, 10000, now=6.5)
+        connection.since = 0.0
+    assert place.clients.to_give_way(NETWORK, ("new",), 7.0) is None
+    assert place.clients.to_give_way(NETWORK, ("new",), 12.0) in working  # silent in the middle of a message
+    place.hold(working[2], 100, now=200.0)
+    assert place.clients.to_give_way(NETWORK, ("new",), 200.0) in working  # a few bytes a second are no work
 
 
 def test_who_is_silent_between_messages_gives_way(place):
     silent = [place.connect("10.0.0.%d" % number, now=float(number)) for number in range(4)]
-    assert place.clients.to_give_way(NETWORK, "new", 0.5) is None
-    assert place.clients.to_give_way(NETWORK, "new", 2.5) is silent[0]
+    assert place.clients.to_give_way(NETWORK, ("new",), 0.5) is None
+    assert place.clients.to_give_way(NETWORK, ("new",), 2.5) is silent[0]
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_peer():

@@ -85,18 +85,24 @@ class Clients:
         self._read_on[connection.kind].pop(connection, None)
         self._works[connection.kind].pop(connection, None)
 
-    def to_give_way(self, kind: str, peer: str, now: float) -> Optional[Connection]:
+    def to_give_way(self, kind: str, peer: Tuple[str, ...], now: float) -> Optional[Connection]:
         """The connection that makes place for one more of `peer`, or None: all places are in use, and fairly.
 
-        That is the longest silent one of the peer with the most connections, if that is another; else one that is silent
-        between two messages or before its first, or very slow with one.
+        That is the longest silent one of the peer with the most connections, if that is another user, process or address;
+        else one that is silent between two messages or before its first, or very slow with one.
         """
-        by_peer = self._by_peer[kind]
-        largest = max(by_peer, key=lambda name: len(by_peer[name]))
-        if len(by_peer[largest]) > len(by_peer.get(peer, ())) + 1:
-            return min(by_peer[largest], key=lambda connection: connection.heard)
+        for depth in range(1, len(peer) + 1):
+            number = collections.Counter(connection.peer[:depth] for connection in self._of(kind))
+            largest, most = max(number.items(), key=lambda item: item[1])
+            if most > number[peer[:depth]] + 1:
+                theirs = (connection for connection in self._of(kind) if connection.peer[:depth] == largest)
+                return min(theirs, key=lambda connection: connection.heard)
         silent = [connection for connection in self._of(kind) if _gives_way(connection, now)]
         return min(silent, key=lambda connection: connection.heard) if silent else None
+
+    def may_be_taken(self, kind: str, now: float) -> bool:
+        """Whether there is a place for one more client, whoever that is."""
+        return not self.full(kind) or any(_gives_way(connection, now) for connection in self._of(kind))
 
     def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
         """Kind by kind, in each peer by peer, of each the one that was served longest ago: all, but none all the time.
@@ -216,7 +222,9 @@ def _gives_way(connection: Connection, now: float) -> bool:
     if not connection.owes or connection.since is None:
         return now - connection.heard >= GIVE_WAY_SECONDS
     seconds = now - connection.since
-    return not connection.paused and seconds >= SLOW_SECONDS and connection.held < seconds * SLOW_BYTES
+    most = GIVE_WAY_SECONDS if connection.kind == CONFIG else SLOW_SECONDS  # a request is a few bytes
+    slow = seconds >= most and connection.held < seconds * SLOW_BYTES
+    return not connection.paused and (slow or now - connection.heard >= most)
 
 
 def _overdue(connection: Connection, now: float) -> Optional[str]:

@@ -43,8 +43,8 @@ TURN_SECONDS = 0.05  # of reading, before what was read is acknowledged
 SLICE_SECONDS = 0.02  # of it for one client
 ACKS_BYTES = 4 << 10  # that wait for one client, before more of its messages are taken
 ACCEPTED_AT_ONCE = 64  # by one listener in one turn
-REQUEST_BYTES = 64 << 10
-MESSAGE_VALUES = 1 << 18  # of one that is not packed; a value of one byte takes a hundred in memory
+REQUEST_BYTES = 4 << 10  # of one for configuration, which has a hundred or two
+MESSAGE_VALUES = 1 << 17  # of one that is not packed; a value of one byte takes a hundred in memory
 STOP_SECONDS = 5  # for an upload under way
 SWITCH_SECONDS = 0.0005  # an upload that is being prepared yields to the clients that often
 SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for all that is no connection
@@ -299,7 +299,7 @@ class Relay:
                 return
 
     def _make_place(self, client: Client) -> bool:
-        other = self._clients.to_give_way(client.kind, client.peer[0], time.monotonic())
+        other = self._clients.to_give_way(client.kind, client.peer, time.monotonic())
         if other is None:
             self._log.complaint("All places for %s clients are in use; others wait until some end." % client.kind)
             return False
@@ -335,7 +335,7 @@ class Relay:
         for connection, why in list(self._clients.overdue(now)):
             self._drop(connection, why)
         for kind in clients.KINDS:
-            if not self._clients.full(kind) or self._clients.to_give_way(kind, "", now) is not None:
+            if self._clients.may_be_taken(kind, now):
                 self._listeners.resume(kind)
 
     def _follow_chunks(self) -> None:
