@@ -85,7 +85,8 @@ def lines(links: Sequence[Link]) -> Iterator[str]:
 def _without_counts(error: str) -> str:
     """The cause alone: it is one text on all hosts, so that the doctor of a fleet shows it once."""
     error = re.sub(r" \(\d+ records were delivered, \d+ are kept\)", "", error)
-    return re.sub(r"^\d+ records wait", "Records wait", error)
+    error = re.sub(r"\b\d+ records", "records", error)
+    return error[:1].upper() + error[1:]
 
 
 def _first_broken(links: Sequence[Link]) -> Optional[Link]:
