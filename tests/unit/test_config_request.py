@@ -49,7 +49,7 @@ def answer(question, **changes):
     return json.dumps(reply).encode()
 
 
-def ask(respond, deadline=10.0):
+def ask(respond, deadline=120.0):
     """request() against an AMA that does respond(connection, question)."""
     ours, amas = socket.socketpair()
     questions = []
