@@ -65,11 +65,11 @@ def observe(
         items.extend(seen if keep_items else ())
         judge.compare(part, old)
         never_known += judge.never_known(part, old)
-        kept = list(seen)
+        kept = seen
         if part.unsure:
-            kept = [item for item in seen if not is_unsure(kind.identity(item), part.unsure)]
-            kept += [item for item in old if is_unsure(kind.identity(item), part.unsure)]
-        store.put(kind, part.name, part.signature, part_digest, in_order(kind, kept))
+            sure = [item for item in seen if not is_unsure(kind.identity(item), part.unsure)]
+            kept = in_order(kind, sure + [item for item in old if is_unsure(kind.identity(item), part.unsure)])
+        store.put(kind, part.name, part.signature, part_digest, kept)
     for name in left:
         if name in collection.replaced:
             store.drop(kind, name)

@@ -8,7 +8,6 @@ U+DCFF. Neither JSON nor Ansible takes these, so each text is made printable whe
 made of it: see Kind.row, report.py and snapshot.py.
 """
 
-import json
 import re
 from typing import Any, Dict, Union
 
@@ -106,6 +105,8 @@ def _shown(character: str) -> str:
 
 def load_json(raw: Union[str, bytes]) -> Any:
     """The value of a JSON text, in linear time. Raises ValueError, or RecursionError where it is nested too deeply."""
+    import json  # a scan of files does without it
+
     return json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw, parse_int=_integer)
 
 

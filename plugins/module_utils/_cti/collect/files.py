@@ -439,7 +439,8 @@ class Scan(Collection):
         items = self._maker.items(listing, place, known, again)
         if again:
             self._budget.spend_rehash(self._budget.clock() - start)
-        self._changes += _count_changes(known, items)
+        if self._known.compared:
+            self._changes += _count_changes(known, items)
         if not listing.settled:
             mark = mark._replace(digest="")
         return Part(name, str(mark), items, frozenset(listing.unsure), before=before)

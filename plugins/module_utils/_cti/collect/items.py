@@ -124,7 +124,7 @@ class Maker:
         new = constructor(algorithm)
         if numbers[SIZE] <= SMALL_BYTES and target is None:
             try:
-                _status, content = read_at_once(self._paths.descriptors, place.descriptor, name, SMALL_BYTES, status)
+                _status, content = read_at_once(self._paths.descriptors, place.descriptor, name, status)
             except OSError:
                 content = None
             if content is not None:

@@ -14,7 +14,7 @@ import os
 import stat
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from .budget import MAX_DEPTH
+from .budget import MAX_DEPTH, SMALL_BYTES
 from .mounts import Mounts
 from .status import mode_and_size, status_of
 
@@ -59,9 +59,9 @@ def _reopen(path: int) -> int:
 
 
 def read_at_once(
-    descriptors: int, directory: int, name: str, limit: int, listed: Optional[bytes] = None
+    descriptors: int, directory: int, name: str, listed: Optional[bytes] = None
 ) -> Tuple[bytes, Optional[bytes]]:
-    """The status of an entry, and its content if it is a regular file of up to `limit` bytes that kept still meanwhile.
+    """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that kept still meanwhile.
 
     `descriptors`: Paths.descriptors. `listed`: the status that the entry must still have. Raises OSError where the entry has no status, and none where it
     cannot be read. This is what a first scan spends its time with, so it is one function.
@@ -70,7 +70,7 @@ def read_at_once(
     try:
         found = status_of(path, b"")
         kind, length = mode_and_size(found)
-        if kind & _FORMAT != _REGULAR or length > limit or (listed is not None and listed != found):
+        if kind & _FORMAT != _REGULAR or length > SMALL_BYTES or (listed is not None and listed != found):
             return found, None
         try:
             try:
