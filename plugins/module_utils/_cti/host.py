@@ -3,10 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Which machine a result is of."""
 
-import hashlib
-import hmac
 import os
-import uuid
 from typing import Dict, Optional
 
 from .text import printable
@@ -36,6 +33,10 @@ def in_container(root: str = "/") -> bool:
 
 def source_computer_id(machine_id: str) -> str:
     """A stable UUID that does not disclose the machine-id it is derived from."""
+    import hashlib  # whoever uses a state loads this module, and few ask for the id
+    import hmac
+    import uuid
+
     digest = hmac.new(machine_id.encode("utf-8"), _APPLICATION, hashlib.sha256).digest()
     return str(uuid.UUID(bytes=digest[:16], version=4))
 
