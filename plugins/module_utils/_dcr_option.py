@@ -7,7 +7,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._cti import dcr
+from ._cti import dcr, folders
 from ._cti.errors import DcrError
 
 
@@ -29,8 +29,7 @@ def dcr_settings(module: AnsibleModule) -> dcr.Settings:
 
 def _read(path: str) -> bytes:
     try:
-        with open(os.path.expanduser(path), "rb") as file:
-            return file.read(dcr.MAX_BYTES + 1)
+        return folders.read(os.path.expanduser(path), dcr.MAX_BYTES)[0]
     except OSError as error:
         raise DcrError(
             "The DCR %s cannot be read (%s); give a path on the managed host." % (path, error.strerror)

@@ -12,7 +12,8 @@ import zlib
 from types import TracebackType
 from typing import Any, List, Optional, Sequence, Tuple, Type
 
-from .errors import RowDamaged, StateDamaged, StateError
+from . import folders
+from .errors import CtiError, RowDamaged, StateDamaged, StateError
 
 # One script a version: a database of version n is brought up to date by those from n on.
 SCHEMA = (
@@ -49,6 +50,7 @@ PRAGMA user_version = 3;
 )
 LOCK_SECONDS = 30
 MAX_BYTES = 512 << 20  # of one row's JSON, once unpacked
+MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
 ASIDE_BYTES = 64 << 20  # of the rows that are set aside
 
 
@@ -68,11 +70,19 @@ def inflate(packed: bytes) -> bytes:
     return raw
 
 
+def check_size(text: Any) -> None:
+    """Raise ValueError for a JSON text (str or bytes) with more values than there is memory for."""
+    signs = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(text.count(sign) for sign in signs) > MAX_VALUES:
+        raise ValueError("more than %d values" % MAX_VALUES)
+
+
 def json_list(text: str) -> List[Any]:
     """The list that a JSON text holds. Raises ValueError."""
     try:
+        check_size(text)
         value = json.loads(text)
-    except (TypeError, RecursionError) as error:
+    except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(str(error)) from error
     if not isinstance(value, list):
         raise ValueError("not a list")
@@ -106,7 +116,7 @@ class Database:
     """The database at `path`, for use as a context manager. Raises StateError.
 
     Read-only, a missing file is an empty state and nothing is created. `owner`: a uid that may own the file, besides our
-    own and root's. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
+    own and root's; of a file that belongs to it, everything is checked before it is read, and reading it is limited in time. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
     beside it either, which it otherwise does where no agent runs, and leaves.
     """
 
@@ -120,6 +130,7 @@ class Database:
         self._at_rest = False
         self._db: Optional[sqlite3.Connection] = None
         self._version = 0
+        self._foreign = False  # somebody else may write it
         self._file = (0, 0)  # device and inode of what was opened
 
     def __enter__(self) -> Any:
@@ -129,7 +140,7 @@ class Database:
                 self._version = self._check_version(self._db)
                 if not self._read_only and self._version < len(SCHEMA):
                     self._bring_up_to_date(self._db)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, ValueError) as error:
             self._close()
             raise self._error(error) from error
         except StateError:
@@ -143,6 +154,8 @@ class Database:
         self._close()
         if isinstance(error, sqlite3.Error):
             raise self._error(error) from error
+        if self._foreign and isinstance(error, Exception) and not isinstance(error, CtiError):
+            raise self._error(ValueError("what it holds has no sense: %s" % error)) from error
 
     def check(self) -> None:
         """Read all of it. StateError: it is damaged."""
@@ -160,29 +173,40 @@ class Database:
         folder = os.path.dirname(os.path.abspath(self.path))
         try:
             self._check_folder(folder)
-            self._file = self._check_file(os.lstat(self.path))
+            self._file = self._check_files()
             return True
         except FileNotFoundError:
             if self._read_only:
                 return False
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        self._check_folder(folder)
+        self._check_folder(folder, make=True)
         try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:
             pass
-        self._file = self._check_file(os.lstat(self.path))
+        self._file = self._check_files()
         return True
 
-    def _check_folder(self, folder: str) -> None:
+    def _check_folder(self, folder: str, make: bool = False) -> None:
         """Whoever can replace the file decides what is compared with, and what root writes to."""
-        status = os.stat(folder)
-        for_all = status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX
-        if status.st_uid not in self._owners or for_all:
+        try:
+            folders.check(folder, self._owners, make)
+        except folders.Controlled as error:
             raise StateError(
-                "%s is in a folder that is controlled by others than the user who runs this; give a path in a folder of that user."
-                % self.path
-            )
+                "%s is in a folder that is controlled by others than the user who runs this (%s); give a path in a folder of that user."
+                % (self.path, error.filename)
+            ) from error
+
+    def _check_files(self) -> Tuple[int, int]:
+        """Of the database, and of what SQLite would take for its journal: it writes from there into the database."""
+        status = os.lstat(self.path)
+        found = self._check_file(status)
+        for suffix in ("-journal", "-wal", "-shm"):
+            try:
+                self._check_file(os.lstat(self.path + suffix))
+            except FileNotFoundError:
+                pass
+        self._foreign = status.st_uid not in (0, os.geteuid())
+        return found
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
@@ -210,6 +234,8 @@ class Database:
         db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
         try:
             self._check_replaced()
+            if self._foreign:
+                self._restrict(db)
         except BaseException:
             db.close()
             raise
@@ -217,9 +243,18 @@ class Database:
         db.execute("PRAGMA synchronous = FULL")
         return db
 
+    def _restrict(self, db: sqlite3.Connection) -> None:
+        from . import suspect  # not in memory unless it is needed
+
+        suspect.limit_time(db)
+        db.execute("PRAGMA busy_timeout = %d" % (suspect.WAIT_SECONDS * 1000))
+        db.execute("PRAGMA trusted_schema = OFF")
+        self._check_version(db)
+        suspect.check_state(db, SCHEMA)
+
     def _is_at_rest(self) -> bool:
         """Whether nobody has it open, which only a database with a log ahead shows."""
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
             header = file.read(20)
         return header[18:20] == b"\2\2" and not os.path.exists(self.path + "-wal")
 
@@ -280,7 +315,12 @@ class Database:
             return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
         if "locked" in reason:
             return StateError(
-                "%s is in use by another run for more than %d s; run again when it is done." % (self.path, LOCK_SECONDS)
+                "%s is in use by another run for more than %d s; run again when it is done."
+                % (self.path, 5 if self._foreign else LOCK_SECONDS)
+            )
+        if "interrupted" in reason:
+            return StateError(
+                "%s takes too long to read; it may be damaged on purpose: see who can write it." % self.path
             )
         if "full" in reason or "disk I/O" in reason:
             return StateError(

@@ -5,11 +5,11 @@
 
 import json
 import os
-import stat
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
-from . import history, host, report
+from . import folders, history, host, report
 from .agent.itemfiles import NAMES
+from .database import check_size
 from .errors import StateError
 from .records import KINDS, Kind, timestamp
 from .since import Since
@@ -45,10 +45,10 @@ def from_database(
                 % quoted(path)
             )
         snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
-    seen = [snapshot for snapshot in snapshots if snapshot is not None]
-    result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
-    if wanted == "full":
-        result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
+        seen = [snapshot for snapshot in snapshots if snapshot is not None]
+        result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
+        if wanted == "full":
+            result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
     with history.History(path, owner=owner, traceless=True) as changes:
         if since is None and wanted == "summary":
             page = changes.end()
@@ -95,23 +95,17 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str,
 
 def _read(path: str) -> Optional[ItemFile]:
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                raise StateError("%s is no file of up to %d MiB; give another folder." % (path, MAX_BYTES >> 20))
-            raw = file.read(MAX_BYTES)
+        raw, status = folders.read(path, MAX_BYTES)
+        check_size(raw)
         items = json.loads(raw.decode("utf-8-sig"))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StateError("%s cannot be read (%s); become a user who may." % (path, error.strerror)) from error
+        raise StateError(
+            "%s cannot be read (%s); give another folder, or become a user who may." % (path, error.strerror)
+        ) from error
     except (ValueError, RecursionError) as error:
         raise StateError("%s is not JSON (%s); it may be half written: ask again." % (path, error)) from error
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise StateError("%s is no list of items; give the folder of an agent's item files." % path)
     return ItemFile(status.st_mtime, items)
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """For whoever may write to a pipe of that name."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

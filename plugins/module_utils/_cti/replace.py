@@ -10,7 +10,11 @@ from typing import Iterable
 def replace(path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
     """Write a file's new content beside it, then put it in its place. Raises OSError; one writer at a time."""
     temporary = path + ".new"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        os.unlink(temporary)  # of a run that was killed; or somebody else's pipe or hard link, in a folder of others
+    except FileNotFoundError:
+        pass
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with open(file, "wb") as stream:
             stream.writelines(pieces)

@@ -160,7 +160,11 @@ class Store(Database):
         """How each source fared in that run."""
         for (text,) in self._query("SELECT sources FROM outcome WHERE kind = ?", kind.name, since=2):
             try:
-                return {name: Source(*values) for name, *values in self._json(text)}
+                sources = {name: Source(*values) for name, *values in self._json(text)}
+                for name, source in sources.items():
+                    if not (isinstance(name, str) and tuple(map(type, source)) == (str, int, str)):
+                        raise ValueError("an outcome is none")
+                return sources
             except (TypeError, ValueError) as error:
                 raise self._row_error(error) from error
         return {}

@@ -13,7 +13,7 @@ import json
 import os
 from typing import Any, Callable, List, NamedTuple, Optional, Set, Tuple
 
-from .. import dcr
+from .. import dcr, folders
 from ..ama import address
 from ..ama.chunks import Chunks
 from ..ama.config import ask
@@ -157,7 +157,7 @@ class Source:
     def _read_kept(self) -> Tuple[Kept, str]:
         """What is kept, and why that is not known."""
         try:
-            found = _read(self._path, MAX_KEPT_BYTES)
+            found = _read(self._path, MAX_KEPT_BYTES, follow=False)
             if found is None:
                 return Kept(), ""
             if "document" not in found:  # as version 0.1.0 wrote it
@@ -229,11 +229,10 @@ def _rule(origin: str, document: Document) -> Rule:
         raise DcrError("The rule of %s is not used. %s" % (origin, error)) from error
 
 
-def _read(path: str, limit: int = dcr.MAX_BYTES) -> Document:
-    """A rule's file; None where there is none. Raises DcrError and ForwardError."""
+def _read(path: str, limit: int = dcr.MAX_BYTES, follow: bool = True) -> Document:
+    """A rule's file; None where there is none. `follow`: whether it may be a symlink. Raises DcrError and ForwardError."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(limit + 1)
+        raw = folders.read(path, limit, follow)[0]
     except FileNotFoundError:
         return None
     except OSError as error:

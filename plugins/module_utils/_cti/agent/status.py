@@ -10,12 +10,14 @@ import threading
 import time
 from typing import Any, Dict, List, Optional
 
+from .. import folders
 from ..daemon import VERSION
 from ..errors import StateError
 from ..outbox import Outbox
 from ..records import timestamp
 from ..replace import replace
 from ..snapshot import Snapshot
+from ..text import load_json
 from .options import Options
 from .source import Rule
 
@@ -29,7 +31,7 @@ class StateLock:
 
     def __init__(self, folder: str) -> None:
         try:
-            os.makedirs(folder, 0o700, exist_ok=True)
+            folders.check(folder, (0, os.geteuid()), make=True)
             path = os.path.join(folder, "lock")
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             self._take(time.monotonic() + LOCK_SECONDS)
@@ -37,6 +39,11 @@ class StateLock:
             raise StateError(
                 "An agent runs with the state in %s already; stop it, or give another --state." % folder
             ) from None
+        except folders.Controlled as error:
+            raise StateError(
+                "The state folder %s is controlled by others than the user who runs this (%s); give one in a folder of that user."
+                % (folder, error.filename)
+            ) from error
         except OSError as error:
             raise StateError(
                 "The state folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
@@ -133,11 +140,12 @@ def read(options: Options, owner: Optional[int] = None) -> Dict[str, Any]:
     Raises StateError.
     """
     try:
-        with open(options.path(FILE), "rb") as file:
-            state = dict(json.loads(file.read(MAX_BYTES).decode("ascii")))
+        raw, _status = folders.read(options.path(FILE), MAX_BYTES, follow=False)
+        state: Dict[str, Any] = load_json(raw)
+        _check_form(state, _FORM, FILE)
     except FileNotFoundError:
         state = {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StateError(
             "%s cannot be read (%s); ask as the agent's user or as root." % (options.path(FILE), reason)
@@ -149,10 +157,39 @@ def read(options: Options, owner: Optional[int] = None) -> Dict[str, Any]:
     return state
 
 
+_OPTIONAL = (str, type(None))
+_RULE = {"Origin": _OPTIONAL, "Ids": [str], "Warnings": [str], "Reasons": [str]}
+_KIND = {
+    "CollectedAt": str, "Count": int, "Seconds": (int, float), "Changes": int, "Failed": {"": str}, "Every": int, "Error": str,
+    "Progress": int,
+}  # fmt: skip
+_DELIVERY = {"At": _OPTIONAL, "Records": int, "Error": str}
+_FORM = {"Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {"": _KIND}, "Delivery": _DELIVERY}
+
+
+def _check_form(value: Any, form: Any, name: str) -> None:
+    """Check that a value has the types and the keys of `form`, where "" stands for any key. Raises ValueError."""
+    if value is None and form is _RULE:
+        return
+    kind: Any = form if isinstance(form, (type, tuple)) else type(form)
+    if not isinstance(value, kind):
+        raise ValueError("%.40s is not what the agent writes" % name)
+    if isinstance(form, list):
+        for element in value:
+            _check_form(element, form[0], name)
+    elif isinstance(form, dict):
+        optional = {"", "Error", "Failed", "Progress"} if form is not _KIND or "CollectedAt" in value else set(form)
+        if form is not _RULE and not optional.issuperset(set(form).difference(value)):
+            raise ValueError("%.40s lacks what the agent writes" % name)
+        for key, element in value.items():
+            if key in form or "" in form:
+                _check_form(element, form.get(key, form.get("")), key)
+
+
 def is_running(options: Options) -> bool:
     """Whether an agent holds the state's lock. Raises StateError."""
     try:
-        file = os.open(options.path("lock"), os.O_RDONLY | os.O_CLOEXEC)
+        file = folders.opener(follow=False)(options.path("lock"), os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -201,6 +238,6 @@ def lines(state: Dict[str, Any]) -> List[str]:
         "Delivered: %d records since the start, the last at %s; %d wait"
         % (delivery["Records"], delivery["At"] or "-", waiting["Records"])
     )
-    if delivery["Error"]:
+    if delivery.get("Error"):
         out.append("  " + delivery["Error"])
     return out

@@ -9,6 +9,7 @@ import stat
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from .. import folders
 from ..text import load_json
 
 MAX_FILE_BYTES = 8 << 20
@@ -170,11 +171,7 @@ def _parse(path: str) -> Tuple[Dict[str, List[Element]], str, bool]:
 
     Raises OSError or ValueError.
     """
-    with open(path, "rb") as file:
-        raw = file.read(MAX_FILE_BYTES + 1)
-    if len(raw) > MAX_FILE_BYTES:
-        raise ValueError("it is larger than %d MiB" % (MAX_FILE_BYTES >> 20))
-    document = load_json(raw)
+    document = load_json(folders.read(path, MAX_FILE_BYTES)[0])
     if not isinstance(document, dict):
         raise ValueError("it is not a JSON object")
     configurations = document.get("extensionConfigurations") or {}

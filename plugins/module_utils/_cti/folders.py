@@ -1,0 +1,110 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A folder that nobody else controls, and files in folders that somebody else does control.
+
+Whoever may change one folder on a path decides where the path leads. So a folder that is written to is reached name by name from
+the root, and each folder and each symlink on the way is checked before the next name is looked up.
+"""
+
+import errno
+import os
+import stat
+from typing import Callable, Collection, List, Optional, Tuple
+
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_LINKS = 40  # in one path, as path_resolution(7) has it
+
+
+class Controlled(OSError):
+    """Somebody else controls `filename`, a folder or a symlink on the way."""
+
+
+def check(folder: str, owners: Collection[Optional[int]], make: bool = False) -> None:
+    """Check that `owners` (uids) alone control the path of a folder. `make`: create the folders that are missing, mode 0700.
+
+    Raises Controlled, and OSError where there is no such folder.
+    """
+    opened = [os.open("/", _PATH)]  # the folders from the root on; O_PATH descriptors
+    names: List[str] = []
+    todo = os.path.abspath(folder).split("/")[::-1]
+    links = 0
+    try:
+        _check_folder(opened[0], "/", owners)
+        while todo:
+            name = todo.pop()
+            if name == "..":
+                if names:
+                    names.pop()
+                    os.close(opened.pop())
+            elif name not in ("", "."):
+                where = "/" + "/".join([*names, name])
+                entry = _open(name, opened[-1], make)
+                status = os.fstat(entry)
+                if stat.S_ISLNK(status.st_mode):
+                    links += 1
+                    try:
+                        if status.st_uid not in owners:
+                            raise Controlled(errno.EPERM, os.strerror(errno.EPERM), where)
+                        target = os.readlink("", dir_fd=entry)
+                    finally:
+                        os.close(entry)
+                    if links > _MAX_LINKS:
+                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), where)
+                    if target.startswith("/"):
+                        names = []
+                        while len(opened) > 1:
+                            os.close(opened.pop())
+                    todo.extend(target.split("/")[::-1])
+                else:
+                    opened.append(entry)
+                    names.append(name)
+                    _check_folder(entry, where, owners)
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+
+
+def _open(name: str, parent: int, make: bool) -> int:
+    try:
+        return os.open(name, _PATH, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent)
+    except FileExistsError:
+        pass  # another process was faster; its owner is checked
+    return os.open(name, _PATH, dir_fd=parent)
+
+
+def _check_folder(descriptor: int, path: str, owners: Collection[Optional[int]]) -> None:
+    status = os.fstat(descriptor)
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    if status.st_uid not in owners or (status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX):
+        raise Controlled(errno.EPERM, os.strerror(errno.EPERM), path)
+
+
+def opener(follow: bool = True) -> Callable[[str, int], int]:
+    """What open() opens a file of somebody else's with, so that a pipe or a terminal of that name does not hold us up.
+
+    `follow`: whether the file may be a symlink.
+    """
+    flags = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    return lambda path, mode: os.open(path, mode | flags)
+
+
+def read(path: str, limit: int, follow: bool = True) -> Tuple[bytes, os.stat_result]:
+    """The content and the status of a regular file of up to `limit` bytes. `follow`: as opener() has it.
+
+    Raises OSError, also for what is no such file.
+    """
+    with open(path, "rb", opener=opener(follow)) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        raw = file.read(limit + 1)
+    if len(raw) > limit:
+        raise OSError(errno.EFBIG, "larger than %d bytes" % limit, path)
+    return raw, status
