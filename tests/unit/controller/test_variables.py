@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The roles and playbooks know their variables, and refuse what resembles one of them and what matches no host."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.changetracking.inventory.plugins.filter.ct_matching import ct_matching
 from ansible_collections.changetracking.inventory.plugins.filter.ct_misspelled import ct_misspelled
+from ansible_collections.changetracking.inventory.plugins.filter.ct_mistyped import ct_mistyped
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = {path.stem for path in (ROOT / "plugins").glob("*/ct_*.py")}
@@ -105,3 +109,99 @@ def test_a_pattern_that_matches_no_host_is_refused(pattern, limit, words):
 def test_an_inventory_without_hosts_is_refused():
     with pytest.raises(AnsibleFilterError, match="or the inventory with -i"):
         ct_matching("all", {"all": [], "ungrouped": []})
+
+
+OPTIONS = {
+    "a_list": {"type": "list"},
+    "a_dict": {"type": "dict", "options": {"files": {"type": "list"}, "every": {"type": "int"}}},
+    "a_number": {"type": "int"},
+    "anything": {"type": "raw"},
+    "a_text": {},
+}
+
+
+def test_values_of_the_right_type_are_accepted():
+    values = {
+        "a_list": ["x"],
+        "a_dict": {"files": [], "every": "5"},
+        "a_number": "1",
+        "anything": "{}",
+        "a_text": "['x']",
+    }
+    assert ct_mistyped(values, OPTIONS) == []
+    assert ct_mistyped({"a_list": [], "a_dict": {}}, OPTIONS) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "a_list",
+            "me",
+            "a_list is 'me', which is no list; write it in YAML or JSON, with -e as -e '{\"a_list\": [...]}'.",
+        ),
+        ("a_list", {"me": 1}, "a_list is '{'me': 1}', which is no list; "),
+        ("a_list", None, "a_list is null, which is no list; "),
+        ("a_dict", "{'files': ['/etc']}", "a_dict is '{'files': ['/etc']}', which is no dictionary; "),
+        ("a_dict", "x" * 200, "a_dict is '%s...', which is no dictionary; " % ("x" * 80)),
+        (
+            "a_dict",
+            {"files": "/etc"},
+            "a_dict.files is '/etc', which is no list; write it in YAML or JSON, with -e as -e '{\"a_dict\": {...}}'.",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_to_write(name, value, sentence):
+    (found,) = ct_mistyped({name: value}, OPTIONS)
+    assert found.startswith(sentence)
+
+
+def run_role(tmp_path, role, given):
+    """The output of ansible-playbook, which runs a role on this machine and fails before it does anything."""
+    play = [{"hosts": "localhost", "gather_facts": False, "roles": ["changetracking.inventory." + role]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    command = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
+        "-i",
+        "localhost,",
+        "-c",
+        "local",
+        str(tmp_path / "play.yml"),
+    ]
+    environment = dict(os.environ, ANSIBLE_HOME=str(tmp_path), ANSIBLE_NOCOLOR="1")
+    done = subprocess.run(
+        [*command, "-e", given], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300
+    )
+    assert done.returncode == 2
+    return " ".join(done.stdout.decode().split())
+
+
+@pytest.mark.parametrize(
+    ("role", "given", "sentence"),
+    [
+        (
+            "agent",
+            "agent_track={'files':['/etc/ssh'],'files_every':300}",
+            "agent_track is '{'files':['/etc/ssh'],'files_every':300}', which is no dictionary;",
+        ),
+        ("agent", "agent_allow_users=ctrelay", "agent_allow_users is 'ctrelay', which is no list;"),
+        ("agent", '{"agent_track": {"files": "/etc/ssh"}}', "agent_track.files is '/etc/ssh', which is no list;"),
+        (
+            "relay",
+            "relay_chunks={'inventory':'dcr.json'}",
+            "relay_chunks is '{'inventory':'dcr.json'}', which is no dictionary;",
+        ),
+        (
+            "relay",
+            '{"relay_chunks": {"inventory.json": "dcr.json"}}',
+            "write names of files without / and without .json.",
+        ),
+    ],
+)
+def test_a_role_refuses_such_a_value_before_it_does_anything(tmp_path, role, given, sentence):
+    output = run_role(tmp_path, role, given)
+    assert sentence in output.replace("\\'", "'").replace('\\"', '"')
+    assert "changed=0" in output

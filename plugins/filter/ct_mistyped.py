@@ -1,0 +1,91 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: values of options -> what is wrong with those that should be a list or a dictionary and are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+DOCUMENTATION = r"""
+name: ct_mistyped
+short_description: Find options that should be a list or a dictionary and have another type
+version_added: "0.2.0"
+description:
+  - Returns a sentence for each value that should be a list or a dictionary and is text, a number or null.
+  - C(-e name=value) makes text of every value. Ansible accepts such text when it validates the arguments of a role, and does not convert it.
+  - The roles of this collection refuse such values.
+positional: _input, options
+options:
+  _input:
+    description: The values by the names of the options.
+    type: dict
+    required: true
+  options:
+    description: The options as the argument specification of a role has them.
+    type: dict
+    required: true
+author:
+  - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+- name: Refuse text
+  ansible.builtin.assert:
+    that: mistyped == []
+    fail_msg: "{{ mistyped | join(' ') }}"
+  vars:
+    mistyped: "{{ {'agent_allow_users': 'me'} | changetracking.inventory.ct_mistyped({'agent_allow_users': {'type': 'list'}}) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The sentences.
+  type: list
+  elements: str
+  sample: ["agent_allow_users is 'me', which is no list; write it in YAML or JSON, with -e as -e '{\"agent_allow_users\": [...]}'."]
+"""
+
+SHOWN = 80  # characters of a value
+FORMS = {"list": "[...]", "dict": "{...}"}
+
+
+def ct_mistyped(values, options):
+    return [sentence for name in sorted(values) for sentence in _sentences(name, name, values[name], options[name])]
+
+
+def _sentences(variable, name, value, option):
+    """One where the value has another type than the option, or those of the suboptions of a dictionary."""
+    kind = option.get("type")
+    if kind not in FORMS:
+        return
+    if not _is(kind, value):
+        noun = "list" if kind == "list" else "dictionary"
+        form = FORMS[kind if name == variable else "dict"]
+        yield (
+            f"{name} is {_shown(value)}, which is no {noun}; write it in YAML or JSON, with -e as -e '{{\"{variable}\": {form}}}'."
+        )
+    elif kind == "dict":
+        for suboption, specification in option.get("options", {}).items():
+            if suboption in value:
+                yield from _sentences(variable, f"{name}.{suboption}", value[suboption], specification)
+
+
+def _is(kind, value):
+    return (
+        isinstance(value, Mapping)
+        if kind == "dict"
+        else isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    )
+
+
+def _shown(value):
+    if value is None:
+        return "null"
+    text = str(value)
+    return f"'{text[:SHOWN]}{'...' if len(text) > SHOWN else ''}'"
+
+
+class FilterModule:
+    def filters(self):
+        return {"ct_mistyped": ct_mistyped}
