@@ -362,6 +362,78 @@ def test_what_happens_while_a_rule_changes_is_told_as_the_old_rule_sees_it(tmp_p
     assert told(other.run(after)) == []
 
 
+EVERY = {"path": "/t/*", "links": "follow", "type": "any", "checksum": "sha256", "recurse": True}
+NARROWER = {
+    "withdrawn": [],
+    "another folder": [dict(EVERY, path="/far/*")],
+    "not recursive": [dict(EVERY, recurse=False)],
+    "by name": [dict(EVERY, path="/t/real*")],
+    "folders alone": [dict(EVERY, type="directory")],
+    "links themselves": [dict(EVERY, links="manage")],
+    "no links": [dict(EVERY, links="ignore")],
+    "one that hides the other": [dict(EVERY, links="ignore"), EVERY],
+}
+
+
+@pytest.mark.parametrize("narrower", NARROWER)
+def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, narrower):
+    tree(tmp_path)
+    (tmp_path / "far/gone.conf").write_text("")
+    same, other = Tracker(tmp_path / "same.db", ""), Tracker(tmp_path / "other.db", "")
+
+    def run(tracker, rules):
+        given = [
+            FileRule(str(number), **dict(rule, path=str(tmp_path) + rule["path"])) for number, rule in enumerate(rules)
+        ]
+        with Store(tracker.state) as store:
+            return track.track(KINDS["files"], dcr.default()._replace(file_rules=given), store)
+
+    run(same, [EVERY])
+    run(other, [EVERY])
+    for folder in ("t", "t/sub", "far"):
+        (tmp_path / folder / "new.conf").write_text("new")
+    for path in ("t/other.conf", "t/sub/deep.conf", "far/target.conf"):
+        (tmp_path / path).write_text("a text of another length")
+    (tmp_path / "t/added.conf").symlink_to(tmp_path / "far/inside.conf")
+    (tmp_path / "t/gone.conf").unlink()
+    (tmp_path / "far/gone.conf").unlink()
+    real, found = run(same, [EVERY]), run(other, NARROWER[narrower])
+    assert sorted(told(found)) == sorted(told(real)) and len(told(real)) >= 10
+    assert all(change in real.changes for change in found.changes)
+    assert told(run(other, NARROWER[narrower])) == []
+
+
+def test_what_did_not_change_below_what_a_rule_no_longer_tracks_is_counted(host):
+    host.folders = {"/etc": [entry("/etc/a"), entry("/etc/b"), entry("/etc/c")]}
+    host.scan()
+    host.rules = []
+    host.folders = {"/etc": [entry("/etc/b", "b" * 64), entry("/etc/c"), entry("/etc/d")]}
+    snapshot = host.scan()
+    assert told(snapshot) == [("Removed", "/etc/a"), ("Modified", "/etc/b"), ("Added", "/etc/d")]
+    assert "0 newly tracked items, 1 no longer tracked, 0 tracked in another way" in snapshot.warnings()[-1]
+    assert told(host.scan()) == []
+
+
+def test_what_comes_while_a_run_looks_by_the_old_rule_is_told_once(host):
+    """It came after the run looked by the new rule, which tracks it too."""
+    host.folders = {"/etc": [entry("/etc/a")], "/srv": []}
+    host.rules = [FileRule("r", "/etc/*"), FileRule("s", "/srv/*")]
+    host.scan()
+    host.folders = _Growing({"/etc": [entry("/etc/a")], "/srv": []})
+    host.rules = host.rules[:1]
+    told_at_once = told(host.scan())
+    assert told_at_once + told(host.scan()) == [("Added", "/etc/late")]
+
+
+class _Growing(dict):
+    """Folders, to which a file is added once they were looked at."""
+
+    def items(self):
+        seen = list(super().items())
+        self["/etc"] = [entry("/etc/a"), entry("/etc/late")]
+        return seen
+
+
 def test_rules_that_replace_each_other_or_change_their_order_or_names_change_nothing(tmp_path):
     tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
     narrow, manage = dict(RULE, recurse=False), dict(RULE, links="manage")

@@ -5,7 +5,8 @@
 because this run looks by other rules than the last one.
 
 Where the rules changed, a difference between the two runs is the host's if it also shows by the rules of the last run.
-So the host is looked at by these once more, and what does not show there is counted instead of reported.
+So the host is looked at by these once more. What differs by them is reported, also where the new rules do not reach any
+longer; what does not differ by them is counted instead.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
@@ -44,6 +45,7 @@ class Judge:
                 self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
         self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
         self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
+        self._added: Dict[Identity, Change] = {}  # what the rules of the last run alone show as added so far
         self._counts = {"Added": 0, "Removed": 0, "Modified": 0}
 
     def compare(self, part: Part, old: Sequence[Item]) -> None:
@@ -76,25 +78,22 @@ class Judge:
         """The same of parts that were not looked at in this run, or did not change."""
         return [[part, *identity] for part in parts for identity in sorted(self._never_known.get(part, ()))]
 
-    def settle(self) -> None:
-        """To be called after the last part: find out which of the doubtful changes the rules of the last run show as well."""
-        if self._scope is None or self._last is None or not self._doubtful:
+    def settle(self, out_of_sight: Callable[[str], bool]) -> None:
+        """To be called after the last part: find out what changed by the rules of the last run, and count the rest.
+
+        out_of_sight: of this run's collection. A part for which it is true is compared in a later run.
+        """
+        if self._scope is None or self._last is None:
             return
-        left = set(self._known.parts)
-        try:
-            collection = self._scope.collect(self._last.scope, self._known)
-            for part in collection:
-                left.discard(part.name)
-                if part.items is not None:
-                    old = self._known.items(part.name) if part.before is None else part.before
-                    self._confirm(self._differences(part, old))
-            for name in sorted(left - collection.replaced):
-                if not collection.out_of_sight(name):
-                    self._confirm(compare(self._kind, self._known.items(name), []))
-        except StateError:
-            raise
-        except CtiError:
-            pass  # this version refuses a rule of the last run: nothing can be confirmed
+        if self._doubtful or not self._is_appended(self._last.scope, self._scope.rules):
+            try:
+                self._look_by(self._last.scope, self._scope, out_of_sight)
+                if self._added:
+                    self._look_once_more(self._scope)
+            except StateError:
+                raise
+            except CtiError:
+                pass  # this version refuses a rule of the last run: nothing can be confirmed
         for category in self._doubtful.values():
             self._counts[category] += 1
         self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
@@ -146,8 +145,45 @@ class Judge:
             if identity in before and self._kind.compared(before[identity]) != self._kind.compared(item):
                 self._doubtful.setdefault(identity, "Modified")
 
-    def _confirm(self, changes: Iterable[Change]) -> None:
-        """A change by the old rules alone may have come after this run looked: the next one finds it."""
+    @staticmethod
+    def _is_appended(before: Sequence[Any], now: Sequence[Any]) -> bool:
+        """Whether all that was tracked still is, in the same way: an item is tracked by the first rule that reaches it."""
+        return list(now[: len(before)]) == list(before)
+
+    def _look_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
+        """Look at the host by the rules of the last run, and confirm what changed by them."""
+        left = set(self._known.parts)
+        collection = scope.collect(rules, self._known)
+        for part in collection:
+            left.discard(part.name)
+            if part.items is not None:
+                old = self._known.items(part.name) if part.before is None else part.before
+                self._confirm(self._differences(part, old), scope, out_of_sight(part.name))
+        for name in sorted(left - collection.replaced):
+            if not collection.out_of_sight(name):
+                changes = compare(self._kind, self._known.items(name), [])
+                self._confirm(changes, scope, out_of_sight(name))
+
+    def _confirm(self, changes: Iterable[Change], scope: Scope, later: bool) -> None:
+        """Report these changes by the old rules, unless a later run finds them by the new ones. `later`: whether it compares
+        the part."""
         for change in changes:
-            if self._doubtful.pop(self._kind.identity(change.new or change.old), None) is not None:
+            identity = self._kind.identity(change.new or change.old)
+            if self._doubtful.pop(identity, None) is not None:
                 self.changes.append(change)
+            elif later:
+                continue
+            elif not scope.reaches(scope.rules, change.old or change.new):
+                self.changes.append(change)
+                if change.old is not None:
+                    self._counts["Removed"] -= 1  # _add() took it for no longer tracked
+            elif change.old is None:
+                self._added[identity] = change
+
+    def _look_once_more(self, scope: Scope) -> None:
+        """Report as added what this run's rules do not show now either. What they do show came after this run looked: the
+        next one reports it."""
+        for part in scope.collect(scope.rules, self._known):
+            for identity in [*part.unsure, *(self._kind.identity(item) for item in part.items or ())]:
+                self._added.pop(identity, None)
+        self.changes += self._added.values()

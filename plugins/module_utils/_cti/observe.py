@@ -78,7 +78,7 @@ def observe(
             store.drop(kind, name)
         else:
             unchanged.append(name)
-    judge.settle()
+    judge.settle(collection.out_of_sight)
     unseen = [*collection.unseen, *never_known, *judge.still_never_known(unchanged)]
     sources = outcomes(collection)
     store.finish(kind, Run(now, scope.rules if scope is not None else [], unseen), sources)
