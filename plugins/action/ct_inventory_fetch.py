@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from urllib.parse import quote
 
@@ -68,12 +69,17 @@ class ActionModule(ActionBase):
             changes = None if changes is None else _checked(changes)
             to = _next_place(result.get("history")) if "state" in passed else None
             written = self._write(folder, packed, seen, changes, known, had, to)
+        except _Orphaned:
+            return {
+                "failed": True,
+                "msg": f"The playbook ended, so {folder} was left as it is: the next run fetches the same changes again.",
+            }
         except (ValueError, RecursionError) as error:
             return {"failed": True, "msg": f"The host returned something else than an inventory: {error}"}
         except OSError as error:
             message = (
-                f"{error.filename} cannot be written on the controller ({error.strerror}). Mend it, or give another dest: the next"
-                " run fetches the same changes again."
+                f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Mend it, or give"
+                " another dest: the next run fetches the same changes again."
             )
             return dict(result, failed=True, msg=message)
         if to is not None and had and to.path != had[-1].path:
@@ -114,16 +120,32 @@ class ActionModule(ActionBase):
         return result
 
     def _put(self, folder, new, names, before, had, to):
-        """Replace the files that differ, then the place; returns what new.put() does for each of `names`."""
+        """Replace the files that differ, then the place; returns what new.put() does for each of `names`. Raises _Orphaned."""
         with places.lock(folder):
             if places.read(folder) != had:
                 self._display.warning(f"Another run wrote to {folder} meanwhile, so this one left it as it is.")
                 return []
+            _check_playbook()
             diffs = [new.put(name, before.get(name)) for name in names]
             moved = had if to is None else places.moved(had, to)
             if moved != had:
+                _check_playbook()
                 places.write(folder, moved)
         return diffs
+
+
+class _Orphaned(Exception):
+    """The playbook that this worker belongs to was killed."""
+
+
+def _check_playbook():
+    """Raises _Orphaned where the process that started this worker is gone: nobody gets the result, so nothing may count as fetched.
+
+    The system gives an orphan another parent. The number of the first one is known since before the worker was started.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        raise _Orphaned
 
 
 def _known(folder):

@@ -41,6 +41,7 @@ options:
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
       - The state belongs to one machine, known by its machine-id, and as root also by the UUID of its firmware. On a clone, or
         after a change of the machine-id, the next run is a new baseline, with a warning.
+      - If another run of the same state stores its result first, this one collects again, up to five times in all. Then it fails.
       - In check mode nothing is stored.
     type: path
   rehash_days:
@@ -386,7 +387,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._cti.errors import CtiError, RowDamaged
 from ..module_utils._cti.history import Retention, answer
 from ..module_utils._cti.since import parse
-from ..module_utils._cti.store import Store
+from ..module_utils._cti.store import Store, run_until_stored
 from ..module_utils._cti.survey import survey
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._forward_option import ARGUMENTS, Forward
@@ -424,6 +425,13 @@ def work(module):
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
 
+    warned = []
+
+    def warn(text):
+        if text not in warned:  # where it looks again
+            warned.append(text)
+            module.warn(text)
+
     def look():
         with Store(given["state"], read_only=module.check_mode, retention=retention) as store:
             return store, survey(
@@ -431,14 +439,14 @@ def work(module):
                 settings,
                 given["report"],
                 store,
-                module.warn,
+                warn,
                 forward is not None,
                 given["known"],
                 given["rehash_days"],
             )
 
     try:
-        store, result = look()
+        store, result = run_until_stored(look)
     except RowDamaged:
         if module.check_mode:
             raise
@@ -446,7 +454,7 @@ def work(module):
 
         for note in repair(given["state"]):
             module.warn(note)
-        store, result = look()
+        store, result = run_until_stored(look)
     result.update(answer(store, since, result.pop("changes", None), module.warn))
     if forward and not module.check_mode:
         failure = None

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,26 @@ MODULE = "changetracking.inventory.ct_inventory_fetch"
 LOSES = '#!/bin/sh\n%s "$@" > /dev/null\nexit 1\n'
 # The same, and says so, and does not return before the test is over.
 HANGS = '#!/bin/sh\n{python} "$@" > /dev/null\ntouch {ran}\nuntil [ -e {over} ]; do sleep 0.1; done\n'
+# Runs the module, and returns its result when the test says so.
+WAITS = '#!/bin/sh\n{python} "$@" > {ran}.out\ntouch {ran}\nuntil [ -e {over} ]; do sleep 0.1; done\ncat {ran}.out\n'
+
+
+def descendants(pid):
+    """The processes that a process has started, and those that these have."""
+    try:
+        children = [
+            int(child) for path in Path("/proc/%d/task" % pid).glob("*/children") for child in path.read_text().split()
+        ]
+    except OSError:
+        return []
+    return [one for child in children for one in (child, *descendants(child))]
+
+
+def runs(pid):
+    try:
+        return Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 class Fleet:
@@ -94,6 +115,29 @@ def test_no_change_is_lost_or_fetched_twice_whatever_breaks(fleet):
     assert fleet.changes("two") == ["a", "b", "c", "d"]
     assert fleet.fetch("one"), fleet.output
     assert fleet.changes("one") == ["d"]
+
+
+def test_the_worker_of_a_killed_playbook_writes_nothing(fleet):
+    """It lives on until the host answers, and nobody sees what it returns."""
+    assert fleet.fetch("one"), fleet.output
+    before = {path.name: path.read_bytes() for path in (fleet.folder / "one" / "h1").iterdir()}
+    (fleet.tracked / "a").write_text("")
+    ran, over = fleet.folder / "ran", fleet.folder / "over"
+    process = fleet.start("one", fleet.script(WAITS.format(python=sys.executable, ran=ran, over=over)))
+    while not ran.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    workers = descendants(process.pid)
+    assert workers
+    process.kill()
+    process.wait()
+    over.touch()
+    while any(runs(pid) for pid in workers):
+        time.sleep(0.05)
+    process.stdout.close()
+    assert {path.name: path.read_bytes() for path in (fleet.folder / "one" / "h1").iterdir()} == before
+    assert fleet.fetch("one"), fleet.output
+    assert fleet.changes("one") == ["a"]
 
 
 def test_another_state_of_the_host_is_named_and_leaves_no_changes_of_the_first(fleet):

@@ -14,7 +14,11 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RowDamaged, StateError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
+    RowDamaged,
+    StateError,
+    StateOvertaken,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.history import History
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
@@ -28,7 +32,12 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outb
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.since import Since
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import (
+    ATTEMPTS,
+    Run,
+    Store,
+    run_until_stored,
+)
 
 PACKAGES, FILES = KINDS["packages"], KINDS["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)
@@ -211,6 +220,42 @@ def test_of_two_first_runs_at_once_the_second_to_end_keeps_nothing(path):
         with Store(path) as store:
             assert store.last_run(PACKAGES).collected_at == 1
         os.unlink(path)
+
+
+def test_a_run_that_another_one_overtook_is_repeated_a_limited_number_of_times(path):
+    keep(path, [PACKAGE])
+    others = [2, 3]
+    seen = []
+
+    def run():
+        with Store(path) as slow:
+            seen.append(slow.last_run(PACKAGES).collected_at)
+            if others:
+                with Store(path) as quick:
+                    quick.last_run(PACKAGES)
+                    quick.finish(PACKAGES, Run(others.pop(0), [], []), {})
+            slow.finish(PACKAGES, Run(9, [], []), {})
+        return "stored"
+
+    assert run_until_stored(run) == "stored" and seen == [1, 2, 3]
+    with Store(path) as store:
+        assert store.last_run(PACKAGES).collected_at == 9
+    others = list(range(10, 100))
+    with pytest.raises(StateOvertaken, match="run again"):
+        run_until_stored(run)
+    assert len(seen) == 3 + ATTEMPTS
+
+
+def test_a_run_that_fails_otherwise_is_not_repeated():
+    calls = []
+
+    def run():
+        calls.append(1)
+        raise StateError("no")
+
+    with pytest.raises(StateError, match="no"):
+        run_until_stored(run)
+    assert calls == [1]
 
 
 def test_a_state_that_was_replaced_during_a_run_is_not_written_to(path):
@@ -522,19 +567,6 @@ def test_opening_it_again_does_not_end_the_locks_of_who_has_it_open(path, monkey
         run = subprocess.run([sys.executable, "-c", probe, path], stderr=subprocess.PIPE, check=False)
         assert b"database is locked" in run.stderr
         store._db.execute("ROLLBACK")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 KiB. Needs root."""
-    folder = str(tmp_path / "small")
-    os.mkdir(folder)
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "mounting a small file system needs root"
-        pytest.skip("mounting a small file system needs root")
-    subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", folder])
-    yield folder
-    subprocess.check_call(["umount", folder])
 
 
 def test_a_full_disk_is_told_and_the_state_before_is_kept(small_disk):

@@ -41,6 +41,10 @@ class RowDamaged(StateError):
     """One row holds what nobody can have written there. The others are not affected."""
 
 
+class StateOvertaken(StateError):
+    """Another run stored its result while this one collected, so nothing of this one is stored. Collecting again helps."""
+
+
 class SinceError(CtiError):
     """The value of `since` is neither a number, a time, an age nor a place."""
 

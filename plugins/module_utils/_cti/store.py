@@ -13,18 +13,34 @@ import os
 import sqlite3
 import time
 from types import TracebackType
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 from . import history, host
 from .database import Database, inflate, pack, set_aside
-from .errors import StateError
+from .errors import StateOvertaken
 from .model import Item, Known, Source
 from .records import Kind, Row
 from .since import Place
 from .text import quoted
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside
+ATTEMPTS = 5  # of one run, where other runs store their results meanwhile
 Machine = Mapping[str, Optional[str]]  # of host.identity()
+Result = TypeVar("Result")
 
 
 class StoredPart(NamedTuple):
@@ -324,8 +340,8 @@ class Store(Database):
     def _check_generation(self, kind: str) -> None:
         """Nothing may be stored on top of what was not compared with."""
         if self._generations.get(kind, self._generation(kind)) != self._generation(kind):
-            raise StateError(
-                "%s: another run stored what it saw of the %s while this one looked; run again, of this one nothing is kept."
+            raise StateOvertaken(
+                "%s: another run stored its %s while this run collected them. Nothing of this run is stored; run again."
                 % (self.path, kind)
             )
 
@@ -342,6 +358,17 @@ _QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY row
 _REMEMBERED = "SELECT count, mark, records FROM history ORDER BY rowid"
 _FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
 _KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
+
+
+def run_until_stored(run: Callable[[], Result]) -> Result:
+    """What `run` returns. It opens a Store, collects and stores; where another run of the same state stored its result
+    meanwhile, it is called again. Raises the StateOvertaken of the last of ATTEMPTS, and all other errors at once."""
+    for _attempt in range(ATTEMPTS - 1):
+        try:
+            return run()
+        except StateOvertaken:
+            pass
+    return run()
 
 
 def _stage() -> sqlite3.Connection:

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -221,6 +222,14 @@ def test_nothing_is_written_unless_all_that_was_packed_is_sound(host):
 def test_half_a_character_does_not_keep_the_rest_from_being_written(host):
     host(summary(baseline=False), [{"SoftwareName": "a\ud800"}], changes=[{"\udcff": "\udfff"}], msg="\ud800")
     assert len(host.content()["Packages.json"]) == len(host.content()["Changes.json"]) == 1
+
+
+def test_a_full_disk_is_named(small_disk):
+    host = Fetch(Path(small_disk))
+    rows = [{"SoftwareName": os.urandom(40).hex()} for _number in range(20000)]
+    assert host(summary(count=len(rows)), rows)["msg"].startswith(
+        "%s/web01 cannot be written on the controller (No space left on device)." % small_disk
+    )
 
 
 def test_check_mode_writes_nothing_and_says_what_it_would(host):

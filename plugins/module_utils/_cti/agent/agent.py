@@ -18,7 +18,7 @@ from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_de
 from ..outbox import Outbox, deliver
 from ..records import KINDS, Kind, Row
 from ..snapshot import Snapshot
-from ..store import Store
+from ..store import Store, run_until_stored
 from . import itemfiles
 from .options import OptionError, Options
 from .schedule import Schedule
@@ -97,24 +97,12 @@ class Agent:
         rule = self._source.rule
         if rule is None:
             return False
+        settings = rule.settings
+        notes: List[str] = []
         started = time.monotonic()
         try:
             self._check_outbox()
-            with Store(self._options.database, retention=self._options.retention) as store:
-                machine = host.identity()
-                notes = store.claim(machine)
-                progress = functools.partial(self._status.progress, kind.name)
-                snapshot = track.track(
-                    kind, rule.settings, store, progress=progress, rehash_days=self._options.rehash_days
-                )
-                diffs = None
-                if self._options.contents and kind.name == "files":
-                    from .. import contents  # not in memory unless it is wanted
-
-                    rules, listed = rule.settings.file_rules, self._options.content_paths
-                    snapshot, diffs = contents.keep(snapshot, rules, listed, store)
-                records = track.changes(snapshot, store, machine, diffs)
-                track.queue(snapshot, records, rule.settings, store, machine)
+            snapshot, records = run_until_stored(lambda: self._collect(kind, settings, notes))
         except RowDamaged as error:
             if again:
                 self._repair(error)
@@ -136,10 +124,26 @@ class Agent:
         for note in notes:
             self._log(note)
         self._tell(snapshot, records, time.monotonic() - started)
-        self._status.collected(snapshot, time.monotonic() - started, rule.settings.every(kind.name))
+        self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
         self._write_items(snapshot)
         self._schedule.soon("delivery")
         return True
+
+    def _collect(self, kind: Kind, settings: dcr.Settings, notes: List[str]) -> Tuple[Snapshot, List[Row]]:
+        """Collect and store one kind, with the change records that follow from it; `notes` gets what is to be logged."""
+        with Store(self._options.database, retention=self._options.retention) as store:
+            machine = host.identity()
+            notes += store.claim(machine)
+            progress = functools.partial(self._status.progress, kind.name)
+            snapshot = track.track(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+            diffs = None
+            if self._options.contents and kind.name == "files":
+                from .. import contents  # not in memory unless it is wanted
+
+                snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
+            records = track.changes(snapshot, store, machine, diffs)
+            track.queue(snapshot, records, settings, store, machine)
+        return snapshot, records
 
     def deliver(self) -> bool:
         """Whether all that waited was handed over; if not, it is tried again."""

@@ -1,0 +1,45 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The agent where other runs use its state."""
+
+import json
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+
+
+def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
+    (tmp_path / "tracked").mkdir()
+    files = {"fileInfo": [{"name": "r", "destinationPath": str(tmp_path / "tracked" / "*")}]}
+    element = {"id": "x", "extensionSettings": {"fileSettings": files}, "outputStreams": {}}
+    (tmp_path / "dcr.json").write_text(json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [element]}}))
+    nowhere = str(tmp_path / "nowhere")
+    log = []
+    agent = Agent(
+        Options(
+            state=str(tmp_path / "state"), dcr=str(tmp_path / "dcr.json"), chunks="",
+            address=nowhere, config_address=nowhere,
+        ),
+        log.append,
+    )  # fmt: skip
+    agent.once()
+    changes, others = track.changes, ["a", "b"]
+
+    def overtaken(snapshot, store, *arguments):
+        if others:
+            (tmp_path / "tracked" / others.pop()).write_text("")
+            with Store(store.path) as other:
+                settings = agent._source.rule.settings
+                changes(track.track(KINDS["files"], settings, other), other, *arguments)
+        return changes(snapshot, store, *arguments)
+
+    monkeypatch.setattr(track, "changes", overtaken)
+    (tmp_path / "tracked" / "c").write_text("")
+    assert agent.collect(KINDS["files"]), log
+    assert not others
+    with Store(agent._options.database, read_only=True) as store:
+        assert sorted(row["FileSystemPath"][-1] for row in store.history()) == ["a", "b", "c"]
