@@ -62,9 +62,16 @@ def state(one: Kept) -> str:
 def write(folder: str, places: list[Kept]) -> None:
     """Put the places onto the disk, after all that was written to the folder before. Raises OSError."""
     sync(folder)
-    text = json.dumps({"places": [one._asdict() for one in places]}, indent=1) + "\n"
+    text = _text(places)
+    while len(text) > MAX_BYTES:  # which read() would not read; one place alone is never so long
+        places = places[1:]
+        text = _text(places)
     replace(os.path.join(folder, FILE), text)
     sync(folder)
+
+
+def _text(places: list[Kept]) -> str:
+    return json.dumps({"places": [one._asdict() for one in places]}, indent=1) + "\n"
 
 
 def replace(path: str, content: str) -> None:

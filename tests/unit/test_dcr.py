@@ -373,6 +373,34 @@ def test_more_items_than_are_used_are_counted():
     assert settings.warnings == ["Only the first 1000 of 1007 file items are used; take some out of the rule."]
 
 
+def test_no_more_expressions_are_compiled_than_are_used(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(dcr.pathspec, "normal", lambda path: compiled.append(path) or path)
+    items = [{"destinationPath": "/etc/.*%d[a-z]+" % number} for number in range(40000)]
+    settings = dcr.load(arm({"fileSettings": {"fileInfo": items * 2}}), "x")
+    assert len(settings.file_rules) == len(compiled) == dcr.MAX_FILE_ITEMS
+    assert settings.warnings == ["Only the first 1000 of 79000 file items are used; take some out of the rule."]
+
+
+def test_expressions_that_are_refused_are_compiled_up_to_the_same_number(monkeypatch):
+    tried = []
+    normal = dcr.pathspec.normal
+    monkeypatch.setattr(dcr.pathspec, "normal", lambda path: tried.append(path) or normal(path))
+    items = [{"destinationPath": "/etc/.*(%d" % number} for number in range(5000)]
+    settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
+    assert settings.file_rules == [] and len(tried) == dcr.MAX_FILE_ITEMS
+
+
+def test_more_rules_than_are_used_are_counted_and_so_are_their_tags():
+    elements = [
+        {"id": "i%05d" % number, "extensionSettings": {}, "outputStreams": {dcr.CHANGE_STREAM: "t%d" % number}}
+        for number in range(60000)
+    ]
+    settings = dcr.load({"extensionConfigurations": {dcr.EXTENSION: elements}}, "x")
+    assert len(settings.rules) == len(settings.streams[dcr.CHANGE_STREAM]) == dcr.MAX_RULES
+    assert settings.warnings == ["Only the first 100 of 60000 rules by id are used; associate fewer with this machine."]
+
+
 def test_warnings_are_as_few_as_a_person_reads_however_many_there_are():
     items = [{}] * 5000 + [{"destinationPath": "/etc/x", "zzz%d" % number: 1} for number in range(5000)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")

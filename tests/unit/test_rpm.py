@@ -231,6 +231,50 @@ def test_a_dangling_database_failed(root):
     assert "cannot be read" in failure(root)
 
 
+def rewrite(root, *statements):
+    connection = sqlite3.connect(str(database(root)))
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+ENDLESS = "AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x AS hnum, zeroblob(8) AS blob, x AS key FROM c"
+
+
+@pytest.mark.parametrize("table", ["Packages", "packages", "Name"])
+@pytest.mark.parametrize("rows", ["", " WHERE x < 0"])
+def test_a_view_in_the_place_of_a_table_failed_before_it_is_asked(root, table, rows):
+    rewrite(root, "DROP TABLE " + table, "CREATE VIEW %s %s%s" % (table, ENDLESS, rows))
+    assert "holds a view that rpm does not make" in failure(root)
+
+
+def test_a_computed_column_failed(root):
+    if sqlite3.sqlite_version_info >= (3, 31):
+        rewrite(root, "DROP TABLE Packages", "CREATE TABLE Packages(hnum, blob AS (zeroblob(1000000000)))")
+        assert "that rpm does not make" in failure(root)
+
+
+def test_a_pipe_in_the_place_of_the_database_failed(root):
+    database(root).unlink()
+    os.mkfifo(str(database(root)))
+    assert "not a regular file" in failure(root)
+
+
+@pytest.mark.parametrize("limit, most", [("_MAX_HEADERS", 1000), ("_MAX_TEXT", 100), ("_MAX_PACKAGES", 2)])
+def test_more_than_rpm_writes_failed(root, monkeypatch, limit, most):
+    monkeypatch.setattr(rpmsqlite, limit, most)
+    assert "holds more than rpm writes" in failure(root)
+
+
+def test_a_header_too_large_is_not_loaded_and_is_a_damaged_package(root, monkeypatch):
+    before = collect(root)
+    rewrite(root, "UPDATE Packages SET blob = zeroblob(1000000) WHERE hnum = (SELECT min(hnum) FROM Packages)")
+    monkeypatch.setattr(rpmsqlite, "_MAX_HEADER", 999999)
+    part = collect(root, Seen(before))
+    assert part.unsure == {("kernel-test",)} and len(part.items) == len(before.items) - 1
+
+
 @pytest.fixture(scope="module")
 def blobs(tmp_path_factory):
     path = tmp_path_factory.mktemp("blobs") / "rpmdb.sqlite"

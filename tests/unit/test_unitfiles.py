@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import execlines
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import execlines, rootfs
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import unitsyntax as syntax
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.rootfs import (
     TOO_LARGE,
@@ -199,6 +199,23 @@ def test_an_oversized_file_cannot_be_told(tree):
     with pytest.raises(Unreadable) as caught:
         files.read(*files.identify("a.service"))
     assert caught.value.reason == TOO_LARGE
+
+
+def test_a_description_that_its_specifiers_make_too_long_is_ignored_as_systemd_does(monkeypatch):
+    name = "a" * 200 + ".service"
+    monkeypatch.setattr(syntax, "_LONGEST_VALUE", 1000 * len(name))
+    assert len(syntax.expand("%n" * 1000, name, "host")) == 1000 * len(name)
+    assert syntax.expand("%n" * 1001, name, "host") is None
+    assert described(b"[Unit]\nDescription=short\nDescription=" + b"%n" * 1001, name) == "short"
+
+
+def test_what_specifiers_make_of_all_descriptions_is_counted(tree, monkeypatch):
+    monkeypatch.setattr(rootfs, "_LARGEST_SUM", 20000)
+    raw = b"[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/true\n" % (b"%n" * 10)
+    files = tree({"%s/%s%d.service" % (ETC, "a" * 200, number): raw for number in range(30)})
+    with pytest.raises(Unreadable, match="all unit files together"):
+        for name in files.names():
+            files.read(*files.identify(name))
 
 
 def test_a_broken_file_is_a_unit(tree):

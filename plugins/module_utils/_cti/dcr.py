@@ -22,6 +22,7 @@ EXTENSION = dcrforms.EXTENSION
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
 DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
+MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
 MAX_FILE_ITEMS = 1000  # of all rules together
 MAX_SECONDS = 10**9
 MAX_WARNINGS = 50
@@ -108,8 +109,8 @@ class Settings(NamedTuple):
 
 def default() -> Settings:
     """What Azure's template asks for: every kind, and every *.conf below /etc."""
-    warnings = Warnings()
-    return _merge([_settings(dcrforms.Element("the default", DEFAULT, {}), warnings)], warnings)
+    warnings, paths = Warnings(), Paths()
+    return _merge([_settings(dcrforms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
@@ -136,8 +137,12 @@ def load(document: Any, origin: str) -> Settings:
     """
     if not isinstance(document, (dict, list)):
         raise DcrError("The DCR %s is %s; give the rule's JSON object." % (origin, shown(document)))
-    warnings = Warnings()
-    return _merge([_settings(element, warnings) for element in dcrforms.find(document, origin)], warnings)
+    warnings, paths = Warnings(), Paths()
+    elements = dcrforms.find(document, origin)
+    if len(elements) > MAX_RULES:
+        text = "Only the first %d of %d rules by id are used; associate fewer with this machine."
+        warnings.add(text.__mod__, (MAX_RULES, len(elements)))
+    return _merge([_settings(element, warnings, paths) for element in elements[:MAX_RULES]], warnings, paths)
 
 
 class Warnings:
@@ -162,6 +167,30 @@ class Warnings:
         ]
 
 
+class Paths:
+    """The destinationPaths of the rules in their normal form, as many as are used: a regular expression takes long to compile."""
+
+    def __init__(self) -> None:
+        self.skipped = 0  # file items with a path beyond the first MAX_FILE_ITEMS
+        self._known: Dict[str, str] = {}
+        self._refused = 0
+
+    def normal(self, written: str) -> Optional[str]:
+        """None: it is beyond the limit and not looked at. Raises DcrError."""
+        found = self._known.get(written)
+        if found is not None:
+            return found
+        if len(self._known) >= MAX_FILE_ITEMS or self._refused >= MAX_FILE_ITEMS:
+            self.skipped += 1
+            return None
+        try:
+            found = self._known[written] = pathspec.normal(written)
+        except DcrError:
+            self._refused += 1
+            raise
+        return found
+
+
 def in_scope(scope: Sequence[Any], item: Any) -> bool:
     """Whether rules (FileRule, or their fields as the store keeps them) reach a File, by its path and type alone."""
     return any(reaches(FileRule(*rule), item) for rule in scope)
@@ -180,7 +209,7 @@ def reaches(rule: FileRule, item: File) -> bool:
     return below and spec.match(name)
 
 
-def _settings(element: dcrforms.Element, warnings: Warnings) -> Settings:
+def _settings(element: dcrforms.Element, warnings: Warnings, paths: Paths) -> Settings:
     where, streams = element.id, element.streams
     settings = _section(where + ": extensionSettings", element.settings, KEYS, warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
@@ -195,7 +224,7 @@ def _settings(element: dcrforms.Element, warnings: Warnings) -> Settings:
 
     return Settings(
         tuple(kind for kind in ("packages", "services", "files") if on[kind]),
-        _file_rules(where, sections["fileSettings"].get("fileInfo"), warnings),
+        _file_rules(where, sections["fileSettings"].get("fileInfo"), warnings, paths),
         every("fileSettings", "fileCollectionFrequency", 900),
         every("softwareSettings", "softwareCollectionFrequency", 300),
         every("servicesSettings", "serviceCollectionFrequency", 300),
@@ -259,7 +288,7 @@ def _unusable(where: str, value: Any, form: str, preset: str) -> str:
 # --- file items
 
 
-def _file_rules(where: str, items: Any, warnings: Warnings) -> List[FileRule]:
+def _file_rules(where: str, items: Any, warnings: Warnings, paths: Paths) -> List[FileRule]:
     """The file items that are enabled and can be used. Raises DcrError where `items` is no list."""
     if items is None:
         return []
@@ -271,7 +300,7 @@ def _file_rules(where: str, items: Any, warnings: Warnings) -> List[FileRule]:
     for number, item in enumerate(items):
         name = "%s: fileSettings.fileInfo[%d]" % (where, number)
         try:
-            rule = _file_rule(name, item, warnings)
+            rule = _file_rule(name, item, warnings, paths)
         except DcrError as error:
             named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
             warnings.add(str, "%s%s is left out: %s" % (name, named, error))
@@ -280,8 +309,8 @@ def _file_rules(where: str, items: Any, warnings: Warnings) -> List[FileRule]:
     return rules
 
 
-def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
-    """A file item; None where it is not enabled. Raises DcrError."""
+def _file_rule(where: str, item: Any, warnings: Warnings, paths: Paths) -> Optional[FileRule]:
+    """A file item; None where it is not enabled, or beyond the limit. Raises DcrError."""
     item = _section(where, item, ITEM_KEYS, warnings)
     if not _typed(item, "enabled", bool, True):
         return None
@@ -290,7 +319,9 @@ def _file_rule(where: str, item: Any, warnings: Warnings) -> Optional[FileRule]:
         raise DcrError(dcrforms.expression_refused("destinationPath", written))
     if not written.strip():
         raise DcrError("destinationPath is %s; give an absolute path." % shown(item.get("destinationPath")))
-    path = pathspec.normal(written.strip())
+    path = paths.normal(written.strip())
+    if path is None:
+        return None
     if written != written.strip():
         warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
     return FileRule(
@@ -325,7 +356,7 @@ def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) 
     return words[value.lower()]
 
 
-def _merge(found: List[Settings], warnings: Warnings) -> Settings:
+def _merge(found: List[Settings], warnings: Warnings, paths: Paths) -> Settings:
     kinds = tuple(
         kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
     )
@@ -335,9 +366,10 @@ def _merge(found: List[Settings], warnings: Warnings) -> Settings:
             same = rules.get(rule.tracking)
             if same is None or (rule.contents and not same.contents):
                 rules[rule.tracking] = rule
-    if len(rules) > MAX_FILE_ITEMS:
-        text = "Only the first %d of %d file items are used; take some out of the rule." % (MAX_FILE_ITEMS, len(rules))
-        warnings.add(str, text)
+    total = len(rules) + paths.skipped
+    if total > min(len(rules), MAX_FILE_ITEMS):
+        text = "Only the first %d of %d file items are used; take some out of the rule."
+        warnings.add(text.__mod__, (min(len(rules), MAX_FILE_ITEMS), total))
     streams: Dict[str, Dict[str, None]] = {}
     for settings in found:
         for stream, (tag,) in settings.streams.items():

@@ -243,6 +243,15 @@ def test_check_mode_writes_nothing_and_says_what_it_would(host):
 ONE, TWO = (Kept(name * 32 + ":7:6f2f0c3c", "/%s.db" % name) for name in "ab")
 
 
+def test_places_are_written_so_that_they_can_be_read_whatever_their_paths(tmp_path):
+    folder = str(tmp_path)
+    states = [Kept("%032d:1:" % number, "\U0001f600" * places.MAX_PATH) for number in range(3)]
+    places.write(folder, [ONE, *states])
+    assert places.read(folder) == states[-1:]
+    places.write(folder, [*states, ONE])
+    assert places.read(folder) == [states[-1], ONE]
+
+
 def test_a_place_is_kept_with_those_of_other_states_the_latest_last(tmp_path):
     folder = str(tmp_path)
     assert places.read(folder) == [] == places.read(str(tmp_path / "nowhere"))

@@ -4,16 +4,25 @@
 """Packages out of rpm's SQLite database; its headers are laid out as rpm's docs/manual/format_header.md has it."""
 
 import os
+import re
 import sqlite3
+import stat
 import struct
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+from .. import folders
 from ..errors import SourceFailed
 from ..model import Package
+from ..suspect import limit_time
 from ..text import decode
 from .rpmtags import REMEDY, TAGS, Found, package, usual
 
 _LOCK_WAIT = 2.0  # seconds
+_MAX_HEADER = 64 << 20  # bytes of one header; the lists of files make some of them megabytes
+_MAX_HEADERS = 1 << 30  # bytes of all of them, of which one is in memory at a time
+_MAX_TEXT = 64 << 20  # characters of what is kept of all packages
+_MAX_PACKAGES = 500000
+_MAX_NAME = 1024  # bytes
 _TAGS = {tag: slot for slot, (tag, _name, _is_text) in enumerate(TAGS)}
 _STRING, _BINARY, _TEXTS = (
     6,
@@ -38,7 +47,9 @@ class _Layout(NamedTuple):
 
 def read(path: str) -> Found:
     """Every package, and the names of those whose header cannot be read; SourceFailed where the database cannot."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=folders.opener()) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise SourceFailed("the rpm database %s is not a regular file; %s" % (path, REMEDY))
         if file.read(16) != b"SQLite format 3\0":
             raise SourceFailed("the rpm database %s is not an SQLite database; %s" % (path, REMEDY))
     uri = "file:%s?mode=ro" % path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -57,19 +68,40 @@ def read(path: str) -> Found:
         raise SourceFailed("the rpm database %s cannot be read: %s; %s" % (path, error, REMEDY)) from error
 
 
+_TABLES = (
+    "SELECT type, sql FROM sqlite_master WHERE lower(tbl_name) IN ('packages', 'name') AND type IN ('table', 'view')"
+)
+_COMPUTED = re.compile(r"\b(?:VIRTUAL|AS)\b", re.IGNORECASE)  # what is computed can be of any size
+# A header beyond the limit is not loaded: SQLite knows a blob's length without it.
+_HEADERS = (
+    "SELECT hnum, CASE WHEN typeof(blob) = 'blob' AND length(blob) <= ? THEN blob END,"
+    " CASE WHEN typeof(blob) = 'blob' THEN length(blob) END FROM Packages"
+)
+
+
 def _packages(path: str, uri: str) -> Found:
     connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_WAIT)
     try:
+        limit_time(connection)
+        for kind, sql in connection.execute(_TABLES):
+            if kind != "table" or _COMPUTED.search(str(sql)):
+                raise SourceFailed("the rpm database %s holds a %s that rpm does not make; %s" % (path, kind, REMEDY))
         layouts: Dict[bytes, _Layout] = {}
         packages = []
         damaged = []
         problem = ""
-        for number, blob in connection.execute("SELECT hnum, blob FROM Packages"):
+        size = kept = 0
+        for number, blob, length in connection.execute(_HEADERS, (_MAX_HEADER,)):
+            size += length or 0
             try:
-                packages.append(parse_header(blob, layouts))
+                package = parse_header(blob, layouts)
+                packages.append(package)
+                kept += sum([len(value) for value in package if value.__class__ is str])
             except ValueError as error:
                 damaged.append(number)
                 problem = "header %s of the rpm database %s %s" % (number, path, error)
+            if size > _MAX_HEADERS or kept > _MAX_TEXT or len(packages) + len(damaged) > _MAX_PACKAGES:
+                raise SourceFailed("the rpm database %s holds more than rpm writes; %s" % (path, REMEDY))
         if damaged and not packages:
             raise SourceFailed("%s, and no other header can be read; %s" % (problem, REMEDY))
         return Found(packages, _names(connection, damaged) if damaged else [])
@@ -80,7 +112,8 @@ def _packages(path: str, uri: str) -> Found:
 def _names(connection: sqlite3.Connection, numbers: Sequence[int]) -> List[str]:
     """The names in rpm's index of packages with these headers."""
     try:
-        names = dict(connection.execute("SELECT hnum, key FROM Name"))
+        statement = "SELECT hnum, key FROM Name WHERE length(CAST(key AS BLOB)) <= ? LIMIT ?"
+        names = dict(connection.execute(statement, (_MAX_NAME, _MAX_PACKAGES)))
     except sqlite3.Error:
         names = {}
     keys = [names.get(number, "") for number in numbers]

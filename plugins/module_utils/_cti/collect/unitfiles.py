@@ -194,6 +194,7 @@ class UnitFiles:
         if raw and not self._drop_in(self._own_dropins(name), name, install, 0):
             state = "bad"
         text = syntax.description(settings, name, self._host)
+        self.disk.spend(len(text))
         return UnitFile(name, path, load_state, state or self._state(name, install), text, self._wanters(name))
 
     def _is_fatal(self, name: str) -> syntax.Fatal:

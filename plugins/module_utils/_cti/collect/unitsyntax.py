@@ -16,6 +16,7 @@ SUFFIX = ".service"
 TARGET = ".target"
 _NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + ":-_.\\@")
 _LONGEST_NAME = 255
+_LONGEST_VALUE = 1 << 20  # characters, once its specifiers are resolved: systemd's LONG_LINE_MAX
 _NO_SPECIFIERS = "eFkKOQxXzZ0123456789"  # what systemd refuses after a percent sign
 # Those of the system's manager that are the same on every host.
 _CONSTANTS: Dict[str, Optional[str]] = {
@@ -157,12 +158,13 @@ def expand(text: str, name: str, host: str) -> Optional[str]:
         return text
     table = _specifiers(name, host)
     out = []
-    at = 0
+    at = size = 0
     while at < len(text):
         pair = text[at : at + 2]  # noqa: E203
         if pair[0] == "%" and len(pair) == 2:
             value = table.get(pair[1], None if pair[1] in _NO_SPECIFIERS else pair)
-            if value is None:
+            size += len(value or "")
+            if value is None or size > _LONGEST_VALUE:
                 return None
             out.append(value)
             at += 2
