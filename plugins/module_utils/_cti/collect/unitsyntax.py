@@ -15,6 +15,7 @@ from ..text import decode, is_utf8
 SUFFIX = ".service"
 TARGET = ".target"
 _NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + ":-_.\\@")
+_BOM = b"\xef\xbb\xbf"
 _LONGEST_NAME = 255
 _LONGEST_VALUE = 1 << 20  # characters, once its specifiers are resolved: systemd's LONG_LINE_MAX
 _NO_SPECIFIERS = "eFkKOQxXzZ0123456789"  # what systemd refuses after a percent sign
@@ -116,8 +117,10 @@ def _text(raw: bytes) -> str:
     for end in (b"\r\n", b"\r", b"\0"):
         if end in raw:
             raw = raw.replace(end, b"\n")
+    if raw.startswith(_BOM):  # which the codec utf-8-sig, a function in Python, does at a higher cost
+        raw = raw[len(_BOM) :]  # noqa: E203
     # The end of the file ends a continued line too.
-    return raw.decode("utf-8-sig", "surrogateescape") + "\n"
+    return raw.decode("utf-8", "surrogateescape") + "\n"
 
 
 def last(settings: Settings, section: str, key: str) -> str:
