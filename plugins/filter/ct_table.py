@@ -19,8 +19,10 @@ name: ct_table
 short_description: A fleet's inventory results as a table
 version_added: "0.1.0"
 description:
-  - One line per host with its counts, the number of changes since the run before, and the sources that failed. Below them, the
+  - One line per host with its counts, the number of changes, and the sources that failed. Below them, the
     changes of each host, up to 20, and in all up to 1,000 lines.
+  - The number is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all that followed the last
+    fetch into the same O(changetracking.inventory.ct_inventory_fetch#module:dest). Where a result lists no changes, it is the number that the run found.
   - What a host returned is cut to the length of a line, and its control characters are replaced.
 positional: _input, hostvars
 options:
@@ -64,6 +66,7 @@ _value:
 
 KINDS = ("packages", "services", "files")
 HEADER = ("HOST", "PACKAGES", "SERVICES", "FILES", "CHANGES", "PROBLEMS")
+CATEGORIES = ("Added", "Removed", "Modified")
 MAX_CHANGES = 20  # of one host
 MAX_LINES = 1000  # with changes
 MAX_PROBLEMS = 3  # of one host
@@ -87,17 +90,27 @@ def _row(host, result):
         message = result.get("msg") or "no result: unreachable, or failed before"
         return (host, "-", "-", "-", "-", problems or _short(message))
     counts = [_number(inventory[kind].get("count")) if kind in inventory else "-" for kind in KINDS]
-    return (host, *counts, _changes(inventory), problems)
+    return (host, *counts, _changes(result, inventory), problems)
 
 
-def _changes(inventory):
+def _changes(result, inventory):
+    """How many changes are listed below the table, where the result has them; else, how many the run has found."""
+    categories, count = _changes_of(result)[1:]
+    if count:
+        return _totals(count, categories)
     kinds = [seen for kind, seen in inventory.items() if kind in KINDS]
     compared = [seen for seen in kinds if not seen.get("baseline", True)]
     if not compared:
         return "baseline" if any(seen.get("baseline") for seen in kinds) else "-"
     columns = [[seen.get(category) for seen in compared] for category in ("added", "removed", "modified")]
     totals = [sum(count for count in counts if _number(count) != "?") for counts in columns]
-    return "{0} ({1} added, {2} removed, {3} modified)".format(sum(totals), *totals) if any(totals) else "0"
+    if not any(totals) or isinstance(result.get("files"), Sequence):  # ct_inventory_fetch lists whatever there is
+        return "0"
+    return _totals(sum(totals), totals)
+
+
+def _totals(count, categories):
+    return "{0} ({1} added, {2} removed, {3} modified)".format(count, *categories)
 
 
 def _problems(result, inventory):
@@ -119,7 +132,7 @@ def _all_changes(results):
     lines = []
     left_out = 0
     for host, result in results.items():
-        changes, count = _changes_of(result)
+        changes, _categories, count = _changes_of(result)
         if not count:
             continue
         if len(lines) > MAX_LINES:
@@ -134,17 +147,21 @@ def _all_changes(results):
 
 
 def _changes_of(result):
-    """(the first MAX_CHANGES, how many there are)"""
+    """(the first MAX_CHANGES, how many there are of each of CATEGORIES, how many there are)"""
     first, count = [], 0
+    categories = dict.fromkeys(CATEGORIES, 0)
     try:
         for row in _change_rows(result):
             if isinstance(row, Mapping):
                 count += 1
                 if count <= MAX_CHANGES:
                     first.append({column: _text(row[column]) for column in CHANGE_COLUMNS if row.get(column)})
+                category = _text(row.get("ChangeCategory"))
+                if category in categories:
+                    categories[category] += 1
     except PackedError:
-        return [], 0
-    return first, count
+        return [], [0, 0, 0], 0
+    return first, list(categories.values()), count
 
 
 def _change_rows(result):

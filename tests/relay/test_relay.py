@@ -330,8 +330,25 @@ def test_what_it_cannot_start_with_is_one_sentence(relay, tmp_path):
     sockets = ("--sockets", str(relay.folder / "t"))
     assert "cannot be used" in refused(relay, "--events", str(tmp_path / "file" / "events"), *sockets)
     assert "is no destination" in refused(relay, "--events", str(tmp_path / "e"), "--upload", "ftp:x", *sockets)
-    assert "no user" in refused(relay, "--events", str(tmp_path / "e"), "--allow-user", "no-such-user", *sockets)
     assert "config chunks" in refused(relay, "--chunks", "/nonexistent", "--events", str(tmp_path / "e"), *sockets)
+
+
+def test_a_user_who_is_gone_is_named_and_does_not_keep_the_relay_from_starting(relay):
+    relay.start("--allow-user", "no-such-user", wait="There is no user 'no-such-user' on this host")
+    assert relay.expect("The relay is ready")
+    assert send(relay, [DATA, [ENTRY], {"chunk": "1"}])
+
+
+def test_status_for_a_user_who_may_not_ask_says_so(relay):
+    relay.sockets.mkdir(exist_ok=True)
+    command = [sys.executable, relay.zipapp, "status", "--sockets", str(relay.sockets)]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(relay.sockets / "config.socket"))
+        listener.listen(1)
+        asking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        listener.accept()[0].close()
+        _output, errors = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 1 and b"closed without an answer, as a relay does when uid" in errors
 
 
 def test_status_without_a_relay_says_that_there_is_none(relay):

@@ -203,6 +203,26 @@ def test_the_table_ends_with_what_changed_on_each_host():
     assert lines[6:] == ["", "web01", LINE, "", "web02", *[LINE] * 20, more]
 
 
+def test_the_table_counts_the_changes_that_it_lists():
+    quiet = summary(packages=dict(NOTHING, count=5))
+    busy = summary(packages=dict(NOTHING, count=5, added=7))
+    added = dict(CHANGE, ChangeCategory="Added")
+    lines = table(
+        web01=dict(quiet, packed=pack({"changes": [CHANGE, added, added]}), files=[]),  # of runs into another dest
+        web02=dict(quiet, changes=[CHANGE]),
+        web03=dict(summary(packages={"count": 5, "baseline": True}), changes=[CHANGE] * 21),
+        web04=dict(busy, files=[]),  # another consumer's changes
+        web05=busy,  # a summary lists none
+    )
+    assert [line.split("-  ")[-1].strip() for line in lines[1:6]] == [
+        "3 (2 added, 0 removed, 1 modified)",
+        "1 (0 added, 0 removed, 1 modified)",
+        "21 (0 added, 0 removed, 21 modified)",
+        "0",
+        "7 (7 added, 0 removed, 0 modified)",
+    ]
+
+
 def test_the_table_of_a_large_fleet_is_bounded():
     result = dict(summary(packages=dict(NOTHING, count=5, modified=20)), changes=[CHANGE] * 20)
     lines = table(**{"web%d" % number: result for number in range(200)})

@@ -8,19 +8,20 @@ import os
 import pwd
 import selectors
 import socket
+import time
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from ..ama import address as addresses
 from ..ama.address import CONFIG, DIAGNOSTICS, Address, Tls
 from . import clients
 from .connection import Client
-from .errors import RelayError
 
 if TYPE_CHECKING:
     import ssl
 
 
 TURNED_AWAY_AT_ONCE = 64
+LOOK_SECONDS = 1.0  # between two looks for users who were not there
 IPV6_NETWORK_BYTES = 8  # of an address: who has one has all of its network
 
 
@@ -40,14 +41,32 @@ def socket_address(role: str, folder: Optional[str]) -> Address:
 
 
 class Listeners:
-    """Opens and closes them as the config chunks come and go. Raises RelayError and ForwardError."""
+    """Opens and closes them as the config chunks come and go. Raises ForwardError.
 
-    def __init__(self, selector: selectors.BaseSelector, folder: Optional[str], users: Iterable[str]) -> None:
+    A user of `users` who does not exist is named by `complain` and admits nobody; whether that user exists by now is
+    looked up again, at most every LOOK_SECONDS, when a client is about to be turned away.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        folder: Optional[str],
+        users: Iterable[str],
+        complain: Callable[[str], None],
+    ) -> None:
         self._selector = selector
         self._folder = folder
-        self._uids = _uids(users)
+        self._uids = {0, os.geteuid()}
+        self._absent = list(users)  # users without a uid yet
+        self._look_at = 0.0  # the monotonic time from which on they may be looked up again
+        self._find_users()
+        for user in self._absent:
+            complain(
+                "There is no user '%s' on this host, so nobody connects as that user; create the user or correct --allow-user."
+                % user
+            )
         # Others than our own user must be able to connect; who they are is checked then.
-        self._mode = 0o600 if self._uids <= {0, os.geteuid()} else 0o666
+        self._mode = 0o600 if self._uids <= {0, os.geteuid()} and not self._absent else 0o666
         self._roles: Dict[str, Listener] = {}
         self._further: List[Listener] = []
         self._paused: Set[str] = set()  # kinds of listeners that accept nobody
@@ -101,7 +120,7 @@ class Listeners:
                 return None
             if sock.family == socket.AF_UNIX:
                 who = addresses.peer(sock)
-                if who.uid in self._uids:
+                if self._admits(who.uid):
                     name = "%s, process %d of uid %d" % (listener.address, who.pid, who.uid)
                     return Client(sock, name, listener.kind, (str(who.uid), str(who.pid)))
                 complain(
@@ -133,6 +152,18 @@ class Listeners:
             for listener in self._all():
                 if listener.kind == kind:
                     self._selector.register(listener.sock, selectors.EVENT_READ, listener)
+
+    def _admits(self, uid: int) -> bool:
+        if uid not in self._uids and self._absent and time.monotonic() >= self._look_at:
+            self._find_users()
+        return uid in self._uids
+
+    def _find_users(self) -> None:
+        """Look for those who have no uid yet. A directory service may take its time, so that is not done for every client."""
+        uids = {user: _uid(user) for user in self._absent}
+        self._uids.update(uid for uid in uids.values() if uid is not None)
+        self._absent = [user for user, uid in uids.items() if uid is None]
+        self._look_at = time.monotonic() + LOOK_SECONDS
 
     def _all(self) -> List[Listener]:
         return list(self._roles.values()) + self._further
@@ -169,14 +200,12 @@ def _no_renegotiation() -> int:
     return getattr(ssl, "OP_NO_RENEGOTIATION", 0)
 
 
-def _uids(users: Iterable[str]) -> Set[int]:
-    uids = {0, os.geteuid()}
-    for user in users:
-        try:
-            uids.add(int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid)
-        except KeyError:
-            raise RelayError("There is no user %s on this host; correct --allow-user." % user) from None
-    return uids
+def _uid(user: str) -> Optional[int]:
+    """The uid of a name, or of a uid as text; None where there is no such user."""
+    try:
+        return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None
 
 
 def _user_name(uid: int) -> str:

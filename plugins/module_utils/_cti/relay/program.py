@@ -131,9 +131,16 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
                 if not data:
                     break
                 reply += data
+            if not reply:
+                raise ConnectionResetError
             status = json.loads(reply.decode("utf-8"))
             if status["Request"] != "RelayStatus" or not status["Success"]:
                 raise ValueError("it does not know the request")
+        except ConnectionError as error:
+            raise RelayError(
+                "%s: the connection was closed without an answer, as a relay does when uid %d may not connect; ask as root or"
+                " as a user of the relay's --allow-user." % (where, os.geteuid())
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RelayError("%s: what listens there is no relay (%s)." % (where, error)) from error
     return dict(status)

@@ -80,7 +80,7 @@ class Relay:
             )
         self._chunks = Chunks(options.chunks, log)
         self._selector = selectors.DefaultSelector()
-        self._listeners = Listeners(self._selector, options.sockets, options.allow_users)
+        self._listeners = Listeners(self._selector, options.sockets, options.allow_users, log)
         self._sinks = Sinks(options.events, options.limits, log)
         self._refused = Refused(self._sinks.folder)
         self._notifier = Notifier(os.environ)
