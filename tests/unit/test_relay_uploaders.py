@@ -4,6 +4,7 @@
 """The relay's uploaders, and what it says to whom."""
 
 import io
+import itertools
 import json
 import re
 import socket
@@ -319,6 +320,98 @@ def test_what_is_announced_and_never_comes_is_forgotten_in_time(database, calend
         calendar.day = number
         take(uploader, *inventory("batch%d" % number, "one", count=9, computer="host%d" % number))
     assert rows(database, "SELECT Computer FROM Inventories ORDER BY 1") == [("host3",), ("host4",)]
+
+
+def computers(path):
+    return [name for (name,) in rows(path, "SELECT DISTINCT Computer FROM ConfigurationData ORDER BY 1")]
+
+
+def deliver(uploader, *computers, **columns):
+    """An inventory under each of these names, in turn, from hosts with one SourceComputerId."""
+    for computer in computers:
+        batch = "b%d" % next(numbers)
+        take(uploader, *inventory(batch, "one", "two", computer=computer, SourceComputerId="one id", **columns))
+
+
+numbers = itertools.count()
+
+
+def test_an_inventory_under_a_new_name_replaces_that_under_the_old_one(database):
+    uploader = Sqlite(database)
+    take(uploader, *inventory("f", "file", computer="old", SourceComputerId="one id", ConfigDataType="Files"))
+    deliver(uploader, "old", "old", "new")
+    assert names(database, "old") == ["file"]  # the other kinds follow when it is their turn
+    assert names(database, "new") == ["one", "two"]
+    deliver(uploader, "new")
+    take(uploader, *inventory("g", "file", computer="new", SourceComputerId="one id", ConfigDataType="Files"))
+    assert computers(database) == ["new"]
+
+
+def test_a_late_record_under_the_old_name_does_not_bring_it_back(database):
+    uploader = Sqlite(database)
+    late = inventory("late", "one", "two", computer="old", SourceComputerId="one id")
+    take(uploader, late[0])
+    deliver(uploader, "old", "new")
+    take(uploader, *late)
+    assert computers(database) == ["new"]
+
+
+def test_an_old_name_stays_until_the_new_inventory_is_all_there(database):
+    uploader = Sqlite(database)
+    new = inventory("new", "one", "two", computer="new", SourceComputerId="one id")
+    deliver(uploader, "old")
+    take(uploader, new[0])
+    assert computers(database) == ["new", "old"]
+    take(uploader, new[1])
+    assert computers(database) == ["new"]
+
+
+def test_a_host_that_gets_its_name_back_has_one_inventory_in_the_end(database):
+    uploader = Sqlite(database)
+    deliver(uploader, "a", "a", "b", "b", "a")
+    assert computers(database) == ["a", "b"]  # so far they might be two hosts
+    deliver(uploader, "a", "a", "a")
+    assert computers(database) == ["a"]
+
+
+@pytest.mark.parametrize("hosts", [2, 3, 20])
+def test_hosts_that_share_a_machine_id_have_an_inventory_each_from_the_second_one_on(database, hosts):
+    uploader = Sqlite(database)
+    clones = ["clone%02d" % number for number in range(hosts)]
+    deliver(uploader, *clones, *clones)
+    for _day in range(3):
+        for clone in clones:
+            deliver(uploader, clone)
+            assert computers(database) == clones
+    # One whose turn comes twice, because it was restarted, drives nobody out.
+    deliver(uploader, clones[0], clones[0])
+    assert computers(database) == clones
+
+
+def test_machines_that_share_a_machine_id_and_have_a_uuid_each_never_replace_each_other(database):
+    uploader = Sqlite(database)
+    deliver(uploader, "a", VMUUID="uuid of a")
+    deliver(uploader, "b", VMUUID="uuid of b")
+    deliver(uploader, "b", "b", "b", "b", VMUUID="uuid of b")
+    assert computers(database) == ["a", "b"]
+    deliver(uploader, "c", VMUUID="uuid of b")
+    assert computers(database) == ["a", "c"]
+
+
+@pytest.mark.parametrize("one, other", [("", "uuid"), ("uuid", ""), ("uuid", None), (None, "uuid"), (None, None)])
+def test_a_uuid_that_is_unknown_tells_no_machines_apart(database, one, other):
+    uploader = Sqlite(database)
+    deliver(uploader, "old", VMUUID=one)
+    deliver(uploader, "new", VMUUID=other)
+    assert computers(database) == ["new"]
+
+
+@pytest.mark.parametrize("source", ["", None])
+def test_hosts_without_an_id_are_known_by_their_names(database, source):
+    uploader = Sqlite(database)
+    for batch, computer in (("a", "web01"), ("b", "web02"), ("c", "web02"), ("d", "web02"), ("e", "web02")):
+        take(uploader, *inventory(batch, "one", computer=computer, SourceComputerId=source))
+    assert computers(database) == ["web01", "web02"]
 
 
 ODD = [

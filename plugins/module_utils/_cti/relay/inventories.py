@@ -7,6 +7,11 @@ The records of one inventory of one kind of a host share Computer, SourceCompute
 what stands before the number in their RecordId; the last one says how many they are. The inventory whose first record
 arrived later is the newer one, so no host's clock decides. What is sent again of one that was replaced is left out.
 Records that do not say how many they are replace nothing.
+
+A host is a Computer with a SourceComputerId. The first inventory under a new name replaces those under the other names
+of the same SourceComputerId: the host was renamed. Two hosts with one machine-id look the same once, but the other name
+comes back. So a name that was known before replaces another name only once it replaced SILENT inventories of its own
+since the other's last one. No name replaces one whose VMUUID differs.
 """
 
 import sqlite3
@@ -17,6 +22,7 @@ from .segments import Entry
 from .tables import generated
 
 REMEMBERED = 8  # inventories of one kind of one host
+SILENT = 3  # inventories of one name that were replaced without one of the other, which is a name of the past then
 _TYPES = frozenset(kind.config_type for kind in KINDS.values())
 _SCHEMA = (
     # `Records` is NULL until it is known; where `Replaced` is 1 there is a newer one.
@@ -24,6 +30,7 @@ _SCHEMA = (
     " ConfigDataType TEXT NOT NULL, Batch TEXT NOT NULL, Records INTEGER, Replaced INTEGER NOT NULL DEFAULT 0)",
     "CREATE UNIQUE INDEX IF NOT EXISTS Inventories_Once"
     " ON Inventories (Computer, SourceComputerId, ConfigDataType, Batch)",
+    "CREATE INDEX IF NOT EXISTS Inventories_Names ON Inventories (SourceComputerId, ConfigDataType)",
 )
 _SAME = "Computer = ? AND ConfigDataType = ? AND coalesce(SourceComputerId, '') = ?"  # of rows of ConfigurationData
 _KEY = "Computer = ? AND SourceComputerId = ? AND ConfigDataType = ?"
@@ -116,7 +123,40 @@ class Arriving:
             query = "SELECT count(*), min(rowid) FROM ConfigurationData WHERE " + condition
             count, first = self._db.execute(query, values).fetchone()
             if count and count >= records:
+                is_new = not self._is_known(inventory)
                 self._replace_before(inventory, first)
+                if inventory.source:
+                    self._replace_names(inventory, first, is_new)
+
+    def _is_known(self, inventory: Inventory) -> bool:
+        """Whether the host had an inventory of this kind under this name before."""
+        query = "SELECT 1 FROM Inventories WHERE %s AND Batch <> ? LIMIT 1" % _KEY
+        return self._db.execute(query, inventory[:4]).fetchone() is not None
+
+    def _replace_names(self, inventory: Inventory, first: int, is_new: bool) -> None:
+        """Remove what there is under other names of the same host before the row `first`."""
+        same = (inventory.computer, inventory.source, inventory.type)
+        query = (
+            "SELECT Computer, max(rowid) FROM Inventories"
+            " WHERE Computer <> ? AND SourceComputerId = ? AND ConfigDataType = ? AND NOT Replaced GROUP BY Computer"
+        )
+        for computer, announced in self._db.execute(query, same).fetchall():
+            # Each inventory that comes marks the one before it as replaced, in a new row.
+            since = "SELECT count(*) FROM Inventories WHERE %s AND Replaced AND rowid > ?" % _KEY
+            (replaced,) = self._db.execute(since, (*same, announced)).fetchone()
+            other = inventory._replace(computer=computer)
+            if (is_new or replaced >= SILENT) and not self._is_another_machine(other, first):
+                self._replace_before(other, first)
+
+    def _is_another_machine(self, other: Inventory, first: int) -> bool:
+        """Whether the rows of the other name have another VMUUID than the row `first`; one that is missing tells nothing."""
+        query = (
+            "SELECT 1 FROM ConfigurationData WHERE %s AND rowid < ?"
+            " AND VMUUID <> (SELECT nullif(VMUUID, '') FROM ConfigurationData WHERE rowid = ?) AND VMUUID <> '' LIMIT 1"
+            % _SAME
+        )
+        values = (other.computer, other.type, other.source, first, first)
+        return self._db.execute(query, values).fetchone() is not None
 
     def _replace_before(self, inventory: Inventory, first: int) -> None:
         """Remove what there is of the inventories of that kind of the host that began before this one's first row."""
