@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The option `forward`: where records go, and under which tags."""
 
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ._cti import dcr
 from ._cti.ama.address import AMA_USERS, CONFIG, SOCKET, Tls, parse
@@ -23,6 +23,8 @@ ARGUMENTS = {
         "tls_key": {"type": "path", "default": ""},
     },
 }
+
+SECONDS = 60  # for all that one task delivers, and as many for the message it is at then
 
 
 class Forward:
@@ -75,8 +77,18 @@ class Forward:
         given = self._given
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])
         tags = self.tags(settings)
-        with Outbox(state) as outbox, Sender(self._address, given["allow_users"], given["acks"], tls=tls) as sender:
+        notes: List[str] = []
+        self.notes = notes
+        with Outbox(state) as outbox, Sender(
+            self._address, given["allow_users"], given["acks"], deadline=SECONDS, tls=tls, turn=SECONDS
+        ) as sender:
             try:
-                return dict(deliver(outbox, sender.send, tags)._asdict())
+                delivery = deliver(outbox, sender.send, tags)
             finally:
-                self.notes = outbox.notes
+                notes += outbox.notes
+        if delivery.waiting:
+            notes.append(
+                "%d of %d records are kept for the next run: %s takes them so slowly that %d s were not enough. See why it is slow."
+                % (delivery.waiting, sum(delivery), self._address, SECONDS)
+            )
+        return dict(delivery._asdict())

@@ -369,7 +369,9 @@ forward:
       returned: success
       sample: 3
     waiting:
-      description: Number of records that are kept for the next run.
+      description:
+        - Number of records that are kept for the next run.
+        - A task begins no further message after 60 seconds. If the receiver is so slow that records are left, there is a warning.
       type: int
       returned: always
       sample: 0

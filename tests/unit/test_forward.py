@@ -26,7 +26,11 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import ExtType, Unpacker, pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import FormatError, ForwardError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
+    FormatError,
+    ForwardError,
+    TurnOver,
+)
 
 MODEST = settings(max_examples=50, deadline=None)
 US = str(os.geteuid())
@@ -597,6 +601,33 @@ def test_messages_stay_small_while_acknowledgements_take_long(where, still):
     with Receiver(where, is_crowded) as receiver, sender(receiver) as one:
         assert one.send(TAG, entries(*range(1500))) is True
         assert [len(batch.entries) for batch in receiver.batches] == [16, 64, 64, 64, 64, 256, 972]
+
+
+def test_a_turn_ends_however_slowly_a_receiver_acknowledges_and_what_it_took_is_counted(where, still):
+    def trickles(receiver, connection):
+        for batch in receiver.incoming(connection):
+            still.moved += 9
+            connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(where, trickles) as receiver, sender(receiver, turn=60) as one:
+        with pytest.raises(TurnOver, match="60 s are not enough") as caught:
+            one.send(TAG, entries(*range(4000)))
+        assert caught.value.taken == len(receiver.ids()) == 16 + 6 * 64
+        with pytest.raises(TurnOver) as caught:
+            one.send(TAG, entries(0))
+        assert caught.value.taken == 0
+
+
+def test_what_was_acknowledged_before_a_failure_is_counted(where):
+    def acknowledges_the_first(receiver, connection):
+        for batch in receiver.incoming(connection):
+            if len(receiver.batches) == 1:
+                connection.sendall(forward.ack(batch.chunk))
+
+    with Receiver(where, acknowledges_the_first) as receiver, sender(receiver, acks="require", deadline=0.5) as one:
+        with pytest.raises(ForwardError) as caught:
+            one.send(TAG, entries(*range(100)))
+        assert caught.value.taken == 16
 
 
 def test_a_receiver_that_lets_us_wait_has_taken_little_when_we_give_up(where):

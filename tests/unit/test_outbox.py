@@ -7,9 +7,11 @@ import sqlite3
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database, dcr, survey, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
@@ -162,6 +164,58 @@ def test_what_breaks_off_comes_again_under_the_same_ids(host):
     assert host.deliver(tags) == (1, 0)
     assert [tag for tag, _record in host.receiver.taken] == ["data", "one", "one", "two"]
     assert len({record["RecordId"] for _tag, record in host.receiver.taken}) == 2
+
+
+def takes(host, number, error):
+    """A send() that takes so many records and fails then."""
+
+    def send(tag, entries):
+        host.receiver.send(tag, entries[:number])
+        failure = error("it is slow")
+        failure.taken = min(number, len(entries))
+        raise failure
+
+    return send
+
+
+def test_what_a_slow_receiver_took_is_not_sent_again_and_the_rest_waits(host):
+    for name in "abcd":
+        host.write(name)
+    host.run()
+    with Outbox(host.state) as outbox:
+        assert deliver(outbox, takes(host, 2, TurnOver), TAGS) == (2, 2)
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="1 records were delivered, 1 are kept"):
+        deliver(outbox, takes(host, 1, ForwardError), TAGS)
+    assert host.deliver() == (1, 0)
+    assert host.receiver.paths("data") == ["a", "b", "c", "d"]
+
+
+def test_a_turn_in_which_nothing_was_taken_is_a_failure(host):
+    host.write("a")
+    host.run()
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 1 are kept"):
+        deliver(outbox, takes(host, 0, TurnOver), TAGS)
+
+
+def test_what_was_taken_under_one_of_several_tags_waits(host):
+    host.write("a")
+    host.write("b")
+    host.run()
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 2 are kept"):
+        deliver(outbox, takes(host, 1, TurnOver), {dcr.DATA_STREAM: ["one", "two"]})
+
+
+def test_a_task_says_what_is_kept_for_the_next_run(host, monkeypatch):
+    host.write("a")
+    host.write("b")
+    host.run()
+    monkeypatch.setattr(sender.Sender, "send", lambda self, tag, entries: takes(host, 1, TurnOver)(tag, entries))
+    given = dict.fromkeys(("tls_ca", "tls_cert", "tls_key"), "")
+    given.update(address="tcp://127.0.0.1:9", config_address="@none", allow_users=[], acks="auto")
+    forward = _forward_option.Forward(dict(given, change_tag="c", data_tag="d"))
+    assert forward.deliver(host.state, host.settings) == {"delivered": 1, "waiting": 1}
+    (note,) = forward.notes
+    assert note.startswith("1 of 2 records are kept for the next run: tcp://127.0.0.1:9 takes them so slowly that 60 s")
 
 
 def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host):

@@ -56,6 +56,12 @@ class RetentionError(CtiError):
 class ForwardError(CtiError):
     """Records, or a configuration, cannot be exchanged with the Azure Monitor Agent or with what stands in for it."""
 
+    taken = 0  # so many of the records that were to be sent at once, from the first on, were delivered all the same
+
+
+class TurnOver(ForwardError):
+    """A receiver takes records, and takes them so slowly that the rest has to wait for another time."""
+
 
 class FormatError(ForwardError):
     """The peer sent what no msgpack or forward message may hold; the connection is of no further use."""

@@ -7,12 +7,13 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from .ama.forward import Entry, flat
-from .database import Database, set_aside, unpack
-from .errors import ForwardError
+from .database import Database, pack, set_aside, unpack
+from .errors import ForwardError, TurnOver
 from .records import Row
 from .text import quoted
 
 MAX_BYTES = 64 << 20  # as they lie in the database
+SHARED_RECORDS = 100  # handed over at once, where each goes out under several tags
 
 Send = Callable[[str, Sequence[Entry]], bool]  # (tag, entries); see Sender.send
 
@@ -84,6 +85,11 @@ class Outbox(Database):
             % (count, quoted(self.path), reason)
         )
 
+    def keep_rest(self, batch: Batch, delivered: int) -> None:
+        """Remove so many records from the front of a batch."""
+        rest = batch.records[delivered:]
+        self._query("UPDATE outbox SET count = ?, records = ? WHERE id = ?", len(rest), pack(rest), batch.id)
+
     def remove(self, batch: Batch) -> None:
         self._query("DELETE FROM outbox WHERE id = ?", batch.id)
 
@@ -91,8 +97,9 @@ class Outbox(Database):
 def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> Delivery:
     """Hand over what waits, each record under every tag of its stream.
 
-    A batch stays until it was handed over under all of them; what arrives twice then bears the same RecordId.
-    Raises StateError, and ForwardError with what was and was not delivered in its sentence.
+    A record stays until it was handed over under all of them; what arrives twice then bears the same RecordId. Where the
+    sender's turn is over before all is delivered, the rest waits. Raises StateError, and ForwardError with what was and
+    was not delivered in its sentence.
     """
     delivered = 0
     untagged: Dict[str, int] = {}
@@ -101,19 +108,38 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
             if not tags.get(batch.stream):
                 untagged[batch.stream] = untagged.get(batch.stream, 0) + len(batch.records)
                 continue
-            now = int(time.time())
-            entries = [(now, flat(record)) for record in batch.records]
-            for tag in tags[batch.stream]:
-                send(tag, entries)
+            try:
+                _hand_over(batch.records, send, tags[batch.stream])
+            except ForwardError as error:
+                if error.taken:
+                    outbox.keep_rest(batch, error.taken)
+                    delivered += error.taken
+                raise
             outbox.remove(batch)
             delivered += len(batch.records)
     except ForwardError as error:
-        raise ForwardError(
-            "%s (%d records were delivered, %d are kept)" % (error, delivered, outbox.depth().records)
-        ) from error
+        if not (isinstance(error, TurnOver) and delivered):
+            raise ForwardError(
+                "%s (%d records were delivered, %d are kept)" % (error, delivered, outbox.depth().records)
+            ) from error
     if untagged:
         raise ForwardError(
             "No data collection rule names a tag for the stream %s, so %d records are kept; associate a rule with this"
             " machine, or give the tags." % (" or ".join(sorted(untagged)), sum(untagged.values()))
         )
     return Delivery(delivered, outbox.depth().records)
+
+
+def _hand_over(records: Sequence[Row], send: Send, tags: Sequence[str]) -> None:
+    """ForwardError: its `taken` is the number of records that were handed over under every tag."""
+    now = int(time.time())
+    entries = [(now, flat(record)) for record in records]
+    # Under several tags, a few at a time, so that some are done with when the receiver takes no more.
+    step = len(entries) if len(tags) == 1 else SHARED_RECORDS
+    for start in range(0, len(entries), step or 1):
+        for number, tag in enumerate(tags):
+            try:
+                send(tag, entries[start : start + step])  # noqa: E203
+            except ForwardError as error:
+                error.taken = start + (error.taken if number == len(tags) - 1 else 0)
+                raise

@@ -4,6 +4,7 @@
 """The agent: finds the rule, collects as it says, and hands over what follows, each for itself."""
 
 import functools
+import math
 import os
 import random
 import signal
@@ -29,6 +30,7 @@ STOP_SECONDS = 10  # for what is under way
 ONCE_SECONDS = 10  # until a receiver takes something from us, while somebody waits for it
 TURN_SECONDS = 300  # the same while nobody does: thousands may send to one relay at once
 DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
+ROUND_SECONDS = 300  # for one round of messages to a slow receiver; the next round uses the rule of that time
 BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
 RECEIVED = {"packages": "Package", "services": "Service", "files": "File"}  # as Microsoft's agent logs them
 
@@ -54,7 +56,8 @@ class Agent:
         self._source = Source(options, log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
-        self._silence = ONCE_SECONDS
+        self._silence: float = ONCE_SECONDS
+        self._round: float = math.inf
         self._backoff = 0.0
         self._said = ""  # why the last delivery failed
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # what the item files hold
@@ -66,7 +69,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_signal: self._schedule.end())
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.soon("rule"))
-        self._silence = TURN_SECONDS
+        self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
         self._notifier.tell("READY=1")
@@ -168,6 +171,8 @@ class Agent:
         self._backoff, self._said = 0.0, ""
         self._status.delivered(delivery.delivered)
         self._log("%d records were delivered; %d wait." % delivery)
+        if delivery.waiting:
+            self._schedule.soon("delivery")
         return True
 
     # --- the rule
@@ -195,6 +200,7 @@ class Agent:
             deadline=DELIVERY_SECONDS,
             silence=self._silence,
             tls=options.tls,
+            turn=self._round,
         )
 
     def _tags(self) -> Any:

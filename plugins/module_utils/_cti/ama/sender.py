@@ -5,6 +5,7 @@
 
 import errno
 import fcntl
+import math
 import select
 import socket
 import struct
@@ -12,7 +13,7 @@ import termios
 import time
 from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
-from ..errors import FormatError, ForwardError
+from ..errors import FormatError, ForwardError, TurnOver
 from .address import AMA_USERS, Address, Deadline, Tls, connect, is_ama
 from .forward import RECORDS, Entry, message, new_chunk, pack_batches
 from .msgpack import Unpacker
@@ -29,12 +30,14 @@ _HANGS = (
     "{0}: not delivered, the receiver did not take and acknowledge the records within {1:g} s;"
     " see why it hangs, or, if it knows no acks, set acks to off"
 )
+_SLOW = "{0}: the receiver takes the records so slowly that {1:g} s are not enough; see why it is slow"
 
 
 class _Message(NamedTuple):
     tag: str
     packed: bytes
     records: int
+    start: int  # how many records come before it in its send()
 
 
 class Sender:
@@ -44,6 +47,7 @@ class Sender:
     all, over a unix socket, or once it is written, over TCP. `auto`: as `off` where the Azure Monitor Agent is at the
     other end of a unix socket, since whether it acknowledges is unknown; as `require` for every other receiver.
     `deadline`: seconds for each message with all that it needs, such as a new connection; may be set anew at any time.
+    `turn`: seconds, from now on, after which no further message is begun: send() then raises TurnOver.
     `silence`: seconds without any progress (bytes taken, messages acknowledged) after which it is given up before that.
 
     A busy receiver lets its senders wait before it takes anything from them. So the first message is small, and the
@@ -58,6 +62,7 @@ class Sender:
         deadline: float = 120.0,
         silence: float = 10.0,
         tls: Optional[Tls] = None,
+        turn: float = math.inf,
     ) -> None:
         if acks not in ACKS:
             raise ValueError("acks: one of " + ", ".join(ACKS))
@@ -67,6 +72,8 @@ class Sender:
         self.deadline = deadline
         self._silence = silence
         self._tls = tls
+        self._turn = turn
+        self._turn_end = time.monotonic() + turn
         self._unix = address.scheme in ("abstract", "file")
         self._ask = acks != "off"  # what is at the other end now for acks
         self._records = FIRST_RECORDS if self._ask else RECORDS  # of the next message
@@ -90,21 +97,27 @@ class Sender:
         """Deliver (unix seconds, record) pairs, oldest first. Whether the receiver acknowledged them all.
 
         What a broken connection leaves unacknowledged is sent once more over a new one. ForwardError: that failed, too;
-        some of the messages may have been delivered, so the same entries arrive twice when they are sent again.
+        `taken` of the error says how many entries were delivered; some of the others may have been, and arrive twice when they are sent again.
         """
         self._pending.clear()
         acknowledged = True
         done = 0
-        while done < len(entries):
-            for packed, count in pack_batches(entries[done : done + self._records]):  # noqa: E203
-                done += count
-                # The receiver works on one while we make the next, once it has shown that it keeps up.
-                ahead = _AHEAD if self._records == RECORDS and done < len(entries) else 0
-                acknowledged = self._deliver(_Message(tag, packed, count), ahead) and acknowledged
+        try:
+            while done < len(entries):
+                for packed, count in pack_batches(entries[done : done + self._records]):  # noqa: E203
+                    # The receiver works on one while we make the next, once it has shown that it keeps up.
+                    ahead = _AHEAD if self._records == RECORDS and done + count < len(entries) else 0
+                    acknowledged = self._deliver(_Message(tag, packed, count, done), ahead) and acknowledged
+                    done += count
+        except ForwardError as error:
+            error.taken = min([done, *(message.start for message in self._pending.values())])
+            raise
         return acknowledged
 
     def _deliver(self, new: "_Message", ahead: int) -> bool:
         """Send, and wait until at most `ahead` messages are not acknowledged. Whether the others are."""
+        if time.monotonic() >= self._turn_end:
+            raise TurnOver(_SLOW.format(self._address, self._turn))
         until = Deadline(self.deadline, self._silence)
         chunk = new_chunk()
         self._pending[chunk] = new
@@ -150,7 +163,7 @@ class Sender:
         return sock
 
     def _write(self, sock: socket.socket, chunk: str, until: Deadline) -> None:
-        tag, packed, count = self._pending[chunk]
+        tag, packed, count, _start = self._pending[chunk]
         if self._ask:
             self._asked.add(chunk)
         rest = memoryview(message(tag, packed, count, chunk if self._ask else ""))
