@@ -19,8 +19,9 @@ options:
     description:
       - Keep only packages whose version meets all of these conditions.
       - A condition is one of C(<), C(<=), C(=), C(!=), C(>=), C(>) and a version, for example C(< 3.0.2).
-      - Versions are ordered as the package manager of the package orders them. An epoch that is not given is 0, so on a
-        package with an epoch write it down. For rpm, a release that is not given is not compared.
+      - Versions are ordered as the package manager of the package orders them. An epoch that is not given is 0, so for a
+        package with an epoch write it down (C(< 1:3.0.8) for the OpenSSL of EL 9). The module warns where a package that
+        O(name) selects has an epoch and a condition has none. For rpm, a release that is not given is not compared.
     type: list
     elements: str
     default: []
@@ -144,12 +145,29 @@ from ..module_utils._cti.model import Known
 from ..module_utils._module import fact_arguments, facts, run
 
 
-def _versions(texts):
+def _versions(texts, epochs):
+    """Whether a package meets all conditions; adds to `epochs` a version whose epoch decides over a condition without one."""
     # Imported where it is used: a module's code is compiled anew on every run.
-    from ..module_utils._cti.version import parse_condition, satisfies
+    from ..module_utils._cti.version import has_epoch, parse_condition, satisfies
 
     conditions = [parse_condition(text) for text in texts]
-    return lambda source, package: all(satisfies(package.version, condition, source) for condition in conditions)
+    without = [condition for condition in conditions if ":" not in condition.version]
+
+    def accept(source, package):
+        if without and has_epoch(package.version):
+            epochs.append((package.name, package.version))
+        return all(satisfies(package.version, condition, source) for condition in conditions)
+
+    return accept
+
+
+def _epoch_warning(epochs, texts):
+    name, version = epochs[0]
+    return (
+        "%d of the packages have an epoch, such as %s %s. A condition without an epoch (%s) means epoch 0, so it compares only the"
+        " epochs with these packages; write the epoch, such as '< %s:3.0'."
+        % (len(epochs), name, version, ", ".join(texts), version.partition(":")[0])
+    )
 
 
 def main():
@@ -163,8 +181,12 @@ def main():
     )
 
     def work():
-        accept = _versions(module.params["version"]) if module.params["version"] else None
-        return facts(module, "packages", packages.collect(Known(), module.params["gpg_keys"]), accept)
+        texts, epochs = module.params["version"], []
+        accept = _versions(texts, epochs) if texts else None
+        result = facts(module, "packages", packages.collect(Known(), module.params["gpg_keys"]), accept)
+        if epochs:
+            module.warn(_epoch_warning(epochs, texts))
+        return result
 
     run(module, work)
 

@@ -67,7 +67,7 @@ def test_an_agent_that_does_not_run(running):
 
 def test_a_state_that_is_damaged(running):
     running.stop()
-    (running.state / "changetracking.db").write_bytes(b"garbage" * 1000)
+    (running.state / "changetracking.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     report = found(running)
     assert link(report, "state")["Status"] == "broken" and "is damaged" in link(report, "state")["Message"]
 

@@ -5,9 +5,11 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,22 @@ def run(program, *arguments, **options):
         universal_newlines=True, check=False, **options
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
+
+
+README = Path(__file__).parents[2] / "roles" / "relay" / "README.md"
+
+
+def test_the_queries_of_the_readme_survive_the_double_quotes_of_a_shell():
+    text = README.read_text(encoding="utf-8")
+    queries = re.findall("^SELECT .*;$", text, re.MULTILINE)
+    ((command, example),) = re.findall(
+        '^sudo (/usr/local/lib/ctrelay/relay.pyz query "(SELECT .*;)")$', text, re.MULTILINE
+    )
+    assert example in queries and len(queries) > 1
+    for query in queries:
+        shown = command.replace(example, query).replace("/usr/local/lib/ctrelay/relay.pyz query", "printf %s")
+        assert subprocess.check_output(["sh", "-c", shown]).decode() == query
+    assert not any("!" in query for query in queries)  # which an interactive shell would expand
 
 
 @pytest.mark.parametrize("name", ["agent", "relay"])

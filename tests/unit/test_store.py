@@ -152,13 +152,19 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path):
     refused(path, "something else")
 
 
-@pytest.mark.parametrize("damage", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 4096])
-def test_a_file_that_is_no_database_is_damaged(path, damage):
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (b"garbage" * 1000, "is no state database (file is not a database); give another path"),
+        (b"SQLite format 3\0" + b"\xff" * 4096, "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_database_is_damaged(path, damage, words):
     os.makedirs(os.path.dirname(path))
     with open(path, "wb") as file:
         file.write(damage)
     os.chmod(path, 0o600)
-    refused(path, "is damaged")
+    refused(path, words)
 
 
 @pytest.mark.parametrize("offset", [100, 4096, 8192, 12288, 20000])

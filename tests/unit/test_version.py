@@ -17,6 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.vers
     Condition,
     compare_dpkg,
     compare_rpm,
+    has_epoch,
     parse_condition,
     satisfies,
 )
@@ -122,3 +123,19 @@ def test_a_condition_without_a_release_covers_every_release_of_rpm():
 def test_an_epoch_that_is_no_number_gets_one_sentence():
     with pytest.raises(CtiError, match="epoch that is no number"):
         satisfies("1.0", parse_condition("< a:1"), "dpkg")
+
+
+@pytest.mark.parametrize(
+    ("version", "epoch"),
+    [
+        ("1:3.0.7-27.el9", True),
+        ("10:1", True),
+        ("0:3.0.7", False),
+        ("00:1", False),
+        ("3.0.7", False),
+        (":1", False),
+        ("a1:2", False),
+    ],
+)
+def test_an_epoch_above_zero_is_seen(version, epoch):
+    assert has_epoch(version) is epoch

@@ -258,6 +258,14 @@ class Database:
             header = file.read(20)
         return header[18:20] == b"\2\2" and not os.path.exists(self.path + "-wal")
 
+    def _has_header(self) -> bool:
+        """Whether the file begins as every SQLite database does; what does not never was one."""
+        try:
+            with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
+                return file.read(16) == b"SQLite format 3\0"
+        except OSError:
+            return True
+
     def _check_version(self, db: sqlite3.Connection) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(SCHEMA):
@@ -333,6 +341,8 @@ class Database:
             )
         if self._at_rest and os.path.exists(self.path + "-wal"):
             return StateError("%s was written to while it was read; ask again." % self.path)
+        if "not a database" in reason and not self._has_header():
+            return StateDamaged("%s is no state database (%s); give another path for the state." % (self.path, reason))
         return StateDamaged(
             "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
             % (self.path, reason)

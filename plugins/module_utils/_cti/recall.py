@@ -36,8 +36,7 @@ def from_database(
 ) -> Dict[str, Any]:
     """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
     besides root and ourselves. Raises StateError."""
-    if not os.path.exists(path):
-        raise StateError("There is no %s; nothing was collected yet, or give the path of another state." % path)
+    require(path, "give the path of another state")
     with Store(path, read_only=True, owner=owner, traceless=True) as store:
         if store.is_foreign(host.identity()):
             warn(
@@ -60,6 +59,17 @@ def from_database(
         warn(text)
     result["history"] = history.describe(page, os.path.abspath(path))
     return result
+
+
+def require(path: str, otherwise: str) -> None:
+    """StateError where there is no state database at `path`, or the user may not look for it. `otherwise`: what to do if
+    something was collected elsewhere."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StateError("There is no %s; nothing was collected yet, or %s." % (path, otherwise)) from None
+    except OSError as error:
+        raise StateError("%s cannot be read (%s); run this as root (with -b)." % (path, error.strerror)) from error
 
 
 def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:

@@ -52,6 +52,12 @@ def satisfies(version: str, condition: Condition, order: str) -> bool:
     return _HOLDS[condition.relation](compare(version, condition.version))
 
 
+def has_epoch(version: str) -> bool:
+    """Whether a version of dpkg or rpm has an epoch above 0."""
+    match = _RPM_EPOCH.match(version)
+    return match is not None and match.group(1).strip("0") != ""
+
+
 def compare_dpkg(a: str, b: str) -> int:
     """-1, 0 or 1, as `dpkg --compare-versions` has it; CtiError for an epoch that is no number."""
     a_epoch, a_version, a_revision = _split_dpkg(a)

@@ -291,4 +291,4 @@ class Agent:
                 os.replace(self._options.database + suffix, aside + suffix)
             except FileNotFoundError:
                 pass
-        self._log("%s Done: it is %s now, with the records that waited in it." % (str(error), aside))
+        self._log("%s The agent has moved it to %s, with the records that waited in it." % (str(error), aside))

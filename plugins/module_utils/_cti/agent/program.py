@@ -10,7 +10,7 @@ import sys
 from typing import Any, Dict, Iterable, List, Optional
 
 from ..daemon import VERSION, Log
-from ..errors import CtiError, StateError
+from ..errors import CtiError
 from ..records import KINDS
 from ..report import change_line
 from ..store import Store
@@ -63,8 +63,9 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
 
 
 def _show(options: Options, parsed: argparse.Namespace) -> int:
-    if not os.path.exists(options.database):
-        raise StateError("There is no %s; nothing was collected yet, or --state is another folder." % options.database)
+    from ..recall import require
+
+    require(options.database, "--state is another folder")
     with Store(options.database, read_only=True, owner=_owner(options), traceless=True) as store:
         if parsed.what == "changes":
             rows: Iterable[Dict[str, Any]] = store.history()
