@@ -12,9 +12,9 @@ from urllib.parse import quote
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.survey import pack
-from ..module_utils._cti.text import line
+from ..module_utils._cti.text import calm_json, line
 from ..plugin_utils import _places as places
-from ..plugin_utils._bounded import bounded, storable
+from ..plugin_utils._bounded import storable, taken
 from ..plugin_utils._newfiles import NewFiles, sha256
 from ..plugin_utils._packed import kinds
 from ..plugin_utils._progress import Progress
@@ -22,6 +22,14 @@ from ..plugin_utils._progress import Progress
 MODULE = "changetracking.inventory.ct_inventory_info"
 FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
 CHANGES_FILE = "Changes.json"
+OPTIONAL_TEXT = (str, type(None))
+ANSWER = {
+    "Computer": OPTIONAL_TEXT,
+    "SourceComputerId": OPTIONAL_TEXT,
+    "VMUUID": OPTIONAL_TEXT,
+    "inventory": dict,
+    "history": dict,
+}
 MAX_CHANGES = 100_000
 
 
@@ -58,11 +66,10 @@ class ActionModule(ActionBase):
         passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
         if "state" in passed:
             passed["since"] = [one.place for one in had] or 0
-        result = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
-        packed, changes = result.pop("packed", ""), result.pop("changes", None)
-        result.pop("invocation", None)  # the arguments, as the host repeats them
+        answer = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
+        packed, changes = answer.get("packed", ""), answer.get("changes")
         try:
-            result = bounded(result)
+            result = taken(answer, ANSWER)
             if result.get("failed") or result.get("unreachable"):
                 return result
             seen = _seen(result.get("inventory"))
@@ -85,6 +92,10 @@ class ActionModule(ActionBase):
         if to is not None and had and to.path != had[-1].path:
             self._display.warning(_another_state(host, to, had[-1]))
         return dict(result, **written)
+
+    def _parse_returned_data(self, res, *more):
+        """As Ansible reads what the module printed; what it then quotes of it in warnings of its own steers no terminal."""
+        return super()._parse_returned_data(dict(res, stdout=calm_json(res["stdout"])), *more)
 
     def _write(self, folder, packed, seen, changes, known, had, to):
         """Write the files that differ, none before all is read; returns `files`, `changed`, `packed` with the changes, and `diff`.

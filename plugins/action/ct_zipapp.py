@@ -14,9 +14,11 @@ import tempfile
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
+from ..plugin_utils._bounded import taken
 from ..plugin_utils._zipapp import build
 
 CHECK_SECONDS = 60
+ANSWER = {"dest": str, "checksum": str}
 
 
 class ActionModule(ActionBase):
@@ -43,7 +45,7 @@ class ActionModule(ActionBase):
                     return {"failed": True, "msg": problem}
             if arguments["dest"] is None:
                 return {"changed": False}
-            return self._copy(path, arguments["dest"]).run(task_vars=task_vars)
+            return {"changed": False, **taken(self._copy(path, arguments["dest"]).run(task_vars=task_vars), ANSWER)}
         finally:
             os.unlink(path)
 

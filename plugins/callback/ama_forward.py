@@ -18,8 +18,8 @@ description:
   - A record holds the documented columns and nothing else. Arguments, variables and other facts are never looked at, messages
     are not quoted, and of a task with C(no_log) nothing is taken.
   - C(Computer) is the inventory name of the host. What the host says of itself goes into C(ReportedComputer), C(SourceComputerId)
-    and C(VMUUID), unless another inventory host said it before, in this run or in an earlier one with the same O(spool). Such
-    hosts are named in a warning at the end of the run.
+    and C(VMUUID), unless another inventory host said it before, in this run or in an earlier one with the same O(spool), or
+      C(ReportedComputer) is the inventory name of another host. Such hosts are named in a warning at the end of the run.
   - Records wait in a spool on the controller until the receiver has taken them. What a run cannot deliver, a later one does.
   - Where gathering fails, or the host cannot be reached, a record of the ConfigDataType C(CollectionStatus) says so. That type is
     one of this collection, and not documented by Azure.
@@ -126,7 +126,10 @@ options:
       - section: callback_ama_forward
         key: spool
   spool_max_mib:
-    description: MiB the spool may hold. When it is full, new records are dropped and counted; what waits already is kept.
+    description:
+      - MiB the spool may hold. When it is full, new records are dropped and counted; what waits already is kept.
+      - One host whose records need more than a 64th of it gets no more than a quarter of what the other hosts left free. What is
+        beyond that is dropped and counted, and a warning names the host.
     type: int
     default: 256
     env:
@@ -332,13 +335,15 @@ class CallbackModule(CallbackBase):
             if chosen is None:
                 continue
             common = self._identities.believed(reading.host, chosen.common)
-            if not self._spool.append(_parcel.line(chosen._replace(query=self._query, common=common)), chosen.count):
+            line = _parcel.line(chosen._replace(query=self._query, common=common))
+            if not self._spool.append(line, chosen.count, reading.host):
                 self._dropped += chosen.count
 
     # --- deliveries
 
     @harmless
     def v2_playbook_on_play_start(self, play):
+        self._identities.expect(inventory_names(play))
         self._delivery.between_tasks(self._spool)
 
     @harmless
@@ -371,6 +376,11 @@ class CallbackModule(CallbackBase):
         if earlier:
             parts.append(f"{earlier} files of other runs wait, too")
         self._display.display(f"{OURS}: {'; '.join(parts)}")
+
+
+def inventory_names(play):
+    """Of all hosts, whether or not the play or --limit selects them."""
+    return list(play.get_variable_manager()._inventory.hosts)
 
 
 def check_query(query):

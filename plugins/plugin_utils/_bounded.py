@@ -1,15 +1,25 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps what a managed host returned in a form that can be printed and stored, and in a size that fits for every host of a run."""
+"""Takes from a managed host's answer what was asked for, in a form that can be printed and stored, and in a size that fits for
+every host of a run.
+
+Ansible acts on some members of a result (ansible_facts, ansible_stats, add_host, exception, diff, those that start with
+_ansible_): a host could set variables of the run by them, or end it. So members are taken by name and type, and no others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils._cti.text import is_utf8, printable
+from ..module_utils._cti.text import is_utf8, line, printable
 
+FLAGS = ("changed", "failed", "unreachable")
+FAILURE = {"msg": str, "module_stdout": str, "module_stderr": str, "rc": int}  # of a module that did not get to its end
+NOTES = ("warnings", "deprecations")
 MAX_TEXT = 4 << 10  # characters
+MAX_NOTES = 100
 MAX_VALUES = 50_000
 MAX_DEPTH = 50
 
@@ -25,9 +35,34 @@ def storable(value: Any) -> Any:
     return value
 
 
-def bounded(value: Any) -> Any:
-    """A copy with texts that can be printed and stored, long ones cut. Raises ValueError: it has too many values."""
-    return _Copier().copy(value, 0)
+def taken(answer: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of an answer that `types` names, each if it is of its type, the flags, and why the module failed.
+
+    Each text is one line that is safe to show in a terminal. The module's notes are `warnings`, if there are any.
+    Raises ValueError: there are too many values.
+    """
+    result: dict[str, Any] = {flag: True for flag in FLAGS if answer.get(flag)}
+    for name, kind in {**FAILURE, **types}.items():
+        if name in answer and isinstance(answer[name], kind):
+            result[name] = answer[name]
+    warnings = [text for name in NOTES for text in _notes(answer.get(name))]
+    if warnings:
+        result["warnings"] = warnings
+    return dict(_Copier().copy(result, 0))
+
+
+def _notes(notes: Any) -> list[str]:
+    """The texts of a result's warnings: texts, mappings, or, from ansible-core 2.19 on, objects with an event."""
+    if not isinstance(notes, (list, tuple)):
+        return []
+    texts = []
+    for note in notes[:MAX_NOTES]:
+        text = note.get("msg") if isinstance(note, Mapping) else getattr(getattr(note, "event", note), "msg", note)
+        if isinstance(text, str):
+            texts.append(text)
+    if len(notes) > MAX_NOTES:
+        texts.append(f"{MAX_NOTES} of {len(notes)} warnings of the host are shown.")
+    return texts
 
 
 class _Copier:
@@ -39,16 +74,17 @@ class _Copier:
         if self._values > MAX_VALUES or depth > MAX_DEPTH:
             raise ValueError("it has too many values")
         if isinstance(value, str):
-            return _cut(value)
+            return calm(value)
         if isinstance(value, dict):
-            return {_cut(str(key)): self.copy(element, depth + 1) for key, element in value.items()}
+            return {calm(str(key)): self.copy(element, depth + 1) for key, element in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.copy(element, depth + 1) for element in value]
-        return value
+        return value if value is None or isinstance(value, (bool, int, float)) else calm(str(value))
 
 
-def _cut(text: str) -> str:
+def calm(text: str) -> str:
+    """A text of a host as one line that is safe to show in a terminal, cut where it is long."""
     whole = str.__str__(text)
     if len(whole) > MAX_TEXT:
         whole = f"{whole[:MAX_TEXT]} ... ({MAX_TEXT} of {len(whole)} characters)"
-    return str(storable(whole))
+    return line(whole if whole.isprintable() else " ".join(whole.splitlines()))

@@ -5,20 +5,21 @@
 
 The inventory name is what the operator connected to. Everything else that a host says of itself (its name, its
 SourceComputerId, its VMUUID) is a claim: it is believed as long as no other inventory host made it before, in this run or
-in an earlier one with the same spool.
+in an earlier one with the same spool, and as it is not the inventory name of another host.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..module_utils._cti.text import load_json
 from ._spool import Spool
 
-CLAIMS = ("ReportedComputer", "SourceComputerId", "VMUUID")
+NAME = "ReportedComputer"
+CLAIMS = (NAME, "SourceComputerId", "VMUUID")
 FILE = "identities.json"
 MAX_BYTES = 64 << 20
 SHOWN = 5  # hosts named in one warning
@@ -36,9 +37,14 @@ class Identities:
         self._warn = warn
         self._hosts: dict[str, Claims] | None = None  # None: not read yet
         self._owners: dict[tuple[str, str], str] = {}
+        self._names: dict[str, str] = {}  # of the inventory, in lower case -> as they are
         self._learnt: dict[str, Claims] = {}  # in this run
         self._disputed: dict[tuple[str, str, str], set[str]] = {}  # (column, value, its owner) -> the others
         self._changed: set[tuple[str, str]] = set()  # (host, column) that were warned of
+
+    def expect(self, names: Iterable[str]) -> None:
+        """Take the names of all hosts of the inventory: no host is believed to be called like another one."""
+        self._names.update((name.lower(), name) for name in names)
 
     def believed(self, host: str, columns: Row) -> Row:
         """The columns without those claims of the inventory host that another one made first."""
@@ -54,9 +60,12 @@ class Identities:
         for (column, value, owner), hosts in self._disputed.items():
             names = sorted(hosts)[:SHOWN]
             more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
+            named = column == NAME and value in self._names
+            whose = f"is the inventory name of {owner}" if named else f"{owner} reported first"
+            own = "hostname" if column == NAME else "machine-id"
             self._warn(
-                f"{', '.join(names)}{more} reported the {column} {value!r}, which {owner} reported first; records of the"
-                " former are sent without it. If one is a clone of the other, give it a machine-id of its own"
+                f"{', '.join(names)}{more} reported the {column} {value!r}, which {whose}; records of the"
+                f" former are sent without it. If one is a clone of the other, give it a {own} of its own"
             )
         self._disputed = {}
         if self._learnt:
@@ -68,7 +77,8 @@ class Identities:
             return False
         value = value.lower()
         known = self._known().setdefault(host, {})
-        owner = self._owners.setdefault((column, value), host)
+        owner = self._names.get(value, "") if column == NAME else ""
+        owner = owner or self._owners.setdefault((column, value), host)
         if owner != host:
             self._disputed.setdefault((column, value, owner), set()).add(host)
             return False
@@ -103,7 +113,7 @@ class Identities:
 
 
 def _is_plausible(column: str, value: str) -> bool:
-    if column == "ReportedComputer":
+    if column == NAME:
         return len(value) <= 255 and value.isprintable()
     return _UUID.fullmatch(value) is not None
 

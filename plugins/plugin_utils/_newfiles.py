@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
 
 from ..module_utils._cti.report import text_pieces
+from ..module_utils._cti.text import calm_json
 
 MAX_DIFF = 8 << 20  # bytes of a file that a difference shows
 
@@ -87,7 +88,7 @@ class NewFiles:
             diff = {
                 "before_header": path,
                 "after_header": path,
-                "before": before.decode("utf-8", "replace"),
+                "before": calm_json(before.decode("utf-8", "replace")),
                 "after": new.shown.decode("utf-8"),
             }
         if new.temporary:

@@ -22,7 +22,7 @@ from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME, timestamp
 from ._packed import CHANGES, PackedError
 from ._packed import kinds as opened
-from ._parcel import MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
+from ._parcel import MAX_ID, MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."
 MODULES = {  # whose results are taken, and the kind of each
@@ -102,7 +102,7 @@ class Reader:
         ids = self._ids.setdefault(host, set())
         rows = [row for row in parcel.rows if row.get(RECORD_ID) not in ids]
         if len(ids) < MAX_IDS:
-            ids.update(row[RECORD_ID] for row in rows if RECORD_ID in row)
+            ids.update(row[RECORD_ID] for row in rows if _is_id(row.get(RECORD_ID)))
         if rows:
             yield parcel._replace(rows=rows)
 
@@ -116,6 +116,11 @@ class Reader:
         if len(self._jobs) < MAX_JOBS:
             self._jobs[host, job] = module
         return module
+
+
+def _is_id(value: Any) -> bool:
+    """Whether a record keeps it as its RecordId; another one is replaced, and not worth the memory."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_ID
 
 
 def _module(task: Any) -> str:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator
 
 SUFFIX = ".spool"
 MAX_LINE = 64 << 20
+SMALL = 64  # the part of the spool up to which the records of one host are not compared with what is free
+QUARTER = 4
 DONE = b"#"
 DAMAGED = b""
 
@@ -78,6 +80,7 @@ class Spool:
         self._directory: int | None = None
         self._own: SpoolFile | None = None
         self._bytes = 0
+        self._of_host: dict[str, int] = {}  # bytes in the file of this run
         os.register_at_fork(after_in_child=self._let_go)
 
     @property
@@ -85,10 +88,22 @@ class Spool:
         """How many of this run wait."""
         return self._own.records if self._own is not None else 0
 
-    def append(self, line: bytes, records: int) -> bool:
-        """Whether it is kept. What is kept already is never given up for it."""
+    def append(self, line: bytes, records: int, host: str = "") -> bool:
+        """Whether it is kept. What is kept already is never given up for it.
+
+        A host whose records take more than a 64th of the spool gets no more than a quarter of what the others left: the
+        answer of one host must not cost the records of the rest.
+        """
         try:
             self._open(create=True)
+            before = self._of_host.get(host, 0)
+            size = before + len(line)
+            if host and size > self._max_bytes // SMALL and size * QUARTER > self._max_bytes - self._bytes + before:
+                self._warn(
+                    f"{host} returned more than a quarter of what is free in the spool {self.folder}, and the rest of its"
+                    " records is dropped; see what it returns, or raise spool_max_mib"
+                )
+                return False
             if self._bytes + len(line) > self._max_bytes or len(line) > MAX_LINE:
                 self._warn(
                     f"The spool {self.folder} holds the {self._max_bytes >> 20} MiB it may, and takes no more records;"
@@ -102,6 +117,7 @@ class Spool:
             self._warn(f"The spool {self.folder} cannot be written ({error.strerror}); records are dropped")
             return False
         self._bytes += len(line)
+        self._of_host[host] = size
         return True
 
     def own(self) -> Iterator[SpoolFile]:
@@ -134,6 +150,7 @@ class Spool:
         if file is self._own:
             file.close()
             self._own = None
+            self._of_host = {}
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """The content of another file in the folder; empty where there is none, or it is not ours, or too large."""

@@ -17,7 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
 
 MEMORY = 1536 << 10  # KiB of address space, for each process of a run; 100 MB of output alone cost Ansible some 600 MiB
-CONTROLS = "\x1b]0;owned\x07\x1b[2J\u202e\r\n"
+CONTROLS = "\x1b]0;owned\x07\x1b[2J\u009b2J\u202e\u2067\r\n"
 HONEST_ID = "5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e"
 
 
@@ -31,7 +31,13 @@ def answer(packed=None, changes=(), **more):
     summary.update(added=1, removed=0, modified=0, sources={"dpkg": {"status": "ok", "count": 1}})
     packed = pack({"packages": [{"SoftwareName": "a"}]}) if packed is None else packed
     result = {"Computer": "h", "inventory": {"packages": summary}, "packed": packed, "changes": list(changes)}
-    result["history"] = {"place": HONEST_ID + ":1", "path": "/var/lib/state.db", "first": 1, "last": 1, "missed": 0}
+    result["history"] = {
+        "place": HONEST_ID.replace("-", "") + ":1:",
+        "path": "/var/lib/state.db",
+        "first": 1,
+        "last": 1,
+        "missed": 0,
+    }
     return json.dumps(dict(result, **more))
 
 
@@ -82,10 +88,19 @@ ODD = {
         Computer=CONTROLS,
         SourceComputerId=CONTROLS,
         msg=CONTROLS,
+        warnings=[CONTROLS],
+        deprecations=[{"msg": CONTROLS, "version": "99.0"}],
+        diff={"before": CONTROLS, "after": ""},
+        packed=pack({"packages": [{"SoftwareName": CONTROLS}]}),
         inventory={"packages": {"count": 1, "sources": {CONTROLS: {"status": "failed", "message": CONTROLS}}}},
     ),
     "db01": answer(
         Computer="honest", SourceComputerId=HONEST_ID, VMUUID=HONEST_ID, changes=[{"ConfigChangeType": "Software"}]
+    ),
+    "failing": answer(failed=True, msg=CONTROLS, exception=CONTROLS, module_stdout=CONTROLS, warnings=[CONTROLS]),
+    "junk": answer() + "\n" + CONTROLS + "\n",
+    "acts": answer(
+        ansible_stats={"data": "x"}, ansible_facts={"ct_dest": "/nonexistent/x"}, add_host={"host_name": "x"}
     ),
     "large": "x" * 100000000,
 }
@@ -145,7 +160,7 @@ class Fleet:
             folder = place.folder / "hostile" / host
             folder.mkdir(parents=True)
             (folder / "answer").write_bytes(text.encode("utf-8", "surrogatepass"))
-            (folder / "python").write_text("#!/bin/sh\ncat %s/answer\n" % folder)
+            (folder / "python").write_text('#!/bin/sh\ncat "$1" >> %s/sent 2>&1\ncat %s/answer\n' % (folder, folder))
             (folder / "python").chmod(0o755)
             lines.append("%s ansible_python_interpreter=%s/python" % (host, folder))
         variables = ["ansible_connection=local", "scratch=%s" % place.folder, "ct_dest=%s/fetched" % place.folder]
@@ -198,8 +213,72 @@ def test_the_playbooks_evaluate_nothing_and_the_inventory_keeps_the_terminal_in_
     for playbook in ("doctor", "inventory"):
         run = fleet.run("changetracking.inventory." + playbook, *arguments)
         assert not canary.exists(), run.output
-    run = fleet.run("changetracking.inventory.inventory", *arguments, "-l", "controls,honest")
-    assert "controls" in run.output and "\x1b" not in run.output and "\u202e" not in run.output
+
+
+def steering(text):
+    """The characters in a run's output that steer a terminal."""
+    return set(text) & {"\x1b", "\x07", "\u009b", "\u202e", "\u2067"}
+
+
+def test_no_text_of_a_host_steers_the_terminal(place):
+    healthy = '{"installed": true, "doctor": {"Remedy": null}}'
+    remedy = json.dumps({"installed": True, "doctor": {"Remedy": "Mend " + CONTROLS}})
+    other = json.dumps({"installed": True, "doctor": 5, "ansible_facts": {"ct_doctor": {"a": 1}}})
+    hosts = {name: ODD[name] for name in ("controls", "failing", "junk")}
+    fleet = Fleet(place, {**hosts, "healthy": healthy, "remedy": remedy, "other": other})
+    arguments = ["-e", '{"ct_kinds": ["packages"], "ct_state": "%s"}' % (place.folder / "db")]
+    run = fleet.run("changetracking.inventory.inventory", "--diff", *arguments, "-l", ",".join([*hosts, "honest"]))
+    for host in hosts:
+        assert '"%s ' % host in run.output
+    assert not steering(run.output), run.output
+    assert json.loads((place.folder / "fetched/controls/Packages.json").read_text()) == [{"SoftwareName": CONTROLS}]
+    arguments = ["-e", '{"ansible_become": false}', "-l", "healthy,remedy,other"]
+    run = fleet.run("changetracking.inventory.doctor", *arguments)
+    assert '"All checks passed.": "healthy"' in run.output and '": "remedy"' in run.output, run.output
+    assert not steering(run.output), run.output
+
+
+def test_no_fact_of_a_host_chooses_what_is_read_or_where_it_is_written(place):
+    secret = place.folder / "id_ed25519"
+    secret.write_text("SECRET-OF-THE-CONTROLLER")
+    elsewhere = place.folder / "elsewhere"
+    facts = {
+        "ct_dcr": str(secret),
+        "ct_dest": str(elsewhere),
+        "ct_kindss": "x",
+        "ansible_facts": {},
+        "ct_variables": [],
+    }
+    fleet = Fleet(place, {"hostile": answer(ansible_facts=facts), "slip": answer(ansible_facts={"ct_kindss": "x"})})
+    play = "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.ping: }]\n"
+    site = play + "- import_playbook: changetracking.inventory.inventory\n"
+    variables = {"ct_kinds": ["packages"], "ct_state": str(place.folder / "db"), "ct_hosts": "strangers:honest"}
+    run = fleet.play(site, "-e", json.dumps(variables))
+    assert "The facts of hostile set ct_dcr, ct_dest, ct_kindss, which only the operator may set." in run.output
+    assert "The facts of slip set ct_kindss, which only" in run.output
+    assert (place.folder / "fetched/honest/Packages.json").exists(), run.output
+    assert not elsewhere.exists() and not (place.folder / "fetched/hostile").exists()
+    for host in ("hostile", "slip"):
+        sent = (place.folder / "hostile" / host / "sent").read_text("utf-8", "replace")
+        assert "AnsiballZ" in sent.replace("ANSIBALLZ", "AnsiballZ") and secret.read_text() not in sent
+    role = "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.ping: }]\n  roles: [changetracking.inventory.%s]\n"
+    for name, option in (("agent", "agent_dcr"), ("relay", "relay_chunks")):
+        value = str(secret) if name == "agent" else {"x": str(secret)}
+        path = place.folder / "hostile/hostile/answer"
+        path.write_text(answer(ansible_facts={option: value}))
+        run = fleet.play(play + role % name, "-l", "hostile")
+        assert "The facts of hostile set %s, which only the operator may set." % option in run.output, run.output
+
+
+def test_a_fact_that_the_operator_sets_is_used(place):
+    """A set_fact that is not cacheable is no fact of the host."""
+    fleet = Fleet(place, {})
+    play = "- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.set_fact: {ct_dest: %s}}]\n" % (
+        place.folder / "mine"
+    )
+    variables = {"ct_kinds": ["packages"], "ct_state": str(place.folder / "db")}
+    run = fleet.play(play + "- import_playbook: changetracking.inventory.inventory\n", "-e", json.dumps(variables))
+    assert (place.folder / "mine/honest/Packages.json").exists(), run.output
 
 
 def test_whatever_hosts_answer_the_honest_one_is_served_and_each_has_its_sentence(place):
@@ -234,4 +313,7 @@ def test_a_host_sends_no_records_as_another_one(place):
     assert {record["Computer"] for record in records} == {"first", "db01"}
     assert {record.get("SourceComputerId") for record in records if record["Computer"] == "db01"} == {None}
     assert {record.get("SourceComputerId") for record in records if record["Computer"] == "first"} == {HONEST_ID}
+    assert {record.get("ReportedComputer") for record in records if record["Computer"] == "db01"} == {None}
+    name = "db01 reported the ReportedComputer 'honest', which is the inventory name of honest"
+    assert any(name in warning for warning in run.warnings), run.output
     assert any("db01 reported the SourceComputerId" in warning for warning in run.warnings), run.output

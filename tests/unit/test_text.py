@@ -21,6 +21,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import (
+    calm_json,
     decode,
     line,
     original,
@@ -152,3 +153,17 @@ def test_the_name_of_the_machine_is_printable(monkeypatch):
     names = os.uname()
     monkeypatch.setattr(os, "uname", lambda: type(names)((names[0], "b\udcfcro", *names[2:])))
     assert host.identity()["Computer"] == r"b\xfcro"
+
+
+@given(st.dictionaries(st.text(), st.text() | st.integers()))
+def test_a_json_text_that_is_made_calm_is_the_same_value(value):
+    raw = json.dumps(value, ensure_ascii=False)
+    assert json.loads(calm_json(raw)) == value
+
+
+def test_nothing_in_a_calm_json_text_steers_a_terminal_and_other_texts_stay_as_they_are():
+    odd = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+    for code in set(odd) - {9, 10, 13}:
+        assert calm_json('["a%s"]' % chr(code)) == '["a\\u%04x"]' % code
+    good = '{"a": "\u00e4\u00a0\u200b\U0001f600\\u0041"}\t\r\n'
+    assert calm_json(good) == good

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 from .model import Item
 from .records import Kind, Row, change_record, data_record, timestamp
 from .snapshot import Snapshot
+from .text import calm_json
 
 
 def facts(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> Dict[str, Any]:
@@ -24,7 +25,7 @@ def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row
 
 
 def text(rows: Sequence[Row]) -> str:
-    """Rows as a file holds them: a JSON array with one item a line."""
+    """Rows as a file holds them: a JSON array with one item a line, in which nothing steers a terminal."""
     return "".join(text_pieces(rows))
 
 
@@ -32,7 +33,7 @@ def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
     """The same, row by row."""
     before = "[\n"
     for row in rows:
-        yield before + json.dumps(row, ensure_ascii=False)
+        yield before + calm_json(json.dumps(row, ensure_ascii=False))
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
 

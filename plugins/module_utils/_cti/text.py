@@ -16,6 +16,9 @@ _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 _CODE = r"x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"  # of a byte, or of any other lone surrogate, after the backslash
 _ODD = "(?<!\\\\)(\\\\*)([\ud800-\udfff])|(?<!\\\\)(\\\\+)(?=%s)" % _CODE
 _ESCAPED = r"(?<!\\)(\\+)(%s)" % _CODE
+# Controls (C0 without the blanks of JSON, C1), line ends of Unicode, and marks that change the direction of writing: a fixed
+# set, as str.isprintable() differs between versions of Python. json.dumps() with ensure_ascii=False leaves some of them raw.
+_STEERING = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 
 
 def decode(raw: bytes) -> str:
@@ -94,6 +97,11 @@ def line(text: str, limit: int = 0) -> str:
 def quoted(name: str, limit: int = 300) -> str:
     """A name of unknown origin (a path, a package, a unit) as it stands in a message: printable(), and on one line."""
     return line(printable(name), limit)
+
+
+def calm_json(text: str) -> str:
+    """A JSON text with every character that steers a terminal written as an escape, which any JSON reader reads back."""
+    return text if text.isprintable() else re.sub(_STEERING, lambda match: "\\u%04x" % ord(match.group()), text)
 
 
 def _shown(character: str) -> str:

@@ -305,3 +305,43 @@ def test_a_hosts_folder_is_one_segment_below_the_destination(host):
 def test_a_file_holds_one_item_a_line():
     assert text([{"a": 1}, {"b": "\u00e4"}]) == '[\n{"a": 1},\n{"b": "\u00e4"}\n]\n'
     assert text([]) == "[]\n"
+
+
+STEERING = "\x1b[2J\x9b2J\u202e\u2028\x7f"
+ACTED_ON = {
+    "ansible_facts": {"ct_dcr": "/etc/passwd"}, "ansible_stats": {"data": "x"}, "add_host": {"host_name": "x"},
+    "add_group": "x", "exception": STEERING, "diff": {"before": STEERING}, "invocation": {}, "skipped": True,
+    "_ansible_no_log": True, "_ansible_verbose_override": True, "results": [], "stdout": "x", "attempts": 1,
+    "ansible_job_id": "1", STEERING: 1,
+}  # fmt: skip
+
+
+def test_no_member_of_an_answer_that_ansible_acts_on_is_passed_on(host):
+    good = host(summary(), ROWS, **ACTED_ON)
+    assert sorted(good) == ["Computer", "changed", "files", "inventory"]
+    bad = host.answer(
+        dict(ACTED_ON, failed=True, msg=STEERING + "\nok: [honest]", warnings=[STEERING, {"msg": "a"}, 5])
+    )
+    assert sorted(bad) == ["failed", "msg", "warnings"]
+    assert bad["msg"].isprintable() and len(bad["warnings"]) == 2 and bad["warnings"][0].isprintable()
+    assert host.answer({"failed": "x", "msg": {"a": "b"}, "warnings": {"a": 1}}) == {"failed": True}
+
+
+def test_no_more_warnings_than_an_operator_can_read_are_passed_on(host):
+    result = host(summary(), ROWS, warnings=["x"] * 5000)
+    assert len(result["warnings"]) == 101 and result["warnings"][-1] == "100 of 5000 warnings of the host are shown."
+
+
+def test_no_file_and_no_difference_steers_a_terminal_and_the_text_stays_the_same(host):
+    row = {"SoftwareName": "a" + STEERING + "\u00e4\u00a0\U0001f600"}
+    folder = host.dest / "web01"
+    folder.mkdir()
+    (folder / "Packages.json").write_text(
+        json.dumps([row], ensure_ascii=False), "utf-8"
+    )  # as a version before wrote it
+    host.diff = True
+    result = host(summary(baseline=False), [row], changes=[dict(CHANGE, SoftwareName=STEERING)])
+    written = (folder / "Packages.json").read_text("utf-8"), (folder / "Changes.json").read_text("utf-8")
+    for shown in (*written, *(diff[side] for diff in result["diff"] for side in ("before", "after"))):
+        assert not set(shown) & set(STEERING) - set("[2J"), ascii(shown)
+    assert json.loads(written[0]) == [row] and "\u00e4\u00a0\U0001f600" in written[0]

@@ -238,6 +238,13 @@ def test_a_change_that_two_tasks_return_is_taken_once():
     assert [len(new.rows) for new in reader._unseen("other", parcel)] == [3]
 
 
+def test_a_record_id_that_is_replaced_takes_no_memory():
+    reader = _results.Reader()
+    rows = [{"RecordId": character * 60000} for character in "abc"]
+    (parcel,) = reader._unseen("h", Parcel(CHANGE_STREAM, "files", {}, [*rows, {"RecordId": "good"}]))
+    assert len(parcel.rows) == 4 and reader._ids == {"h": {"good"}}
+
+
 @pytest.mark.parametrize("identity", ["", "x" * 129, 5, True])
 def test_a_record_id_is_a_short_text(identity):
     parcel = Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files", "RecordId": identity}], identity="i")

@@ -28,6 +28,9 @@ class Run:
         assert columns.pop("Computer") == host
         return columns
 
+    def expect(self, *hosts):
+        self._identities.expect(hosts)
+
     def end(self):
         self._identities.close()
         return self.warnings
@@ -122,3 +125,16 @@ def test_a_memory_that_is_no_file_of_ours_is_not_read(folder, monkeypatch):
     run = Run(folder)
     run.believed("web2", SourceComputerId=ONE)
     assert "is not a file of ours of up to 0 MiB" in run.end()[0]
+
+
+def test_no_host_is_called_like_another_host_of_the_inventory(folder):
+    run = Run(folder)
+    assert run.believed("evil", ReportedComputer="db01") == {"ReportedComputer": "db01"}  # an inventory without db01
+    run.end()
+    run = Run(folder)
+    run.expect("DB01", "evil")
+    for name in ("db01", "DB01"):
+        assert run.believed("evil", ReportedComputer=name) == {}
+        assert run.believed("DB01", ReportedComputer=name) == {"ReportedComputer": name}
+    assert run.believed("DB01", ReportedComputer="other") and run.believed("evil", ReportedComputer="db01") == {}
+    assert "evil reported the ReportedComputer 'db01', which is the inventory name of DB01" in "".join(run.end())

@@ -193,6 +193,20 @@ def test_the_spool_keeps_what_it_has_when_it_is_full_and_says_so(folder, said):
     assert spool.append(b"z" * 500 + b"\n", 1)
 
 
+def test_one_host_leaves_room_for_the_others_and_is_named(folder, said):
+    spool = make(folder, said, max_bytes=64000)
+    greedy = [spool.append(b"x" * 999 + b"\n", 1, "greedy") for _line in range(100)]
+    assert sum(greedy) == 16 and len(said) == 84 and set(said) == {said[0]}
+    assert said[0].startswith("greedy returned more than a quarter of what is free in the spool")
+    second = [spool.append(b"x" * 999 + b"\n", 1, "second") for _line in range(100)]
+    assert sum(second) == 12  # a quarter of the rest
+    assert all(spool.append(b"x" * 999 + b"\n", 1, "web%d" % number) for number in range(36))
+    assert not spool.append(b"x" * 999 + b"\n", 1, "late") and "takes no more records" in said[-1]
+    for file in list(spool.own()):
+        spool.remove(file)  # it was delivered
+    assert spool.append(b"x" * 999 + b"\n", 1, "greedy")
+
+
 FULL = """
 import sys
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool

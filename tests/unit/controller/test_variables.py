@@ -13,6 +13,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.changetracking.inventory.plugins.filter import ct_claimed
 from ansible_collections.changetracking.inventory.plugins.filter.ct_matching import ct_matching
 from ansible_collections.changetracking.inventory.plugins.filter.ct_misspelled import ct_misspelled
 from ansible_collections.changetracking.inventory.plugins.filter.ct_mistyped import ct_mistyped
@@ -79,6 +80,33 @@ def test_a_slip_is_named_with_what_was_meant(slip, meant):
 @pytest.mark.parametrize("name", ["agent_version", "agent_port", "agent_package", "agent_enabled", "agent_hostname"])
 def test_a_variable_of_another_role_is_left_alone(name):
     assert ct_misspelled([name], variables_of_role("agent")) == []
+
+
+def claimed(facts, options=("ct_dcr", "ct_dest")):
+    return ct_claimed.ct_claimed(facts, list(options), "web01")
+
+
+def test_a_fact_named_like_an_option_is_refused_and_others_are_not():
+    assert claimed({"ct_packages": {}, "ct_services": {}, "ct_files": {}, "dcr": 1, "distribution": "x"}) == []
+    (sentence,) = claimed({"ct_dest": "/x", "ct_dcr": "/y", "ct_packages": {}})
+    assert sentence.startswith(
+        "The facts of web01 set ct_dcr, ct_dest, which only the operator may set. Clear its facts"
+    )
+    assert "set ct_dst\\x1b, which" in claimed({"ct_dst\x1b": 1})[0]
+    assert "(5 of 900)" in claimed({"ct_dest%d" % number: 1 for number in range(900)})[0]
+
+
+@pytest.mark.parametrize("name", ["deploy", "doctor", "inventory", "uninstall"])
+def test_a_playbook_refuses_such_facts_before_anything_else_and_for_each_host(name):
+    (play,) = yaml.safe_load((ROOT / "playbooks" / (name + ".yml")).read_text())
+    first = (play.get("pre_tasks") or play["tasks"])[0]
+    assert first["ansible.builtin.assert"]["that"] == "ct_claimed == []" and "run_once" not in first
+
+
+@pytest.mark.parametrize("role", ["agent", "relay"])
+def test_a_role_refuses_such_facts_before_anything_else(role):
+    first = yaml.safe_load((ROOT / "roles" / role / "tasks/main.yml").read_text())[0]
+    assert first["ansible.builtin.assert"]["that"] == role + "_claimed == []"
 
 
 GROUPS = {"all": ["a", "b"], "ungrouped": [], "web": ["b"]}
