@@ -12,9 +12,9 @@ from urllib.parse import quote
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.survey import pack
-from ..module_utils._cti.text import calm_json, line
+from ..module_utils._cti.text import line
 from ..plugin_utils import _places as places
-from ..plugin_utils._bounded import storable, taken
+from ..plugin_utils._bounded import calm_output, storable, taken
 from ..plugin_utils._newfiles import NewFiles, sha256
 from ..plugin_utils._packed import kinds
 from ..plugin_utils._progress import Progress
@@ -94,8 +94,7 @@ class ActionModule(ActionBase):
         return dict(result, **written)
 
     def _parse_returned_data(self, res, *more):
-        """As Ansible reads what the module printed; what it then quotes of it in warnings of its own steers no terminal."""
-        return super()._parse_returned_data(dict(res, stdout=calm_json(res["stdout"])), *more)
+        return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
 
     def _write(self, folder, packed, seen, changes, known, had, to):
         """Write the files that differ, none before all is read; returns `files`, `changed`, `packed` with the changes, and `diff`.

@@ -18,7 +18,11 @@ from ..plugin_utils._bounded import taken
 from ..plugin_utils._zipapp import build
 
 CHECK_SECONDS = 60
-ANSWER = {"dest": str, "checksum": str}
+ANSWER = {
+    **dict.fromkeys(("dest", "checksum", "mode", "owner", "group", "state"), str),
+    **dict.fromkeys(("uid", "gid", "size"), int),
+    "diff": (dict, list),
+}
 
 
 class ActionModule(ActionBase):
@@ -45,7 +49,8 @@ class ActionModule(ActionBase):
                     return {"failed": True, "msg": problem}
             if arguments["dest"] is None:
                 return {"changed": False}
-            return {"changed": False, **taken(self._copy(path, arguments["dest"]).run(task_vars=task_vars), ANSWER)}
+            result = {"changed": False, **taken(self._copy(path, arguments["dest"]).run(task_vars=task_vars), ANSWER)}
+            return dict(result, diff=_differences(result.pop("diff"))) if "diff" in result else result
         finally:
             os.unlink(path)
 
@@ -70,3 +75,11 @@ class ActionModule(ActionBase):
             templar=self._templar,
             shared_loader_obj=self._shared_loader_obj,
         )
+
+
+def _differences(diff):
+    """Those that Ansible can show: with texts, or attributes of a file."""
+    every = diff if isinstance(diff, list) else [diff]
+    return [
+        one for one in every if isinstance(one, dict) and all(isinstance(part, (str, dict)) for part in one.values())
+    ]

@@ -10,10 +10,12 @@ _ansible_): a host could set variables of the run by them, or end it. So members
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils._cti.text import is_utf8, line, printable
+from ..module_utils._cti.text import calm_json, is_utf8, line, printable
 
 FLAGS = ("changed", "failed", "unreachable")
 FAILURE = {"msg": str, "module_stdout": str, "module_stderr": str, "rc": int}  # of a module that did not get to its end
@@ -22,6 +24,10 @@ MAX_TEXT = 4 << 10  # characters
 MAX_NOTES = 100
 MAX_VALUES = 50_000
 MAX_DEPTH = 50
+# As JSON writes line ends, other controls, and marks of direction.
+_ESCAPES = re.compile(
+    r"\\(?:[bfnr]|u(?:00(?:[01][0-9a-f]|7f|[89][0-9a-f])|061c|200[ef]|202[89a-e]|206[6-9]))", re.IGNORECASE
+)
 
 
 def storable(value: Any) -> Any:
@@ -49,6 +55,23 @@ def taken(answer: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]
     if warnings:
         result["warnings"] = warnings
     return dict(_Copier().copy(result, 0))
+
+
+def calm_output(output: str) -> str:
+    """What a module printed, as ansible-core may read it: it shows what follows the JSON, and, from 2.21 on, the warnings in it,
+    before an action plugin has the answer.
+    """
+    output = calm_json(output)
+    if not _ESCAPES.search(output):
+        return output
+    try:
+        answer = json.JSONDecoder().raw_decode(output, output.index("{"))[0]
+        for name in NOTES:
+            if name in answer:
+                answer[name] = _Copier().copy(answer[name], 0)
+        return json.dumps(answer)
+    except (ValueError, RecursionError):  # if ansible-core reads it all the same, it finds no escapes in it
+        return _ESCAPES.sub(lambda match: "?" + match.group()[1:], output)
 
 
 def _notes(notes: Any) -> list[str]:

@@ -16,6 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.action import ct_inven
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.report import text
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _places as places
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._bounded import calm_output
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import unpack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._places import Kept
 
@@ -345,3 +346,15 @@ def test_no_file_and_no_difference_steers_a_terminal_and_the_text_stays_the_same
     for shown in (*written, *(diff[side] for diff in result["diff"] for side in ("before", "after"))):
         assert not set(shown) & set(STEERING) - set("[2J"), ascii(shown)
     assert json.loads(written[0]) == [row] and "\u00e4\u00a0\U0001f600" in written[0]
+
+
+def test_what_a_module_printed_steers_no_terminal_before_the_action_has_it():
+    answer = {"warnings": [STEERING + "\r\nok: [honest]", {"msg": STEERING}], "changes": [{"SvcName": STEERING}]}
+    raw = json.dumps(answer)
+    calm = json.loads(calm_output(raw + "\n junk " + STEERING))
+    assert all(text.isprintable() for text in (calm["warnings"][0], calm["warnings"][1]["msg"]))
+    assert calm["changes"] == answer["changes"]
+    for odd in ("{ junk\n" + raw, raw[:-1] + ',"x":' + "[" * 100000 + "}"):
+        assert calm_output(odd).isprintable() or not set(calm_output(odd)) & set(STEERING) - set("[2J")
+        assert "\\u001b" not in calm_output(odd)
+    assert calm_output('{"a": "\\u00e4"}') == '{"a": "\\u00e4"}'
