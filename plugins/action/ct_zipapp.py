@@ -78,8 +78,10 @@ class ActionModule(ActionBase):
 
 
 def _differences(diff):
-    """Those that Ansible can show: with texts, or attributes of a file."""
+    """Those that Ansible can show: with texts, attributes of a file, or sizes."""
     every = diff if isinstance(diff, list) else [diff]
     return [
-        one for one in every if isinstance(one, dict) and all(isinstance(part, (str, dict)) for part in one.values())
+        one
+        for one in every
+        if isinstance(one, dict) and all(isinstance(part, (str, dict, int)) for part in one.values())
     ]
