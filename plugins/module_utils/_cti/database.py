@@ -116,7 +116,7 @@ class Database:
     """The database at `path`, for use as a context manager. Raises StateError.
 
     Read-only, a missing file is an empty state and nothing is created. `owner`: a uid that may own the file, besides our
-    own and root's; of a file that belongs to it, everything is checked before it is read, and reading it is limited in time. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
+    own and root's; of a file that belongs to it, everything is checked before it is read, and reading it is limited in time; so is that of a traceless one. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
     beside it either, which it otherwise does where no agent runs, and leaves.
     """
 
@@ -140,7 +140,7 @@ class Database:
                 self._version = self._check_version(self._db)
                 if not self._read_only and self._version < len(SCHEMA):
                     self._bring_up_to_date(self._db)
-        except (OSError, sqlite3.Error, ValueError) as error:
+        except (OSError, sqlite3.Error, ValueError, MemoryError) as error:
             self._close()
             raise self._error(error) from error
         except StateError:
@@ -205,7 +205,8 @@ class Database:
                 self._check_file(os.lstat(self.path + suffix))
             except FileNotFoundError:
                 pass
-        self._foreign = status.st_uid not in (0, os.geteuid())
+        # Whoever only asks is not held up by a state of his own either.
+        self._foreign = self._traceless or status.st_uid not in (0, os.geteuid())
         return found
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
@@ -318,7 +319,7 @@ class Database:
         )
 
     def _error(self, error: BaseException) -> StateError:
-        reason = str(error)
+        reason = str(error) or type(error).__name__
         if isinstance(error, OSError):
             return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
         if "locked" in reason:

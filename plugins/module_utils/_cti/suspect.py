@@ -11,6 +11,7 @@ from typing import Iterable
 READ_SECONDS = 60.0  # for all that SQLite computes for one connection
 WAIT_SECONDS = 5.0  # for a lock
 VALUE_BYTES = 256 << 20  # of one value
+HEAP_BYTES = 640 << 20  # of SQLite in this process; a version before 3.31 knows no such limit
 _STEPS = 10000  # of SQLite's virtual machine between two looks at the clock
 _INTEGERS = "BETWEEN 0 AND %d" % (1 << 45)  # no time, count or size that we store is outside of this
 _UNREAD = ("set_aside",)
@@ -26,10 +27,11 @@ def limit_time(db: sqlite3.Connection, seconds: float = READ_SECONDS) -> None:
 
 def check_state(db: sqlite3.Connection, schema: Iterable[str]) -> None:
     """Check that the database holds the tables that the statements of `schema` make and nothing else, and in them only values of
-    the declared types within limits. Raises ValueError and sqlite3.Error.
+    the declared types within limits. Raises ValueError, MemoryError and sqlite3.Error.
 
     A view or a computed column can run for ever, and a text where a number is expected is a defect in whoever reads it.
     """
+    db.execute("PRAGMA hard_heap_limit = %d" % HEAP_BYTES)
     expected = {" ".join(text.split()) for script in schema for text in script.split(";") if "CREATE TABLE" in text}
     rows = db.execute("SELECT type, substr(name, 1, 80), substr(sql, 1, 4096) FROM sqlite_master LIMIT 100").fetchall()
     for kind, name, text in rows:
