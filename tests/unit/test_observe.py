@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import files
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.judge import Scope
@@ -441,6 +442,37 @@ def test_rules_that_replace_each_other_or_change_their_order_or_names_change_not
         assert told(tracker.run(*rules)) == []
     (tmp_path / "t/real.conf").unlink()
     assert told(tracker.run(manage, narrow)) == [("Removed", str(tmp_path / "t/real.conf"))]
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)], ids=["wider", "narrower"])
+def test_a_rule_that_adds_or_drops_more_than_one_run_reports_is_no_change_in_any_run(
+    tmp_path, monkeypatch, before, after
+):
+    monkeypatch.setattr(files, "RUN_CHANGES", 25)
+    tree(tmp_path)
+    for number in range(12):
+        (tmp_path / "t" / str(number)).mkdir()
+        for name in range(10):
+            (tmp_path / "t" / str(number) / str(name)).write_text("")
+    tracker = Tracker(tmp_path / "state.db", str(tmp_path) + "/t/*")
+    tracker.run(dict(RULE, recurse=before))
+    (tmp_path / "t/gone.conf").unlink()
+    seen = [told(tracker.run(dict(RULE, recurse=after))) for _run in range(8)]
+    assert seen == [[("Removed", str(tmp_path / "t/gone.conf"))], *[[]] * 7]
+
+
+def test_more_changes_than_one_run_reports_are_told_apart_from_what_a_rule_adds_at_the_same_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "RUN_CHANGES", 25)
+    for number in range(40):
+        (tmp_path / "t" / "d").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "t" / str(number)).write_text("")
+        (tmp_path / "t" / "d" / str(number)).write_text("")
+    tracker = Tracker(tmp_path / "state.db", str(tmp_path) + "/t/*")
+    tracker.run(dict(RULE, recurse=False))
+    for number in range(40):
+        (tmp_path / "t" / str(number)).write_text("x")
+    seen = [told(tracker.run(dict(RULE, recurse=False), RULE)) for _run in range(4)]
+    assert [len(changes) for changes in seen] == [40, 0, 0, 0]
 
 
 def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeypatch):

@@ -43,6 +43,7 @@ class Judge:
                 self._unseen.add(entry)
             else:
                 self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
+        self._now = scope
         self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
         self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
         self._added: Dict[Identity, Change] = {}  # what the rules of the last run alone show as added so far
@@ -54,6 +55,7 @@ class Judge:
             self._add(change)
         if self._scope is not None:
             self._doubt_incomparable(old, part.items or [])
+        self._known.changes = len(self.changes) + len(self._doubtful)
 
     def compare_gone(self, part: str) -> None:
         """Judge a known part that is there no longer."""
@@ -98,6 +100,14 @@ class Judge:
             self._counts[category] += 1
         self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
 
+    def rules(self, postponed: bool) -> List[Any]:
+        """The rules that the next run is to compare by: those of the last run again, where more is tracked than then and
+        something of it was postponed."""
+        if self._now is None:
+            return []
+        last = self._last if postponed and self._scope is not None else None
+        return last.scope if last is not None and self._is_appended(last.scope, self._now.rules) else self._now.rules
+
     def notes(self) -> List[str]:
         """One sentence on what is not reported because the rules changed."""
         if not any(self._counts.values()):
@@ -128,12 +138,12 @@ class Judge:
         return True
 
     def _add(self, change: Change) -> None:
-        if self._scope is None or self._last is None:
+        if change.new is None and self._now is not None and not self._now.reaches(self._now.rules, change.old):
+            self._counts["Removed"] += 1  # also where it was out of sight in the run in which the rules changed
+        elif self._scope is None or self._last is None:
             self.changes.append(change)
         elif change.old is None and not self._scope.reaches(self._last.scope, change.new):
             self._counts["Added"] += 1
-        elif change.new is None and not self._scope.reaches(self._scope.rules, change.old):
-            self._counts["Removed"] += 1
         else:
             self._doubtful[self._kind.identity(change.new or change.old)] = change.category
 
@@ -153,12 +163,14 @@ class Judge:
     def _look_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
         """Look at the host by the rules of the last run, and confirm what changed by them."""
         left = set(self._known.parts)
+        self._known.changes = 0
         collection = scope.collect(rules, self._known)
         for part in collection:
             left.discard(part.name)
             if part.items is not None:
                 old = self._known.items(part.name) if part.before is None else part.before
                 self._confirm(self._differences(part, old), scope, out_of_sight(part.name))
+                self._known.changes = len(self.changes)
         for name in sorted(left - collection.replaced):
             if not collection.out_of_sight(name):
                 changes = compare(self._kind, self._known.items(name), [])
@@ -183,6 +195,7 @@ class Judge:
     def _look_once_more(self, scope: Scope) -> None:
         """Report as added what this run's rules do not show now either. What they do show came after this run looked: the
         next one reports it."""
+        self._known.changes = 0
         for part in scope.collect(scope.rules, self._known):
             for identity in [*part.unsure, *(self._kind.identity(item) for item in part.items or ())]:
                 self._added.pop(identity, None)

@@ -95,7 +95,7 @@ class Source(NamedTuple):
 class Known:
     """What an earlier run saw, as far as a collector may use it to save work. This one knows nothing."""
 
-    compared = False  # whether there was an earlier run, so that what is not known is a change
+    changes = 0  # found by who compares with it, so far: a collector leaves what is beyond its limit for the next run
 
     def names(self) -> Iterable[str]:
         """Of the parts."""
@@ -121,6 +121,7 @@ class Collection:
         self.sources: Dict[str, Source] = {}
         self.unseen: List[str] = []
         self.replaced: Set[str] = set()  # names of parts whose items are in other parts now, see Part.before
+        self.postponed = False  # whether parts that are there are left for the next run, see Known.changes
 
     def __iter__(self) -> Iterator[Part]:
         raise NotImplementedError

@@ -35,7 +35,6 @@ def observe(
     told = time.monotonic()
     last = store.last_run(kind)
     known = store.known(kind)
-    known.compared = last is not None
     judge = Judge(kind, last, known, scope)
     left = dict(known.parts)
     unchanged = []
@@ -81,7 +80,7 @@ def observe(
     judge.settle(collection.out_of_sight)
     unseen = [*collection.unseen, *never_known, *judge.still_never_known(unchanged)]
     sources = outcomes(collection)
-    store.finish(kind, Run(now, scope.rules if scope is not None else [], unseen), sources)
+    store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
     return Snapshot(
         kind,
         now,

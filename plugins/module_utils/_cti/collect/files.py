@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from bisect import bisect_left
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..errors import CtiError, SourceFailed, describe_defect
 from ..model import Collection, File, FileRule, Known, Part, Source
@@ -96,7 +96,6 @@ class Scan(Collection):
         self._names: Optional[List[str]] = None  # of the known parts, sorted
         self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
         self._homes: Dict[str, str] = {}  # mount point -> its id
-        self._changes = 0
         self._reported = 0
         self._complete = False
 
@@ -156,6 +155,7 @@ class Scan(Collection):
     def _judge_gone(self) -> None:
         """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
         homes = {home_id(point) for point in self._mounts.kinds}
+        changes = self._known.changes
         for name in self._known.names():
             if name in self._seen or name in self.replaced or name in self._beyond or self._is_hidden(name):
                 continue
@@ -167,11 +167,11 @@ class Scan(Collection):
             ):
                 self._note_over("covered", path)
                 self._hide(to_name(path))
-            elif self._known.compared and self._changes >= RUN_CHANGES:
+            elif changes >= RUN_CHANGES:
                 self._note_over("postponed", path)
                 self._later.add(name)
             else:
-                self._changes += self._known.count(name)
+                changes += self._known.count(name)
 
     def _note_over(self, kind: str, path: str) -> None:
         """Note a path in the rules that reach it."""
@@ -427,8 +427,9 @@ class Scan(Collection):
             if mark.digest and str(mark) == text:
                 return Part(name, text, None)
         known = self._items(name) if before is None else before
-        if self._known.compared and self._changes >= RUN_CHANGES:
+        if self._known.changes >= RUN_CHANGES:
             claims.note("postponed", place.path)
+            self.postponed = True
             if before is not None:
                 return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
             return None if text is None else Part(name, text, None)
@@ -439,8 +440,6 @@ class Scan(Collection):
         items = self._maker.items(listing, place, known, again)
         if again:
             self._budget.spend_rehash(self._budget.clock() - start)
-        if self._known.compared:
-            self._changes += _count_changes(known, items)
         if not listing.settled:
             mark = mark._replace(digest="")
         return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
@@ -504,12 +503,6 @@ class _NotEntered(Exception):
         super().__init__(kind, why)
         self.kind = kind
         self.why = why
-
-
-def _count_changes(before: Iterable[File], now: Iterable[File]) -> int:
-    """How many items are there in one of the two alone, or differ."""
-    left = {item.path: item[:10] for item in before}
-    return sum(left.pop(item.path, None) != item[:10] for item in now) + len(left)
 
 
 def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:

@@ -68,6 +68,7 @@ class Contained(Collection):
         self.sources.update(self._collection.sources)
         self.unseen.extend(self._collection.unseen)
         self.replaced = self._collection.replaced
+        self.postponed = self._collection.postponed
 
     def out_of_sight(self, part: str) -> bool:
         return self._broken or self._collection.out_of_sight(part)
