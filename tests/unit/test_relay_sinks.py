@@ -133,23 +133,61 @@ def test_a_torn_last_line_is_skipped_and_told_and_nothing_else_is(tmp_path_facto
     assert len(damaged) == (not whole)
 
 
-def test_too_large_a_sink_drops_its_oldest_rows_counted_and_told(place):
-    sink = place.sink(bytes=10000)
-    for number in range(10):
+def test_a_full_sink_drops_nothing_and_takes_no_more_until_there_is_room(place):
+    sink = place.sink(bytes=5000)
+    for number in range(3):
         keep(sink, entry(number, 2000))
+    with pytest.raises(SinkError, match="is full: 5000 bytes wait"):
+        sink.append(encode([entry(3, 2000)]))
+    sink.commit()
     sink.trim(None)
-    assert sink.size <= 10000
-    assert sink.dropped + sink.rows == 10
-    assert len(place.log) == sink.dropped and "dropped its oldest 1 rows" in place.log[0]
-    assert held(sink) == [6, 7, 8, 9]
+    assert (sink.rows, sink.dropped, sink.refused, sink.full, place.log) == (3, 0, 1, True, [])
+    sink.taken(sink.oldest(), 0)
+    keep(sink, entry(4, 2000))
+    assert held(sink) == [1, 2, 4]
+
+
+def test_the_network_fills_half_of_a_sink_also_within_one_turn_and_what_was_found_counts_as_its(place):
+    sink = place.sink(bytes=10000)
+    for number in range(2):
+        sink.append(encode([entry(number, 2000)]), network=True)
+    with pytest.raises(SinkError, match="Local clients have as much room again"):
+        sink.append(encode([entry(2, 2000)]), network=True)
+    sink.append(encode([entry(3, 2000)]))
+    sink.commit()
+    with pytest.raises(SinkError):
+        sink.append(encode([entry(4, 2000)]), network=True)
+    for again in (sink, place.sink(bytes=10000)):
+        with pytest.raises(SinkError):
+            again.append(encode([entry(5, 2000)]), network=True)
+        again.append(encode([entry(6, 2000)]))
+    assert (place.sink().foreign, sink.foreign) == (sink.size, sink.size * 2 // 3)
+    sink.seal()
+    sink.taken(sink.oldest(), 0)
+    assert sink.foreign == 0
+
+
+def test_a_failed_write_leaves_the_room_as_it_was(place):
+    sink = place.sink(bytes=10000)
+    keep(sink, entry(1))
+    sink.append(encode([entry(2)]))
+    sink.commit()
+    os.close(sink._file)
+    sink._file = os.open("/dev/full", os.O_WRONLY)
+    sink.append(encode([entry(3, 4000)]), network=True)
+    with pytest.raises(SinkError, match="cannot be written"):
+        sink.commit()
+    assert sink.foreign == 0
+    sink.append(encode([entry(4, 4000)]), network=True)
 
 
 def test_the_segment_that_is_being_uploaded_is_not_dropped(place):
-    sink = place.sink(bytes=5000)
-    for number in range(4):
-        keep(sink, entry(number, 2000))
+    sink = place.sink(seconds=60)
+    for number in range(3):
+        keep(sink, entry(number))
+    place.now += 61
     sink.trim(sink.oldest())
-    assert held(sink) == [0, 3]
+    assert held(sink) == [0]
 
 
 def test_rows_that_wait_too_long_are_dropped_and_only_time_of_this_relay_counts(place):
@@ -377,8 +415,16 @@ def test_many_records_are_made_lines_of_in_parts():
     assert encoder.bytes == sum(map(len, encoder.lines))
 
 
+def test_a_part_is_bounded_in_bytes_whatever_the_clock_says():
+    encoder = segments.Encoder([(n, {"v": "\x01" * 100000}) for n in range(20)], pytest.fail)
+    sizes = [0]
+    while not encoder.advance(float("inf")):
+        sizes.append(encoder.bytes)
+    assert max(after - before for before, after in zip(sizes, sizes[1:])) < 2 * segments.PART_BYTES
+
+
 def test_the_lines_of_one_message_are_bounded():
-    with pytest.raises(FormatError, match="more than 25165824 bytes of JSON"):
+    with pytest.raises(FormatError, match="more than 16777216 bytes of JSON"):
         segments.encode(((n, {"v": "\x01" * 100000}) for n in range(100)), pytest.fail)
 
 

@@ -21,7 +21,11 @@ NETWORK = "network"  # brings records over tcp or tls
 KINDS = (CONFIG, LOCAL, NETWORK)
 
 HELD_BYTES = 12 << 20  # of half messages of one kind; with more, memory is short: only few large ones are read on
-WORK_BYTES = 16 << 20  # of messages of one kind that are being read; with more, only the oldest is read on
+WORK_BYTES = (
+    4 << 20
+)  # of messages of one kind that are being read; with more, none is begun and only the oldest read on
+LEAST_BYTES = WORK_BYTES // 16  # of a message that is being read: what its decoder takes, and a bound for their number
+LARGE_BYTES = 2 << 20  # before a message that may be that large is begun, those of the other kinds count as well
 READ_ON = 3  # so many of them, each of another peer
 SMALL_BYTES = 4 << 10  # a message smaller than that gets through all the same
 READ_BYTES = 256 << 10  # of one connection in one turn
@@ -55,6 +59,10 @@ class Clients:
         self._short = dict.fromkeys(KINDS, False)
         self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
         self._works: Dict[str, Dict[Connection, None]] = {kind: {} for kind in KINDS}  # in the order they began
+        self._served = 0  # rises with each connection that gets its turn
+        # When each group of _paths() had its last turn.
+        self._turns: Dict[Tuple[str, ...], int] = {(kind,): 0 for kind in KINDS}
+        self._sharing: Dict[Tuple[str, ...], int] = collections.Counter()  # connections of each of them
 
     def __iter__(self) -> Iterator[Connection]:
         for kind in KINDS:
@@ -68,6 +76,10 @@ class Clients:
         return self._number[kind] >= self._places[kind]
 
     def add(self, connection: Connection) -> None:
+        connection.served = self._served
+        for path in _paths(connection):
+            self._sharing[path] += 1
+            self._turns.setdefault(path, self._served)
         self._by_peer[connection.kind].setdefault(connection.peer[0], set()).add(connection)
         self._number[connection.kind] += 1
 
@@ -77,6 +89,10 @@ class Clients:
         if connection not in connections:
             return
         connections.remove(connection)
+        for path in _paths(connection):
+            self._sharing[path] -= 1
+            if not self._sharing[path] and path[1:]:
+                del self._sharing[path], self._turns[path]
         if not connections:
             del self._by_peer[connection.kind][connection.peer[0]]
         self._number[connection.kind] -= 1
@@ -105,15 +121,39 @@ class Clients:
         return not self.full(kind) or any(_gives_way(connection, now) for connection in self._of(kind))
 
     def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
-        """Kind by kind, in each peer by peer, of each the one that was served longest ago: all, but none all the time.
+        """Kind by kind, in each peer by peer, beginning with those that had their last turn longest ago.
 
         Of one peer those come first that are in the middle of a message or of a handshake: what was begun gets done.
+        A connection counts as served when it is yielded. Before all others, of each kind one goes on whose message is
+        being read: when that is done, it is for those who waited to begin the next one, not for its own peer.
         """
+        wanting = list(connections)
+        begun = [works for works in (set(self._works[kind]).intersection(wanting) for kind in KINDS) if works]
+        first = [min(works, key=lambda connection: connection.served) for works in begun]
+        rest = [connection for connection in wanting if connection not in first]
+        for connection in itertools.chain(first, self._take_turns(rest, 0)):
+            self._served += 1
+            connection.served = self._served
+            self._turns.update((path, self._served) for path in _paths(connection) if path in self._turns)
+            yield connection
 
-        def rank(connection: Connection) -> Tuple[bool, int]:
-            return not (connection.held or connection.handshaking), connection.served
-
-        return _take_turns(sorted(connections, key=rank), 0)
+    def _take_turns(self, connections: List[Connection], depth: int) -> Iterator[Connection]:
+        groups: Dict[Tuple[str, ...], List[Connection]] = {}
+        for connection in connections:
+            path = (connection.kind, *connection.peer)
+            if depth == len(path):
+                yield from sorted(connections, key=_rank)
+                return
+            groups.setdefault(path[: depth + 1], []).append(connection)
+        order = sorted(groups, key=lambda path: self._turns.get(path, 0))
+        waiting = collections.deque(self._take_turns(groups[path], depth + 1) for path in order)
+        while waiting:
+            following = next(waiting[0], None)
+            if following is None:
+                waiting.popleft()
+            else:
+                yield following
+                waiting.rotate(-1)
 
     def limit(self, connection: Connection, crowd: int) -> int:
         """How many bytes may be read from it now, where `crowd` connections have something to say."""
@@ -122,11 +162,18 @@ class Clients:
         return READ_BYTES if crowd <= CROWD else CROWD_BYTES
 
     def may_work(self, connection: Connection) -> bool:
-        """Whether it is the turn of its message: of a peer one is read at a time, and all of them take limited memory."""
+        """Whether it is the turn of its message: of a peer one is read at a time, and all take limited memory.
+
+        A small message may become a large one, so the next one is begun only where those under way are small. Local
+        clients do not wait for those of the network.
+        """
         works = self._works[connection.kind]
+        size = sum(map(_work_bytes, works))
         if connection in works:
-            return next(iter(works)) is connection or sum(map(_work_bytes, works)) <= WORK_BYTES
-        return all(connection.peer != other.peer for other in works)
+            return next(iter(works)) is connection or size <= WORK_BYTES
+        if connection.kind == NETWORK or len(connection.unpacker) > LARGE_BYTES:
+            size = sum(sum(map(_work_bytes, others)) for others in self._works.values())
+        return size <= WORK_BYTES and all(connection.peer != other.peer for other in works)
 
     def count_work(self, connection: Connection) -> None:
         """After a part of a message was read, or all of it."""
@@ -215,7 +262,19 @@ class Clients:
 
 
 def _work_bytes(connection: Connection) -> int:
-    return connection.work.encoder.bytes if connection.work is not None else 0
+    return (
+        max(connection.work.weight, LEAST_BYTES) + connection.work.encoder.bytes if connection.work is not None else 0
+    )
+
+
+def _paths(connection: Connection) -> List[Tuple[str, ...]]:
+    """The groups a connection belongs to, from its kind to its peer."""
+    path = (connection.kind, *connection.peer)
+    return [path[: depth + 1] for depth in range(len(path))]
+
+
+def _rank(connection: Connection) -> Tuple[bool, int]:
+    return not (connection.held or connection.handshaking), connection.served
 
 
 def _gives_way(connection: Connection, now: float) -> bool:
@@ -240,23 +299,3 @@ def _overdue(connection: Connection, now: float) -> Optional[str]:
     elif now - connection.heard > IDLE_SECONDS:
         return ""
     return None
-
-
-def _take_turns(connections: List[Connection], depth: int) -> Iterator[Connection]:
-    groups: Dict[str, List[Connection]] = {}
-    for connection in connections:
-        path = (connection.kind, *connection.peer)
-        if depth == len(path):
-            yield from connections
-            return
-        groups.setdefault(path[depth], []).append(connection)
-    waiting: "collections.deque[Iterator[Connection]]" = collections.deque(
-        _take_turns(group, depth + 1) for group in groups.values()
-    )
-    while waiting:
-        following = next(waiting[0], None)
-        if following is None:
-            waiting.popleft()
-        else:
-            yield following
-            waiting.rotate(-1)

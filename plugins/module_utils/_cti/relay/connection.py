@@ -29,18 +29,19 @@ class Work(NamedTuple):
     chunk: str
     entries: Iterable[Entry]
     encoder: Encoder
+    weight: int = 0  # bytes of memory that the message may take, besides its lines
 
 
 class Connection:
     """Nothing is read from a client that has not taken its answers, so these cannot pile up."""
 
-    def __init__(self, client: Client, unpacker: Unpacker, served: int) -> None:
+    def __init__(self, client: Client, unpacker: Unpacker) -> None:
         self.sock = client.sock
         self.name = client.name
         self.kind = client.kind
         self.peer = client.peer
         self.unpacker = unpacker
-        self.served = served  # rises with each turn of the relay in which it was read from
+        self.served = 0  # rises with each turn that it had
         self.closed = False
         self.ended = False  # the client will send no more
         self.paused = False
@@ -126,6 +127,9 @@ class Connection:
             selector.unregister(self.sock)
         self._events = 0
         self._out.clear()
+        self.work = (
+            None  # whose encoder refers to this connection: the lines would stay until the garbage collector runs
+        )
         self.closed = True
         self.sock.close()
 

@@ -163,6 +163,8 @@ def _account(status: Dict[str, Any]) -> Iterator[str]:
             sink["Dropped"],
             sink["Refused"],
         )
+        if sink["Full"]:
+            yield "  the stream is full, so further records are refused: their senders keep them until some of these are uploaded"
         if sink["SetAside"]:
             yield (
                 "  %d records that no destination takes were set aside; see .refused.jsonl in the events folder"
@@ -231,7 +233,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_count,
         default=256,
-        help="a sink holds so many MiB, then drops its oldest (%(default)s)",
+        help="a sink holds so many MiB, then takes no more; half of them for tcp and tls clients (%(default)s)",
     )
     run.add_argument(
         "--max-days",

@@ -15,8 +15,9 @@ from ..records import RECORD_ID
 SUFFIX = ".jsonl"
 RECORD_BYTES = 4 << 20  # of a line, here and in every relay that it is forwarded to, where it has a RecordId
 RECORD_KEYS = 10000  # with the RecordId; receivers take a limited number of values
-MESSAGE_BYTES = 24 << 20  # of the lines that one message may become: an escaped character takes six times its bytes
+MESSAGE_BYTES = 16 << 20  # of the lines that one message may become: an escaped character takes six times its bytes
 LOOK_AFTER = 32  # records, at the clock
+PART_BYTES = 1 << 20  # of lines that are made at a time
 BATCH_ROWS = 500
 BATCH_BYTES = 256 << 10  # as they lie on disk; a key of a few bytes takes a hundred in memory
 
@@ -33,6 +34,7 @@ class Segment(NamedTuple):
     rows: int
     bytes: int
     since: float  # seconds of the monotonic clock; from the relay's start on for one it found
+    foreign: int  # of its bytes, those that came from the network; all where that is not known
 
 
 class Encoder:
@@ -48,14 +50,19 @@ class Encoder:
         self._too_large = too_large
 
     def advance(self, until: float) -> bool:
-        """Whether all is done; or else it is `until` by the monotonic clock. FormatError: they are too large together."""
+        """Whether all is done; or else it is `until` by the monotonic clock, or PART_BYTES or a large record was read.
+
+        FormatError: they are too large together.
+        """
+        end = self.bytes + PART_BYTES
         for number, entry in enumerate(self._entries, 1):
-            self._encode(entry)
-            if not number % LOOK_AFTER and time.monotonic() >= until:
+            stored = self._encode(entry)
+            if not stored or self.bytes >= end or (not number % LOOK_AFTER and time.monotonic() >= until):
                 return False
         return True
 
-    def _encode(self, entry: Entry) -> None:
+    def _encode(self, entry: Entry) -> bool:
+        """Whether it has a line now; or else it is too large."""
         reason = _too_large(entry[1])
         line = b"" if reason else _ENCODE(entry).encode("ascii") + b"\n"
         if len(line) > RECORD_BYTES // 3:  # or else it is not too large when it is forwarded, either
@@ -63,17 +70,19 @@ class Encoder:
             reason = _REASON % (longest, "bytes", RECORD_BYTES) if longest > RECORD_BYTES else ""
         if reason:
             self._too_large(entry, reason)
-            return
+            return False
         self.lines.append(line)
         self.bytes += len(line)
         if self.bytes > MESSAGE_BYTES:
             raise FormatError("the records of a message are more than %d bytes of JSON" % MESSAGE_BYTES)
+        return True
 
 
 def encode(entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> List[bytes]:
     """All of it at once."""
     encoder = Encoder(entries, too_large)
-    encoder.advance(float("inf"))
+    while not encoder.advance(float("inf")):
+        pass
     return encoder.lines
 
 
@@ -150,7 +159,7 @@ def found(folder: str, now: float) -> List[Segment]:
         if name.endswith(SUFFIX) and stem.isdigit():
             path = os.path.join(folder, name)
             rows, size = _count(path)
-            segments.append(Segment(path, rows, size, now))
+            segments.append(Segment(path, rows, size, now, size))
     return segments
 
 

@@ -45,6 +45,8 @@ ACKS_BYTES = 4 << 10  # that wait for one client, before more of its messages ar
 ACCEPTED_AT_ONCE = 64  # by one listener in one turn
 REQUEST_BYTES = 4 << 10  # of one for configuration, which has a hundred or two
 MESSAGE_VALUES = 1 << 17  # of one that is not packed; a value of one byte takes a hundred in memory
+VALUE_BYTES = 100
+DECODED_BYTES = 40 << 20  # of one that is not packed: all of it may be text, of which a character takes four bytes
 STOP_SECONDS = 5  # for an upload under way
 SWITCH_SECONDS = 0.0005  # an upload that is being prepared yields to the clients that often
 SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for all that is no connection
@@ -93,7 +95,6 @@ class Relay:
         self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str, bytes]]] = {}
         self._arrived_bytes = 0
         self._known = Known()
-        self._served = 0
         self._stopping = False
         self._started = time.monotonic()
 
@@ -141,11 +142,13 @@ class Relay:
         for connection in wanting:
             connection.heard = now  # it waits for us, and is not silent
         end = now + TURN_SECONDS
+        kinds = {connection.kind for connection in wanting}  # of which none had its turn yet
         for connection in self._clients.in_turn(wanting):
-            self._served += 1
-            connection.served = self._served
             self._guarded(connection, self._messages if connection in self._unfinished else self._read, len(wanting))
-            if self._arrived_bytes >= TURN_BYTES or time.monotonic() >= end:
+            kinds.discard(connection.kind)
+            if self._arrived_bytes >= TURN_BYTES:
+                self._commit()
+            if not kinds and time.monotonic() >= end:
                 break
         self._commit()
         self._close_ended()
@@ -198,6 +201,7 @@ class Relay:
 
     def _next_message(self, connection: Connection) -> bool:
         """Begin with the next one that is complete; whether there is one."""
+        before = len(connection.unpacker)
         for message in connection.unpacker:
             connection.since = None
             connection.spoken = True
@@ -205,8 +209,13 @@ class Relay:
                 self._answer(connection, message)
             elif message is not None:  # a heartbeat is
                 batch = forward.decode_lazily(message)
+                sink = self._sinks.get(batch.tag)
+                if sink is not None:
+                    sink.check_room(0, connection.kind == clients.NETWORK)
                 encoder = segments.Encoder(batch.entries, self._set_aside(connection, batch.tag))
-                connection.work = Work(batch.tag, batch.chunk, batch.entries, encoder)
+                size = before - len(connection.unpacker)
+                weight = min(size * VALUE_BYTES, DECODED_BYTES) if isinstance(batch.entries, list) else size
+                connection.work = Work(batch.tag, batch.chunk, batch.entries, encoder, weight)
             return True
         return False
 
@@ -231,7 +240,7 @@ class Relay:
             self._sinks.sink(work.tag, connection.peer[0]).known += len(lines)
         elif lines:
             sink = self._sinks.sink(work.tag, connection.peer[0])
-            sink.append(lines)
+            sink.append(lines, connection.kind == clients.NETWORK)
         self._arrived.setdefault(sink, []).append((connection, work.chunk, mark))
         self._arrived_bytes += work.encoder.bytes
         return len(work.chunk) + ACK_BYTES if work.chunk else 0
@@ -291,7 +300,7 @@ class Relay:
                 if client.kind == clients.CONFIG
                 else Unpacker(max_items=MESSAGE_VALUES, keys=self._keys)
             )
-            connection = Connection(client, unpacker, self._served)
+            connection = Connection(client, unpacker)
             self._clients.add(connection)
             connection.watch(self._selector)
             if not placed:
@@ -378,6 +387,7 @@ class Relay:
                     "Delivered": sink.delivered,
                     "Dropped": sink.dropped,
                     "Refused": sink.refused,
+                    "Full": sink.full,
                     "SetAside": sink.set_aside,
                     "UploadError": self._uploading.error(sink.stream),
                 }

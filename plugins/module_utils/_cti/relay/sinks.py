@@ -26,7 +26,7 @@ SEGMENT_BYTES = 8 << 20
 
 
 class Limits(NamedTuple):
-    """Of one sink; what exceeds them is dropped, the oldest first, and reported."""
+    """Of one sink. With so many bytes it takes no more; what is older is dropped and reported."""
 
     bytes: int = 256 << 20
     seconds: float = 7 * 86400
@@ -59,9 +59,10 @@ class LocalSink:
             raise SinkError(_cannot_store(folder, error)) from error
         self._number = number(self._sealed[-1]) if self._sealed else 0
         self._pending: List[bytes] = []
+        self._pending_bytes = self._pending_foreign = 0
         self._file: Optional[int] = None
         self._path = ""
-        self._rows = self._bytes = 0  # of the segment being written
+        self._rows = self._bytes = self._foreign = 0  # of the segment being written
         self._since = 0.0
         self.used = monotonic()
 
@@ -78,11 +79,43 @@ class LocalSink:
     def size(self) -> int:
         return self._bytes + sum(segment.bytes for segment in self._sealed)
 
-    def append(self, lines: List[bytes]) -> None:
+    @property
+    def foreign(self) -> int:
+        """The bytes that came from the network, or may have: it is not known of what an earlier relay left."""
+        return self._foreign + sum(segment.foreign for segment in self._sealed)
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no records of local clients, or none of the network."""
+        return self.size >= self._limits.bytes or self.foreign >= self._limits.bytes // 2
+
+    def check_room(self, size: int, network: bool) -> None:
+        """SinkError: a message of so many bytes is not taken, as nothing that was acknowledged goes for it.
+
+        Clients of the network have half of the room, so that they cannot take it from the host's own agent. A message of
+        a local client may exceed the limit by its own size: else one that is larger than the limit would never be taken.
+        """
+        foreign = self.foreign + self._pending_foreign
+        if self.size + self._pending_bytes >= self._limits.bytes:
+            raise SinkError(_FULL % (self.stream, self._limits.bytes))
+        if network and foreign and foreign + max(size, 1) > self._limits.bytes // 2:
+            raise SinkError(_FULL % (self.stream, self._limits.bytes // 2) + " Local clients have as much room again.")
+
+    def append(self, lines: List[bytes], network: bool = False) -> None:
+        """Lines of one message, `network`: from a client at a network port. SinkError: there is no room for them."""
+        size = sum(map(len, lines))
+        try:
+            self.check_room(size, network)
+        except SinkError:
+            self.refused += len(lines)
+            raise
         self._pending.extend(lines)
+        self._pending_bytes += size
+        self._pending_foreign += size if network else 0
 
     def commit(self) -> None:
         lines, self._pending = self._pending, []
+        foreign, self._pending_bytes, self._pending_foreign = self._pending_foreign, 0, 0
         self.used = self._monotonic()
         if not lines:
             return
@@ -100,6 +133,7 @@ class LocalSink:
             raise SinkError(_cannot_store(self._folder, error)) from error
         self._rows += len(lines)
         self._bytes += size
+        self._foreign += foreign
         self.received += len(lines)
         if self._bytes >= min(SEGMENT_BYTES, self._limits.bytes // 4):
             self.seal()
@@ -110,8 +144,8 @@ class LocalSink:
             return
         os.close(self._file)
         self._file = None
-        self._sealed.append(Segment(self._path, self._rows, self._bytes, self._since))
-        self._rows = self._bytes = 0
+        self._sealed.append(Segment(self._path, self._rows, self._bytes, self._since, self._foreign))
+        self._rows = self._bytes = self._foreign = 0
 
     def oldest(self) -> Optional[Segment]:
         return self._sealed[0] if self._sealed else None
@@ -135,27 +169,18 @@ class LocalSink:
             pass
 
     def trim(self, in_flight: Optional[Segment]) -> None:
-        """Drop what exceeds the limits, but for the segment that is being uploaded."""
-        if self._file is not None and self._bytes and self.size > self._limits.bytes:
-            self.seal()
+        """Drop what is too old, but for the segment that is being uploaded."""
         overdue = self._monotonic() - self._limits.seconds
-        excess = self.size - self._limits.bytes
         for segment in list(self._sealed):
-            if excess <= 0 and segment.since > overdue:
+            if segment.since > overdue:
                 break
             if segment is in_flight:
                 continue
             self.dropped += segment.rows
-            reason = (
-                "%d bytes are kept at most" % self._limits.bytes
-                if excess > 0
-                else "they are older than %d s" % self._limits.seconds
-            )
             self._log(
-                "LocalSink %s dropped its oldest %d rows: %s, and they could not be uploaded in time."
-                % (self.stream, segment.rows, reason)
+                "LocalSink %s dropped its oldest %d rows: they are older than %d s, and they could not be uploaded in time."
+                % (self.stream, segment.rows, self._limits.seconds)
             )
-            excess -= segment.bytes
             self._remove(segment)
 
     def _start(self) -> int:
@@ -163,7 +188,7 @@ class LocalSink:
         self._path = os.path.join(self._folder, "%012d%s" % (self._number, SUFFIX))
         file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._file = file
-        self._rows = self._bytes = 0
+        self._rows = self._bytes = self._foreign = 0
         self._since = self._monotonic()
         _sync_folder(self._folder)
         return file
@@ -282,6 +307,12 @@ class Sinks:
         for sink in self:
             sink.seal()
         os.close(self._lock)
+
+
+_FULL = (
+    "The stream %s is full: %d bytes wait for their upload. Its senders keep what they have until some are uploaded; see the"
+    " upload's error, or give a larger --max-mib."
+)
 
 
 def _joined(lines: List[bytes]) -> Iterator[memoryview]:
