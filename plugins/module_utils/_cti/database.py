@@ -115,9 +115,12 @@ def _quote(path: str) -> str:
 class Database:
     """The database at `path`, for use as a context manager. Raises StateError.
 
-    Read-only, a missing file is an empty state and nothing is created. `owner`: a uid that may own the file, besides our
-    own and root's; of a file that belongs to it, everything is checked before it is read, and reading it is limited in time; so is that of a traceless one. `traceless`, for read-only use in a process without another connection to it: SQLite makes no files
-    beside it either, which it otherwise does where no agent runs, and leaves.
+    Read-only, a missing file is an empty state and nothing is created.
+
+    `owner`: a uid that may own the file, besides our own and root's. What is in a file of that user is checked before it is
+    read, and reading it is limited in time. So is it where `traceless` is set.
+    `traceless`, for read-only use in a process without another connection to the file: SQLite makes no files next to it
+    either, which it otherwise does where no agent runs, and leaves.
     """
 
     def __init__(
