@@ -12,11 +12,11 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..module_utils._cti import since
+from ..module_utils._cti.replace import replace
 
 FILE = ".place.json"
 MOST = 8  # states that one folder may be fetched from, such as that of root and that of a user
@@ -66,26 +66,12 @@ def write(folder: str, places: list[Kept]) -> None:
     while len(text) > MAX_BYTES:  # which read() would not read; one place alone is never so long
         places = places[1:]
         text = _text(places)
-    replace(os.path.join(folder, FILE), text)
+    replace(os.path.join(folder, FILE), [text.encode()])
     sync(folder)
 
 
 def _text(places: list[Kept]) -> str:
     return json.dumps({"places": [one._asdict() for one in places]}, indent=1) + "\n"
-
-
-def replace(path: str, content: str) -> None:
-    """Write a file's new content next to it, then put it in its place. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix="." + os.path.basename(path))
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def sync(folder: str) -> None:
