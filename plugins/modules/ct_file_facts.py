@@ -177,13 +177,11 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
-import os
-
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.collect.files import Scan
 from ..module_utils._cti.model import FileRule, Known
-from ..module_utils._cti.pathspec import normal
+from ..module_utils._cti.pathspec import expand
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -210,7 +208,7 @@ def main():
             rules = dcr_settings(module).file_rules
         else:
             options = [given[option] for option in ("recurse", "links", "type", "checksum")]
-            rules = [FileRule(path, normal(os.path.expanduser(path)), *options) for path in given["paths"]]
+            rules = [FileRule(path, expand(path), *options) for path in given["paths"]]
         return facts(module, "files", Scan(rules, Known(), given["max_files"]))
 
     run(module, work)

@@ -58,7 +58,7 @@ class Host(threading.Thread):
 
     def run(self):
         """As the agent does, for ever; puts (seconds, attempts that failed)."""
-        backoff, failures, start = 0.0, 0, time.monotonic()
+        backoff, failures, reason, start = 0.0, 0, "", time.monotonic()
         while True:
             try:
                 self.deliver()
@@ -76,7 +76,7 @@ class Host(threading.Thread):
     def deliver(self):
         times = {"deadline": agent.DELIVERY_SECONDS, "silence": agent.TURN_SECONDS}
         sender = Sender(self._where, [str(os.geteuid())], **times)
-        with Outbox(self.state) as outbox, sender:
+        with sender, Outbox(self.state) as outbox:
             deliver(outbox, sender.send, TAGS)
 
 

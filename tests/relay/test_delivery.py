@@ -46,7 +46,7 @@ class Host:
     def deliver(self, **options):
         options.setdefault("deadline", PATIENCE)
         sender = Sender(self.relay.address(), [str(os.geteuid())], **options)
-        with Outbox(self.state) as outbox, sender:
+        with sender, Outbox(self.state) as outbox:
             return deliver(outbox, sender.send, TAGS)
 
     def waiting(self):

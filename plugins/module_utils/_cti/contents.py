@@ -223,10 +223,7 @@ class _Access:
     def __init__(self, listed: Sequence[str]) -> None:
         self._listed = [pattern.split("/") for pattern in listed]
         self._paths = Paths(Mounts.read())
-        self._folder: Tuple[str, Optional[Tuple[str, bool]]] = (
-            "",
-            None,
-        )  # of the last item; its real path and whether open
+        self._folder: Optional[Tuple[str, str, bool]] = None  # the last item's: its path, its real path, whether open
 
     def close(self) -> None:
         self._paths.close()
@@ -241,16 +238,15 @@ class _Access:
                     return "" if self._allows(steps) else PRIVATE
                 finally:
                     close(steps)
-            if self._folder[0] != folder or self._folder[1] is None:
+            if self._folder is None or self._folder[0] != folder:
                 steps = self._paths.walk(folder or "/")
                 try:
-                    self._folder = (folder, (steps[-1].real, _is_open(steps)))
+                    self._folder = (folder, steps[-1].real, _is_open(steps))
                 finally:
                     close(steps)
         except (OSError, Barred):
             return MOVING
-        assert self._folder[1] is not None
-        real, is_open = self._folder[1]
+        _path, real, is_open = self._folder
         if is_open and (item.mode or 0) & 0o004:
             return ""
         return "" if self._is_listed(real.rstrip("/") + "/" + name) else PRIVATE

@@ -9,6 +9,7 @@ one, anchored at both ends of the base name; `*.*`, which could be none, is a gl
 `*`, `?`, `[ab]`, `[!a]` (see glob(7)), and its `*` matches a leading dot as well.
 """
 
+import os
 import re
 import warnings
 from typing import Any, Callable, List, NamedTuple, Tuple
@@ -58,6 +59,11 @@ def normal(path: str) -> str:
     """A destinationPath in the one form in which it is compared: `/x/`, `//x` and `/./x` are `/x`. Raises DcrError."""
     spec = parse(path)
     return spec.directory.rstrip("/") + "/" + spec.name
+
+
+def expand(path: str) -> str:
+    """`path` as a user of this host writes it, in normal form: a leading `~` is a home directory. Raises DcrError."""
+    return normal(os.path.expanduser(path))
 
 
 def _refusal(path: str, problem: str) -> DcrError:

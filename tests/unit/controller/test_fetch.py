@@ -26,8 +26,8 @@ ROWS = [{"SoftwareName": "a"}, {"SoftwareName": "\u00e4"}]
 CHANGE = {"ConfigChangeType": "Software", "SoftwareName": "a"}
 
 
-def summary(sources=OK, baseline=True, count=2):
-    return {"packages": {"sources": sources, "baseline": baseline, "count": count}}
+def summary(sources=None, baseline=True, count=2):
+    return {"packages": {"sources": sources or OK, "baseline": baseline, "count": count}}
 
 
 class Fetch:
