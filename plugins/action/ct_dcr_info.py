@@ -10,8 +10,9 @@ import os
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._cti import dcr, dcrforms, pathspec
 from ..module_utils._cti.errors import CtiError, DcrError
+from ..module_utils._cti.kinds.files import pathspec
+from ..module_utils._cti.rule import dcr, forms
 
 STREAMS = (dcr.CHANGE_STREAM, dcr.DATA_STREAM)
 
@@ -27,7 +28,7 @@ class ActionModule(ActionBase):
         try:
             document, origin = self._document(arguments["dcr"])
             settings = dcr.load(document, origin)
-            chunk = dcrforms.as_chunk(document, origin, arguments["name"], STREAMS)
+            chunk = forms.as_chunk(document, origin, arguments["name"], STREAMS)
         except CtiError as error:
             return {"failed": True, "msg": str(error)}
         every = {kind: settings.every(kind) for kind in settings.kinds}

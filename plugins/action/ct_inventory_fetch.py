@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._cti.survey import pack
 from ..module_utils._cti.text import line
+from ..module_utils._cti.tracking.survey import pack
 from ..plugin_utils import _places as places
 from ..plugin_utils._bounded import calm_output, storable, taken
 from ..plugin_utils._newfiles import NewFiles, sha256

@@ -215,9 +215,9 @@ from fnmatch import fnmatchcase
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
-from ..module_utils._cti.ama import address
-from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.errors import CtiError
+from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.wire import address
 from ..plugin_utils import _parcel
 from ..plugin_utils._delivery import Delivery, Receiver
 from ..plugin_utils._identities import Identities

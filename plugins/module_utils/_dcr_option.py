@@ -7,8 +7,9 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._cti import dcr, folders
+from ._cti import folders
 from ._cti.errors import DcrError
+from ._cti.rule import dcr
 
 
 def dcr_settings(module: AnsibleModule) -> dcr.Settings:

@@ -5,9 +5,9 @@
 
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
-from ._cti import dcr
-from ._cti.ama.address import AMA_USERS, CONFIG, SOCKET, Tls, parse
 from ._cti.errors import ForwardError
+from ._cti.rule import dcr
+from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, Tls, parse
 
 ARGUMENTS = {
     "type": "dict",
@@ -71,8 +71,8 @@ class Forward:
 
     def deliver(self, state: str, settings: dcr.Settings) -> Dict[str, int]:
         """Hand over what waits in the outbox, from earlier runs too. Raises StateError too."""
-        from ._cti.ama.sender import Sender
-        from ._cti.outbox import Outbox, deliver
+        from ._cti.state.outbox import Outbox, deliver
+        from ._cti.wire.sender import Sender
 
         given = self._given
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])

@@ -9,12 +9,12 @@ from typing import Any, Callable, Dict, NoReturn, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._cti import report
-from ._cti.collect.sources import Contained
 from ._cti.errors import CtiError
+from ._cti.kinds.sources import Contained
 from ._cti.model import Collection
 from ._cti.records import KINDS
-from ._cti.snapshot import glance
+from ._cti.tracking import report
+from ._cti.tracking.snapshot import glance
 
 # All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
 gc.disable()

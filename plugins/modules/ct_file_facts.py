@@ -179,9 +179,9 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cti.collect.files import Scan
+from ..module_utils._cti.kinds.files.pathspec import expand
+from ..module_utils._cti.kinds.files.scan import Scan
 from ..module_utils._cti.model import FileRule, Known
-from ..module_utils._cti.pathspec import expand
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._module import fact_arguments, facts, run
 

@@ -387,10 +387,10 @@ packed:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import CtiError, RowDamaged
-from ..module_utils._cti.history import Retention, answer
-from ..module_utils._cti.since import parse
-from ..module_utils._cti.store import Store, run_until_stored
-from ..module_utils._cti.survey import survey
+from ..module_utils._cti.state.history import Retention, answer
+from ..module_utils._cti.state.since import parse
+from ..module_utils._cti.state.store import Store, run_until_stored
+from ..module_utils._cti.tracking.survey import survey
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._forward_option import ARGUMENTS, Forward
 from ..module_utils._module import run
@@ -452,7 +452,7 @@ def work(module):
     except RowDamaged:
         if module.check_mode:
             raise
-        from ..module_utils._cti.repair import repair
+        from ..module_utils._cti.state.repair import repair
 
         for note in repair(given["state"]):
             module.warn(note)

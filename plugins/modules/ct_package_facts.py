@@ -127,7 +127,7 @@ ansible_facts:
           description:
             - How each package database fared, by its name (V(dpkg), V(rpm)).
             - C(status) is V(ok), V(absent) (the host has no such database) or V(failed) (there is no data, which does not mean
-              that there are no packages); C(count) is the number of packages read, before any filter; C(message) says why.
+              that there are no databases); C(count) is the number of packages read, before any filter; C(message) says why.
           type: dict
           returned: always
           sample: {dpkg: {status: ok, count: 776}, rpm: {status: absent, count: 0, message: There is no rpm database.}}
@@ -140,7 +140,7 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cti.collect import packages
+from ..module_utils._cti.kinds.packages import databases
 from ..module_utils._cti.model import Known
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -148,7 +148,7 @@ from ..module_utils._module import fact_arguments, facts, run
 def _versions(texts, epochs):
     """Whether a package meets all conditions; adds to `epochs` a version whose epoch decides over a condition without one."""
     # Imported where it is used: a module's code is compiled anew on every run.
-    from ..module_utils._cti.version import has_epoch, parse_condition, satisfies
+    from ..module_utils._cti.kinds.packages.versions import has_epoch, parse_condition, satisfies
 
     conditions = [parse_condition(text) for text in texts]
     without = [condition for condition in conditions if ":" not in condition.version]
@@ -183,7 +183,7 @@ def main():
     def work():
         texts, epochs = module.params["version"], []
         accept = _versions(texts, epochs) if texts else None
-        result = facts(module, "packages", packages.collect(Known(), module.params["gpg_keys"]), accept)
+        result = facts(module, "packages", databases.collect(Known(), module.params["gpg_keys"]), accept)
         if epochs:
             module.warn(_epoch_warning(epochs, texts))
         return result

@@ -136,7 +136,7 @@ ansible_facts:
           description:
             - How the service manager fared, by its name (V(systemd)).
             - C(status) is V(ok), V(absent) (the host has no systemd) or V(failed) (there is no data, which does not mean that there
-              are no services); C(count) is the number of units read, before any filter; C(message) says why.
+              are no managers); C(count) is the number of units read, before any filter; C(message) says why.
           type: dict
           returned: always
           sample: {systemd: {status: ok, count: 119}}
@@ -149,7 +149,7 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cti.collect import services
+from ..module_utils._cti.kinds.services import managers
 from ..module_utils._cti.model import Known
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -165,7 +165,7 @@ def main():
     )
 
     def collected():
-        return services.collect(Known(), module.params["templates"], module.params["transient"])
+        return managers.collect(Known(), module.params["templates"], module.params["transient"])
 
     run(module, lambda: facts(module, "services", collected()))
 

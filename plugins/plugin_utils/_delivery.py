@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..module_utils._cti import dcr
-from ..module_utils._cti.ama import address as addresses
 from ..module_utils._cti.ama import config
-from ..module_utils._cti.ama.address import Address, Deadline, Tls
-from ..module_utils._cti.ama.forward import flat
-from ..module_utils._cti.ama.sender import Sender
-from ..module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.errors import CtiError, ForwardError
+from ..module_utils._cti.rule import dcr
+from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.wire import address as addresses
+from ..module_utils._cti.wire.address import Address, Deadline, Tls
+from ..module_utils._cti.wire.forward import flat
+from ..module_utils._cti.wire.sender import Sender
 from . import _parcel
 from ._packed import PackedError
 from ._parcel import ROWS, Parcel, Row

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, msgpack
 
 KILLS = int(os.environ.get("CT_AGENT_KILLS", "15"))
 

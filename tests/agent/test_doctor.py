@@ -15,7 +15,7 @@ from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
 
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 

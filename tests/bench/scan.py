@@ -13,8 +13,8 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.files import Scan
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.status import status_of
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scan import Scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.statx import status_of
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule, Known
 
 
@@ -51,9 +51,9 @@ def main(state, *folders):
     elif state == "-":
         print(sum(len(part.items) for part in Scan(rules, Known())))
     else:
-        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
 
         with Store(state) as store:
             seen = observe(KINDS["files"], lambda known: Scan(rules, known), store)

@@ -8,8 +8,8 @@ import os
 import sys
 import time
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward, msgpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 RECORDS = 100000
 A_MESSAGE = 1000

@@ -17,8 +17,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["ansible_collections.changetracking.inventory"]):
-    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward, msgpack
     from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import FormatError
+    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, msgpack
 
 msgpack._c_pack = None  # ours is to be tried, whatever is installed
 RECORD = {

@@ -13,9 +13,10 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
 
 
 def main():

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from process import Relay
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 CALLBACK = "changetracking.inventory.ama_forward"
 INVENTORY = """

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from runs import called
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 
 HOSTS = """
 - hosts: h1,h2

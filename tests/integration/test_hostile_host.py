@@ -13,8 +13,8 @@ import zlib
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 MEMORY = 1536 << 10  # KiB of address space, for each process of a run; 100 MB of output alone cost Ansible some 600 MiB
 CONTROLS = "\x1b]0;owned\x07\x1b[2J\u009b2J\u202e\u2067\r\n"

@@ -5,8 +5,8 @@
 
 import threading
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 
 class Receiver:

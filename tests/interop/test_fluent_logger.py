@@ -9,7 +9,7 @@ import pytest
 from fluent.sender import FluentSender
 from receiver import Receiver
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 
 RECORDS = [{"RecordId": str(number), "text": "Ünï" * number, "Size": number} for number in range(100)]
 

@@ -102,7 +102,7 @@ def differences(ours, theirs):
 
 def main():
     sys.path.insert(0, sys.argv[1])
-    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import systemd
+    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import systemd
     from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 
     ours = collected(systemd, Known())

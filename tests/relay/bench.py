@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
 from process import Relay
 from senders import A_MESSAGE, NOW, TAG, record
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, msgpack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
 
 # What the senders are measured with has not these.

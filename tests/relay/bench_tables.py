@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import retention
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import Sqlite
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import Sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
 DAYS = 400

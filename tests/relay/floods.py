@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import pack
 
 COUNT = 400  # connections, where a flood is one of connections
 MIB = 1 << 20

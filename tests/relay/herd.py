@@ -21,12 +21,12 @@ from pathlib import Path
 from process import Relay
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified, sealed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
 
 STREAM = "CONFIG_DATA_BLOB_V2"

@@ -13,8 +13,8 @@ import sys
 
 from program import PATIENCE, Program
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, msgpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 EXTENSION = "ChangeTracking-Linux"
 

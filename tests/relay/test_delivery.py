@@ -11,13 +11,13 @@ from process import is_closed_by_peer, read_value
 from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import msgpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import known
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 STREAM = "CONFIG_CHANGE_BLOB_V2"
 TAGS = {STREAM: ["dcr-1:CTDataSource-Linux:" + STREAM]}

@@ -21,7 +21,8 @@ from process import EXTENSION, read_value
 from program import PATIENCE
 from test_relay import certificate
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
 MOST_KIB = 128 << 10

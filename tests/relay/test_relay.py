@@ -18,9 +18,10 @@ from process import EXTENSION, read_value
 from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config, msgpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.forward import flat
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.forward import flat
 
 CHANGES = "dcr-1:CTDataSource-Linux:CONFIG_CHANGE_BLOB_V2"
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"

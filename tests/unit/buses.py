@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import dbus
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import dbus
 
 SIZES = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "x": "q", "t": "Q", "d": "d"}
 ALIGNMENTS = {"(": 8, "{": 8, "a": 4, "s": 4, "o": 4, "b": 4, "g": 1, "v": 1}

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address, Tls
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address, Tls
 
 MODEST = settings(max_examples=50, deadline=None)
 US = str(os.geteuid())

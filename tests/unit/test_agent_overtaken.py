@@ -5,11 +5,11 @@
 
 import json
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
 
 
 def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):

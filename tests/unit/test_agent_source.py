@@ -10,11 +10,11 @@ import threading
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import source as source_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import rule as source_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.source import Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.chunks import Chunks
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 
 def chunk(name, every=300):

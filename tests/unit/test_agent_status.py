@@ -7,12 +7,12 @@ import json
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import Snapshot
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 
 SEEN = Snapshot(KINDS["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
 

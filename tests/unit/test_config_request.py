@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 MODEST = settings(max_examples=50, deadline=None)
 TAG = "ChangeTracking-Linux"

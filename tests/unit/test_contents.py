@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils import _cti
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import contents, dcr, track
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.hashing import is_allowed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RowDamaged
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.hashing import is_allowed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.repair import repair
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, track
 
 FILES = KINDS["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
@@ -469,9 +470,10 @@ def test_memory_does_not_follow_the_size_of_all_texts(host):
     program = (
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from _cti import contents, dcr, track\n"
+        "from _cti.rule import dcr\n"
+        "from _cti.tracking import contents, track\n"
         "from _cti.model import FileRule\n"
-        "from _cti.store import Store\n"
+        "from _cti.state.store import Store\n"
         "rules = [FileRule('r', sys.argv[2] + '/*', contents=True)]\n"
         "settings = dcr.default()._replace(file_rules=rules)\n"
         "with Store(sys.argv[3]) as store:\n"

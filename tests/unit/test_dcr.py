@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import printable
 
 SETTINGS = {

@@ -6,9 +6,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 
 FILE = File("/etc/a.conf", "ab" * 32, 1216, "root", "root", 0o644, 1681426974, 1681426974, "file", "")
 SERVICE = Service(

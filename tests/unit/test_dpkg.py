@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import dpkg, statusfile
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.absence import signature
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import dpkg, dpkg_status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.absence import signature
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "dpkg")
@@ -90,14 +90,14 @@ def failure(root):
 
 @pytest.mark.parametrize("release", ["bullseye", "bookworm", "trixie"])
 def test_every_field_is_as_dpkg_query_prints_it(release):
-    assert rows(statusfile.parse(fixture(release + ".status"), "status")) == said(fixture(release + ".query"))
+    assert rows(dpkg_status.parse(fixture(release + ".status"), "status")) == said(fixture(release + ".query"))
 
 
 @pytest.mark.parametrize("release", ["bullseye", "bookworm", "trixie"])
 def test_the_quick_way_and_the_careful_way_agree(release):
     data = fixture(release + ".status")
     careful = data.replace(b"\nStatus:", b"\nSTATUS :").replace(b"\nVersion:", b"\nversion:\t")
-    assert statusfile.parse(careful, "status") == dpkg.parse(data, "status")
+    assert dpkg_status.parse(careful, "status") == dpkg.parse(data, "status")
 
 
 def test_a_journal_dpkg_left_behind_counts(root):
@@ -294,7 +294,7 @@ def test_fifty_thousand_packages_are_fifty_thousand_items(root):
 def test_a_description_of_any_bytes_leaves_the_next_package_alone(summary, more):
     line, rest = summary.replace(b"\n", b""), more.replace(b"\n", b"\n ")
     data = ONE.replace(b"The one\n and only", b"A" + line + b"Z\n " + rest + b"Z") + ONE.replace(b"one", b"two")
-    first, second = statusfile.parse(data, "status")
+    first, second = dpkg_status.parse(data, "status")
     assert first.summary == (b"A" + line + b"Z").decode("utf-8", "surrogateescape")
     assert second.name == "two"
 
@@ -303,7 +303,7 @@ def test_a_description_of_any_bytes_leaves_the_next_package_alone(summary, more)
 @settings(max_examples=150, deadline=None)
 def test_any_damage_is_one_sentence_or_packages(junk, at):
     try:
-        stanzas = statusfile.parse(ONE + ONE[:at] + junk + ONE[at:], "status")
+        stanzas = dpkg_status.parse(ONE + ONE[:at] + junk + ONE[at:], "status")
     except SourceFailed as error:
         assert "\n" not in str(error)
     else:

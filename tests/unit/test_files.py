@@ -19,25 +19,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opens import Opens
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import (
     budget,
-    files,
     hashing,
     items,
     listing,
     opening,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.hashing import is_allowed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.marks import parse_mark
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.mounts import Barred, Mounts
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.diff import compare
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.judge import Scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan as scanner
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.hashing import is_allowed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.marks import parse_mark
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Barred, Mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule, Known
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -70,7 +70,7 @@ class Remembered(Known):
 def scan(*rules, **options):
     known = options.pop("known", Known())
     options.setdefault("clock", later)
-    run = files.Scan(rules, known, **options)
+    run = scanner.Scan(rules, known, **options)
     return list(run), run
 
 
@@ -292,7 +292,7 @@ def test_identity_does_not_depend_on_the_locale(tmp_path):
         open(os.path.join(os.fsencode(str(tmp_path)), name), "wb").close()
     program = (
         "import sys; sys.path[:0] = sys.argv[2:];"
-        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.files import Scan;"
+        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scan import Scan;"
         "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, FileRule;"
         "print([ascii(i.path) for p in Scan([FileRule('r', sys.argv[1] + '/?.conf')], Known()) for i in p.items])"
     )
@@ -369,7 +369,7 @@ def test_two_runs_are_equal_and_sorted(tmp_path):
 def test_an_option_that_means_nothing_is_refused(tmp_path):
     for options in ({"links": "Follow"}, {"type": "folder"}, {"checksum": "crc"}):
         with pytest.raises(DcrError):
-            files.Scan([rule(tmp_path, **options)], Known())
+            scanner.Scan([rule(tmp_path, **options)], Known())
 
 
 # --- scanning again
@@ -510,7 +510,7 @@ def test_a_loop_of_links_ends_and_is_reported(tmp_path):
 
 
 def test_many_links_to_each_other_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "REPEATED_FOLDERS", 100)
+    monkeypatch.setattr(scanner, "REPEATED_FOLDERS", 100)
     for number in range(12):
         write(tmp_path / "d{0}".format(number) / "f")
         for other in range(12):
@@ -526,7 +526,7 @@ def test_at_most_eight_links_deep(tmp_path):
         write(tmp_path / "t{0}".format(number) / "f")
         (tmp_path / "t{0}".format(number) / "n").symlink_to("../t{0}".format(number + 1))
     found, run = look(rule(tmp_path / "t0"))
-    assert len(found) == 1 + files.MAX_LINKS + 0
+    assert len(found) == 1 + scanner.MAX_LINKS + 0
     assert "too many other links" in run.sources["rule"].message
 
 
@@ -943,7 +943,7 @@ def farm(tmp_path, folders, links):
 
 
 def test_links_to_one_tree_do_not_multiply_it_and_what_is_not_entered_is_out_of_sight(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "REPEATED_FOLDERS", 20)
+    monkeypatch.setattr(scanner, "REPEATED_FOLDERS", 20)
     farm(tmp_path, 10, 50)
     parts, run = scan(rule(tmp_path / "home"))
     assert 10 <= sum(len(part.items) for part in parts) <= 10 + 20 + 1
@@ -953,7 +953,7 @@ def test_links_to_one_tree_do_not_multiply_it_and_what_is_not_entered_is_out_of_
 
 
 def test_what_links_lead_to_is_limited_by_what_is_there_without_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "LINKED_FOLDERS", 5)
+    monkeypatch.setattr(scanner, "LINKED_FOLDERS", 5)
     farm(tmp_path, 30, 1)
     found, run = look(rule(tmp_path / "home"))
     assert len(found) == 5 and "too many links" in run.sources["rule"].message  # the tree itself, and its own folder
@@ -1042,7 +1042,7 @@ class Host:
         options.setdefault("clock", later)
 
         def collect(rules, known):
-            return files.Scan([FileRule(*rule) for rule in rules], known, **options)
+            return scanner.Scan([FileRule(*rule) for rule in rules], known, **options)
 
         scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, collect)
         with Store(self.state) as store:
@@ -1103,7 +1103,7 @@ def test_a_folder_of_too_many_entries_is_named_with_their_number_and_is_out_of_s
 
 
 def test_more_changes_than_one_run_reports_are_left_for_the_next_and_none_is_lost(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "RUN_CHANGES", 25)
+    monkeypatch.setattr(scanner, "RUN_CHANGES", 25)
     folder = tmp_path / "t"
     for number in range(10):
         (folder / str(number)).mkdir()

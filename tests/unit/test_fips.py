@@ -16,10 +16,11 @@ import pytest
 FOLDER = Path(__file__).parents[1] / "fips"
 SCAN = """
 import sys
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
 settings = dcr.default()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
 for kind in KINDS.values():
     with Store(sys.argv[3]) as store:

@@ -9,13 +9,14 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, recall, suspect
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, untrusted_sqlite
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Package, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import PACKAGES
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import recall
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
 
@@ -151,7 +152,7 @@ def test_a_hostile_state_is_one_sentence(path, script, monkeypatch):
     except sqlite3.OperationalError as error:
         assert "no such module" in str(error)  # an SQLite without that kind of virtual tables
     db.close()
-    monkeypatch.setattr(suspect, "VALUE_BYTES", 80)
+    monkeypatch.setattr(untrusted_sqlite, "VALUE_BYTES", 80)
     with pytest.raises(StateError) as caught:
         ask(path)
     assert "\n" not in str(caught.value) and "state.db" in str(caught.value)
@@ -159,7 +160,7 @@ def test_a_hostile_state_is_one_sentence(path, script, monkeypatch):
 
 def test_a_query_that_takes_for_ever_is_interrupted():
     db = sqlite3.connect(":memory:")
-    suspect.limit_time(db, 0.1)
+    untrusted_sqlite.limit_time(db, 0.1)
     with pytest.raises(sqlite3.OperationalError, match="interrupted"):
         db.execute("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c").fetchall()
 
@@ -175,7 +176,7 @@ def test_a_pipe_in_the_place_of_a_database_or_its_journal_holds_nobody_up(path, 
 
 
 def test_many_values_in_few_bytes_are_refused_before_they_are_made(monkeypatch):
-    from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database
+    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
 
     monkeypatch.setattr(database, "MAX_VALUES", 1000)
     with pytest.raises(ValueError, match="more than 1000 values"):

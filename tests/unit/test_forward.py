@@ -21,16 +21,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import sender as sender_module
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import ExtType, Unpacker, pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
     FormatError,
     ForwardError,
     TurnOver,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender as sender_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import ExtType, Unpacker, pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 MODEST = settings(max_examples=50, deadline=None)
 US = str(os.geteuid())

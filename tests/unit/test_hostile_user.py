@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 from opens import Opens, exchange
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import contents, dcr, track
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, track
 
 RUNS = 20
 FILES = KINDS["files"]

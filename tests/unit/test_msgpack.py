@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import msgpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import ExtType, Unpacker, pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import FormatError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import ExtType, Unpacker, pack
 
 MODEST = settings(max_examples=50, deadline=None)
 # -1 is left out: the package makes a Timestamp of it.

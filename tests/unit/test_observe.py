@@ -8,11 +8,9 @@ import sys
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import dcr, track
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import files
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.judge import Scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
     File,
@@ -22,11 +20,14 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
     Part,
     Source,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import survey
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import survey
 
 
 def package(name, version="1"):
@@ -448,7 +449,7 @@ def test_rules_that_replace_each_other_or_change_their_order_or_names_change_not
 def test_a_rule_that_adds_or_drops_more_than_one_run_reports_is_no_change_in_any_run(
     tmp_path, monkeypatch, before, after
 ):
-    monkeypatch.setattr(files, "RUN_CHANGES", 25)
+    monkeypatch.setattr(scan, "RUN_CHANGES", 25)
     tree(tmp_path)
     for number in range(12):
         (tmp_path / "t" / str(number)).mkdir()
@@ -462,7 +463,7 @@ def test_a_rule_that_adds_or_drops_more_than_one_run_reports_is_no_change_in_any
 
 
 def test_more_changes_than_one_run_reports_are_told_apart_from_what_a_rule_adds_at_the_same_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "RUN_CHANGES", 25)
+    monkeypatch.setattr(scan, "RUN_CHANGES", 25)
     for number in range(40):
         (tmp_path / "t" / "d").mkdir(parents=True, exist_ok=True)
         (tmp_path / "t" / str(number)).write_text("")

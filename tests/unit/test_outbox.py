@@ -8,14 +8,16 @@ import sqlite3
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database, dcr, survey, track
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import sender
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import survey, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender
 
 FILES = KINDS["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pathspec import parse
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.pathspec import parse
 
 NAMES = st.text(st.sampled_from("ab.[]!-^\\*?c\n\udcff"), max_size=12)
 

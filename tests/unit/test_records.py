@@ -8,7 +8,6 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
     KINDS,
@@ -16,6 +15,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
     digest,
     timestamp,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 
 PACKAGE = Package(
     "openssl", "amd64", "3.0.11-1", "Secure Sockets Layer toolkit", "Debian <d@example.org>", 2319360, 1700000000

@@ -8,7 +8,6 @@ import socket
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import clients
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.clients import (
     CONFIG,
@@ -29,6 +28,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
     Work,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.listeners import _network
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 MESSAGE = b"\xc6\x00\x90\x00\x00"  # the head of nine mebibytes, of which as much comes as a test wants
 

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import FormatError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import segments
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import (
+    _flat as forward_form,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, SinkError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.refused import (
     FILE_BYTES,
@@ -32,9 +33,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
     Sinks,
     folder_name,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import (
-    _flat as forward_form,
-)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 
 class Place:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Tls
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daemon import (
     COMPLAINTS_A_MINUTE,
     Log,
@@ -23,14 +22,15 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daem
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import inventories, retention, tables
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import (
     MAX_PLANS,
     PLAN_BYTES,
     JsonLines,
     Sqlite,
     open_uploader,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Tls
 
 
 def change(**columns):

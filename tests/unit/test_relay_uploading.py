@@ -10,14 +10,14 @@ import queue
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import segments
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import Uploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import (
     RecordsRefused,
     UploadError,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.refused import Refused
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.sinks import Limits, Sinks
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploaders import Uploader
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploading import Uploading
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploads import Uploading
 
 PATIENCE = 60  # seconds for what takes a moment
 

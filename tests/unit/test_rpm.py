@@ -15,9 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import rpm, rpmquery, rpmsqlite
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.absence import signature
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import (
+    rpm,
+    rpm_query,
+    rpm_sqlite,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.absence import signature
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "rpm")
@@ -214,7 +218,7 @@ def test_a_database_of_another_kind_failed(root):
 
 
 def test_a_locked_database_failed(root, monkeypatch):
-    monkeypatch.setattr(rpmsqlite, "_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(rpm_sqlite, "_LOCK_WAIT", 0.05)
     connection = sqlite3.connect(str(database(root)), isolation_level=None)
     connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     connection.execute("PRAGMA journal_mode = DELETE")
@@ -263,14 +267,14 @@ def test_a_pipe_in_the_place_of_the_database_failed(root):
 
 @pytest.mark.parametrize("limit, most", [("_MAX_HEADERS", 1000), ("_MAX_TEXT", 100), ("_MAX_PACKAGES", 2)])
 def test_more_than_rpm_writes_failed(root, monkeypatch, limit, most):
-    monkeypatch.setattr(rpmsqlite, limit, most)
+    monkeypatch.setattr(rpm_sqlite, limit, most)
     assert "holds more than rpm writes" in failure(root)
 
 
 def test_a_header_too_large_is_not_loaded_and_is_a_damaged_package(root, monkeypatch):
     before = collect(root)
     rewrite(root, "UPDATE Packages SET blob = zeroblob(1000000) WHERE hnum = (SELECT min(hnum) FROM Packages)")
-    monkeypatch.setattr(rpmsqlite, "_MAX_HEADER", 999999)
+    monkeypatch.setattr(rpm_sqlite, "_MAX_HEADER", 999999)
     part = collect(root, Seen(before))
     assert part.unsure == {("kernel-test",)} and len(part.items) == len(before.items) - 1
 
@@ -412,7 +416,7 @@ BAD = [
 @pytest.mark.parametrize("tags", BAD)
 def test_what_rpm_skips_as_damaged_is_no_package(tags):
     with pytest.raises(ValueError):
-        rpmsqlite.parse_header(header({**PLAIN, **tags}), {})
+        rpm_sqlite.parse_header(header({**PLAIN, **tags}), {})
 
 
 def test_rpm_itself_reads_unusual_headers_alike(root):
@@ -423,7 +427,7 @@ def test_rpm_itself_reads_unusual_headers_alike(root):
         if tags.get(1009, (0,))[0] != BIN:
             direct, asked = (
                 reader(str(database(root)))
-                for reader in (rpmsqlite.read, lambda path: rpmquery.read(path, str(root), ndb=False))
+                for reader in (rpm_sqlite.read, lambda path: rpm_query.read(path, str(root), ndb=False))
             )
             assert sorted(map(repr, direct.packages)) == sorted(map(repr, asked.packages))
             assert len(direct.damaged) == len(asked.damaged)
@@ -436,7 +440,7 @@ def test_any_damage_to_a_header_is_an_error_or_a_package(blobs, data):
     for _each in range(data.draw(st.integers(1, 4))):
         blob[data.draw(st.integers(0, min(len(blob), 1500) - 1))] = data.draw(st.integers(0, 255))
     try:
-        package = rpmsqlite.parse_header(bytes(blob), {})
+        package = rpm_sqlite.parse_header(bytes(blob), {})
     except ValueError as error:
         assert str(error)
     else:
@@ -445,9 +449,9 @@ def test_any_damage_to_a_header_is_an_error_or_a_package(blobs, data):
 
 def test_headers_of_one_shape_are_read_alike(blobs):
     layouts = {}
-    once = [rpmsqlite.parse_header(blob, layouts) for blob in blobs]
+    once = [rpm_sqlite.parse_header(blob, layouts) for blob in blobs]
     assert len(layouts) < len(blobs)
-    assert once == [rpmsqlite.parse_header(blob, {}) for blob in blobs]
+    assert once == [rpm_sqlite.parse_header(blob, {}) for blob in blobs]
 
 
 quoted = st.text(max_size=20).filter(lambda text: "\0" not in text)
@@ -467,7 +471,7 @@ def test_any_text_survives_the_quoting_of_rpm(rows):
         % (quote("n" + name), quote(summary), quote(name), "-" if size is None else size)
         for name, summary, size in rows
     ]
-    assert rpmquery.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x").packages == [
+    assert rpm_query.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x").packages == [
         Package("n" + name, "", "0:1-2", summary or "", name, size, None) for name, summary, size in rows
     ]
 
@@ -475,12 +479,12 @@ def test_any_text_survives_the_quoting_of_rpm(rows):
 @pytest.mark.parametrize("output", [b"x", b"'a' 'b'\n", b"'a' - - '1' '2' - - - - -"])
 def test_output_of_rpm_that_cannot_be_read_failed(output):
     with pytest.raises(SourceFailed, match="rpmdb --verifydb"):
-        rpmquery.parse_query(output, "/var/lib/rpm")
+        rpm_query.parse_query(output, "/var/lib/rpm")
 
 
 def test_output_of_rpm_with_unusual_values_is_read():
     rows = b"'a' - - '1' '2' - - - - -\n'b' 'noarch' 3 '1' 5 (invalid type) 'p' 0102 - 7\n'c' - - - '2' - - - - -\n- - - '1' '2' - - - - -\n"
-    found = rpmquery.parse_query(rows, "x")
+    found = rpm_query.parse_query(rows, "x")
     assert [(one.name, one.version, one.summary) for one in found.packages] == [("a", "0:1-2", ""), ("b", "3:1-5", "")]
     assert found.damaged == ["c", ""]
 
@@ -525,12 +529,12 @@ def test_both_ways_of_reading_a_database_rpm_made_here_agree(tmp_path):
         )
     direct = collect(tmp_path).items
     assert [one.name for one in direct] == ["kernel-test", "plain"]
-    assert sorted(rpmquery.read(str(base / "rpmdb.sqlite"), str(tmp_path), ndb=False).packages) == direct
+    assert sorted(rpm_query.read(str(base / "rpmdb.sqlite"), str(tmp_path), ndb=False).packages) == direct
 
 
 def test_the_fixture_through_rpm_is_the_same(root):
     need("rpm")
-    assert sorted(rpmquery.read(str(database(root)), str(root), ndb=False).packages) == expected()
+    assert sorted(rpm_query.read(str(database(root)), str(root), ndb=False).packages) == expected()
 
 
 @pytest.mark.parametrize("name", ["Packages.db", "Packages"])
@@ -562,7 +566,7 @@ def test_an_rpm_that_misbehaves_is_a_failure(tmp_path, monkeypatch, script, sent
     (base / "Packages").write_bytes(b"x")
     fake_rpm(tmp_path, monkeypatch, script)
     if "0 seconds" in sentence:
-        monkeypatch.setattr(rpmquery, "_QUERY_DEADLINE", 0)
+        monkeypatch.setattr(rpm_query, "_QUERY_DEADLINE", 0)
     assert sentence in failure(tmp_path)
 
 

@@ -8,7 +8,12 @@ import time
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SinceError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.since import Place, Since, parse, place
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.since import (
+    Place,
+    Since,
+    parse,
+    place,
+)
 
 STATE = "0123456789abcdef" * 2
 EIGHT = 1767945601  # 2026-01-09T08:00:01Z

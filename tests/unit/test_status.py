@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import statx
 
 BIRTH = slice(32, 44)  # bytes of a status
 
@@ -34,7 +34,7 @@ def entry(request, tmp_path):
 
 
 def test_the_status_is_the_same_without_statx_but_for_the_birth(entry):
-    ours, without = status.status_of(-1, os.fsencode(entry)), status._without_birth(-1, os.fsencode(entry))
+    ours, without = statx.status_of(-1, os.fsencode(entry)), statx._without_birth(-1, os.fsencode(entry))
     assert ours[: BIRTH.start] == without[: BIRTH.start]
     assert ours[BIRTH.stop :] == without[BIRTH.stop :]
     assert without[BIRTH] == bytes(12)
@@ -45,8 +45,8 @@ def test_the_numbers_are_those_of_stat(entry):
         ["stat", "-c", "%h %u %g %f %i %s %W %Z %Y", entry], stdout=subprocess.PIPE, check=True
     ).stdout
     expected = [int(number, 16 if at == 3 else 10) for at, number in enumerate(told.split())]
-    links, uid, gid, mode, inode, size, born, ctime, _ns, mtime, _ns, _device = status.unpack(
-        status.status_of(-1, os.fsencode(entry))
+    links, uid, gid, mode, inode, size, born, ctime, _ns, mtime, _ns, _device = statx.unpack(
+        statx.status_of(-1, os.fsencode(entry))
     )
     assert [links, uid, gid, mode, inode, size, born, ctime, mtime] == expected
 
@@ -56,11 +56,11 @@ def test_an_open_file_and_its_name_have_one_status(tmp_path):
     folder = os.open(str(tmp_path), os.O_RDONLY)
     file = os.open("f", os.O_RDONLY, dir_fd=folder)
     try:
-        found = status.status_of(folder, b"f")
-        assert found == status.status_of(file, b"")
-        assert status.mode(found) == os.stat(file).st_mode
-        assert status.size(found) == 1
-        assert list(status.seconds(found)) == [int(os.stat(file).st_ctime), int(os.stat(file).st_mtime)]
+        found = statx.status_of(folder, b"f")
+        assert found == statx.status_of(file, b"")
+        assert statx.mode(found) == os.stat(file).st_mode
+        assert statx.size(found) == 1
+        assert list(statx.seconds(found)) == [int(os.stat(file).st_ctime), int(os.stat(file).st_mtime)]
     finally:
         os.close(file)
         os.close(folder)
@@ -70,16 +70,16 @@ def test_reading_changes_no_status(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"x")
     os.utime(str(path), (0, 0))
-    before = status.status_of(-1, os.fsencode(str(path)))
+    before = statx.status_of(-1, os.fsencode(str(path)))
     path.read_bytes()
-    assert status.status_of(-1, os.fsencode(str(path))) == before
+    assert statx.status_of(-1, os.fsencode(str(path))) == before
 
 
 def test_what_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
-        status.status_of(-1, os.fsencode(str(tmp_path / "none")))
+        statx.status_of(-1, os.fsencode(str(tmp_path / "none")))
 
 
 def test_a_large_inode_number_has_a_status():
-    assert status.unpack(status._pack(1, 0, 0, 0, 2**64 - 1, 2**63, 0, 0, *[0] * 8))[4:6] == (2**64 - 1, 2**63)
-    assert len(status._pack(*[0] * 16)) == 96
+    assert statx.unpack(statx._pack(1, 0, 0, 0, 2**64 - 1, 2**63, 0, 0, *[0] * 8))[4:6] == (2**64 - 1, 2**63)
+    assert len(statx._pack(*[0] * 16)) == 96

@@ -11,15 +11,11 @@ import sys
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import database
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import store as store_module
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
     RowDamaged,
     StateError,
     StateOvertaken,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.history import History
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
     File,
@@ -27,17 +23,21 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
     Part,
     Source,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.repair import repair
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.since import Since
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import History
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.since import Since
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import (
     ATTEMPTS,
     Run,
     Store,
     run_until_stored,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
 
 PACKAGES, FILES = KINDS["packages"], KINDS["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)

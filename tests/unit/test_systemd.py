@@ -14,18 +14,18 @@ import warnings
 import pytest
 from buses import Manager, unit
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import (
     dbus,
-    rootfs,
-    services,
+    managers,
+    root_fs,
     systemd,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Service
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "systemd")
 RELEASES = ["bullseye", "bookworm", "trixie"]  # systemd 247, 252, 257
@@ -155,7 +155,7 @@ def test_an_image_has_the_same_units_as_the_host_that_runs_from_it(recording, re
 
 
 def collection(root, known):
-    return services.Sources([("systemd", lambda known: systemd.collect(known, str(root)))], known)
+    return managers.Sources([("systemd", lambda known: systemd.collect(known, str(root)))], known)
 
 
 # --- what is a change, and what is none
@@ -438,7 +438,7 @@ def test_units_that_are_too_large_are_named_and_kept_as_they_were(host, monkeypa
     part = systemd.collect(Known(), str(host.root))
     assert part.message == "1 of 4 units were not read, since they have more than 1024 KiB of text: helper."
     assert host.run() == []
-    monkeypatch.setattr(rootfs, "_LARGEST_SUM", 10)
+    monkeypatch.setattr(root_fs, "_LARGEST_SUM", 10)
     part = systemd.collect(Known(), str(host.root))
     assert "4 of 4 units were not read, since all unit files together" in part.message.replace("3 of 4", "4 of 4")
     assert host.run() == []

@@ -11,15 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import daemon, host, report
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import itemfiles
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.sources import Sources
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import daemon, host, itemfiles
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import CtiError, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Part
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.observe import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.snapshot import glance
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import (
     calm_json,
     decode,
@@ -28,6 +25,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
     printable,
     quoted,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import report
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
 
 # What codes are made of, so that they come up by chance.
 tricky = st.text(st.sampled_from("\\\\\\xud8f0a-é\n\udcff\udc80\ud800\udfff\U0001f600"), max_size=12)

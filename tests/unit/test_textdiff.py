@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import textdiff
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.textdiff import unified
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import textdiff
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.textdiff import unified
 
 # Few different lines, so that most texts have some in common; and what other tools take for the end of a line.
 LINES = st.sampled_from(["", "a", "b", "-", "+c", "\\ d", "@@ -1 +1 @@", "\r", "\x0c", "\u2028", "\x85", "ü"])

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import execlines, rootfs
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect import unitsyntax as syntax
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.rootfs import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import exec_lines, root_fs
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import unit_syntax as syntax
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.root_fs import (
     TOO_LARGE,
     RootFs,
     Unreadable,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.collect.unitfiles import UnitFiles
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.unit_files import UnitFiles
 
 RUNS = b"[Unit]\nDescription=Runs\n[Service]\nExecStart=/bin/true\n"
 ETC, LIB, RUN = "etc/systemd/system", "usr/lib/systemd/system", "run/systemd/system"
@@ -89,7 +89,7 @@ def test_no_content_does_more_than_not_parse(raw):
     found = {}
     syntax.parse(raw, found)
     assert syntax.description(found, "a@b.service", "host")
-    execlines.can_run(found, "a@b.service", "host", 252)
+    exec_lines.can_run(found, "a@b.service", "host", 252)
 
 
 @settings(max_examples=100, deadline=None)
@@ -210,7 +210,7 @@ def test_a_description_that_its_specifiers_make_too_long_is_ignored_as_systemd_d
 
 
 def test_what_specifiers_make_of_all_descriptions_is_counted(tree, monkeypatch):
-    monkeypatch.setattr(rootfs, "_LARGEST_SUM", 20000)
+    monkeypatch.setattr(root_fs, "_LARGEST_SUM", 20000)
     raw = b"[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/true\n" % (b"%n" * 10)
     files = tree({"%s/%s%d.service" % (ETC, "a" * 200, number): raw for number in range(30)})
     with pytest.raises(Unreadable, match="all unit files together"):
@@ -385,8 +385,8 @@ def test_the_time_to_read_a_unit_file_grows_as_its_size(line):
         raw = b"[Unit]\nDescription=\\\n[Service]\nType=oneshot\n" + line.encode() * (size // len(line))
         start = time.process_time()
         found = {}
-        syntax.parse(raw, found, lambda *assignment: execlines.is_fatal(*assignment, "a.service", "host"))
-        execlines.can_run(found, "a.service", "host", 252)
+        syntax.parse(raw, found, lambda *assignment: exec_lines.is_fatal(*assignment, "a.service", "host"))
+        exec_lines.can_run(found, "a.service", "host", 252)
         syntax.description(found, "a.service", "host")
         return time.process_time() - start
 

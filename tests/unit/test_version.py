@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import CtiError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.version import (
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.versions import (
     Condition,
     compare_dpkg,
     compare_rpm,

@@ -13,8 +13,8 @@ import pytest
 from ansible.template import Templar
 
 from ansible_collections.changetracking.inventory.plugins.action import ct_inventory_fetch as fetch
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.report import text
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _places as places
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._bounded import calm_output
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import unpack

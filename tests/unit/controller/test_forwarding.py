@@ -15,16 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.callback import ama_forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import address, forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.address import Address, Tls
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.msgpack import Unpacker
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.dcr import CHANGE_STREAM, DATA_STREAM
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
     CHANGE_COLUMNS,
     DATA_COLUMNS,
     KINDS,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address, Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _delivery, _parcel, _results
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._delivery import Delivery, Receiver
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._parcel import Parcel

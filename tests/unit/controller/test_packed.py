@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _packed
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import PackedError, kinds, unpack
 

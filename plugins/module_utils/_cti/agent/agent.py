@@ -11,19 +11,20 @@ import signal
 import time
 from typing import Any, Dict, List, Optional, Tuple
 
-from .. import dcr, host, report, track
-from ..ama.sender import Sender
+from .. import host, itemfiles
 from ..daemon import Log, Notifier
-from ..database import Database
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
-from ..outbox import Outbox, deliver
 from ..records import KINDS, Kind, Row
-from ..snapshot import Snapshot
-from ..store import Store, run_until_stored
-from . import itemfiles
+from ..rule import dcr
+from ..state.database import Database
+from ..state.outbox import Outbox, deliver
+from ..state.store import Store, run_until_stored
+from ..tracking import report, track
+from ..tracking.snapshot import Snapshot
+from ..wire.sender import Sender
 from .options import OptionError, Options
+from .rule import Source
 from .schedule import Schedule
-from .source import Source
 from .status import StateLock, Status
 
 STOP_SECONDS = 10  # for what is under way
@@ -141,7 +142,7 @@ class Agent:
             snapshot = track.track(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
             diffs = None
             if self._options.contents and kind.name == "files":
-                from .. import contents  # not in memory unless it is wanted
+                from ..tracking import contents  # not in memory unless it is wanted
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
             records = track.changes(snapshot, store, machine, diffs)
@@ -278,7 +279,7 @@ class Agent:
                 database.log_ahead()
 
     def _repair(self, error: RowDamaged) -> None:
-        from ..repair import repair  # not in memory until it is needed
+        from ..state.repair import repair  # not in memory until it is needed
 
         self._log(str(error))
         for note in repair(self._options.database):

@@ -11,16 +11,16 @@ import re
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
-from .. import dcr
-from ..ama import address
 from ..errors import CtiError, ForwardError
-from ..outbox import MAX_BYTES
-from ..pathspec import parse as parse_path
+from ..kinds.files.pathspec import parse as parse_path
 from ..records import FILES, timestamp
-from ..store import Store
+from ..rule import dcr
+from ..state.outbox import MAX_BYTES
+from ..state.store import Store
+from ..wire import address
 from . import status
 from .options import Options
-from .source import RETRY_SECONDS, Rule, Source
+from .rule import RETRY_SECONDS, Rule, Source
 
 DEADLINE = 5.0
 OK, WARNING, BROKEN, UNKNOWN = "ok", "warning", "broken", "unknown"

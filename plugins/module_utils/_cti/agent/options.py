@@ -8,12 +8,12 @@ import json
 import os
 from typing import Any, Dict, NamedTuple, Sequence
 
-from ..ama.address import AMA_USERS, CONFIG, SOCKET, Address, Tls, parse
-from ..ama.sender import ACKS
-from ..collect.budget import REHASH_DAYS
-from ..dcr import EXTENSION
 from ..errors import CtiError
-from ..history import KEEP, Retention
+from ..kinds.files.budget import REHASH_DAYS
+from ..rule.dcr import EXTENSION
+from ..state.history import KEEP, Retention
+from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, Tls, parse
+from ..wire.sender import ACKS
 
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20

@@ -12,9 +12,9 @@ from typing import Any, Dict, Iterable, List, Optional
 from ..daemon import VERSION, Log
 from ..errors import CtiError
 from ..records import KINDS
-from ..report import change_line
-from ..store import Store
+from ..state.store import Store
 from ..text import line
+from ..tracking.report import change_line
 from . import options as agent_options
 from . import status
 from .options import Options
@@ -63,7 +63,7 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
 
 
 def _show(options: Options, parsed: argparse.Namespace) -> int:
-    from ..recall import require
+    from ..tracking.recall import require
 
     require(options.database, "--state is another folder")
     with Store(options.database, read_only=True, owner=_owner(options), traceless=True) as store:

@@ -13,13 +13,13 @@ from typing import Any, Dict, List, Optional
 from .. import folders
 from ..daemon import VERSION
 from ..errors import StateError
-from ..outbox import Outbox
 from ..records import timestamp
 from ..replace import replace
-from ..snapshot import Snapshot
+from ..state.outbox import Outbox
 from ..text import load_json
+from ..tracking.snapshot import Snapshot
 from .options import Options
-from .source import Rule
+from .rule import Rule
 
 MAX_BYTES = 16 << 20
 FILE = "status.json"

@@ -14,8 +14,8 @@ from typing import Any, Dict, Iterable, Optional
 
 from ..errors import ForwardError
 from ..text import load_json
-from .address import AMA_USERS, Address, Deadline, connect
-from .msgpack import pack
+from ..wire.address import AMA_USERS, Address, Deadline, connect
+from ..wire.msgpack import pack
 
 MAX_BYTES = 8 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 _MAX_DEPTH = 64

@@ -8,7 +8,7 @@ import socket
 import time
 from typing import Iterable, List, NamedTuple, Optional, Tuple
 
-from ..ama.msgpack import Unpacker
+from ..wire.msgpack import Unpacker
 from .segments import Encoder, Entry
 
 

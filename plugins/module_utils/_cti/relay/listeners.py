@@ -11,8 +11,8 @@ import socket
 import time
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
-from ..ama import address as addresses
-from ..ama.address import CONFIG, DIAGNOSTICS, Address, Tls
+from ..wire import address as addresses
+from ..wire.address import CONFIG, DIAGNOSTICS, Address, Tls
 from . import clients
 from .connection import Client
 

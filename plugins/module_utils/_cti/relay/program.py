@@ -9,10 +9,10 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from ..ama.address import Tls, parse
 from ..daemon import VERSION, Log
 from ..errors import CtiError
 from ..text import line
+from ..wire.address import Tls, parse
 from .errors import RelayError
 from .sinks import Limits
 
@@ -32,7 +32,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """What can be said of the options on any host: no file of theirs is looked at."""
-    from .uploaders import open_uploader
+    from .destinations import open_uploader
 
     open_uploader(_upload(options), options.allow_user, _tls(options)).close()
     for text in options.listen:
@@ -115,7 +115,7 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     """A running relay's own account of itself. `users` may run it, besides root, its role's and our own. Raises CtiError."""
     import socket
 
-    from ..ama import address, msgpack
+    from ..wire import address, msgpack
     from .listeners import socket_address
 
     where = socket_address(address.CONFIG, folder)

@@ -8,9 +8,9 @@ import os
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-from ..ama.forward import flat
 from ..errors import FormatError
 from ..records import RECORD_ID
+from ..wire.forward import flat
 
 SUFFIX = ".jsonl"
 RECORD_BYTES = 4 << 20  # of a line, here and in every relay that it is forwarded to, where it has a RecordId

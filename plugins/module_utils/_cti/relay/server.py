@@ -18,24 +18,24 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..ama import forward
-from ..ama.address import CONFIG, DIAGNOSTICS, Tls
 from ..ama.chunks import Chunks
-from ..ama.msgpack import Unpacker
 from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
 from ..text import load_json
+from ..wire import forward
+from ..wire.address import CONFIG, DIAGNOSTICS, Tls
+from ..wire.msgpack import Unpacker
 from . import clients, known, segments
 from .clients import Clients
 from .connection import Client, Connection, Work
+from .destinations import open_uploader
 from .errors import RelayError, SinkError
 from .known import Known
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
 from .retention import KEEP_DAYS
 from .sinks import MAX_NAMED, MAX_SINKS, Limits, LocalSink, Sinks
-from .uploaders import open_uploader
-from .uploading import Uploading
+from .uploads import Uploading
 
 TICK_SECONDS = 1.0
 TURN_BYTES = 4 << 20  # of records, before they are written and synced

@@ -1,0 +1,193 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The tracked entries of one directory in full."""
+
+import grp
+import os
+import pwd
+import stat
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ...model import File
+from .budget import SMALL_BYTES, Budget
+from .file_rules import Target, to_text
+from .hashing import LENGTHS, Reading, constructor, read_file
+from .listing import Found, Listing, Place
+from .mounts import Barred
+from .opening import Paths, Replaced, open_regular, read_at_once, reopen
+from .statx import CTIME, LINKS, MODE, MTIME, SIZE, Numbers, unpack
+
+_TYPES = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "link",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block",
+    stat.S_IFCHR: "char",
+}
+_PROBLEMS = ("changing", "large", "late")  # are kinds of notes
+_FORMAT = 0o170000  # S_IFMT of inode(7)
+_FORMATS = {"file": stat.S_IFREG, "directory": stat.S_IFDIR, "any": 0}
+
+
+_MAX_REMEMBERED = 10000  # checksums of files with several names
+_tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
+
+
+class Users(Dict[int, str]):
+    """uid -> name, each asked for once; the number where there is no name."""
+
+    def __missing__(self, uid: int) -> str:
+        try:
+            self[uid] = pwd.getpwuid(uid).pw_name
+        except (KeyError, OverflowError):
+            self[uid] = str(uid & 0xFFFFFFFF)
+        return self[uid]
+
+
+class Groups(Dict[int, str]):
+    """gid -> name, likewise."""
+
+    def __missing__(self, gid: int) -> str:
+        try:
+            self[gid] = grp.getgrgid(gid).gr_name
+        except (KeyError, OverflowError):
+            self[gid] = str(gid & 0xFFFFFFFF)
+        return self[gid]
+
+
+class Maker:
+    """Makes the items of one directory after the other; remembers the names of users and groups."""
+
+    def __init__(self, paths: Paths, budget: Budget) -> None:
+        self._paths = paths
+        self._budget = budget
+        self._users = Users()
+        self._groups = Groups()
+        self._checksums: Dict[Tuple[bytes, str], str] = {}  # of large files with several names, by status and algorithm
+
+    def items(self, listing: Listing, place: Place, known: Sequence[File], again: bool = False) -> List[File]:
+        """The entries in full. What did not change since `known` is taken from there, its content is not read, unless
+        it is to be read `again`."""
+        before = {item.path: item for item in known}
+        items = [self._item(listing, place, found, before, again) for found in listing.found]
+        return sorted([item for item in items if item is not None])
+
+    def _item(
+        self, listing: Listing, place: Place, found: Found, before: Dict[str, File], again: bool
+    ) -> Optional[File]:
+        name, status, claims = found
+        checksum = listing.checksums.get(name)
+        if checksum is not None:
+            numbers = unpack(status)
+            racy = listing.racy and _is_racy(listing, numbers)
+            return self._file(to_text(listing.prefix + name), checksum, numbers, "", racy)
+        rule = claims[0].rule
+        target = listing.targets.get(name)
+        link_target = ""
+        numbers = unpack(status)
+        wanted = _FORMATS[rule.type] if target is None else stat.S_IFLNK
+        if wanted and numbers[MODE] & _FORMAT != wanted:
+            # Between listing a name and asking for its status, something else took its place.
+            listing.doubt(name)
+            return None
+        if target is not None:
+            link_target = to_text(target.text)
+            if target.status is not None and rule.links == "follow":
+                status = target.status
+                numbers = unpack(status)
+        path = to_text(listing.prefix + name)
+        algorithm = rule.checksum if numbers[MODE] & _FORMAT == stat.S_IFREG else "none"
+        checksum = ""
+        if algorithm != "none":
+            old = before.get(path)
+            serves = old is not None and _serves(old, numbers, algorithm)
+            if old is not None and serves and not again:
+                checksum = old.checksum
+            else:
+                reading = self._read(place, name, target, algorithm, status, numbers)
+                if old is not None and serves and reading.problem == "late":
+                    reading = Reading(status, old.checksum, "")
+                    for claim in claims:
+                        claim.rule.notes.add("again", listing.prefix + name)
+                if reading.problem or reading.status != status:
+                    return self._unsettled(listing, found, reading, status, path, link_target)
+                checksum = reading.checksum
+        return self._file(path, checksum, numbers, link_target, listing.racy and _is_racy(listing, numbers))
+
+    def _read(
+        self, place: Place, name: str, target: Optional[Target], algorithm: str, status: bytes, numbers: Numbers
+    ) -> Reading:
+        """A large file that has several names, or that links lead to, is read once for all of them."""
+        new = constructor(algorithm)
+        if numbers[SIZE] <= SMALL_BYTES and target is None:
+            try:
+                _status, content = read_at_once(self._paths.descriptors, place.descriptor, name, status)
+            except OSError:
+                content = None
+            if content is not None:
+                return Reading(status, new(content).hexdigest(), "")
+        shared = numbers[SIZE] > SMALL_BYTES and (target is not None or numbers[LINKS] > 1)
+        known = self._checksums.get((status, algorithm)) if shared else None
+        if known is not None:
+            return Reading(status, known, "")
+
+        def open_file() -> int:
+            return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
+
+        reading = read_file(open_file, new, status, self._budget)
+        if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
+            self._checksums[reading.status, algorithm] = reading.checksum
+        return reading
+
+    def _open_target(self, place: Place, target: Target) -> int:
+        try:
+            step = self._paths.find(target.real, home=place.home)
+        except Barred as barred:
+            raise Replaced(str(barred)) from barred
+        try:
+            return reopen(step.descriptor)
+        finally:
+            os.close(step.descriptor)
+
+    def _file(self, path: str, checksum: str, numbers: Numbers, link_target: str, racy: bool) -> File:
+        _links, uid, gid, mode, _inode, size, born, _ctime, _ns, mtime, _ns, _device = numbers
+        kind, owner, group = _TYPES.get(mode & _FORMAT, ""), self._users[uid], self._groups[gid]
+        stamp = None if racy else _stamp(numbers)
+        return _tuple(
+            File, (path, checksum, size, owner, group, mode & 0o7777, mtime, born or None, kind, link_target, stamp)
+        )
+
+    def _unsettled(
+        self, listing: Listing, found: Found, reading: Reading, listed: bytes, path: str, link_target: str
+    ) -> Optional[File]:
+        """An entry that was no longer what it was when listed, or could not be read."""
+        listing.settled = False
+        name, _status, claims = found
+        if reading.problem in ("gone", "replaced"):
+            if reading.problem == "replaced":
+                listing.doubt(name)
+            return None
+        if reading.problem:
+            kind, why = (reading.problem, "") if reading.problem in _PROBLEMS else ("unread", reading.problem)
+            for claim in claims:
+                claim.rule.notes.add(kind, listing.prefix + name, why)
+        return self._file(path, reading.checksum, unpack(reading.status or listed), link_target, racy=True)
+
+
+def _stamp(numbers: Numbers) -> Tuple[int, ...]:
+    _links, _uid, _gid, _mode, inode, size, _born, ctime, ctime_ns, mtime, mtime_ns, device = numbers
+    return device, inode, size, mtime * 1000000000 + mtime_ns, ctime * 1000000000 + ctime_ns
+
+
+def _is_racy(listing: Listing, numbers: Numbers) -> bool:
+    return listing.is_racy(numbers[CTIME]) or listing.is_racy(numbers[MTIME])
+
+
+def _serves(old: File, numbers: Numbers, algorithm: str) -> bool:
+    """Whether the checksum of an earlier sighting is that of the content now."""
+    if old.stamp is None or tuple(old.stamp) != _stamp(numbers):
+        return False
+    return len(old.checksum) == LENGTHS[algorithm]

@@ -1,0 +1,204 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The one place that opens a tracked file or a directory on the way to it.
+
+Whoever may write to a directory on the way can exchange its entries at any moment. So a path is walked name by name, each
+opened relative to the descriptor of the directory before with O_PATH, which opens neither the file nor its device and
+triggers no automount. What was opened is judged by its descriptor, links are followed here and not by the kernel, and a file
+is opened for reading through that very descriptor and only once it is known to be a regular file.
+"""
+
+import errno
+import os
+import stat
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+from .budget import MAX_DEPTH, SMALL_BYTES
+from .mounts import Mounts
+from .statx import mode_and_size, status_of
+
+_MAX_LINKS = 40  # in one path, as path_resolution(7) has it
+_MAX_FOLDERS = 32  # descriptors that are kept of directories which links lead to
+
+_FORMAT, _REGULAR = 0o170000, stat.S_IFREG  # see inode(7)
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_UNSEEN = _READ | os.O_NOATIME  # reading leaves no trace; for the owner only, see open(2)
+
+
+class Replaced(OSError):
+    """Where a regular file was listed there is something else now."""
+
+
+def open_regular(directory: Optional[int], name: str) -> int:
+    """A descriptor to read the regular file `name` of an open directory. Raises Replaced for anything else, and OSError."""
+    path = os.open(name, _PATH, dir_fd=directory)
+    try:
+        return reopen(path)
+    finally:
+        os.close(path)
+
+
+def reopen(path: int) -> int:
+    """A descriptor to read the regular file that an O_PATH descriptor is of. Raises Replaced and OSError."""
+    if not stat.S_ISREG(os.fstat(path).st_mode):
+        raise Replaced(errno.ESTALE, "not a regular file")
+    return _reopen(path)
+
+
+def _reopen(path: int) -> int:
+    name = "/proc/self/fd/%d" % path
+    try:
+        return os.open(name, _UNSEEN)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+    return os.open(name, _READ)
+
+
+def read_at_once(
+    descriptors: int, directory: int, name: str, listed: Optional[bytes] = None
+) -> Tuple[bytes, Optional[bytes]]:
+    """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that kept still meanwhile.
+
+    `descriptors`: Paths.descriptors. `listed`: the status that the entry must still have. Raises OSError where the entry has no status, and none where it
+    cannot be read. This is what a first scan spends its time with, so it is one function.
+    """
+    path = os.open(name, _PATH, dir_fd=directory)
+    try:
+        found = status_of(path, b"")
+        kind, length = mode_and_size(found)
+        if kind & _FORMAT != _REGULAR or length > SMALL_BYTES or (listed is not None and listed != found):
+            return found, None
+        try:
+            try:
+                file = os.open(str(path), _UNSEEN, dir_fd=descriptors)
+            except PermissionError:
+                file = _reopen(path)
+        except OSError:
+            return found, None
+        try:
+            content = os.read(file, length)
+            return found, content if len(content) == length and status_of(file, b"") == found else None
+        except OSError:
+            return found, None
+        finally:
+            os.close(file)
+    finally:
+        os.close(path)
+
+
+class Step(NamedTuple):
+    """One entry on the way along a path."""
+
+    descriptor: int  # O_PATH
+    real: str  # its absolute path without links
+
+
+class Paths:
+    """Finds what a path leads to. To be closed."""
+
+    def __init__(self, mounts: Mounts) -> None:
+        self.mounts = mounts
+        self.descriptors = os.open("/proc/self/fd", _PATH)  # for this process alone, so it must not fork meanwhile
+        self.names = 0  # looked up so far
+        self._folders: Dict[Tuple[Optional[str], str], Step] = {}  # (home, directory as written), the oldest first
+
+    def close(self) -> None:
+        os.close(self.descriptors)
+        for step in self._folders.values():
+            os.close(step.descriptor)
+        self._folders.clear()
+
+    def find(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
+        """What a path leads to, links followed; the caller closes the descriptor.
+
+        base is the real directory a relative path starts from. home is the mount point the walk is on; without it network
+        file systems and automounts are allowed, see Mounts.check(). Raises Barred and OSError.
+        """
+        for _link in range(_MAX_LINKS + 1):
+            if not path.startswith("/"):
+                path = base.rstrip("/") + "/" + path
+            directory, _slash, name = path.rpartition("/")
+            if name in ("", ".", ".."):
+                directory, name = path, "."
+            folder = self._folder(directory, home)
+            if name == ".":
+                return Step(os.open(".", _PATH, dir_fd=folder.descriptor), folder.real)
+            step = self._step(folder, name, home)
+            if not _is_link(step):
+                return step
+            path, base = _read_link(step), folder.real
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+    def walk(self, path: str, home: Optional[str] = None, follow: bool = True) -> List[Step]:
+        """All that is passed on the way to what an absolute path leads to: from `/` to the entry itself, without links.
+
+        follow: whether the last name may be a link; where it may not and is one, OSError. The caller closes the descriptors.
+        Raises as find() does.
+        """
+        steps = [Step(os.open("/", _PATH), "/")]
+        try:
+            todo = path.split("/")[::-1]
+            links = 0
+            while todo:
+                name = todo.pop()
+                if name == "..":
+                    if len(steps) > 1:
+                        os.close(steps.pop().descriptor)
+                elif name not in ("", "."):
+                    steps.append(self._step(steps[-1], name, home))
+                    if _is_link(steps[-1]):
+                        links += 1
+                        if links > _MAX_LINKS or not (todo or follow):
+                            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                        target = _read_link(steps.pop())
+                        if target.startswith("/"):
+                            close(steps[1:])
+                            del steps[1:]
+                        todo.extend(target.split("/")[::-1])
+                    elif len(steps) > MAX_DEPTH:
+                        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            return steps
+        except BaseException:
+            close(steps)
+            raise
+
+    def _folder(self, directory: str, home: Optional[str]) -> Step:
+        """Remembered for the links next to each other, which often lead to one directory."""
+        folder = self._folders.get((home, directory))
+        if folder is None:
+            steps = self.walk(directory, home)
+            folder = steps.pop()
+            close(steps)
+            if len(self._folders) >= _MAX_FOLDERS:
+                os.close(self._folders.pop(next(iter(self._folders))).descriptor)
+            self._folders[home, directory] = folder
+        return folder
+
+    def _step(self, folder: Step, name: str, home: Optional[str]) -> Step:
+        self.names += 1
+        real = folder.real.rstrip("/") + "/" + name
+        self.mounts.check(real, home)
+        # With O_DIRECTORY the kernel mounts what an automount is for, see open(2).
+        trigger = os.O_DIRECTORY if self.mounts.is_automount(folder.real, real) else 0
+        return Step(os.open(name, _PATH | trigger, dir_fd=folder.descriptor), real)
+
+
+def close(steps: List[Step]) -> None:
+    for step in steps:
+        os.close(step.descriptor)
+
+
+def _is_link(step: Step) -> bool:
+    return stat.S_ISLNK(os.fstat(step.descriptor).st_mode)
+
+
+def _read_link(step: Step) -> str:
+    """Where the link leads; its descriptor is closed."""
+    try:
+        return os.readlink("", dir_fd=step.descriptor)
+    finally:
+        os.close(step.descriptor)

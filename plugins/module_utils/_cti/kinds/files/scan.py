@@ -1,0 +1,525 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tracked files: the rules of a data collection rule, merged into one walk that opens only what may have changed."""
+
+import errno
+import os
+import stat
+import time
+from bisect import bisect_left
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ...errors import CtiError, SourceFailed, describe_defect
+from ...model import Collection, File, FileRule, Known, Part, Source
+from ...text import quoted
+from .budget import (
+    LINKED_FOLDERS,
+    MAX_DEPTH,
+    MAX_HIDDEN,
+    MAX_PATH,
+    REHASH_DAYS,
+    REPEATED_FOLDERS,
+    RUN_CHANGES,
+    RUN_FOLDERS,
+    Budget,
+)
+from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
+from .items import Maker
+from .listing import BROKEN, Crowded, Found, Lister, Listing, Place, Subdirectories, signature, slice_name, slice_of
+from .marks import Mark, home_id, parse_mark, period
+from .mounts import Barred, Mounts
+from .opening import DIRECTORY, Paths
+from .pathspec import PathSpec, parse
+
+MAX_LINKS = 8  # to directories, in one path
+
+_FORMAT = b"4"  # of the signatures; another one makes every known signature void
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
+
+_Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
+
+
+class _Frame(NamedTuple):
+    """A directory still to be visited."""
+
+    path: str  # as the rules name it; natively, see filerules.to_text
+    name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
+    real: str  # without links
+    home: str  # mount point
+    claims: Claimants
+    above: Optional[_Above]
+    links: int  # followed on the way here
+
+
+class Scan(Collection):
+    """Yields one Part a directory that holds tracked entries, named by its path; of a very large one, a Part a slice.
+    Sources are named after the rules.
+
+    A rule's source is `absent` where its directory does not exist, `failed` where some of it could not be seen;
+    what was seen is yielded all the same. max_files: entries above that number are counted, not reported; 0: no limit.
+    clock gives unix seconds; its readings are compared with the files' time stamps. rehash_days: within how many days every
+    content is read again, whatever its time stamps; 0: never. Raises DcrError for a rule that cannot be read.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[FileRule],
+        known: Known,
+        max_files: int = 0,
+        clock: Callable[[], float] = time.time,
+        rehash_days: float = REHASH_DAYS,
+        budget: Optional[Budget] = None,
+    ) -> None:
+        super().__init__()
+        self._known = known
+        self._max_files = max_files
+        self._clock = clock
+        self._rehash_days = rehash_days
+        self._budget = budget or Budget()
+        self._rules = [
+            (name, Rule(number, rule), parse(rule.path))
+            for number, (name, rule) in enumerate(zip(source_names(rules), rules))
+        ]
+        for _name, rule, _spec in self._rules:
+            check(rule)
+        self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
+        self._roots: Dict[str, str] = {}  # path -> real path
+        self._merged: Dict[Claimants, Claims] = {}
+        self._visits: Set[Tuple[int, int]] = set()  # directories reached by way of links
+        self._entered = [0, 0, 0]  # directories in all, by way of links, and again by way of another link
+        self._hidden: Set[str] = set()  # names of parts that could not be seen, nor what is below
+        self._hidden_in: Dict[str, int] = {}  # directory -> how many of these are in it
+        self._beyond: Set[str] = set()  # names of parts beyond max_files
+        self._later: Set[str] = set()  # names of parts that are gone, which the next run reports
+        self._seen: Set[str] = set()  # names of parts yielded
+        self._names: Optional[List[str]] = None  # of the known parts, sorted
+        self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
+        self._homes: Dict[str, str] = {}  # mount point -> its id
+        self._reported = 0
+        self._complete = False
+
+    def __iter__(self) -> Iterator[Part]:
+        try:
+            self._mounts = Mounts.read()
+        except SourceFailed as error:
+            self.sources = {name: Source("failed", 0, str(error)) for name, _rule, _spec in self._rules}
+            self.unseen = ["/"]
+            return
+        self._paths = Paths(self._mounts)
+        try:
+            yield from self._scan()
+        finally:
+            self._paths.close()
+
+    def _scan(self) -> Iterator[Part]:
+        self._lister = Lister(self._paths, self._clock)
+        self._maker = Maker(self._paths, self._budget)
+        self._now = self._clock()
+        self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
+        self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
+        for _name, rule, spec in self._rules:
+            self._place(rule, spec)
+        for path in sorted(self._roots):
+            if path in self._pending:
+                for part in self._walk(path, self._roots[path]):
+                    self._seen.add(part.name)
+                    yield part
+        self._judge_gone()
+        for name, rule, _spec in self._rules:
+            self.sources[name] = outcome(rule, self._max_files)
+        self.unseen = sorted(self._hidden | self._beyond)
+        self._complete = True
+
+    def out_of_sight(self, part: str) -> bool:
+        if not self._complete or part in self._beyond or part in self._later:
+            return True
+        return self._is_hidden(part)
+
+    def _is_hidden(self, part: str) -> bool:
+        if "/" in self._hidden:
+            return True
+        while part not in self._hidden:
+            part, slash, _name = part.rpartition("/")
+            if not slash:
+                return False
+        return True
+
+    def _hide(self, path: str) -> None:
+        name = to_text(path)
+        folder = name.rpartition("/")[0]
+        self._hidden_in[folder] = self._hidden_in.get(folder, 0) + 1
+        # Where a folder has very many of them, all that is in it counts as out of sight.
+        self._hidden.add(name if self._hidden_in[folder] <= MAX_HIDDEN else folder or "/")
+
+    def _judge_gone(self) -> None:
+        """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
+        homes = {home_id(point) for point in self._mounts.kinds}
+        changes = self._known.changes
+        for name in self._known.names():
+            if name in self._seen or name in self.replaced or name in self._beyond or self._is_hidden(name):
+                continue
+            path = name.partition("//")[0] or "/"
+            mark = parse_mark(self._known.signature(name))
+            # Behind a link, the mount point of the path is not the one that counts.
+            if mark.home and (
+                mark.home not in homes or not (mark.linked or mark.home == home_id(self._mounts.of(to_name(path))))
+            ):
+                self._note_over("covered", path)
+                self._hide(to_name(path))
+            elif changes >= RUN_CHANGES:
+                self._note_over("postponed", path)
+                self._later.add(name)
+            else:
+                changes += self._known.count(name)
+
+    def _note_over(self, kind: str, path: str) -> None:
+        """Note a path in the rules that reach it."""
+        for _name, rule, spec in self._rules:
+            root = spec.directory.rstrip("/") + "/" + (spec.name if spec.syntax == "literal" else "")
+            if path == spec.directory or (path + "/").startswith(root):
+                rule.notes.add(kind, path)
+
+    def _place(self, rule: Rule, spec: PathSpec) -> None:
+        """Find the directories a rule starts from: its own, or for a literal path to a directory that one."""
+        directory, name = to_name(spec.directory), to_name(spec.name)
+        path = _join(directory, name) if spec.syntax == "literal" else directory
+        match = spec.match if UTF8 else lambda name: spec.match(to_text(name))
+        if spec.syntax == "regex":
+            match = self._budget.matches(match)
+        try:
+            step = self._paths.find(directory)
+            try:
+                if not stat.S_ISDIR(os.fstat(step.descriptor).st_mode):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+                inside = self._inside(rule, step.descriptor, step.real, name) if spec.syntax == "literal" else ""
+            finally:
+                os.close(step.descriptor)
+        except Barred as barred:
+            rule.notes.add(
+                "refused", path, "{0} is a file system of type {1}; name another path".format(barred.point, barred.kind)
+            )
+            self._hide(path)
+        except OSError as error:
+            if error.errno in _GONE:
+                rule.absent = "{0} does not exist".format(quoted(path))
+            else:
+                rule.notes.add("unseen", path, str(error.strerror))
+                self._hide(path)
+        else:
+            if inside:
+                self._claim(path, inside, Claim(rule, None, rule.recurse))
+            if name and not (inside and rule.type == "file"):
+                self._claim(directory, step.real, Claim(rule, match, rule.recurse and spec.syntax != "literal"))
+        if self._mounts.has_automounts:
+            self._read_mounts()  # the path may have led to something that was mounted just now
+
+    def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
+        """The real directory a literal path means, or "" for any other entry; OSError where there is none."""
+        entry = _join(real, name)
+        self._mounts.check(entry)
+        status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode) and rule.links == "follow":
+            try:
+                step = self._paths.find(name, real)
+            except Barred:
+                return ""
+            except OSError as error:
+                if error.errno in BROKEN:
+                    return ""
+                raise
+            entry, status = step.real, os.fstat(step.descriptor)
+            os.close(step.descriptor)
+        return entry if stat.S_ISDIR(status.st_mode) else ""
+
+    def _read_mounts(self) -> None:
+        self._mounts = self._paths.mounts = Mounts.read()
+
+    def _claim(self, path: str, real: str, claim: Claim) -> None:
+        self._pending[path] = self._pending.get(path, ()) + (claim,)
+        self._roots[path] = real
+
+    def _walk(self, path: str, real: str) -> Iterator[Part]:
+        """Depth first; of each directory on the way down a descriptor is kept, relative to which those in it are opened."""
+        root = _Frame(path, "", real, self._mounts.of(real), (), None, 0)
+        levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
+        try:
+            while levels:
+                directory, frames = levels[-1]
+                frame = next(frames, None)
+                if frame is None:
+                    levels.pop()
+                    if directory >= 0:
+                        os.close(directory)
+                    continue
+                claims = self._claims_on(frame)
+                place = self._enter(directory, frame, claims, len(levels))
+                if place is not None:
+                    levels.append((place.descriptor, iter(())))
+                    listings: List[Subdirectories] = []
+                    yield from self._visit(place, frame, claims, listings)
+                    levels[-1] = (place.descriptor, self._below(place, frame, claims, listings))
+        finally:
+            for directory, _frames in levels[1:]:
+                os.close(directory)
+
+    def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[Place]:
+        """Open a directory; None where it is gone, or is not to be entered, which is noted."""
+        try:
+            if self._entered[0] >= RUN_FOLDERS:
+                raise _NotEntered("folders")
+            if depth > MAX_DEPTH or (
+                len(frame.path) > MAX_PATH // 4
+                and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes  # noqa: W503
+            ):
+                raise _NotEntered("far")
+            descriptor, real = self._open(directory, frame)
+            try:
+                home = self._admit(frame, real, os.fstat(descriptor))
+            except BaseException:
+                os.close(descriptor)
+                raise
+        except _NotEntered as refusal:
+            if refusal.kind != "loop":
+                self._hide(frame.path)
+            claims.note(refusal.kind, frame.path, refusal.why)
+            return None
+        except OSError as error:
+            if error.errno not in _GONE:
+                claims.note("unseen", frame.path, str(error.strerror))
+                self._hide(frame.path)
+            return None
+        finally:
+            self._pending.pop(frame.path, None)
+        self._entered[0] += 1
+        return Place(descriptor, frame.path, real, home)
+
+    def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
+        if frame.name:
+            return os.open(frame.name, DIRECTORY, dir_fd=directory), frame.real
+        try:
+            step = self._paths.find(frame.real, home=frame.home if frame.links else None)
+        except Barred as barred:
+            raise _NotEntered("mount", barred.kind) from None
+        try:
+            return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
+        finally:
+            os.close(step.descriptor)
+
+    def _admit(self, frame: _Frame, real: str, status: os.stat_result) -> str:
+        """The mount point that an open directory is on. Raises _NotEntered."""
+        identity = (status.st_dev, status.st_ino)
+        above = frame.above
+        if frame.name and above is not None and above[0] != status.st_dev and real not in self._mounts.kinds:
+            # A btrfs subvolume, or a mount that came after the table was read.
+            self._read_mounts()
+            try:
+                self._mounts.check(real, frame.home)
+            except Barred as barred:
+                raise _NotEntered("mount", barred.kind) from None
+        if frame.links:
+            while above is not None:
+                if above[:2] == identity:
+                    raise _NotEntered("loop")
+                above = above[2]
+            self._count_linked(identity)
+        return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
+
+    def _count_linked(self, identity: Tuple[int, int]) -> None:
+        entered, linked, repeated = self._entered
+        direct = entered - linked
+        again = identity in self._visits
+        if linked - repeated >= LINKED_FOLDERS + direct if not again else repeated >= REPEATED_FOLDERS + direct:
+            raise _NotEntered("often")
+        self._visits.add(identity)
+        self._entered[1] += 1
+        self._entered[2] += again
+
+    def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[Part]:
+        """The parts of an open directory; `listings` gets the subdirectories of each."""
+        name = to_text(place.path)
+        sliced = name in self._sliced
+        first = not sliced and self._known.signature(name) is None
+        try:
+            for listing in self._lister.list(place, claims, first, sliced):
+                for hidden in listing.hidden:
+                    self._hide(listing.prefix + hidden)
+                self._judge_mounts(listing, claims)
+                part = self._part(place, claims, listing)
+                if part is not None:
+                    yield part
+                listings.append(listing.subdirectories)
+        except Crowded as crowded:
+            claims.note("crowded", place.path, "0 of {0} entries".format(crowded.entries))
+            self._hide(place.path)
+        except (OSError, SourceFailed) as error:  # in the midst of it
+            claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
+            self._hide(place.path)
+        except CtiError:
+            raise
+        except Exception as error:  # a defect, which is no reason to lose the other folders
+            claims.note("unseen", place.path, describe_defect(error))
+            self._hide(place.path)
+
+    def _claims_on(self, frame: _Frame) -> Claims:
+        claimants = frame.claims
+        if frame.path in self._pending:
+            claimants = tuple(sorted(claimants + self._pending[frame.path], key=lambda claim: claim.rule.number))
+        if claimants not in self._merged:
+            self._merged[claimants] = Claims(claimants)
+        return self._merged[claimants]
+
+    def _judge_mounts(self, listing: Listing, claims: Claims) -> None:
+        """What is below a mount that is not entered is out of sight."""
+        for name in listing.mounts:
+            path = listing.prefix + name
+            self._hide(path)
+            if self._knows_below(to_text(path)):
+                claims.note("covered", path)
+
+    def _knows_below(self, path: str) -> bool:
+        if self._names is None:
+            self._names = sorted(self._known.names())
+        at = bisect_left(self._names, path + "/")
+        below = at < len(self._names) and self._names[at].startswith(path + "/")
+        return below or self._known.signature(path) is not None
+
+    def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[_Frame]:
+        if not claims.below:
+            return
+        status = os.fstat(place.descriptor)
+        above = (status.st_dev, status.st_ino, frame.above)
+        prefix = place.path.rstrip("/") + "/"
+        for subdirectories in listings:
+            for name, target in subdirectories:
+                path = prefix + name
+                if not target:
+                    real = _join(place.real, name)
+                    home = real if real in self._mounts.kinds else place.home
+                    yield _Frame(path, name, real, home, claims.below, above, frame.links)
+                elif frame.links < MAX_LINKS:
+                    yield _Frame(path, "", target, self._mounts.of(target), claims.behind, above, frame.links + 1)
+                else:
+                    claims.note("deep", path)
+
+    def _part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
+        folder = to_text(place.path)
+        name = folder + listing.slice_name
+        found = listing.found
+        if not self._count(name, claims, listing):
+            return None
+        text = self._known.signature(name)
+        before = self._before(folder, listing)
+        if not found and not listing.unsure and not before and text is None:
+            return None
+        mark = Mark(
+            signature(listing, claims, self._basis),
+            period(name, self._now, self._rehash_days),
+            self._home_id(place.home),
+            place.real != place.path,
+        )
+        if mark.digest and str(mark) == text:
+            return Part(name, text, None)
+        was = parse_mark(text)
+        again = was.period != mark.period and was.period >= 0
+        if again and not self._budget.may_rehash():
+            again, mark = False, mark._replace(period=was.period)
+            if mark.digest and str(mark) == text:
+                return Part(name, text, None)
+        known = self._items(name) if before is None else before
+        if self._known.changes >= RUN_CHANGES:
+            claims.note("postponed", place.path)
+            self.postponed = True
+            if before is not None:
+                return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
+            return None if text is None else Part(name, text, None)
+        mark = self._keep_covered(mark, was, place, claims, listing, known)
+        if not found and not listing.unsure and not before:
+            return None
+        start = self._budget.clock()
+        items = self._maker.items(listing, place, known, again)
+        if again:
+            self._budget.spend_rehash(self._budget.clock() - start)
+        if not listing.settled:
+            mark = mark._replace(digest="")
+        return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
+
+    def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
+        """Count the entries for their rules; False where max_files leaves none of them."""
+        if not self._max_files and len(claims.all) == 1:  # nearly always
+            claims.all[0].rule.matched += len(listing.found)
+            claims.all[0].rule.reported += len(listing.found)
+            return True
+        for rule, count in _tally(claims, listing.found):
+            rule.matched += count
+        if self._max_files and self._reported + len(listing.found) > self._max_files:
+            if self._reported == self._max_files:
+                self._beyond.add(name)
+                return False
+            listing.cut(self._max_files - self._reported)
+        for rule, count in _tally(claims, listing.found):
+            rule.reported += count
+        self._reported += len(listing.found)
+        return True
+
+    def _home_id(self, point: str) -> str:
+        if point not in self._homes:
+            self._homes[point] = home_id(point)
+        return self._homes[point]
+
+    def _items(self, name: str) -> List[File]:
+        return [item for item in self._known.items(name) if isinstance(item, File)]
+
+    def _before(self, folder: str, listing: Listing) -> Optional[List[File]]:
+        """What is known of a slice, where its folder was one part so far; None otherwise."""
+        if not listing.slice_name or self._known.signature(folder) is None:
+            return None
+        if folder not in self.replaced:
+            self.replaced.add(folder)
+            self._regrouped = {}
+            for item in self._items(folder):
+                self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
+        return self._regrouped.pop(listing.slice_name, [])
+
+    def _keep_covered(
+        self, mark: Mark, was: Mark, place: Place, claims: Claims, listing: Listing, known: Sequence[File]
+    ) -> Mark:
+        """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
+        if not was.home or was.home == mark.home:
+            return mark
+        there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
+        absent = {(item.path,) for item in known if item.path not in there}
+        if not absent:
+            return mark
+        listing.unsure |= absent
+        claims.note("covered", place.path)
+        return mark._replace(digest="", home=was.home, linked=was.linked)
+
+
+class _NotEntered(Exception):
+    """A directory is not entered: a kind of note and its reason."""
+
+    def __init__(self, kind: str, why: str = "") -> None:
+        super().__init__(kind, why)
+        self.kind = kind
+        self.why = why
+
+
+def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:
+    """How many of the entries are each rule's."""
+    if len(claims.all) == 1:
+        return [(claims.all[0].rule, len(found))]
+    return [(claim.rule, sum(claim in hits for _name, _status, hits in found)) for claim in claims.all]
+
+
+def _join(directory: str, name: str) -> str:
+    return directory.rstrip("/") + "/" + name
+
+
+def _account_state(path: str) -> bytes:
+    """Changes when names of users or groups may have changed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return b"-"
+    return b"%d %d %d %d " % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,199 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Installed packages out of dpkg's own database, as dpkg-query(1) would list them."""
+
+import os
+import stat
+import time
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from ...errors import SourceAbsent, SourceFailed
+from ...model import Known, Package, Part
+from .absence import is_there, signature
+from .dpkg_status import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza, parse
+
+NAME = "dpkg"
+
+_DATABASE = "var/lib/dpkg"
+_MAX_BYTES = 256 << 20
+_CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
+_ATTEMPTS = 10
+_NAMED_IN_MESSAGE = 5
+
+
+def collect(known: Known, root: str = "/") -> Part:
+    """The part "dpkg": every package that is installed, one item for each name and architecture. One that awaits or has
+    pending triggers is configured, and works.
+
+    installed_on is when dpkg last wrote the package's list of files, so an upgrade counts as an installation.
+    SourceAbsent where there is no database, SourceFailed where it cannot be read in full.
+    """
+    base = os.path.join(root, _DATABASE)
+    try:
+        for _attempt in range(_ATTEMPTS):
+            stamp, settled = _stamp(base)
+            if settled and signature(stamp, base, settled) == known.signature(NAME):
+                return Part(NAME, known.signature(NAME), None)
+            try:
+                stanzas = _read_database(base)
+                items = _items(os.path.join(base, "info"), stanzas)
+            except FileNotFoundError:
+                if _stamp(base)[0] == stamp:
+                    raise
+                continue
+            if _stamp(base)[0] == stamp:
+                return _part(items, stanzas, base, stamp, settled)
+    except OSError as error:
+        raise SourceFailed(
+            "the dpkg database cannot be read: %s: %s" % (error.filename or base, error.strerror or error)
+        ) from error
+    raise SourceFailed("the dpkg database %s kept changing while it was read: run again when dpkg is done" % base)
+
+
+def _part(items: List[Package], stanzas: Sequence[Stanza], base: str, stamp: str, settled: bool) -> Part:
+    unsure = [stanza for stanza in stanzas if stanza.state in IN_BETWEEN]
+    # An unsettled one where something is unsure: the next run reads again, so that it can say this again.
+    mark = signature(stamp, base, settled and not unsure)
+    if not unsure:
+        return Part(NAME, mark, items)
+    named = ", ".join("%s (%s)" % (stanza.name, stanza.state) for stanza in unsure[:_NAMED_IN_MESSAGE])
+    more = len(unsure) - _NAMED_IN_MESSAGE
+    message = "%d %s not fully installed and not counted: %s%s" % (
+        len(unsure),
+        "package is" if len(unsure) == 1 else "packages are",
+        named,
+        " and %d more" % more if more > 0 else "",
+    )
+    return Part(NAME, mark, items, frozenset((stanza.name, stanza.architecture) for stanza in unsure), message)
+
+
+def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
+    items = []
+    try:
+        # Names relative to a descriptor spare the kernel the walk down the path for each package.
+        folder: Optional[int] = os.open(info, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        folder = None
+    try:
+        for name, architecture, version, state, same, summary, publisher, size in stanzas:
+            if state in PRESENT:
+                written = None if folder is None else _written(folder, name, architecture, same)
+                items.append(Package(name, architecture, version, summary, publisher, size, written))
+    finally:
+        if folder is not None:
+            os.close(folder)
+    items.sort()
+    return items
+
+
+def _written(folder: int, name: str, architecture: str, same: bool) -> Optional[int]:
+    qualified = name + ":" + architecture if same else name
+    try:
+        return int(os.stat(qualified + ".list", dir_fd=folder)[stat.ST_MTIME])
+    except (FileNotFoundError, ValueError):  # ValueError: dpkg minds no NUL in an architecture, the kernel does
+        # A database from before dpkg knew multi-arch.
+        return _written(folder, name, architecture, False) if same else None
+
+
+def _stamp(base: str) -> Tuple[str, bool]:
+    """What changes whenever the database does, and whether all of it is old enough to rely on that."""
+    paths = [os.path.join(base, name) for name in ("status", "info", "updates", "status.d")]
+    for folder in paths[2:]:
+        paths.extend(os.path.join(folder, name) for name in _names(folder))
+    marks = []
+    newest = 0.0
+    for path in paths:
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            marks.append("-")
+        else:
+            marks.append("%x.%x.%x.%x.%x" % (
+                found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
+            ))  # fmt: skip
+            newest = max(newest, found.st_mtime)
+    return " ".join(marks), time.time() - newest >= _CLOCK_GRAIN
+
+
+def _names(folder: str) -> List[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []
+
+
+def _read_database(base: str) -> List[Stanza]:
+    """All stanzas that count: status.d, status over it, and dpkg's journal over both."""
+    found: Dict[Tuple[str, str], Stanza] = {}
+    folder = os.path.join(base, "status.d")
+    for name in _names(folder):
+        if not name.endswith(".md5sums"):
+            path = os.path.join(folder, name)
+            found.update({stanza[:2]: stanza for stanza in parse(_read(path), path, INSTALLED)})
+    path = os.path.join(base, "status")
+    data = _read(path) if is_there(path) else b""
+    stanzas = parse(data, path)
+    if not stanzas and not found:
+        if any(name.endswith(".list") for name in _names(os.path.join(base, "info"))):
+            raise SourceFailed("%s names no package although packages are installed; %s" % (path, REMEDY))
+        raise SourceAbsent("dpkg never installed a package here: %s names none" % path)
+    _refuse_what_is_cut(data, stanzas, path)
+    _refuse_rivals(stanzas, path)
+    found.update({stanza[:2]: stanza for stanza in stanzas})
+    folder = os.path.join(base, "updates")
+    for name in sorted(filter(_is_journal, _names(folder)), key=lambda name: (len(name), name)):
+        path = os.path.join(folder, name)
+        for stanza in parse(_read(path), path):
+            _overlay(found, stanza)
+    return list(found.values())
+
+
+def _is_journal(name: str) -> bool:
+    return not name.strip("0123456789")
+
+
+def _read(path: str) -> bytes:
+    # Non-blocking, so that a fifo in the place of the file cannot hold us up.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceFailed("%s is not a regular file, so it is not dpkg's" % path)
+        if found.st_size > _MAX_BYTES:
+            raise SourceFailed("%s is larger than %d MiB, so it is not dpkg's" % (path, _MAX_BYTES >> 20))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(found.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_what_is_cut(data: bytes, stanzas: Sequence[Stanza], path: str) -> None:
+    """dpkg takes a last package without a description, but it writes none, and ends each with an empty line."""
+    if stanzas and not data.endswith(b"\n\n"):
+        last = stanzas[-1]
+        if not last.summary and last.state not in (NOT_INSTALLED, HALF_INSTALLED):
+            raise SourceFailed("%s is cut short in the middle of package %s; %s" % (path, last.name, REMEDY))
+
+
+def _refuse_rivals(stanzas: Sequence[Stanza], path: str) -> None:
+    """One name may stand several times only where each is Multi-Arch: same."""
+    present = [stanza for stanza in stanzas if stanza.state != NOT_INSTALLED]
+    if len({stanza.name for stanza in present}) == len(present):
+        return
+    same: Dict[str, bool] = {}
+    for stanza in present:
+        if not (stanza.same and same.get(stanza.name, True)) and stanza.name in same:
+            raise SourceFailed(
+                "%s holds package %s more than once although it is not Multi-Arch: same; %s"
+                % (path, stanza.name, REMEDY)
+            )
+        same[stanza.name] = stanza.same
+
+
+def _overlay(found: Dict[Tuple[str, str], Stanza], stanza: Stanza) -> None:
+    """A package's new state takes the place of its old one, which may have been of another architecture."""
+    old = [key for key, other in found.items() if key[0] == stanza.name and other.state != NOT_INSTALLED]
+    if len(old) == 1 and not (stanza.same and found[old[0]].same):
+        del found[old[0]]
+    found[stanza[:2]] = stanza

@@ -1,0 +1,157 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Installed packages out of rpm's database, field for field what `rpm -qa` says of them.
+
+An SQLite database is read directly, Berkeley DB and ndb through one `rpm -qa`.
+"""
+
+import os
+import time
+from typing import Dict, List, Sequence, Set, Tuple
+
+from ...errors import SourceAbsent, SourceFailed
+from ...model import Known, Package, Part
+from ...text import quoted
+from .absence import is_there, signature
+from .rpm_tags import REMEDY, Found
+
+NAME = "rpm"
+Identity = Tuple[str, ...]
+
+FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
+_SQLITE = "rpmdb.sqlite"
+_NDB = "Packages.db"
+_FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
+# How the names begin of the files that are beside one of these.
+REMAINS = (_SQLITE, "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename")
+_CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
+_ATTEMPTS = 10
+_NAMED = 10  # packages named in a message
+_GPG_KEY = "gpg-pubkey"  # rpm keeps the keys it trusts as packages of this name
+
+
+def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
+    """The part "rpm": every installed package, one item for each version of each name and architecture.
+
+    gpg_keys: count the imported keys (gpg-pubkey) too. SourceAbsent where there is no database, SourceFailed where
+    it cannot be read in full.
+    """
+    path = _find(root)
+    try:
+        for _attempt in range(_ATTEMPTS):
+            stamp, settled = _stamp(path, gpg_keys)
+            mark = signature(stamp, os.path.dirname(path), settled)
+            if settled and mark == known.signature(NAME):
+                return Part(NAME, mark, None)
+            found = _read(path, root)
+            if _stamp(path, gpg_keys)[0] == stamp:
+                items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
+                items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
+                unsure, messages = _damaged(items, found.damaged, known)
+                works = _rpm_works(path)
+                if works:
+                    _add_moving(items, unsure, messages)
+                if works or found.damaged:  # the next run has to look again, and to say so again
+                    mark = signature(stamp, os.path.dirname(path), settled=False)
+                return Part(NAME, mark, items, frozenset(unsure), "; ".join(messages))
+    except OSError as error:
+        raise SourceFailed(
+            "the rpm database cannot be read: %s: %s" % (error.filename or path, error.strerror or error)
+        ) from error
+    raise SourceFailed("the rpm database %s kept changing while it was read: run again when rpm is done" % path)
+
+
+def _damaged(items: List[Package], damaged: Sequence[str], known: Known) -> Tuple[Set[Identity], List[str]]:
+    """The identities of the packages with these names, and a message about them."""
+    if not damaged:
+        return set(), []
+    unsure: Set[Identity] = {(name,) for name in damaged if name}
+    if "" in damaged:  # any of those that are missing now may be one of these
+        seen = {package[:2] for package in items}
+        unsure.update((item[0], item[1]) for item in known.items(NAME) if isinstance(item, Package))
+        unsure -= seen
+    names = sorted(quoted(name) for name in damaged if name)
+    nameless = len(damaged) - len(names)
+    shown = names[:_NAMED] + (["%d more" % (len(names) - _NAMED)] if len(names) > _NAMED else [])
+    shown += ["%d whose name is not readable either" % nameless] if nameless else []
+    counted = "1 package is" if len(damaged) == 1 else "%d packages are" % len(damaged)
+    return unsure, [
+        "%s not counted, as the header in the rpm database is damaged: %s; %s" % (counted, ", ".join(shown), REMEDY)
+    ]
+
+
+def _add_moving(items: List[Package], unsure: Set[Identity], messages: List[str]) -> None:
+    """While rpm upgrades a package, the old version is there beside the new one: neither is what will be."""
+    versions: Dict[Identity, int] = {}
+    for package in items:
+        versions[package[:2]] = versions.get(package[:2], 0) + 1
+    several = {identity for identity, count in versions.items() if count > 1}
+    if several:
+        unsure |= several
+        names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
+        message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
+        messages.append("%s: %s" % (message, names))
+
+
+def _rpm_works(path: str) -> bool:
+    """Whether a transaction is under way: rpm then holds a lock for writing on .rpm.lock beside the database at `path`
+    (rpm's lib/rpmlock.c), which fcntl(2) tells of without taking one."""
+    import fcntl
+    import struct
+
+    try:
+        file = os.open(os.path.join(os.path.dirname(path), ".rpm.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        lock = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
+        return bool(struct.unpack("hhqqi4x", lock)[0] != fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(file)
+
+
+def _find(root: str) -> str:
+    for folder in FOLDERS:
+        for name in _FILES:
+            path = os.path.join(root, folder, name)
+            if is_there(path):
+                return path
+    raise SourceAbsent("there is no rpm database in %s" % " or ".join(os.path.join(root, name) for name in FOLDERS))
+
+
+def _stamp(path: str, gpg_keys: bool) -> Tuple[str, bool]:
+    """What changes whenever the database does, and whether all of it is old enough to rely on that."""
+    marks = ["keys" if gpg_keys else "nokeys"]
+    newest = 0.0
+    for name in (path, path + "-wal"):
+        try:
+            found = os.stat(name)
+        except FileNotFoundError:
+            if name == path:
+                raise
+            continue
+        # SQLite leaves an empty write-ahead log or none, as it happens, and as root touches its ctime by reading it.
+        if name == path:
+            marks.append("%x.%x.%x" % (found.st_dev, found.st_ino, found.st_ctime_ns))
+        elif not found.st_size:
+            continue
+        marks.append("%x.%x" % (found.st_size, found.st_mtime_ns))
+        newest = max(newest, found.st_mtime)
+    return " ".join(marks), time.time() - newest >= _CLOCK_GRAIN
+
+
+def _read(path: str, root: str) -> Found:
+    # Each way is imported where it is gone, for a module's code is compiled anew on every run.
+    if os.path.basename(path) == _SQLITE:
+        try:
+            from . import rpm_sqlite
+        except ImportError:
+            pass  # a Python built without sqlite3
+        else:
+            return rpm_sqlite.read(path)
+    from . import rpm_query
+
+    return rpm_query.read(path, root, os.path.basename(path) == _NDB)

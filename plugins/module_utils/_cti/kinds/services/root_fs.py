@@ -1,0 +1,153 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Small configuration files and symlinks below a root folder, read with bounds. See symlink(7), path_resolution(7)."""
+
+import os
+import stat
+from typing import Dict, List, Optional
+
+from ...errors import SourceFailed
+
+_MOST_ENTRIES = 200000  # in all folders together; a large host has some thousands of unit files
+_LARGEST_FILE = 1 << 20  # bytes
+_LARGEST_SUM = 64 << 20  # bytes of all files, each as often as it counts; 50,000 unit files fill it
+_MOST_LINKS = 40  # in one path, as the kernel has it
+
+
+DENIED = "this user may not read their files; run as root to see them"
+TOO_LARGE = "they have more than {0} KiB of text".format(_LARGEST_FILE >> 10)
+TOO_MUCH = "all unit files together have more than {0} MiB of text".format(_LARGEST_SUM >> 20)
+NO_PROC = "/proc is not mounted here"
+
+
+class Unreadable(Exception):
+    """A unit file exists and is not read; `reason` is one of the four above."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RootFs:
+    """The file system below `root`, in which an absolute symlink starts at `root` again."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/")
+        self._parents: Dict[str, str] = {}
+        self._left = _MOST_ENTRIES
+        self._bytes_left = _LARGEST_SUM
+
+    def entries(self, path: str) -> "List[os.DirEntry[str]]":
+        """OSError: there is no such folder. SourceFailed: there are too many entries for a host's unit files."""
+        out = []
+        with os.scandir(self._root + self.real(path)) as found:
+            for entry in found:
+                self._left -= 1
+                if self._left < 0:
+                    raise SourceFailed(
+                        "{0}: more than {1} entries in the folders of unit files".format(path, _MOST_ENTRIES)
+                    )
+                out.append(entry)
+        return out
+
+    def link(self, path: str) -> Optional[str]:
+        """Where a symlink points, absolute and through no other symlink but the last; None: it is none."""
+        folder, _unused, name = path.rpartition("/")
+        try:
+            target = os.readlink(self._root + self.real(folder) + "/" + name)
+        except OSError:
+            return None
+        folder, _unused, name = os.path.join(folder, target).rpartition("/")
+        if name in ("", ".", ".."):
+            return self.real(folder + "/" + name)
+        return self.real(folder).rstrip("/") + "/" + name
+
+    def real(self, path: str) -> str:
+        """The path without symlinks, as far as it exists; the path itself where they form a loop."""
+        known = self._parents.get(path)
+        if known is None:
+            known = self._parents[path] = self._chase(path)
+        return known
+
+    def _chase(self, path: str) -> str:
+        done = ""
+        todo = path.split("/")[::-1]
+        links = 0
+        while todo:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                done = done.rpartition("/")[0]
+                continue
+            try:
+                target = os.readlink(self._root + done + "/" + part)
+            except OSError:
+                done += "/" + part
+                continue
+            links += 1
+            if links > _MOST_LINKS or len(todo) > 4096:
+                return path
+            done = "" if target.startswith("/") else done
+            todo.extend(target.split("/")[::-1])
+        return done or "/"
+
+    def is_mask(self, path: str) -> bool:
+        """Whether this is an empty file or a device, which is how systemd knows a unit that must not be used."""
+        try:
+            status = os.stat(self._resolved(path))
+        except OSError:
+            return False
+        return stat.S_ISCHR(status.st_mode) or (stat.S_ISREG(status.st_mode) and status.st_size == 0)
+
+    def _resolved(self, path: str) -> str:
+        if not self._root:  # the kernel resolves a path as this class would, and faster
+            return path
+        real = self.real(path)
+        return real if real == os.devnull else self._root + real  # an image has an empty /dev
+
+    def read(self, path: str) -> Optional[bytes]:
+        """The content of a unit file; empty for a mask; None where there is nothing systemd would read.
+
+        Unreadable: this user may not read it, or it is too large.
+        """
+        try:
+            handle = os.open(self._resolved(path), os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            mode = os.fstat(handle).st_mode
+            if stat.S_ISCHR(mode):
+                return b""
+            return _content(handle) if stat.S_ISREG(mode) else None
+        except PermissionError:
+            raise Unreadable(DENIED) from None
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+
+    def spend(self, size: int) -> None:
+        """Count the text of a unit file each time it is used. Unreadable: it is more than all of a host may have."""
+        self._bytes_left -= size
+        if self._bytes_left < 0:
+            raise Unreadable(TOO_MUCH)
+
+
+def _content(handle: int) -> bytes:
+    """What is in the file behind an O_PATH descriptor. Only a regular file is ever opened: to open a device can act."""
+    try:
+        fd = os.open("/proc/self/fd/{0}".format(handle), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise Unreadable(NO_PROC) from None
+    try:
+        raw = piece = os.read(fd, 65536)
+        while piece:
+            if len(raw) > _LARGEST_FILE:
+                raise Unreadable(TOO_LARGE)
+            piece = os.read(fd, 65536)
+            raw += piece
+        return raw
+    finally:
+        os.close(fd)

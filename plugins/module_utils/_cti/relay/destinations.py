@@ -1,0 +1,219 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where the records of a sink go. One more destination is one more small class, and its word in open_uploader()."""
+
+import json
+import os
+import sqlite3
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+
+from ..errors import FormatError, ForwardError
+from ..records import RECORD_ID
+from ..wire import address as addresses
+from ..wire.address import Tls
+from ..wire.forward import flat
+from ..wire.sender import Sender
+from . import inventories, retention, tables
+from .errors import RecordsRefused, RelayError, UploadError
+from .segments import Entry
+from .sinks import folder_name
+
+LOCK_SECONDS = 30
+TURN_SECONDS = 300  # until a busy receiver takes something from us: nothing waits for an upload
+DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
+PREPARE_SECONDS = 1  # the same, while clients wait
+CACHE_KIB = 16384  # holds the pages of all indexes that new rows land on
+CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many uploads change is then written once
+MAX_PLANS = 256
+PLAN_BYTES = 8192  # of keys; records with more are unlike any others
+
+Batches = Iterable[List[Entry]]
+
+
+class Uploader:
+    """prepare() is called by the thread that made it, before all else; the others by one thread, which is another."""
+
+    remote = False  # whether it may fail for a record that the other side does not take, and not say so
+
+    def prepare(self) -> None:
+        """At the start: make what others may look at before anything is taken. UploadError: it cannot be made yet."""
+
+    def take(self, stream: str, batches: Batches) -> None:
+        """Return once all of it is safe. UploadError: it is not, and all of it comes again.
+
+        RecordsRefused, or an error that is none of ours: it would fail however often it came.
+        """
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The end: nothing more comes."""
+
+
+def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = retention.KEEP_DAYS) -> Uploader:
+    """`jsonl:DIR`, `sqlite:PATH` or `forward:ADDRESS`; `users` may listen at that address, besides those AMA runs as
+    and our own; tables keep changes for `keep_days`. Raises RelayError and ForwardError."""
+    word, colon, rest = text.partition(":")
+    if colon and rest:
+        if word == "jsonl":
+            return JsonLines(rest)
+        if word == "sqlite":
+            return Sqlite(rest, keep_days)
+        if word == "forward":
+            return Forward(rest, users, tls)
+    raise RelayError("%r is no destination; write jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
+
+
+class JsonLines(Uploader):
+    """One file a stream, one record a line: {"tag", "time", "record"}.
+
+    What is delivered twice is there twice, with one RecordId.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def take(self, stream: str, batches: Batches) -> None:
+        path = os.path.join(self._folder, folder_name(stream) + ".jsonl")
+        try:
+            os.makedirs(self._folder, 0o700, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                end = _end_of_lines(file)
+                os.ftruncate(file, end)
+                try:
+                    self._append(file, end, stream, batches)
+                except OSError:
+                    os.ftruncate(file, end)
+                    raise
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise UploadError("%s cannot be written (%s)." % (path, error.strerror)) from error
+
+    def _append(self, file: int, end: int, stream: str, batches: Batches) -> None:
+        for batch in batches:
+            lines = [json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch]
+            data = memoryview("".join(lines).encode("ascii"))
+            while data:
+                written = os.pwrite(file, data, end)
+                data, end = data[written:], end + written
+        os.fsync(file)
+
+
+class Sqlite(Uploader):
+    """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once.
+
+    An inventory replaces the one before it; changes, and all that is no inventory, are kept for `keep_days`.
+    """
+
+    def __init__(self, path: str, keep_days: int = retention.KEEP_DAYS) -> None:
+        self._path = path
+        self._keep_days = keep_days
+        self._db: Optional[sqlite3.Connection] = None
+        self._plans: Dict[Tuple[str, ...], tables.Plan] = {}
+
+    def prepare(self) -> None:
+        """Whoever looks with sqlite3 where there is no database makes one, of which only its maker can be sure."""
+        try:
+            self._open(PREPARE_SECONDS)
+        except (sqlite3.Error, OSError) as error:
+            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+        finally:
+            self.close()  # a connection belongs to one thread
+
+    def take(self, stream: str, batches: Batches) -> None:
+        try:
+            db = self._db if self._db is not None else self._open(LOCK_SECONDS)
+            retention.move_old_rows(db)
+            db.execute("BEGIN IMMEDIATE")
+            before, arriving = retention.newest_rows(db), inventories.Arriving(db)
+            for batch in batches:
+                self._insert(db, stream, [entry for entry in batch if arriving.belongs(entry)])
+            arrived = retention.note_day(db, before)
+            arriving.settle()
+            retention.delete_old_rows(db, self._keep_days, arrived)
+            db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
+            self.close()  # which rolls back
+            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+
+    def _insert(self, db: sqlite3.Connection, stream: str, entries: List[Entry]) -> None:
+        rows: Dict[str, List[tables.Row]] = {}
+        for entry in entries:
+            keys = tuple(entry[1])
+            plan = self._plans.get(keys) or self._plan(keys)
+            rows.setdefault(plan.statement, []).append(tables.row(plan, stream, entry))
+        for statement, values in rows.items():
+            try:
+                db.executemany(statement, values)
+            except UnicodeEncodeError:
+                db.executemany(statement, [tables.printable(row) for row in values])
+
+    def _plan(self, keys: Tuple[str, ...]) -> tables.Plan:
+        """Keep those of records that have others like them: at most MAX_PLANS, each of at most PLAN_BYTES."""
+        plan = tables.plan(keys)
+        if sum(map(len, keys)) + 64 * len(keys) <= PLAN_BYTES:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans.clear()
+            self._plans[keys] = plan
+        return plan
+
+    def _open(self, lock_seconds: float) -> sqlite3.Connection:
+        os.makedirs(os.path.dirname(os.path.abspath(self._path)), 0o700, exist_ok=True)
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._db = sqlite3.connect(self._path, timeout=lock_seconds, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")  # so that a query in progress does not hold it up
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
+        self._db.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
+        for part in (retention, tables, inventories):
+            part.prepare(self._db)
+        return self._db
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+class Forward(Uploader):
+    """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. What is delivered twice has one RecordId."""
+
+    remote = True
+
+    def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
+        allowed = (*addresses.AMA_USERS, str(os.geteuid()), *users)
+        self._sender = Sender(
+            addresses.parse(address), allowed, deadline=DELIVERY_SECONDS, silence=TURN_SECONDS, tls=tls
+        )
+
+    def take(self, stream: str, batches: Batches) -> None:
+        try:
+            for batch in batches:
+                self._sender.send(stream, [_flat(stream, entry) for entry in batch])
+        except FormatError as error:
+            raise RecordsRefused(str(error)) from error
+        except ForwardError as error:
+            raise UploadError(str(error)) from error
+
+    def close(self) -> None:
+        self._sender.close()
+
+
+def _flat(stream: str, entry: Entry) -> Tuple[int, Dict[str, str]]:
+    record = flat(entry[1])
+    record[RECORD_ID] = tables.record_id(stream, entry)
+    return int(entry[0]), record
+
+
+def _end_of_lines(file: int) -> int:
+    """Where the last whole line ends: a relay that was killed may have left half of one, which comes again."""
+    end = os.fstat(file).st_size
+    while end:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

@@ -1,0 +1,247 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The uploader tasks: when each sink's segments go, and what happens when they are not taken."""
+
+import queue
+import threading
+import time
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import CtiError
+from . import segments
+from .destinations import Uploader
+from .errors import RecordsRefused, UploadError
+from .refused import Refused
+from .segments import Entry, Segment
+from .sinks import LocalSink, Sinks
+
+MAX_BACKOFF_SECONDS = 300
+DOUBT_AFTER = 3  # failures, and then again after as many more
+MAX_SUSPECTS = 3  # records that fail one after the other: it is the destination that is away
+
+
+class Job(NamedTuple):
+    stream: str
+    segment: Segment
+    following: Optional[Segment]
+    doubtful: bool  # it has failed repeatedly, so it may be its records that the destination does not take
+
+
+class Outcome(NamedTuple):
+    stream: str
+    segment: Segment
+    error: str  # empty: it was taken
+    set_aside: int  # rows, but for these
+
+
+class Courier(threading.Thread):
+    """Carries one segment at a time to the uploader, so that a slow destination holds up no client."""
+
+    def __init__(
+        self, uploader: Uploader, refused: Refused, log: Callable[[str], None], wake: Callable[[], None]
+    ) -> None:
+        super().__init__(name="courier", daemon=True)  # a hanging destination does not hold up the end either
+        self.jobs: "queue.Queue[Optional[Job]]" = queue.Queue()
+        self.outcomes: "queue.Queue[Outcome]" = queue.Queue()
+        self._uploader = uploader
+        self._refused = refused
+        self._log = log
+        self._wake = wake
+
+    def run(self) -> None:
+        for job in iter(self.jobs.get, None):
+            error, set_aside = "", 0
+            try:
+                set_aside = self._carry(job)
+            except CtiError as failure:
+                error = str(failure)
+            except Exception as failure:  # a defect must not end the thread: the segment stays, and the log says why
+                error = "%s: %s." % (type(failure).__name__, failure)
+            self.outcomes.put(Outcome(job.stream, job.segment, error, set_aside))
+            self._wake()
+        self._uploader.close()
+
+    def _carry(self, job: Job) -> int:
+        """How many of its rows were set aside. Raises what the uploader does."""
+        try:
+            self._uploader.take(job.stream, segments.read(job.segment.path, self._log))
+            return 0
+        except RecordsRefused:
+            pass
+        except UploadError:
+            if not (job.doubtful and self._uploader.remote):
+                raise
+        except Exception:
+            if not job.doubtful:
+                raise
+        return Sieve(self._uploader, self._refused, self._log).sift(job)
+
+
+class Sieve:
+    """Uploads a segment in ever smaller pieces, and sets aside the single records that the destination does not take.
+
+    A destination that closes the connection may be away, or may not like what it got: only what it takes afterwards
+    tells. A record is set aside when something else was taken after it had failed, or when its own form is why.
+    """
+
+    def __init__(self, uploader: Uploader, refused: Refused, log: Callable[[str], None]) -> None:
+        self._uploader = uploader
+        self._refused = refused
+        self._log = log
+        self._suspects: List[Tuple[Entry, str]] = []
+        self._good: Optional[List[Entry]] = None  # a piece that was taken
+        self._set_aside = 0
+
+    def sift(self, job: Job) -> int:
+        """How many rows were set aside; all others are in safety. UploadError: the destination is away, it seems."""
+        for batch in segments.read(job.segment.path, self._log):
+            self._take(job.stream, batch)
+        if self._suspects:
+            proof = self._good or self._first_batch(job.following)
+            if proof:
+                self._uploader.take(job.stream, [proof])  # once more: its RecordIds are known there
+                self._condemn(job.stream)
+        if self._suspects:
+            raise UploadError(self._suspects[0][1])
+        return self._set_aside
+
+    def _take(self, stream: str, batch: List[Entry]) -> None:
+        try:
+            self._uploader.take(stream, [batch])
+        except Exception as error:
+            if len(batch) > 1:
+                self._take(stream, batch[: len(batch) // 2])
+                self._take(stream, batch[len(batch) // 2 :])  # noqa: E203
+            elif isinstance(error, RecordsRefused):
+                self._put_aside(stream, batch[0], str(error))
+            else:
+                self._suspects.append((batch[0], str(error)))
+                if len(self._suspects) >= MAX_SUSPECTS:
+                    raise
+        else:
+            self._good = batch
+            self._condemn(stream)
+
+    def _condemn(self, stream: str) -> None:
+        for entry, reason in self._suspects:
+            self._put_aside(stream, entry, reason)
+        self._suspects = []
+
+    def _put_aside(self, stream: str, entry: Entry, reason: str) -> None:
+        self._refused.add(stream, entry, reason)
+        self._set_aside += 1
+        self._log(
+            "LocalSink %s: a record that the destination does not take was set aside in %s: %s"
+            % (stream, self._refused.path, reason)
+        )
+
+    def _first_batch(self, segment: Optional[Segment]) -> Optional[List[Entry]]:
+        return next(segments.read(segment.path, self._log), None) if segment is not None else None
+
+
+class Task:
+    """One sink's."""
+
+    def __init__(self, due: float) -> None:
+        self.due = due
+        self.in_flight: Optional[Segment] = None
+        self.failures = 0
+        self.error = ""
+
+
+class Uploading:
+    """tick() it every second or so, and when the courier wakes the loop. Times are the monotonic clock's."""
+
+    def __init__(
+        self,
+        sinks: Sinks,
+        uploader: Uploader,
+        refused: Refused,
+        interval: float,
+        log: Callable[[str], None],
+        wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._sinks = sinks
+        self._interval = interval
+        self._log = log
+        self._monotonic = monotonic
+        self._tasks: Dict[str, Task] = {}
+        try:
+            uploader.prepare()
+        except UploadError as error:  # a full disk is no reason to take nothing; each upload tries again
+            log("%s What arrives is kept until it can be." % error)
+        self._courier = Courier(uploader, refused, log, wake)
+        self._courier.start()
+
+    def tick(self) -> None:
+        self._settle()
+        now = self._monotonic()
+        for stream in [stream for stream in self._tasks if self._sinks.get(stream) is None]:
+            del self._tasks[stream]
+        for sink in self._sinks:
+            task = self._tasks.setdefault(sink.stream, Task(now + self._interval if sink.received else now))
+            sink.trim(task.in_flight)
+            if task.in_flight is None and now >= task.due:
+                self._start(sink, task, now)
+
+    def stop(self, seconds: float) -> None:
+        """Let what is on its way arrive, if it does so in time."""
+        while not self._courier.jobs.empty():
+            self._courier.jobs.get()
+        self._courier.jobs.put(None)
+        self._courier.join(seconds)
+        self._settle(last=True)
+
+    def error(self, stream: str) -> str:
+        """Why the last upload failed; empty when it did not."""
+        return self._tasks[stream].error if stream in self._tasks else ""
+
+    def _start(self, sink: LocalSink, task: Task, now: float) -> None:
+        sink.seal()
+        if sink.oldest() is None:
+            task.due = now + self._interval
+            return
+        if not task.failures:
+            self._log_rows(sink)
+        self._send_oldest(sink, task)
+
+    def _send_oldest(self, sink: LocalSink, task: Task) -> None:
+        task.in_flight = sink.oldest()
+        if task.in_flight is not None:
+            doubtful = task.failures > 0 and task.failures % DOUBT_AFTER == 0
+            self._courier.jobs.put(Job(sink.stream, task.in_flight, sink.after(task.in_flight), doubtful))
+
+    def _settle(self, last: bool = False) -> None:
+        while not self._courier.outcomes.empty():
+            outcome = self._courier.outcomes.get()
+            sink, task = self._sinks.get(outcome.stream), self._tasks[outcome.stream]
+            task.in_flight = None
+            if sink is None:  # it had rows, so it cannot have gone
+                continue
+            if outcome.error:
+                self._failed(sink, task, outcome.error)
+                continue
+            sink.taken(outcome.segment, outcome.set_aside)
+            if task.failures:
+                self._log("Uploading LocalSink %s works again." % sink.stream)
+            task.failures, task.error = 0, ""
+            if sink.oldest() is None:
+                task.due = self._monotonic() + self._interval
+                self._log_rows(sink)
+            elif not last:
+                self._send_oldest(sink, task)
+
+    def _failed(self, sink: LocalSink, task: Task, error: str) -> None:
+        task.failures += 1
+        task.error = error
+        delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
+        task.due = self._monotonic() + delay
+        self._log(
+            "Uploading LocalSink %s failed: %s Its %d rows are kept; the next attempt is in %d s."
+            % (sink.stream, error, sink.rows, delay)
+        )
+
+    def _log_rows(self, sink: LocalSink) -> None:
+        self._log("LocalSink %s now has (actual count) %d rows" % (sink.stream, sink.rows))

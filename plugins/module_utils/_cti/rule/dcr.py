@@ -1,0 +1,389 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""A data collection rule (DCR), in any form that forms.py finds it in, as one validated Settings.
+
+Only the Linux extension's settings are read. A file item that cannot be used is left out, a frequency or switch that
+cannot be used counts as absent, and a key that is not known is ignored: each is named in Settings.warnings, and the
+rest holds. Where the structure itself is wrong, the whole rule is refused by a DcrError.
+"""
+
+import json
+from functools import lru_cache
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from ..errors import DcrError
+from ..kinds.files import pathspec
+from ..model import File, FileRule
+from ..text import load_json
+from . import forms
+from .forms import shown
+
+EXTENSION = forms.EXTENSION
+CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
+DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
+MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
+MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
+MAX_FILE_ITEMS = 1000  # of all rules together
+MAX_SECONDS = 10**9
+MAX_WARNINGS = 50
+
+parse_path = lru_cache(maxsize=MAX_FILE_ITEMS)(pathspec.parse)
+
+# What Azure's template asks for.
+DEFAULT = {
+    "enableFiles": True,
+    "enableSoftware": True,
+    "enableServices": True,
+    "enableInventory": True,
+    "fileSettings": {
+        "fileCollectionFrequency": 900,
+        "fileInfo": [{"name": "ChangeTrackingLinuxPath_default", "destinationPath": "/etc/.*.conf"}],
+    },
+    "softwareSettings": {"softwareCollectionFrequency": 300},
+    "servicesSettings": {"serviceCollectionFrequency": 300},
+    "inventorySettings": {"inventoryCollectionFrequency": 36000},
+}
+
+# The keys of extensionSettings, of its sections, and of a file item. Those without an effect here are known as well.
+SWITCHES = {
+    "packages": "enableSoftware",
+    "services": "enableServices",
+    "files": "enableFiles",
+    "inventory": "enableInventory",
+}
+SECTIONS = {
+    "fileSettings": ("fileCollectionFrequency", "fileInfo", "uploadSetting"),
+    "softwareSettings": ("softwareCollectionFrequency",),
+    "servicesSettings": ("serviceCollectionFrequency",),
+    "inventorySettings": ("inventoryCollectionFrequency",),
+}
+KEYS = (*SWITCHES.values(), *SECTIONS, "enableRegistry", "registrySettings", "enableUpload")
+ITEM_KEYS = (
+    "name",
+    "enabled",
+    "description",
+    "destinationPath",
+    "useSudo",
+    "recurse",
+    "maxContentsReturnable",
+    "maxOutputSize",
+    "pathType",
+    "type",
+    "links",
+    "checksum",
+    "uploadContent",
+    "groupTag",
+)
+
+LINKS = {"follow": "follow", "manage": "manage", "ignore": "ignore"}
+TYPES = {"file": "file", "directory": "directory", "*": "any", "any": "any"}
+CHECKSUMS = {
+    "sha256": "sha256",
+    "sha-256": "sha256",
+    "md5": "md5",
+    # These two ask for the dates alone: the content is not read.
+    "mtime": "none",
+    "ctime": "none",
+    "none": "none",
+}
+
+
+class Settings(NamedTuple):
+    """What is to be collected, and every how many seconds."""
+
+    kinds: Tuple[str, ...]
+    file_rules: List[FileRule]
+    files_every: int
+    packages_every: int
+    services_every: int
+    inventory: bool
+    inventory_every: int
+    warnings: List[str]
+    rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
+    streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
+
+    def every(self, kind: str) -> int:
+        """Seconds between two collections of a kind."""
+        return {"packages": self.packages_every, "services": self.services_every, "files": self.files_every}[kind]
+
+
+def default() -> Settings:
+    """What Azure's template asks for: every kind, and every *.conf below /etc."""
+    warnings, paths = Warnings(), Paths()
+    return _merge([_settings(forms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
+
+
+def loads(raw: Union[str, bytes], origin: str) -> Settings:
+    """The settings in a DCR's JSON text; `origin` is what messages call it. Raises DcrError."""
+    return load(parse(raw, origin), origin)
+
+
+def parse(raw: Union[str, bytes], origin: str, limit: int = MAX_BYTES) -> Any:
+    """A DCR's JSON text, of at most `limit` bytes, as data. Raises DcrError."""
+    if len(raw) > limit:
+        raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, limit))
+    try:
+        return load_json(raw)
+    except (ValueError, RecursionError) as error:
+        raise DcrError(
+            "The DCR %s is not JSON (%s); give the rule as Azure or the agent writes it." % (origin, error)
+        ) from error
+
+
+def load(document: Any, origin: str) -> Settings:
+    """The settings in a document that is already parsed, with one rule or several. Raises DcrError.
+
+    Several are merged: all files, the shortest frequencies.
+    """
+    if not isinstance(document, (dict, list)):
+        raise DcrError("The DCR %s is %s; give the rule's JSON object." % (origin, shown(document)))
+    warnings, paths = Warnings(), Paths()
+    elements = forms.find(document, origin)
+    if len(elements) > MAX_RULES:
+        text = "Only the first %d of %d rules by id are used; associate fewer with this machine."
+        warnings.add(text.__mod__, (MAX_RULES, len(elements)))
+    return _merge([_settings(element, warnings, paths) for element in elements[:MAX_RULES]], warnings, paths)
+
+
+class Warnings:
+    """What of a rule is not used, and why: the first MAX_WARNINGS texts, and the number of all."""
+
+    def __init__(self) -> None:
+        self._texts: List[str] = []
+        self._number = 0
+
+    def add(self, compose: Callable[..., str], *arguments: Any) -> None:
+        """`compose` makes the text from `arguments`. It is not called for a text that would not be shown."""
+        self._number += 1
+        if self._number <= MAX_WARNINGS:
+            self._texts.append(compose(*arguments))
+
+    def texts(self) -> List[str]:
+        if self._number <= MAX_WARNINGS:
+            return self._texts
+        return [
+            *self._texts,
+            "Only the first %d of %d warnings about the rule are shown." % (MAX_WARNINGS, self._number),
+        ]
+
+
+class Paths:
+    """The destinationPaths of the rules in their normal form, as many as are used: a regular expression takes long to compile."""
+
+    def __init__(self) -> None:
+        self.skipped = 0  # file items with a path beyond the first MAX_FILE_ITEMS
+        self._known: Dict[str, str] = {}
+        self._refused = 0
+
+    def normal(self, written: str) -> Optional[str]:
+        """None: it is beyond the limit and not looked at. Raises DcrError."""
+        found = self._known.get(written)
+        if found is not None:
+            return found
+        if len(self._known) >= MAX_FILE_ITEMS or self._refused >= MAX_FILE_ITEMS:
+            self.skipped += 1
+            return None
+        try:
+            found = self._known[written] = pathspec.normal(written)
+        except DcrError:
+            self._refused += 1
+            raise
+        return found
+
+
+def in_scope(scope: Sequence[Any], item: Any) -> bool:
+    """Whether rules (FileRule, or their fields as the store keeps them) reach a File, by its path and type alone."""
+    return any(reaches(FileRule(*rule), item) for rule in scope)
+
+
+def reaches(rule: FileRule, item: File) -> bool:
+    if rule.type != "any" and item.type != "link" and item.type != rule.type:
+        return False
+    spec = parse_path(rule.path)
+    folder, _slash, name = item.path.rpartition("/")
+    if spec.syntax == "literal":  # may name a folder, which stands for what is in it
+        if item.path == rule.path or folder == rule.path:
+            return True
+        return rule.recurse and item.path.startswith(rule.path.rstrip("/") + "/")
+    below = folder == spec.directory or (rule.recurse and (folder + "/").startswith(spec.directory.rstrip("/") + "/"))
+    return below and spec.match(name)
+
+
+def _settings(element: forms.Element, warnings: Warnings, paths: Paths) -> Settings:
+    where, streams = element.id, element.streams
+    settings = _section(where + ": extensionSettings", element.settings, KEYS, warnings)
+    if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
+        raise DcrError("%s: outputStreams does not map streams to texts; correct the DCR." % where)
+    sections = {
+        name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings) for name, keys in SECTIONS.items()
+    }
+    on = {kind: _switch(where, settings, key, True, warnings) for kind, key in SWITCHES.items()}
+
+    def every(section: str, key: str, preset: int) -> int:
+        return _seconds("%s: %s" % (where, section), sections[section], key, preset, warnings)
+
+    return Settings(
+        tuple(kind for kind in ("packages", "services", "files") if on[kind]),
+        _file_rules(where, sections["fileSettings"].get("fileInfo"), warnings, paths),
+        every("fileSettings", "fileCollectionFrequency", 900),
+        every("softwareSettings", "softwareCollectionFrequency", 300),
+        every("servicesSettings", "serviceCollectionFrequency", 300),
+        on["inventory"],
+        every("inventorySettings", "inventoryCollectionFrequency", 36000),
+        [],
+        (where,),
+        {stream: (tag,) for stream, tag in streams.items()},
+    )
+
+
+def _section(where: str, value: Any, keys: Collection[str], warnings: Warnings) -> Dict[str, Any]:
+    """An object of the rule, empty where it is null; warns of keys that are not known. Raises DcrError."""
+    if value is None:
+        return {}
+    if forms.is_expression(value):
+        raise DcrError(forms.expression_refused(where, value))
+    if not isinstance(value, dict):
+        raise DcrError("%s is %s, not an object; correct the DCR." % (where, shown(value)))
+    for key in value:
+        if key not in keys:
+            warnings.add(_ignored, where, str(key), keys)
+    return value
+
+
+def _ignored(where: str, key: str, known: Collection[str]) -> str:
+    import difflib
+
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
+    meant = " (did you mean %s?)" % folded[near[0]] if near else ""
+    return "%s.%s is not a key of the DCR format and is ignored%s." % (where, key[:80], meant)
+
+
+def _switch(where: str, section: Dict[str, Any], key: str, preset: bool, warnings: Warnings) -> bool:
+    value = section.get(key)
+    if value is None or isinstance(value, bool):
+        return preset if value is None else value
+    warnings.add(_unusable, where + "." + key, value, "true or false", json.dumps(preset))
+    return preset
+
+
+def _seconds(where: str, section: Dict[str, Any], key: str, preset: int, warnings: Warnings) -> int:
+    value = section.get(key)
+    if value is None:
+        return preset
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SECONDS:
+        return int(value)
+    warnings.add(
+        _unusable, where + "." + key, value, "a whole number of seconds from 1 to %d" % MAX_SECONDS, str(preset)
+    )
+    return preset
+
+
+def _unusable(where: str, value: Any, form: str, preset: str) -> str:
+    if forms.is_expression(value):
+        return "%s (Until then, %s is used.)" % (forms.expression_refused(where, value), preset)
+    return "%s is %s; give %s. Until then, %s is used." % (where, shown(value), form, preset)
+
+
+# --- file items
+
+
+def _file_rules(where: str, items: Any, warnings: Warnings, paths: Paths) -> List[FileRule]:
+    """The file items that are enabled and can be used. Raises DcrError where `items` is no list."""
+    if items is None:
+        return []
+    if forms.is_expression(items):
+        raise DcrError(forms.expression_refused(where + ": fileSettings.fileInfo", items))
+    if not isinstance(items, list):
+        raise DcrError("%s: fileSettings.fileInfo is %s, not a list; correct the DCR." % (where, shown(items)))
+    rules = []
+    for number, item in enumerate(items):
+        name = "%s: fileSettings.fileInfo[%d]" % (where, number)
+        try:
+            rule = _file_rule(name, item, warnings, paths)
+        except DcrError as error:
+            named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
+            warnings.add(str, "%s%s is left out: %s" % (name, named, error))
+        else:
+            rules += [rule] if rule is not None else []
+    return rules
+
+
+def _file_rule(where: str, item: Any, warnings: Warnings, paths: Paths) -> Optional[FileRule]:
+    """A file item; None where it is not enabled, or beyond the limit. Raises DcrError."""
+    item = _section(where, item, ITEM_KEYS, warnings)
+    if not _typed(item, "enabled", bool, True):
+        return None
+    written = _typed(item, "destinationPath", str, "")
+    if forms.is_expression(written):
+        raise DcrError(forms.expression_refused("destinationPath", written))
+    if not written.strip():
+        raise DcrError("destinationPath is %s; give an absolute path." % shown(item.get("destinationPath")))
+    path = paths.normal(written.strip())
+    if path is None:
+        return None
+    if written != written.strip():
+        warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
+    return FileRule(
+        forms.name_of(_typed(item, "name", str, "")) or path,
+        path,
+        _typed(item, "recurse", bool, True),
+        _choice(item, "links", LINKS, "follow"),
+        _choice(item, "type", TYPES, "file"),
+        _choice(item, "checksum", CHECKSUMS, "sha256"),
+        *(_contents(item) if _typed(item, "uploadContent", bool, False) else ()),
+    )
+
+
+def _contents(item: Dict[str, Any]) -> Tuple[bool, int, int]:
+    return True, max(0, _typed(item, "maxContentsReturnable", int, 0)), max(0, _typed(item, "maxOutputSize", int, 0))
+
+
+def _typed(item: Dict[str, Any], key: str, expected: type, preset: Any) -> Any:
+    value = item.get(key)
+    if value is None:
+        return preset
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        form = {bool: "true or false", int: "a whole number", str: "a text"}[expected]
+        raise DcrError("%s is %s; give %s." % (key, shown(value), form))
+    return value
+
+
+def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
+    value = _typed(item, key, str, "") or preset
+    if value.lower() not in words:
+        raise DcrError("%s is %s; use one of %s." % (key, shown(value), ", ".join(words)))
+    return words[value.lower()]
+
+
+def _merge(found: List[Settings], warnings: Warnings, paths: Paths) -> Settings:
+    kinds = tuple(
+        kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
+    )
+    rules: Dict[Any, FileRule] = {}
+    for settings in found:
+        for rule in settings.file_rules if "files" in settings.kinds else ():
+            same = rules.get(rule.tracking)
+            if same is None or (rule.contents and not same.contents):
+                rules[rule.tracking] = rule
+    total = len(rules) + paths.skipped
+    if total > min(len(rules), MAX_FILE_ITEMS):
+        text = "Only the first %d of %d file items are used; take some out of the rule."
+        warnings.add(text.__mod__, (min(len(rules), MAX_FILE_ITEMS), total))
+    streams: Dict[str, Dict[str, None]] = {}
+    for settings in found:
+        for stream, (tag,) in settings.streams.items():
+            streams.setdefault(stream, {})[tag] = None
+    return Settings(
+        kinds,
+        list(rules.values())[:MAX_FILE_ITEMS],
+        min(settings.files_every for settings in found),
+        min(settings.packages_every for settings in found),
+        min(settings.services_every for settings in found),
+        any(settings.inventory for settings in found),
+        min(settings.inventory_every for settings in found),
+        warnings.texts(),
+        tuple(where for settings in found for where in settings.rules),
+        {stream: tuple(tags) for stream, tags in streams.items()},
+    )

@@ -1,0 +1,358 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""changetracking.db: opened with care, and every way in which that can fail in one sentence."""
+
+import json
+import os
+import sqlite3
+import stat
+import time
+import zlib
+from types import TracebackType
+from typing import Any, List, Optional, Sequence, Tuple, Type
+
+from .. import folders
+from ..errors import CtiError, RowDamaged, StateDamaged, StateError
+
+# One script a version: a database of version n is brought up to date by those from n on.
+SCHEMA = (
+    """
+CREATE TABLE part (
+    kind TEXT NOT NULL, name BLOB NOT NULL, signature TEXT, digest TEXT NOT NULL, count INTEGER NOT NULL, items BLOB NOT NULL,
+    PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE run (kind TEXT PRIMARY KEY, collected_at INTEGER NOT NULL, scope TEXT NOT NULL, unseen TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 1;
+""",
+    """
+CREATE TABLE outcome (kind TEXT PRIMARY KEY, generation INTEGER NOT NULL, sources TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE inventory (kind TEXT PRIMARY KEY, queued_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, kind TEXT NOT NULL, created INTEGER NOT NULL,
+    count INTEGER NOT NULL, records BLOB NOT NULL);
+CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, records BLOB NOT NULL);
+CREATE TABLE content (path BLOB PRIMARY KEY, checksum TEXT NOT NULL, size INTEGER, text BLOB);
+PRAGMA user_version = 2;
+""",
+    """
+CREATE TABLE state (
+    id TEXT NOT NULL, computer TEXT, vm TEXT, last INTEGER NOT NULL, mark TEXT NOT NULL, clock INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL, dropped_at INTEGER NOT NULL);
+INSERT INTO state VALUES (lower(hex(randomblob(16))), NULL, NULL, 0, '', 0, 0, 0);
+ALTER TABLE history RENAME TO history_2;
+CREATE TABLE history (
+    last INTEGER PRIMARY KEY, count INTEGER NOT NULL, mark TEXT NOT NULL, stored_at INTEGER NOT NULL, clock INTEGER NOT NULL,
+    total INTEGER NOT NULL, records BLOB NOT NULL);
+CREATE TABLE set_aside (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL, content BLOB);
+PRAGMA user_version = 3;
+""",
+)
+LOCK_SECONDS = 30
+MAX_BYTES = 512 << 20  # of one row's JSON, once unpacked
+MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
+ASIDE_BYTES = 64 << 20  # of the rows that are set aside
+
+
+def pack(values: Sequence[Any]) -> bytes:
+    return zlib.compress(json.dumps(values, separators=(",", ":")).encode("ascii"), 1)
+
+
+def inflate(packed: bytes) -> bytes:
+    """The JSON that was packed. Raises ValueError."""
+    try:
+        stream = zlib.decompressobj()
+        raw = stream.decompress(packed, MAX_BYTES)
+    except (zlib.error, TypeError) as error:
+        raise ValueError(str(error)) from error
+    if not stream.eof:
+        raise ValueError("longer than %d bytes, or cut off" % MAX_BYTES)
+    return raw
+
+
+def check_size(text: Any) -> None:
+    """Raise ValueError for a JSON text (str or bytes) with more values than there is memory for."""
+    signs = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(text.count(sign) for sign in signs) > MAX_VALUES:
+        raise ValueError("more than %d values" % MAX_VALUES)
+
+
+def json_list(text: str) -> List[Any]:
+    """The list that a JSON text holds. Raises ValueError."""
+    try:
+        check_size(text)
+        value = json.loads(text)
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def unpack(packed: bytes) -> List[Any]:
+    """The list that was packed. Raises ValueError."""
+    return json_list(inflate(packed).decode("ascii"))
+
+
+def set_aside(db: sqlite3.Connection, source: str, reason: str, contents: str, values: Sequence[Any] = ()) -> None:
+    """Copy the blobs that the query `contents` selects from the table `source` to where whoever looks into the damage finds
+    them. The caller deletes the rows. Beyond ASIDE_BYTES the oldest go."""
+    statement = "INSERT INTO set_aside (source, at, reason, content) SELECT ?, ?, ?, * FROM (%s)" % contents
+    db.execute(statement, (source, int(time.time()), reason, *values))
+    size = 0
+    for row, length in db.execute("SELECT id, length(content) FROM set_aside ORDER BY id DESC").fetchall():
+        size += length or 0
+        if size > ASIDE_BYTES:
+            db.execute("DELETE FROM set_aside WHERE id <= ?", (row,))
+            return
+
+
+def _quote(path: str) -> str:
+    """A path in a URI, as https://sqlite.org/uri.html has it. urllib.parse takes longer to import than a small run."""
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+class Database:
+    """The database at `path`, for use as a context manager. Raises StateError.
+
+    Read-only, a missing file is an empty state and nothing is created.
+
+    `owner`: a uid that may own the file, besides our own and root's. What is in a file of that user is checked before it is
+    read, and reading it is limited in time. So is it where `traceless` is set.
+    `traceless`, for read-only use in a process without another connection to the file: SQLite makes no files next to it
+    either, which it otherwise does where no agent runs, and leaves.
+    """
+
+    def __init__(
+        self, path: str, read_only: bool = False, owner: Optional[int] = None, traceless: bool = False
+    ) -> None:
+        self.path = path
+        self._read_only = read_only
+        self._owners = (0, os.geteuid(), owner)
+        self._traceless = traceless
+        self._at_rest = False
+        self._db: Optional[sqlite3.Connection] = None
+        self._version = 0
+        self._foreign = False  # somebody else may write it
+        self._file = (0, 0)  # device and inode of what was opened
+
+    def __enter__(self) -> Any:
+        try:
+            if self._find():
+                self._db = self._connect()
+                self._version = self._check_version(self._db)
+                if not self._read_only and self._version < len(SCHEMA):
+                    self._bring_up_to_date(self._db)
+        except (OSError, sqlite3.Error, ValueError, MemoryError) as error:
+            self._close()
+            raise self._error(error) from error
+        except StateError:
+            self._close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self._close()
+        if isinstance(error, sqlite3.Error):
+            raise self._error(error) from error
+        if self._foreign and isinstance(error, Exception) and not isinstance(error, CtiError):
+            raise self._error(ValueError("what it holds has no sense: %s" % error)) from error
+
+    def check(self) -> None:
+        """Read all of it. StateError: it is damaged."""
+        for (found,) in self._query("PRAGMA quick_check(1)"):
+            if found != "ok":
+                raise self._error(ValueError(found.splitlines()[-1]))
+
+    def log_ahead(self) -> None:
+        """Let readers read while something is written, from now on (https://sqlite.org/wal.html)."""
+        self._query("PRAGMA journal_mode = WAL")
+
+    def _find(self) -> bool:
+        """Whether there is a file, after making one where that is ours to do. It may not be opened and closed: that
+        would end the locks of all other connections of this process (fcntl(2))."""
+        folder = os.path.dirname(os.path.abspath(self.path))
+        try:
+            self._check_folder(folder)
+            self._file = self._check_files()
+            return True
+        except FileNotFoundError:
+            if self._read_only:
+                return False
+        self._check_folder(folder, make=True)
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+        self._file = self._check_files()
+        return True
+
+    def _check_folder(self, folder: str, make: bool = False) -> None:
+        """Whoever can replace the file decides what is compared with, and what root writes to."""
+        try:
+            folders.check(folder, self._owners, make)
+        except folders.Controlled as error:
+            raise StateError(
+                "%s is in a folder that is controlled by others than the user who runs this (%s); give a path in a folder of that user."
+                % (self.path, error.filename)
+            ) from error
+
+    def _check_files(self) -> Tuple[int, int]:
+        """Of the database, and of what SQLite would take for its journal: it writes from there into the database."""
+        status = os.lstat(self.path)
+        found = self._check_file(status)
+        for suffix in ("-journal", "-wal", "-shm"):
+            try:
+                self._check_file(os.lstat(self.path + suffix))
+            except FileNotFoundError:
+                pass
+        # Whoever only asks is not held up by a state of his own either.
+        self._foreign = self._traceless or status.st_uid not in (0, os.geteuid())
+        return found
+
+    def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError("%s is not a regular file; give the path of a state database." % self.path)
+        if status.st_uid not in self._owners or status.st_mode & 0o022:
+            raise StateError(
+                "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
+                % self.path
+            )
+        return status.st_dev, status.st_ino
+
+    def _check_replaced(self) -> None:
+        """What is written to a file that has lost its name is lost."""
+        try:
+            now: Optional[Tuple[int, int]] = self._check_file(os.lstat(self.path))
+        except FileNotFoundError:
+            now = None
+        if now != self._file:
+            raise StateError("%s was replaced or removed while it was in use; run again." % self.path)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._at_rest = self._traceless and self._is_at_rest()
+        mode = "ro&immutable=1" if self._at_rest else "ro" if self._read_only else "rw"
+        uri = "file://%s?mode=%s" % (_quote(os.path.abspath(self.path)), mode)
+        db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
+        try:
+            self._check_replaced()
+            if self._foreign:
+                self._restrict(db)
+        except BaseException:
+            db.close()
+            raise
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _restrict(self, db: sqlite3.Connection) -> None:
+        from .. import untrusted_sqlite  # not in memory unless it is needed
+
+        untrusted_sqlite.limit_time(db)
+        db.execute("PRAGMA busy_timeout = %d" % (untrusted_sqlite.WAIT_SECONDS * 1000))
+        db.execute("PRAGMA trusted_schema = OFF")
+        self._check_version(db)
+        untrusted_sqlite.check_state(db, SCHEMA)
+
+    def _is_at_rest(self) -> bool:
+        """Whether nobody has it open, which only a database with a log ahead shows."""
+        with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
+            header = file.read(20)
+        return header[18:20] == b"\2\2" and not os.path.exists(self.path + "-wal")
+
+    def _has_header(self) -> bool:
+        """Whether the file begins as every SQLite database does; what does not never was one."""
+        try:
+            with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
+                return file.read(16) == b"SQLite format 3\0"
+        except OSError:
+            return True
+
+    def _check_version(self, db: sqlite3.Connection) -> int:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if version > len(SCHEMA):
+            raise StateError(
+                "%s was written by a newer version of this collection (format %d, this one reads up to %d); upgrade the collection here."
+                % (self.path, version, len(SCHEMA))
+            )
+        if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StateError("%s is an SQLite database of something else; give another path for the state." % self.path)
+        return version
+
+    def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        self._version = self._check_version(db)  # another process may have come first
+        for script in SCHEMA[self._version :]:  # noqa: E203
+            for statement in script.split(";"):
+                db.execute(statement)
+        if self._version < 3:
+            from .history import number_history  # once in the life of a database
+
+            number_history(db)
+        db.execute("COMMIT")
+        self._version = len(SCHEMA)
+
+    def _query(self, statement: str, *values: Any, since: int = 0) -> List[Any]:
+        """The rows; none where there is no database, or one of a version before `since`."""
+        if self._db is None or self._version < since:
+            return []
+        try:
+            return self._db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def _unpack(self, packed: bytes) -> List[Any]:
+        try:
+            return unpack(packed)
+        except ValueError as error:
+            raise self._row_error(error) from error
+
+    def _json(self, text: str) -> List[Any]:
+        try:
+            return json_list(text)
+        except ValueError as error:
+            raise self._row_error(error) from error
+
+    def _row_error(self, error: BaseException) -> RowDamaged:
+        return RowDamaged(
+            "%s is damaged in one row (%s); the next run that stores its result sets the row aside."
+            % (self.path, error)
+        )
+
+    def _error(self, error: BaseException) -> StateError:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, OSError):
+            return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
+        if "locked" in reason:
+            return StateError(
+                "%s is in use by another run for more than %d s; run again when it is done."
+                % (self.path, 5 if self._foreign else LOCK_SECONDS)
+            )
+        if "interrupted" in reason:
+            return StateError(
+                "%s takes too long to read; it may be damaged on purpose: see who can write it." % self.path
+            )
+        if "full" in reason or "disk I/O" in reason:
+            return StateError(
+                "%s could not be written (%s); free some space and run again: the state of the run before is kept."
+                % (self.path, reason)
+            )
+        if "unable to open" in reason or "readonly" in reason:
+            return StateError(
+                "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
+            )
+        if self._at_rest and os.path.exists(self.path + "-wal"):
+            return StateError("%s was written to while it was read; ask again." % self.path)
+        if "not a database" in reason and not self._has_header():
+            return StateDamaged("%s is no state database (%s); give another path for the state." % (self.path, reason))
+        return StateDamaged(
+            "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
+            % (self.path, reason)
+        )
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None

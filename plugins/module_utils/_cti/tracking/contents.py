@@ -1,0 +1,287 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The texts of small tracked files, kept from one run to the next so that a change can be told line by line.
+
+A text is kept only where a rule says uploadContent and everybody on the host may read the file, or the operator has listed
+it; and only if it is the very content that the file's checksum is of.
+"""
+
+import os
+from fnmatch import fnmatchcase
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..kinds.files.file_rules import to_name, to_text
+from ..kinds.files.hashing import LENGTHS, constructor, is_allowed
+from ..kinds.files.mounts import Barred, Mounts
+from ..kinds.files.opening import Paths, Step, close, reopen
+from ..kinds.files.statx import status_of
+from ..model import File, FileRule
+from ..records import KINDS
+from ..rule.dcr import parse_path, reaches
+from ..state.store import Store
+from . import textdiff
+from .diff import Change
+from .snapshot import Snapshot
+
+FILE_BYTES = 64 << 10
+ALL_BYTES = 16 << 20
+LEAST_BYTES = 1 << 10  # that a text counts for, so that ALL_BYTES limits their number as well
+DIFFS_BYTES = 4 << 20  # of the differences that one run tells
+
+# Why there is no text; each is said of one file in its record, and of their number in the log.
+UNHASHED = "without a checksum"
+LARGE = "larger than a text may be"
+PRIVATE = "not readable by everybody and not listed in content_paths"
+MOVING = "changed or out of reach when it was to be read"
+BINARY = "not a UTF-8 text"
+FULL = "beyond what is kept in all"
+
+_SHA256, _MD5 = LENGTHS["sha256"], LENGTHS["md5"]
+Diffs = Dict[Tuple[str, ...], str]  # identity of a modified file -> how its text differs
+
+
+def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], store: Store) -> Tuple[Snapshot, Diffs]:
+    """Let the store keep the texts of what a run saw, to be committed with it.
+
+    `listed`: shell patterns of real paths, as glob(7) reads them, that may be kept although not everybody may read them.
+    Gives the snapshot with a note of what is left out, and what differs in files that were modified. Raises StateError and
+    SourceFailed.
+    """
+    asking = [rule for rule in rules if rule.contents]
+    if not asking:
+        for path in store.texts():
+            store.forget_text(path)
+        return snapshot, {}
+    keeper = _Keeper(snapshot, asking, listed, store)
+    try:
+        keeper.go_through(store.all_items(KINDS["files"]))
+    finally:
+        keeper.close()
+    return snapshot._replace(notes=snapshot.notes + keeper.notes()), keeper.diffs
+
+
+class _Task(NamedTuple):
+    item: File
+    rule: FileRule
+
+
+class _Keeper:
+    def __init__(self, snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], store: Store) -> None:
+        self.diffs: Diffs = {}
+        self._rules = [(parse_path(rule.path).directory.rstrip("/") + "/", rule) for rule in rules]
+        self._near: Tuple[str, List[FileRule]] = ("", [])  # a folder, and the rules that may reach into it
+        self._store = store
+        self._kept = store.texts()
+        self._access = _Access(listed)
+        self._changes: Dict[str, Change] = {
+            change.new.path: change
+            for change in snapshot.changes
+            if isinstance(change.new, File) and "FileContentChecksum" in change.fields
+        }
+        self._room: Dict[Any, int] = {rule: rule.max_all or ALL_BYTES for rule in rules}
+        self._room[None] = ALL_BYTES
+        self._diffs_room = DIFFS_BYTES
+        self._asked = 0
+        self._left: Dict[str, int] = {}
+
+    def close(self) -> None:
+        self._access.close()
+
+    def go_through(self, items: Iterator[Any]) -> None:
+        """What is kept has its room before what is new."""
+        gone = set(self._kept)
+        again: List[_Task] = []
+        new: List[_Task] = []
+        for item in items:
+            task = self._judge(item)
+            if task is None:
+                continue
+            known = self._kept.get(item.path)
+            if known is None:
+                if len(new) < ALL_BYTES // LEAST_BYTES:
+                    new.append(task)
+                else:
+                    self._leave(item, FULL)
+            elif known.checksum != item.checksum:
+                again.append(task)
+            elif self._take(task.rule, known.size or 0):
+                gone.discard(item.path)
+                if known.size is None:
+                    self._leave(item, BINARY)
+            else:
+                self._leave(item, FULL)
+        for task in again + new:
+            if self._read(task):
+                gone.discard(task.item.path)
+        for path in gone:
+            self._store.forget_text(path)
+
+    def notes(self) -> List[str]:
+        left = sum(self._left.values())
+        if not left:
+            return []
+        reasons = ", ".join("%d %s" % (count, why) for why, count in sorted(self._left.items()))
+        return ["The texts of %d of %d files are kept; left out are %s." % (self._asked - left, self._asked, reasons)]
+
+    def _judge(self, item: File) -> Optional[_Task]:
+        """What is to be kept of an item, as far as that can be told without reading it."""
+        rule = self._rule_of(item)
+        if rule is None:
+            return None
+        self._asked += 1
+        if not item.checksum or not is_allowed(_algorithm(item)):
+            why = UNHASHED
+        elif (item.size or 0) > _limit(rule):
+            why = LARGE
+        else:
+            why = self._access.refusal(item)
+        if why:
+            self._leave(item, why)
+            return None
+        return _Task(item, rule)
+
+    def _rule_of(self, item: File) -> Optional[FileRule]:
+        """The first that asks for the item's text."""
+        folder = item.path.rpartition("/")[0] + "/"
+        if folder != self._near[0]:
+            self._near = (folder, [rule for directory, rule in self._rules if folder.startswith(directory)])
+        return next((rule for rule in self._near[1] if _asks(rule, item)), None)
+
+    def _read(self, task: _Task) -> bool:
+        """Whether there is something to keep."""
+        item, rule = task
+        if not self._take(rule, item.size or 0):
+            self._leave(item, FULL)
+            return False
+        raw, why = self._access.read(item, _limit(rule))
+        if not why and constructor(_algorithm(item))(raw).hexdigest() != item.checksum:
+            why = MOVING
+        if why:
+            self._leave(item, why)
+            return False
+        text = _text(raw)
+        if text is None:
+            self._leave(item, BINARY)
+        else:
+            self._tell(item, text)
+        self._store.keep_text(item.path, item.checksum, text)
+        return True
+
+    def _take(self, rule: FileRule, size: int) -> bool:
+        at_least = max(size, LEAST_BYTES)
+        if size > self._room[rule] or at_least > self._room[None]:
+            return False
+        self._room[rule] -= size
+        self._room[None] -= at_least
+        return True
+
+    def _leave(self, item: File, why: str) -> None:
+        self._left[why] = self._left.get(why, 0) + 1
+        self._explain(item, "the file is " + why)
+
+    def _tell(self, item: File, text: str) -> None:
+        change, known = self._changes.get(item.path), self._kept.get(item.path)
+        if change is None or not isinstance(change.old, File):
+            return
+        if known is None or known.size is None or known.checksum != change.old.checksum:
+            self._explain(item, "no text of before is kept")
+        elif self._diffs_room <= 0:
+            self._explain(item, "those of this run are more than %d bytes" % DIFFS_BYTES)
+        else:
+            diff = textdiff.unified(self._store.text(item.path), text)
+            self._diffs_room -= len(diff)
+            self.diffs[(item.path,)] = diff
+
+    def _explain(self, item: File, why: str) -> None:
+        if item.path in self._changes:
+            self.diffs[(item.path,)] = "\\ No difference is shown: %s.\n" % why
+
+
+def _asks(rule: FileRule, item: File) -> bool:
+    return item.type == "file" and (rule.links == "follow" or not item.link_target) and reaches(rule, item)
+
+
+def _algorithm(item: File) -> str:
+    return "md5" if len(item.checksum) == _MD5 else "sha256"
+
+
+def _limit(rule: FileRule) -> int:
+    return min(FILE_BYTES, rule.max_file or FILE_BYTES)
+
+
+def _text(raw: bytes) -> Optional[str]:
+    try:
+        return None if b"\0" in raw else raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+class _Access:
+    """Whether everybody may read a file, judged by the descriptors through which it is read."""
+
+    def __init__(self, listed: Sequence[str]) -> None:
+        self._listed = [pattern.split("/") for pattern in listed]
+        self._paths = Paths(Mounts.read())
+        self._folder: Optional[Tuple[str, str, bool]] = None  # the last item's: its path, its real path, whether open
+
+    def close(self) -> None:
+        self._paths.close()
+
+    def refusal(self, item: File) -> str:
+        """Why the text of a file must not be kept, as far as its folders and the mode that was seen tell."""
+        folder, _slash, name = to_name(item.path).rpartition("/")
+        try:
+            if item.link_target:
+                steps = self._paths.walk(to_name(item.path))
+                try:
+                    return "" if self._allows(steps) else PRIVATE
+                finally:
+                    close(steps)
+            if self._folder is None or self._folder[0] != folder:
+                steps = self._paths.walk(folder or "/")
+                try:
+                    self._folder = (folder, steps[-1].real, _is_open(steps))
+                finally:
+                    close(steps)
+        except (OSError, Barred):
+            return MOVING
+        _path, real, is_open = self._folder
+        if is_open and (item.mode or 0) & 0o004:
+            return ""
+        return "" if self._is_listed(real.rstrip("/") + "/" + name) else PRIVATE
+
+    def read(self, item: File, limit: int) -> Tuple[bytes, str]:
+        """The content, or why there is none. The file and each folder on the way are judged before and after, and the
+        file must be the same: what it held while a folder was closed is no text for everybody."""
+        try:
+            steps = self._paths.walk(to_name(item.path), follow=bool(item.link_target))
+        except (OSError, Barred):
+            return b"", MOVING
+        try:
+            before = status_of(steps[-1].descriptor, b"")
+            if not self._allows(steps):
+                return b"", PRIVATE
+            with open(reopen(steps[-1].descriptor), "rb") as file:
+                raw = file.read(limit + 1)
+            if not self._allows(steps):
+                return b"", PRIVATE
+            still = before == status_of(steps[-1].descriptor, b"")
+            return (raw, "") if still and len(raw) <= limit else (b"", MOVING)
+        except OSError:
+            return b"", MOVING
+        finally:
+            close(steps)
+
+    def _allows(self, steps: Sequence[Step]) -> bool:
+        is_open = _is_open(steps[:-1]) and bool(os.fstat(steps[-1].descriptor).st_mode & 0o004)
+        return is_open or self._is_listed(steps[-1].real)
+
+    def _is_listed(self, real: str) -> bool:
+        names = to_text(real).split("/")
+        return any(len(names) == len(pattern) and all(map(fnmatchcase, names, pattern)) for pattern in self._listed)
+
+
+def _is_open(folders: Sequence[Step]) -> bool:
+    """Whether everybody may go through all of these folders."""
+    return all(os.fstat(folder.descriptor).st_mode & 0o001 for folder in folders)

@@ -1,0 +1,202 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Tells what happened on the host from what only looks so: because an item was out of sight or unsure at the last run, or
+because this run looks by other rules than the last one.
+
+Where the rules changed, a difference between the two runs is the host's if it also shows by the rules of the last run.
+So the host is looked at by these once more. What differs by them is reported, also where the new rules do not reach any
+longer; what does not differ by them is counted instead.
+"""
+
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
+
+from ..errors import CtiError, StateError
+from ..model import Collection, Item, Known, Part
+from ..records import Kind
+from ..state.store import DAMAGED, Run, StoredParts
+from .diff import Change, Identity, compare, is_unsure
+
+
+class Scope(NamedTuple):
+    """What is to be collected, where rules say so."""
+
+    rules: List[Any]  # as JSON data, which the store keeps from one run to the next
+    reaches: Callable[[Sequence[Any], Any], bool]  # (rules, item) -> whether the item may be one of theirs
+    collect: Callable[[Sequence[Any], Known], Collection]  # what is on the host by rules of another run
+
+
+class Judge:
+    """Compares the parts of one run with those of the last; `changes` holds what is reported."""
+
+    def __init__(self, kind: Kind, last: Optional[Run], known: StoredParts, scope: Optional[Scope]) -> None:
+        self.changes: List[Change] = []
+        self._kind = kind
+        self._last = last
+        self._known = known
+        self._unseen: Set[str] = set()
+        self._never_known: Dict[
+            str, Set[Identity]
+        ] = {}  # part -> identities that were there, in no form to compare with
+        for entry in last.unseen if last is not None else ():
+            if isinstance(entry, str):
+                self._unseen.add(entry)
+            else:
+                self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
+        self._now = scope
+        self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
+        self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
+        self._added: Dict[Identity, Change] = {}  # what the rules of the last run alone show as added so far
+        self._counts = {"Added": 0, "Removed": 0, "Modified": 0}
+
+    def compare(self, part: Part, old: Sequence[Item]) -> None:
+        """Judge a part that was seen; `old`: the items that are known of it."""
+        for change in self._differences(part, old):
+            self._add(change)
+        if self._scope is not None:
+            self._doubt_incomparable(old, part.items or [])
+        self._known.changes = len(self.changes) + len(self._doubtful)
+
+    def compare_gone(self, part: str) -> None:
+        """Judge a known part that is there no longer."""
+        for change in compare(self._kind, self._known.items(part), []):
+            self._add(change)
+
+    def never_known(self, part: Part, old: Sequence[Item]) -> List[List[str]]:
+        """The identities that have been there in some form since the first look at the part, so that they are not added
+        when they can be read; as Run.unseen holds them."""
+        if not part.unsure:
+            return []
+        known = [self._kind.identity(item) for item in old]
+        before = self._never_known.get(part.name, set())
+        first = self._last is None or not self._was_seen(part)
+        return [
+            [part.name, *unsure]
+            for unsure in sorted(part.unsure)
+            if (first or is_unsure(unsure, before)) and not any(is_unsure(identity, {unsure}) for identity in known)
+        ]
+
+    def still_never_known(self, parts: Iterable[str]) -> List[List[str]]:
+        """The same of parts that were not looked at in this run, or did not change."""
+        return [[part, *identity] for part in parts for identity in sorted(self._never_known.get(part, ()))]
+
+    def settle(self, out_of_sight: Callable[[str], bool]) -> None:
+        """To be called after the last part: find out what changed by the rules of the last run, and count the rest.
+
+        out_of_sight: of this run's collection. A part for which it is true is compared in a later run.
+        """
+        if self._scope is None or self._last is None:
+            return
+        if self._doubtful or not self._is_appended(self._last.scope, self._scope.rules):
+            try:
+                self._look_by(self._last.scope, self._scope, out_of_sight)
+                if self._added:
+                    self._look_once_more(self._scope)
+            except StateError:
+                raise
+            except CtiError:
+                pass  # this version refuses a rule of the last run: nothing can be confirmed
+        for category in self._doubtful.values():
+            self._counts[category] += 1
+        self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
+
+    def rules(self, postponed: bool) -> List[Any]:
+        """The rules that the next run is to compare by: those of the last run again, where more is tracked than then and
+        something of it was postponed."""
+        if self._now is None:
+            return []
+        last = self._last if postponed and self._scope is not None else None
+        return last.scope if last is not None and self._is_appended(last.scope, self._now.rules) else self._now.rules
+
+    def notes(self) -> List[str]:
+        """One sentence on what is not reported because the rules changed."""
+        if not any(self._counts.values()):
+            return []
+        counts = (self._counts["Added"], self._counts["Removed"], self._counts["Modified"])
+        return [
+            "The rule changed since the last run. Not reported as changes of the host: %d newly tracked items,"
+            " %d no longer tracked, %d tracked in another way." % counts
+        ]
+
+    def _differences(self, part: Part, old: Sequence[Item]) -> List[Change]:
+        if self._last is None or not self._was_seen(part):
+            return []
+        skipped = part.unsure | part.uncompared | self._never_known.get(part.name, set())
+        return compare(self._kind, old, part.items or [], skipped)
+
+    def _was_seen(self, part: Part) -> bool:
+        known = self._known.parts.get(part.name)
+        if part.before is not None:
+            return True
+        return known.digest != DAMAGED if known is not None else not self._was_unseen(part.name)
+
+    def _was_unseen(self, part: str) -> bool:
+        while part not in self._unseen:
+            part, slash, _name = part.rpartition("/")
+            if not slash:
+                return "/" in self._unseen
+        return True
+
+    def _add(self, change: Change) -> None:
+        if change.new is None and self._now is not None and not self._now.reaches(self._now.rules, change.old):
+            self._counts["Removed"] += 1  # also where it was out of sight in the run in which the rules changed
+        elif self._scope is None or self._last is None:
+            self.changes.append(change)
+        elif change.old is None and not self._scope.reaches(self._last.scope, change.new):
+            self._counts["Added"] += 1
+        else:
+            self._doubtful[self._kind.identity(change.new or change.old)] = change.category
+
+    def _doubt_incomparable(self, old: Sequence[Item], new: Sequence[Item]) -> None:
+        """An item whose checksum is of another algorithm than before may have changed in nothing else that shows."""
+        before = {self._kind.identity(item): item for item in old}
+        for item in new:
+            identity = self._kind.identity(item)
+            if identity in before and self._kind.compared(before[identity]) != self._kind.compared(item):
+                self._doubtful.setdefault(identity, "Modified")
+
+    @staticmethod
+    def _is_appended(before: Sequence[Any], now: Sequence[Any]) -> bool:
+        """Whether all that was tracked still is, in the same way: an item is tracked by the first rule that reaches it."""
+        return list(now[: len(before)]) == list(before)
+
+    def _look_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
+        """Look at the host by the rules of the last run, and confirm what changed by them."""
+        left = set(self._known.parts)
+        self._known.changes = 0
+        collection = scope.collect(rules, self._known)
+        for part in collection:
+            left.discard(part.name)
+            if part.items is not None:
+                old = self._known.items(part.name) if part.before is None else part.before
+                self._confirm(self._differences(part, old), scope, out_of_sight(part.name))
+                self._known.changes = len(self.changes)
+        for name in sorted(left - collection.replaced):
+            if not collection.out_of_sight(name):
+                changes = compare(self._kind, self._known.items(name), [])
+                self._confirm(changes, scope, out_of_sight(name))
+
+    def _confirm(self, changes: Iterable[Change], scope: Scope, later: bool) -> None:
+        """Report these changes by the old rules, unless a later run finds them by the new ones. `later`: whether it compares
+        the part."""
+        for change in changes:
+            identity = self._kind.identity(change.new or change.old)
+            if self._doubtful.pop(identity, None) is not None:
+                self.changes.append(change)
+            elif later:
+                continue
+            elif not scope.reaches(scope.rules, change.old or change.new):
+                self.changes.append(change)
+                if change.old is not None:
+                    self._counts["Removed"] -= 1  # _add() took it for no longer tracked
+            elif change.old is None:
+                self._added[identity] = change
+
+    def _look_once_more(self, scope: Scope) -> None:
+        """Report as added what this run's rules do not show now either. What they do show came after this run looked: the
+        next one reports it."""
+        self._known.changes = 0
+        for part in scope.collect(scope.rules, self._known):
+            for identity in [*part.unsure, *(self._kind.identity(item) for item in part.items or ())]:
+                self._added.pop(identity, None)
+        self.changes += self._added.values()

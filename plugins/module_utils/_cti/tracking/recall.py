@@ -1,0 +1,123 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What was seen last, without looking at the host again: from a state database, or from Microsoft's item files."""
+
+import json
+import os
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+from .. import folders, host
+from ..errors import StateError
+from ..itemfiles import NAMES
+from ..records import KINDS, Kind, timestamp
+from ..state import history
+from ..state.database import check_size
+from ..state.since import Since
+from ..state.store import Store
+from ..text import quoted
+from . import report
+from .snapshot import Snapshot, combined_digest, in_order
+from .survey import pack
+
+MAX_BYTES = 256 << 20  # of one item file
+
+
+class ItemFile(NamedTuple):
+    written_at: float  # unix seconds
+    items: List[Any]
+
+
+def from_database(
+    path: str,
+    kinds: Sequence[str],
+    wanted: str,
+    owner: Optional[int],
+    since: Optional[Since],
+    warn: Callable[[str], None],
+) -> Dict[str, Any]:
+    """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
+    besides root and ourselves. Raises StateError."""
+    require(path, "give the path of another state")
+    with Store(path, read_only=True, owner=owner, traceless=True) as store:
+        if store.is_foreign(host.identity()):
+            warn(
+                "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
+                % quoted(path)
+            )
+        snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
+        seen = [snapshot for snapshot in snapshots if snapshot is not None]
+        result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
+        if wanted == "full":
+            result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
+    with history.History(path, owner=owner, traceless=True) as changes:
+        if since is None and wanted == "summary":
+            page = changes.end()
+        else:
+            page = changes.follow(since) if since is not None else changes.latest()
+            types = {KINDS[kind].config_type for kind in kinds}
+            result["changes"] = [record for record in page.records if record.get("ConfigChangeType") in types]
+    for text in history.warnings(page, os.path.abspath(path)):
+        warn(text)
+    result["history"] = history.describe(page, os.path.abspath(path))
+    return result
+
+
+def require(path: str, otherwise: str) -> None:
+    """StateError where there is no state database at `path`, or the user may not look for it. `otherwise`: what to do if
+    something was collected elsewhere."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StateError("There is no %s; nothing was collected yet, or %s." % (path, otherwise)) from None
+    except OSError as error:
+        raise StateError("%s cannot be read (%s); run this as root (with -b)." % (path, error.strerror)) from error
+
+
+def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
+    last = store.last_run(kind)
+    if last is None:
+        return None
+    parts = store.known(kind).parts
+    digest = combined_digest({name: part.digest for name, part in parts.items() if part.count})
+    items = in_order(kind, list(store.all_items(kind))) if with_items else []
+    count = sum(part.count for part in parts.values())
+    return Snapshot(kind, last.collected_at, count, digest, store.last_sources(kind), items, [], None, [])
+
+
+def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
+    """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
+    changes. A file that is not there is left out. Raises StateError."""
+    files = {kind: _read(os.path.join(folder, NAMES[kind])) for kind in kinds}
+    found = {kind: file for kind, file in files.items() if file is not None}
+    if not found:
+        raise StateError(
+            "%s holds none of %s; give the folder of an agent's item files."
+            % (folder, ", ".join(NAMES[kind] for kind in kinds))
+        )
+    result: Dict[str, Any] = {
+        "inventory": {
+            kind: {"count": len(file.items), "collected_at": timestamp(file.written_at)} for kind, file in found.items()
+        }
+    }
+    if wanted == "full":
+        result["packed"] = pack({kind: file.items for kind, file in found.items()})
+    return result
+
+
+def _read(path: str) -> Optional[ItemFile]:
+    try:
+        raw, status = folders.read(path, MAX_BYTES)
+        check_size(raw)
+        items = json.loads(raw.decode("utf-8-sig"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            "%s cannot be read (%s); give another folder, or become a user who may." % (path, error.strerror)
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError("%s is not JSON (%s); it may be half written: ask again." % (path, error)) from error
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise StateError("%s is no list of items; give the folder of an agent's item files." % path)
+    return ItemFile(status.st_mtime, items)

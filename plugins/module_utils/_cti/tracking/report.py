@@ -1,0 +1,90 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Snapshots in the shapes the front doors return."""
+
+import json
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
+
+from ..model import Item
+from ..records import Kind, Row, change_record, data_record, timestamp
+from ..text import calm_json
+from .snapshot import Snapshot
+
+
+def facts(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+    """`{items, count, digest, sources, collected_at}`; `fields` names the columns to keep in each item."""
+    return dict(_status(snapshot), items=rows(snapshot, fields))
+
+
+def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row]:
+    row = snapshot.kind.row
+    if not fields:
+        return [row(item) for item in snapshot.items]
+    return [{column: value for column, value in row(item).items() if column in fields} for item in snapshot.items]
+
+
+def text(rows: Sequence[Row]) -> str:
+    """Rows as a file holds them: a JSON array with one item a line, in which nothing steers a terminal."""
+    return "".join(text_pieces(rows))
+
+
+def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
+    """The same, row by row."""
+    before = "[\n"
+    for row in rows:
+        yield before + calm_json(json.dumps(row, ensure_ascii=False))
+        before = ",\n"
+    yield "[]\n" if before == "[\n" else "\n]\n"
+
+
+def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:
+    """ConfigurationChange records; LastSnapshotAge is in seconds."""
+    common = {
+        "Computer": machine["Computer"],
+        "SourceComputerId": machine["SourceComputerId"],
+        "TimeGenerated": timestamp(snapshot.collected_at),
+        "LastSnapshotAge": snapshot.age,
+    }
+    return [
+        dict(common, **change_record(snapshot.kind, change.category, change.old, change.new, change.fields))
+        for change in snapshot.changes
+    ]
+
+
+def change_line(row: Row) -> str:
+    """A ConfigurationChange record in short: when, what happened to what, the versions of a package, the fields that differ."""
+    name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
+    versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
+    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
+    return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
+
+
+def inventory(kind: Kind, items: Iterable[Item], machine: Dict[str, Optional[str]], now: int) -> Iterator[Row]:
+    """ConfigurationData records; `now` in unix seconds."""
+    common = dict(machine, TimeGenerated=timestamp(now))
+    for item in items:
+        yield dict(common, **data_record(kind, kind.row(item)))
+
+
+def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:
+    """`{count, digest, sources, collected_at}`; with a state also `baseline` or the number of changes of each category."""
+    result = _status(snapshot)
+    if with_state:
+        result["baseline"] = snapshot.age is None
+    if snapshot.age is not None:
+        for category in ("Added", "Removed", "Modified"):
+            result[category.lower()] = sum(change.category == category for change in snapshot.changes)
+    return result
+
+
+def _status(snapshot: Snapshot) -> Dict[str, Any]:
+    return {
+        "count": snapshot.count,
+        "digest": snapshot.digest,
+        "collected_at": timestamp(snapshot.collected_at),
+        "sources": {
+            name: {key: value for key, value in source._asdict().items() if key != "message" or value}
+            for name, source in snapshot.sources.items()
+        },
+    }

@@ -1,0 +1,85 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""One host in one pass: every kind a DCR asks for, as much of it as is wanted, with the state of the run before."""
+
+import base64
+import hashlib
+import json
+import zlib
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from .. import host
+from ..kinds.files.budget import REHASH_DAYS
+from ..model import Known
+from ..records import KINDS, RECORD_ID, Kind, Row
+from ..rule import dcr
+from ..state.store import Store
+from . import report, track
+from .snapshot import Snapshot, glance
+
+
+def survey(
+    kinds: Sequence[str],
+    settings: dcr.Settings,
+    wanted: str,
+    store: Optional[Store],
+    warn: Callable[[str], None],
+    forward: bool = False,
+    known: Optional[Mapping[str, str]] = None,
+    rehash_days: float = REHASH_DAYS,
+) -> Dict[str, Any]:
+    """The result of ct_inventory_info.
+
+    `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
+    where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
+    store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
+    would be the same is not packed. `rehash_days`: as track.collection() has it. Raises StateError; a source that fails is told in the result instead.
+    """
+    machine = host.identity()
+    if store is not None:
+        for note in store.claim(machine):
+            warn(note)
+    snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
+    changed: List[Row] = []
+    for snapshot in snapshots:
+        for warning in snapshot.warnings():
+            warn(warning)
+        if store is not None:
+            records = track.changes(snapshot, store, machine)
+            changed += records
+            if forward:
+                track.queue(snapshot, records, settings, store, machine)
+    result: Dict[str, Any] = dict(
+        machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
+    )
+    if wanted == "full":
+        result["packed"] = pack(_unknown(snapshots, known or {}))
+    if store is not None and wanted != "summary":
+        if store.read_only:  # the run that stores them gives them their ids
+            changed = [{key: value for key, value in record.items() if key != RECORD_ID} for record in changed]
+        result["changes"] = changed
+    return result
+
+
+def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, List[Row]]:
+    """The items by kind, of the kinds of which the caller has another text, or none."""
+    items = {}
+    for snapshot in snapshots:
+        rows, digest = report.rows(snapshot), known.get(snapshot.kind.name)
+        if digest is None or hashlib.sha256(report.text(rows).encode("utf-8")).hexdigest() != digest:
+            items[snapshot.kind.name] = rows
+    return items
+
+
+def pack(value: Any) -> str:
+    """Base64 of zlib of JSON: one string costs the controller a fraction of what nested data costs."""
+    return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
+
+
+def _snapshot(
+    kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool, rehash_days: float
+) -> Snapshot:
+    if store is None:
+        return glance(kind, track.collection(kind, settings, Known()))
+    return track.track(kind, settings, store, keep_items, rehash_days=rehash_days)
