@@ -8,6 +8,7 @@ src/basic/extract-word.c and service_verify() in src/core/service.c where the ma
 """
 
 import re
+from functools import lru_cache
 from typing import Collection, Optional, Set, Tuple
 
 from . import unit_syntax as syntax
@@ -89,6 +90,7 @@ def _bus_name(settings: syntax.Settings, name: str, host: str) -> str:
     return valid
 
 
+@lru_cache(maxsize=8)  # a unit's lines are counted once as they are read, and once more when the unit is judged
 def _commands(line: str, name: str, host: str) -> Optional[int]:
     """The number of commands of a line; None: systemd refuses the unit for it."""
     if _PLAIN.match(line):

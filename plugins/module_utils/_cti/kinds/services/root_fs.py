@@ -5,7 +5,7 @@
 
 import os
 import stat
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from ...errors import SourceFailed
 
@@ -34,7 +34,7 @@ class RootFs:
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
-        self._parents: Dict[str, str] = {}
+        self._real: Dict[str, Tuple[str, int]] = {}  # path -> as _chase() returns it
         self._left = _MOST_ENTRIES
         self._bytes_left = _LARGEST_SUM
 
@@ -65,16 +65,21 @@ class RootFs:
 
     def real(self, path: str) -> str:
         """The path without symlinks, as far as it exists; the path itself where they form a loop."""
-        known = self._parents.get(path)
+        known = self._real.get(path)
         if known is None:
-            known = self._parents[path] = self._chase(path)
-        return known
+            folder, _unused, name = path.rpartition("/")
+            before = self._real.get(folder)
+            # Most paths are in a folder whose links are known, so that only the last part is looked at.
+            known = self._chase(*before, [name]) if before else self._chase("", 0, path.split("/")[::-1])
+            self._real[path] = known
+        return (known[0] or "/") if known[1] <= _MOST_LINKS else path
 
-    def _chase(self, path: str) -> str:
-        done = ""
-        todo = path.split("/")[::-1]
-        links = 0
-        while todo:
+    def _chase(self, done: str, links: int, todo: List[str]) -> Tuple[str, int]:
+        """Go from `done` (empty: the root) on to the parts in `todo`, last first; the path, and the links so far.
+
+        More links than may be in one path: they form a loop, and the path means nothing.
+        """
+        while todo and links <= _MOST_LINKS:
             part = todo.pop()
             if part in ("", "."):
                 continue
@@ -86,12 +91,10 @@ class RootFs:
             except OSError:
                 done += "/" + part
                 continue
-            links += 1
-            if links > _MOST_LINKS or len(todo) > 4096:
-                return path
+            links = links + 1 if len(todo) <= 4096 else _MOST_LINKS + 1
             done = "" if target.startswith("/") else done
             todo.extend(target.split("/")[::-1])
-        return done or "/"
+        return done, links
 
     def is_mask(self, path: str) -> bool:
         """Whether this is an empty file or a device, which is how systemd knows a unit that must not be used."""
@@ -117,10 +120,10 @@ class RootFs:
         except OSError:
             return None
         try:
-            mode = os.fstat(handle).st_mode
-            if stat.S_ISCHR(mode):
+            status = os.fstat(handle)
+            if stat.S_ISCHR(status.st_mode):
                 return b""
-            return _content(handle) if stat.S_ISREG(mode) else None
+            return _content(handle, status.st_size) if stat.S_ISREG(status.st_mode) else None
         except PermissionError:
             raise Unreadable(DENIED) from None
         except OSError:
@@ -135,15 +138,20 @@ class RootFs:
             raise Unreadable(TOO_MUCH)
 
 
-def _content(handle: int) -> bytes:
-    """What is in the file behind an O_PATH descriptor. Only a regular file is ever opened: to open a device can act."""
+def _content(handle: int, size: int) -> bytes:
+    """What is in the file behind an O_PATH descriptor. Only a regular file is ever opened: to open a device can act.
+
+    `size`: bytes, as fstat has it; whoever has read that many need not look for the end.
+    """
     try:
         fd = os.open("/proc/self/fd/{0}".format(handle), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise Unreadable(NO_PROC) from None
     try:
+        if size > _LARGEST_FILE:
+            raise Unreadable(TOO_LARGE)
         raw = piece = os.read(fd, 65536)
-        while piece:
+        while piece and len(raw) != size:
             if len(raw) > _LARGEST_FILE:
                 raise Unreadable(TOO_LARGE)
             piece = os.read(fd, 65536)

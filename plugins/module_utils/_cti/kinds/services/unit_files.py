@@ -81,6 +81,7 @@ class UnitFiles:
         self._version = version
         self._by_target = version < _FIRST_BY_LINK
         self._files: Dict[str, List[Tuple[str, bool]]] = {}
+        self._identified: Dict[str, Optional[Tuple[str, str]]] = {}
         self._folders: List[_Folder] = []
         self._dropins: Dict[str, List[str]] = {}
         self._listings: Dict[str, List[str]] = {}
@@ -94,6 +95,7 @@ class UnitFiles:
         self._within = tuple({path + "/" for path in search_path}.union(path + "/" for path in real))
         for path in real.values():
             self._scan(path)
+        self._any_truncated = any("-." in name for name in self._dropins)  # as systemd-.service.d has it
 
     @property
     def found(self) -> bool:
@@ -149,6 +151,11 @@ class UnitFiles:
 
     def identify(self, name: str) -> Optional[Tuple[str, str]]:
         """The Id and the path of the unit that has this name; None where systemd would not find it."""
+        if name not in self._identified:
+            self._identified[name] = self._identify(name)
+        return self._identified[name]
+
+    def _identify(self, name: str) -> Optional[Tuple[str, str]]:
         inst = syntax.instance(name)
         for _unused in range(_MOST_LINKS):
             source = self._source(name)
@@ -279,7 +286,7 @@ class UnitFiles:
         suffix = syntax.suffix_of(name)
         for known in [name] + self._aliases().get(name, []):
             out += self._own_dropins(known)
-            stem = known[: -len(suffix)].partition("@")[0]
+            stem = known[: -len(suffix)].partition("@")[0] if self._any_truncated else ""
             while "-" in stem.rstrip("-"):
                 stem = stem.rstrip("-").rpartition("-")[0]
                 general = stem + "-" + suffix + ".d"
@@ -335,12 +342,12 @@ class UnitFiles:
 
     def _state(self, name: str, install: syntax.Settings) -> str:
         path, kind = self._installed(name)
-        folder = os.path.dirname(path)
+        folder, _unused, base = path.rpartition("/")
         if kind == "bad":
             return kind
         if kind == "mask":
             return "masked-runtime" if _is_runtime(path) else "masked"
-        if os.path.basename(path) != name and not syntax.instance(name):
+        if base != name and not syntax.instance(name):
             return "alias"
         if folder in GENERATED:
             return "generated"
@@ -368,16 +375,17 @@ class UnitFiles:
             found = self._files.get(name)
         if not found:
             return "", "bad"
-        path = found[0][0] + "/" + name
+        folder, is_link = found[0]
+        path = folder + "/" + name
         for _unused in range(_MOST_LINKS):
-            target = self.disk.link(path)
+            target = self.disk.link(path) if is_link else None
             if target is None:
                 return path, "mask" if self.disk.is_mask(path) else "file"
             if self.disk.is_mask(target):
                 return path, "mask"
             if not self._may_stand_for(path, target):
                 return path, "bad"
-            path = target
+            path, is_link = target, True  # if it is one, as may be
         return path, "bad"
 
     def _may_stand_for(self, path: str, target: str) -> bool:
@@ -415,7 +423,8 @@ def _links_in(folder: _Folder, name: str, known: Optional[Set[str]], below: bool
 
     `below`: the folder has less precedence than the unit file, so that a link of the same name is without effect.
     """
-    if any(known is None or link in known for link in folder.wants.get(name, ())):
+    wants = folder.wants.get(name)
+    if wants and (known is None or not known.isdisjoint(wants)):
         return True, False
     same = False
     for link, target in folder.links.get(name, ()):

@@ -82,12 +82,11 @@ def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> s
     systemd gives a file up at a malformed section header or a line that is not UTF-8 (error), and at a command line it
     refuses (bad-setting), and so does this. What `systemctl` reads, [Install], it reads on after a refused one.
     """
-    text = _text(raw)
-    odd = not is_utf8(text)
+    text, odd = _text(raw)
     section, load_state = "", "loaded"
     pending: List[str] = []  # the lines so far of one that is continued
     for line in text.split("\n"):
-        if line.lstrip()[:1] in ("#", ";"):
+        if not line[:1].isalnum() and (line.lstrip()[:1] in ("#", ";") or not (line or pending)):
             continue
         if line.endswith("\\") and (len(line) - len(line.rstrip("\\"))) % 2:
             pending.append(line[:-1] + " ")
@@ -106,21 +105,25 @@ def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> s
             key, equals, value = line.partition("=")
             if equals and key:
                 key, value = key.rstrip(), value.lstrip()
-                if is_fatal and is_fatal(section, key, value):
+                if is_fatal and key[:4] == "Exec" and is_fatal(section, key, value):  # no other key is asked about
                     load_state = "bad-setting"
                 else:
                     settings.setdefault((section, key), []).append(value)
     return load_state
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes) -> Tuple[str, bool]:
+    """The text, and whether there is anything in it that is not UTF-8."""
     for end in (b"\r\n", b"\r", b"\0"):
         if end in raw:
             raw = raw.replace(end, b"\n")
     if raw.startswith(_BOM):  # which the codec utf-8-sig, a function in Python, does at a higher cost
         raw = raw[len(_BOM) :]  # noqa: E203
-    # The end of the file ends a continued line too.
-    return raw.decode("utf-8", "surrogateescape") + "\n"
+    raw += b"\n"  # the end of the file ends a continued line too
+    try:
+        return raw.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return decode(raw), True
 
 
 def last(settings: Settings, section: str, key: str) -> str:
