@@ -218,6 +218,7 @@ from ansible.plugins.callback import CallbackBase
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.wire import address
+from ..module_utils._cti.wire.tls import Tls, tls_context
 from ..plugin_utils import _parcel
 from ..plugin_utils._delivery import Delivery, Receiver
 from ..plugin_utils._identities import Identities
@@ -283,7 +284,7 @@ class CallbackModule(CallbackBase):
         self._delivery = Delivery(self._receiver(), seconds)
 
     def _receiver(self):
-        tls = address.Tls(
+        tls = Tls(
             self.get_option("tls_ca") or "",
             self.get_option("tls_cert") or "",
             self.get_option("tls_key") or "",
@@ -291,7 +292,7 @@ class CallbackModule(CallbackBase):
         )
         target = address.parse(self.get_option("address"))
         if target.scheme == "tls":
-            address.tls_context(tls)
+            tls_context(tls)
         given = {DATA_STREAM: self.get_option("data_tag"), CHANGE_STREAM: self.get_option("change_tag")}
         return Receiver(
             target,

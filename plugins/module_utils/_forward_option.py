@@ -7,7 +7,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ._cti.errors import ForwardError
 from ._cti.rule import dcr
-from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, Tls, parse
+from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, parse
+from ._cti.wire.tls import Tls
 
 ARGUMENTS = {
     "type": "dict",

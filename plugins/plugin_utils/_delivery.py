@@ -17,10 +17,12 @@ from ..module_utils._cti.ama import config
 from ..module_utils._cti.errors import CtiError, ForwardError
 from ..module_utils._cti.rule import dcr
 from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.wire import address as addresses
-from ..module_utils._cti.wire.address import Address, Deadline, Tls
+from ..module_utils._cti.wire import sockets
+from ..module_utils._cti.wire.address import Address
 from ..module_utils._cti.wire.forward import flat
 from ..module_utils._cti.wire.sender import Sender
+from ..module_utils._cti.wire.sockets import Deadline
+from ..module_utils._cti.wire.tls import Tls
 from . import _parcel
 from ._packed import PackedError
 from ._parcel import ROWS, Parcel, Row
@@ -176,7 +178,7 @@ class Delivery:
     def _ask_for_tags(self) -> dict[str, tuple[str, ...]]:
         until = Deadline(self._patience)
         address = self._receiver.config
-        with addresses.connect(address, until.left(), self._receiver.allow_users) as sock:
+        with sockets.connect(address, until.left(), self._receiver.allow_users) as sock:
             document = config.request(sock, dcr.EXTENSION, until.left())
         streams = dcr.load(document, "that AMA gave out").streams if document is not None else {}
         return {stream: tuple(streams.get(stream, ())) for stream in STREAMS}

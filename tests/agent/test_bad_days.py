@@ -12,7 +12,12 @@ import threading
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import (
+    address,
+    forward,
+    msgpack,
+    sockets,
+)
 
 KILLS = int(os.environ.get("CT_AGENT_KILLS", "15"))
 
@@ -150,7 +155,7 @@ class Silent:
 
     def __init__(self, host, reads):
         host.relay.sockets.mkdir(exist_ok=True)
-        self.socket = address.listen(host.relay.address())
+        self.socket = sockets.listen(host.relay.address())
         self.reads = reads
         self.accepted = []
         self.came = threading.Event()
@@ -260,7 +265,7 @@ def test_what_waited_under_the_agents_rule_is_sent_as_one_forward_message_with_i
     with sqlite3.connect(str(host.state / "changetracking.db")) as db:
         before = db.execute("SELECT count(*) FROM history").fetchone()
     db.close()
-    listener = address.listen(address.parse(str(host.folder / "d.socket")))
+    listener = sockets.listen(address.parse(str(host.folder / "d.socket")))
     seen = []
 
     def serve():

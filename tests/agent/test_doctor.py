@@ -15,7 +15,7 @@ from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
 
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 
@@ -119,7 +119,7 @@ def test_nobody_at_the_receivers_address(running):
 def test_somebody_else_at_the_receivers_address(running):
     where = running.folder / "other.socket"
     running.users = ["65533"]
-    with address.listen(address.parse(str(where))):
+    with sockets.listen(address.parse(str(where))):
         report = found(running, "--address", str(where), "--config-address", "/nowhere.socket")
     assert report["Broken"] == "receiver" and "nothing was sent" in report["Remedy"]
 

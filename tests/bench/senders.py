@@ -8,7 +8,12 @@ import os
 import sys
 import time
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import (
+    address,
+    forward,
+    msgpack,
+    sockets,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 RECORDS = 100000
@@ -56,7 +61,7 @@ def ours(batch):
 
 
 def with_receiver(work):
-    listener = address.listen(address.Address("tcp", "127.0.0.1", 0))
+    listener = sockets.listen(address.Address("tcp", "127.0.0.1", 0))
     port = listener.getsockname()[1]
     process = os.fork()
     if not process:

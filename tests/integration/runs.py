@@ -17,7 +17,7 @@ from pathlib import Path
 
 from process import Relay
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
 CALLBACK = "changetracking.inventory.ama_forward"
@@ -149,7 +149,7 @@ class Receiver:
     def __init__(self, where, temper):
         self.received = bytearray()
         self._temper = temper
-        self._listener = address.listen(where)
+        self._listener = sockets.listen(where)
         self.address = where if where.scheme == "file" else where._replace(port=self._listener.getsockname()[1])
         self._open = []
         threading.Thread(target=self._accept, daemon=True).start()

@@ -5,8 +5,9 @@
 
 import threading
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import tls_context
 
 
 class Receiver:
@@ -14,9 +15,9 @@ class Receiver:
 
     def __init__(self, where, tls=None):
         self.batches = []
-        self._listener = address.listen(where)
+        self._listener = sockets.listen(where)
         self.port = self._listener.getsockname()[1] if where.scheme == "tcp" else 0
-        self._context = address.tls_context(tls, server=True) if tls else None
+        self._context = tls_context(tls, server=True) if tls else None
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 

@@ -15,8 +15,9 @@ import pytest
 from receiver import Receiver
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address, Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 
 LOCALHOST = Address("tcp", "127.0.0.1", 0)
 HERE = os.path.dirname(os.path.abspath(__file__))

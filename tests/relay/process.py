@@ -13,7 +13,7 @@ import sys
 
 from program import PATIENCE, Program
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, msgpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, msgpack, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 
 EXTENSION = "ChangeTracking-Linux"
@@ -65,7 +65,7 @@ class Relay(Program):
         return address.parse(str(self.sockets / (role + ".socket")))
 
     def connect(self, role=EXTENSION):
-        sock = address.connect(self.address(role), PATIENCE, [str(os.geteuid())])
+        sock = sockets.connect(self.address(role), PATIENCE, [str(os.geteuid())])
         sock.settimeout(PATIENCE)
         return sock
 

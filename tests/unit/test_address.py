@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address, Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls, tls_context
 
 MODEST = settings(max_examples=50, deadline=None)
 US = str(os.geteuid())
@@ -60,7 +61,7 @@ def bound(name):
 
 def refusal(where, **options):
     with pytest.raises(ForwardError) as caught:
-        address.connect(where, options.pop("deadline", 5), **options).close()
+        sockets.connect(where, options.pop("deadline", 5), **options).close()
     text = str(caught.value)
     assert "\n" not in text and text.startswith(str(where))
     return text
@@ -109,32 +110,32 @@ def test_any_text_is_an_address_or_refused(text):
 
 def test_a_name_padded_to_all_of_sun_path_is_found_as_ama_binds_it():
     where = abstract()
-    with bound(b"\0" + where.name.encode().ljust(107, b"\0")), address.connect(where, 5, [US]) as sock:
+    with bound(b"\0" + where.name.encode().ljust(107, b"\0")), sockets.connect(where, 5, [US]) as sock:
         assert len(sock.getpeername()) == 108
 
 
 def test_a_name_without_padding_is_found_too():
     where = abstract()
-    with bound(b"\0" + where.name.encode()), address.connect(where, 5, [US]) as sock:
+    with bound(b"\0" + where.name.encode()), sockets.connect(where, 5, [US]) as sock:
         assert sock.getpeername() == b"\0" + where.name.encode()
 
 
 def test_of_both_names_the_padded_one_is_taken():
     where = abstract()
-    with address.listen(where), bound(b"\0" + where.name.encode()), address.connect(where, 5, [US]) as sock:
+    with sockets.listen(where), bound(b"\0" + where.name.encode()), sockets.connect(where, 5, [US]) as sock:
         assert len(sock.getpeername()) == 108
 
 
 def test_a_name_of_full_length_needs_no_padding():
     where = Address("abstract", uuid.uuid4().hex.ljust(107, "n"))
-    with address.listen(where), address.connect(where, 5, [US]):
+    with sockets.listen(where), sockets.connect(where, 5, [US]):
         pass
 
 
 def test_two_cannot_listen_on_one_name():
     where = abstract()
-    with address.listen(where), pytest.raises(ForwardError) as caught:
-        address.listen(where)
+    with sockets.listen(where), pytest.raises(ForwardError) as caught:
+        sockets.listen(where)
     assert "another process does already" in str(caught.value)
 
 
@@ -182,8 +183,8 @@ def test_a_process_of_an_allowed_user_is_taken(user):
     receiver = subprocess.Popen([sys.executable, "-c", IMPOSTOR, where.name, "65534"], stdout=subprocess.PIPE)
     try:
         assert receiver.stdout.readline() == b"listening\n"
-        with address.connect(where, 5, ["root", user]) as sock:
-            assert address.peer(sock) == (receiver.pid, 65534)
+        with sockets.connect(where, 5, ["root", user]) as sock:
+            assert sockets.peer(sock) == (receiver.pid, 65534)
             sock.sendall(b"four")
         assert receiver.communicate()[0] == b"4\n"
     finally:
@@ -193,7 +194,7 @@ def test_a_process_of_an_allowed_user_is_taken(user):
 
 def test_we_ourselves_are_not_implied():
     where = abstract()
-    with address.listen(where):
+    with sockets.listen(where):
         assert "only nobody may" in refusal(where, allowed_users=[])
         assert "only syslog may" in refusal(where, allowed_users=["syslog"])
 
@@ -201,10 +202,10 @@ def test_we_ourselves_are_not_implied():
 def test_a_receiver_which_does_not_accept_is_given_up_in_time():
     where = abstract()
     waiting = []
-    with address.listen(where, backlog=0):
+    with sockets.listen(where, backlog=0):
         with pytest.raises(ForwardError) as caught:
             for _unused in range(100):
-                waiting.append(address.connect(where, 0.2, [US]))
+                waiting.append(sockets.connect(where, 0.2, [US]))
         for sock in waiting:
             sock.close()
     assert "no connection within 0.2 s" in str(caught.value) and waiting
@@ -218,7 +219,7 @@ def test_a_socket_file_has_the_mode_asked_for_whatever_the_umask(tmp_path, mode)
     where = Address("file", str(tmp_path / "s"))
     old = os.umask(0o077)
     try:
-        with address.listen(where, mode=mode), address.connect(where, 5, [US]):
+        with sockets.listen(where, mode=mode), sockets.connect(where, 5, [US]):
             assert stat.S_IMODE(os.stat(where.name).st_mode) == mode
     finally:
         os.umask(old)
@@ -227,16 +228,16 @@ def test_a_socket_file_has_the_mode_asked_for_whatever_the_umask(tmp_path, mode)
 def test_a_socket_file_of_a_dead_process_is_replaced(tmp_path):
     where = Address("file", str(tmp_path / "s"))
     bound(where.name).close()
-    with address.listen(where), address.connect(where, 5, [US]):
+    with sockets.listen(where), sockets.connect(where, 5, [US]):
         pass
 
 
 def test_a_socket_file_in_use_is_not_taken_away(tmp_path):
     where = Address("file", str(tmp_path / "s"))
-    with address.listen(where):
+    with sockets.listen(where):
         with pytest.raises(ForwardError) as caught:
-            address.listen(where)
-        address.connect(where, 5, [US]).close()
+            sockets.listen(where)
+        sockets.connect(where, 5, [US]).close()
     assert "another process does already" in str(caught.value)
 
 
@@ -248,7 +249,7 @@ def test_of_many_that_start_at_once_one_gets_the_stale_socket_file(tmp_path):
     def start():
         together.wait()
         try:
-            won.append(address.listen(where))
+            won.append(sockets.listen(where))
         except ForwardError as error:
             lost.append(error)
 
@@ -257,7 +258,7 @@ def test_of_many_that_start_at_once_one_gets_the_stale_socket_file(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    address.connect(where, 5, [US]).close()
+    sockets.connect(where, 5, [US]).close()
     for listener in won:
         listener.close()
     assert (len(won), len(lost)) == (1, 7)
@@ -267,14 +268,14 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path):
     path = tmp_path / "precious"
     path.write_text("data")
     with pytest.raises(ForwardError) as caught:
-        address.listen(Address("file", str(path)))
+        sockets.listen(Address("file", str(path)))
     assert "not a socket" in str(caught.value)
     assert path.read_text() == "data"
 
 
 def test_a_folder_that_is_not_there_is_named():
     with pytest.raises(ForwardError) as caught:
-        address.listen(Address("file", "/nonexistent/s"))
+        sockets.listen(Address("file", "/nonexistent/s"))
     assert str(caught.value) == "cannot listen on /nonexistent/s: No such file or directory"
 
 
@@ -283,12 +284,12 @@ def test_a_folder_that_is_not_there_is_named():
 
 @pytest.fixture
 def tcp():
-    with address.listen(Address("tcp", "127.0.0.1", 0)) as listener:
+    with sockets.listen(Address("tcp", "127.0.0.1", 0)) as listener:
         yield listener, listener.getsockname()[1]
 
 
 def test_a_tcp_receiver_is_reached_whoever_runs_it(tcp):
-    with address.connect(Address("tcp", "localhost", tcp[1]), 5, []) as sock:
+    with sockets.connect(Address("tcp", "localhost", tcp[1]), 5, []) as sock:
         assert sock.getpeername() == ("127.0.0.1", tcp[1])
 
 
@@ -317,7 +318,7 @@ def certificate(tmp_path_factory):
 def tls(certificate, tcp):
     """(Tls options that trust the server, port, what the server read from each client)"""
     listener, port = tcp
-    context = address.tls_context(Tls(cert=str(certificate / "cert"), key=str(certificate / "key")), server=True)
+    context = tls_context(Tls(cert=str(certificate / "cert"), key=str(certificate / "key")), server=True)
     got = []
 
     def serve():
@@ -341,7 +342,7 @@ def tls(certificate, tcp):
 
 
 def test_a_tls_receiver_with_a_trusted_certificate_is_reached(tls):
-    with address.connect(Address("tls", "localhost", tls[1]), 5, [], tls[0]) as sock:
+    with sockets.connect(Address("tls", "localhost", tls[1]), 5, [], tls[0]) as sock:
         sock.sendall(b"question")
         assert sock.recv(100) == b"answer"
     assert tls[2] == [b"question"]
@@ -356,7 +357,7 @@ def test_a_tls_receiver_of_another_name_gets_no_data(tls):
 
 
 def test_an_unknown_certificate_is_taken_where_the_user_asks_for_it(tls):
-    with address.connect(Address("tls", "127.0.0.1", tls[1]), 5, [], Tls(verify=False)) as sock:
+    with sockets.connect(Address("tls", "127.0.0.1", tls[1]), 5, [], Tls(verify=False)) as sock:
         sock.sendall(b"question")
         assert sock.recv(100) == b"answer"
 
@@ -367,7 +368,7 @@ def test_a_receiver_without_tls_that_says_nothing_is_given_up_in_time(tcp):
 
 def test_a_server_with_an_authority_takes_only_clients_it_signed(certificate, tcp):
     files = Tls(str(certificate / "cert"), str(certificate / "cert"), str(certificate / "key"))
-    context = address.tls_context(files, server=True)
+    context = tls_context(files, server=True)
     results = []
 
     def serve():
@@ -381,10 +382,10 @@ def test_a_server_with_an_authority_takes_only_clients_it_signed(certificate, tc
     thread = threading.Thread(target=serve)
     thread.start()
     where = Address("tls", "localhost", tcp[1])
-    with address.connect(where, 5, [], files) as sock:
+    with sockets.connect(where, 5, [], files) as sock:
         sock.sendall(b"signed")
     try:  # TLS 1.3: a client hears of its refusal when it reads
-        with address.connect(where, 5, [], Tls(ca=files.ca)) as sock:
+        with sockets.connect(where, 5, [], Tls(ca=files.ca)) as sock:
             sock.recv(1)
     except (OSError, ForwardError):
         pass
@@ -403,7 +404,7 @@ def two_authorities(certificate, tmp_path, monkeypatch):
 
 def test_an_authority_that_is_given_replaces_those_of_the_system(tls, two_authorities):
     where = Address("tls", "localhost", tls[1])
-    with address.connect(where, 5, [], Tls()) as sock:
+    with sockets.connect(where, 5, [], Tls()) as sock:
         sock.sendall(b"trusted by the system")
         assert sock.recv(100) == b"answer"
     assert "check the certificates" in refusal(where, tls=Tls(ca=two_authorities))
@@ -412,7 +413,7 @@ def test_an_authority_that_is_given_replaces_those_of_the_system(tls, two_author
 
 @pytest.mark.parametrize("server", [False, True])
 def test_a_context_trusts_the_given_authority_alone_and_speaks_no_old_tls(certificate, two_authorities, server):
-    context = address.tls_context(Tls(ca=two_authorities), server=server)
+    context = tls_context(Tls(ca=two_authorities), server=server)
     assert [dict(pair[0] for pair in found["subject"]) for found in context.get_ca_certs()] == [{"commonName": "other"}]
     assert context.verify_mode.name == "CERT_REQUIRED" and context.check_hostname is not server
     if hasattr(context, "minimum_version"):
@@ -426,17 +427,17 @@ def test_a_context_trusts_the_given_authority_alone_and_speaks_no_old_tls(certif
 @pytest.mark.parametrize("name", ["missing", "locked"])
 def test_an_unusable_key_is_named_and_never_prompted_for(certificate, name):
     with pytest.raises(ForwardError) as caught:
-        address.tls_context(Tls(cert=str(certificate / "cert"), key=str(certificate / name)))
+        tls_context(Tls(cert=str(certificate / "cert"), key=str(certificate / name)))
     assert "readable PEM file" in str(caught.value)
 
 
 def test_a_file_of_authorities_that_holds_none_is_named(tmp_path):
     (tmp_path / "ca").write_text("not a certificate")
     with pytest.raises(ForwardError) as caught:
-        address.tls_context(Tls(ca=str(tmp_path / "ca")))
+        tls_context(Tls(ca=str(tmp_path / "ca")))
     assert str(tmp_path / "ca") in str(caught.value)
 
 
 def test_a_name_that_cannot_be_resolved_is_no_firewall():
-    advice = address._advice(address.parse("tcp://collectr:24224"), socket.gaierror(-2, "Name or service not known"))
+    advice = sockets._advice(address.parse("tcp://collectr:24224"), socket.gaierror(-2, "Name or service not known"))
     assert advice == "check the host's name, which cannot be resolved here"

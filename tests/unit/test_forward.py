@@ -26,7 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
     ForwardError,
     TurnOver,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender as sender_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import ExtType, Unpacker, pack
@@ -367,7 +367,7 @@ class Receiver:
     def __init__(self, where, *manners):
         self.batches = []
         self.done = threading.Event()
-        self.listener = address.listen(where)
+        self.listener = sockets.listen(where)
         self.where = where if where.scheme != "tcp" else Address("tcp", "127.0.0.1", self.listener.getsockname()[1])
         self._manners = manners
         self._threads = [threading.Thread(target=self._accept)]
@@ -507,7 +507,7 @@ def still(monkeypatch):
 
 
 def eventually(condition):
-    deadline = address.Deadline(5)
+    deadline = sockets.Deadline(5)
     while not condition() and deadline.left():
         threading.Event().wait(0.005)
     return condition()
@@ -561,13 +561,13 @@ def test_the_azure_monitor_agent_is_asked_for_acks_where_the_user_requires_them(
 
 def test_who_hides_and_has_a_user_of_amas_is_ama_where_that_is_installed(unix, monkeypatch, tmp_path):
     """The listener has ended here, so that its process cannot be looked at."""
-    monkeypatch.setattr(address, "peer", lambda _sock: address.Peer(0, os.geteuid()))
-    monkeypatch.setattr(address, "AMA_USERS", ("root", pwd.getpwuid(os.geteuid()).pw_name))
+    monkeypatch.setattr(sockets, "peer", lambda _sock: sockets.Peer(0, os.geteuid()))
+    monkeypatch.setattr(sockets, "AMA_USERS", ("root", pwd.getpwuid(os.geteuid()).pw_name))
     with Receiver(unix, never_acknowledges) as receiver:
         for folder, ama in ((tmp_path, True), (tmp_path / "missing", False)):
-            monkeypatch.setattr(address, "AMA_FOLDER", str(folder))
-            with address.connect(receiver.where, 5, [US]) as sock:
-                assert address.is_ama(sock) is ama
+            monkeypatch.setattr(sockets, "AMA_FOLDER", str(folder))
+            with sockets.connect(receiver.where, 5, [US]) as sock:
+                assert sockets.is_ama(sock) is ama
 
 
 def test_a_receiver_that_is_slow_to_acknowledge_is_waited_for(unix):
@@ -641,7 +641,7 @@ def test_a_receiver_that_lets_us_wait_has_taken_little_when_we_give_up(where):
 def test_time_is_counted_from_the_last_progress(where, monkeypatch):
     """Eight seconds of a clock of our own pass for each message, and ten without progress are granted."""
     clock = Clock()
-    monkeypatch.setattr(address, "time", clock)
+    monkeypatch.setattr(sockets, "time", clock)
 
     def takes_eight_seconds(receiver, connection):
         for batch in receiver.incoming(connection):

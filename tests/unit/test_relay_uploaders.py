@@ -30,7 +30,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
     open_uploader,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 
 
 def change(**columns):

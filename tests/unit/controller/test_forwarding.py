@@ -22,9 +22,10 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address, Tls
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, sockets
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _delivery, _parcel, _results
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._delivery import Delivery, Receiver
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._parcel import Parcel
@@ -263,7 +264,7 @@ class Counting:
         self.connections = 0
         self._stalls = stalls
         self._open = []
-        self._listener = address.listen(self.address)
+        self._listener = sockets.listen(self.address)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self):

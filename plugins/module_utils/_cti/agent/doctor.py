@@ -17,7 +17,7 @@ from ..records import FILES, timestamp
 from ..rule import dcr
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
-from ..wire import address
+from ..wire import sockets
 from . import status
 from .options import Options
 from .rule import RETRY_SECONDS, Rule, Source
@@ -250,7 +250,7 @@ class _Examination:
     def _receiver(self) -> Link:
         options = self._options
         try:
-            address.connect(options.receiver, DEADLINE, options.allow_users, options.tls).close()
+            sockets.connect(options.receiver, DEADLINE, options.allow_users, options.tls).close()
         except ForwardError as error:
             return Link("receiver", BROKEN, "%s." % error, "Until then records are kept.")
         return Link("receiver", OK, "%s takes connections." % options.address)

@@ -12,8 +12,9 @@ from ..errors import CtiError
 from ..kinds.files.budget import REHASH_DAYS
 from ..rule.dcr import EXTENSION
 from ..state.history import KEEP, Retention
-from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, Tls, parse
+from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, parse
 from ..wire.sender import ACKS
+from ..wire.tls import Tls
 
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20

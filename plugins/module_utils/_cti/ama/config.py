@@ -14,8 +14,9 @@ from typing import Any, Dict, Iterable, Optional
 
 from ..errors import ForwardError
 from ..text import load_json
-from ..wire.address import AMA_USERS, Address, Deadline, connect
+from ..wire.address import AMA_USERS, Address
 from ..wire.msgpack import pack
+from ..wire.sockets import Deadline, connect
 
 MAX_BYTES = 8 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 _MAX_DEPTH = 64

@@ -11,9 +11,9 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from ..errors import FormatError, ForwardError
 from ..records import RECORD_ID
 from ..wire import address as addresses
-from ..wire.address import Tls
 from ..wire.forward import flat
 from ..wire.sender import Sender
+from ..wire.tls import Tls
 from . import inventories, retention, tables
 from .errors import RecordsRefused, RelayError, UploadError
 from .segments import Entry

@@ -12,7 +12,9 @@ import time
 from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Optional, Set
 
 from ..wire import address as addresses
-from ..wire.address import CONFIG, DIAGNOSTICS, Address, Tls
+from ..wire import sockets
+from ..wire.address import CONFIG, DIAGNOSTICS, Address
+from ..wire.tls import Tls, tls_context
 from . import clients
 from .connection import Client
 
@@ -84,7 +86,7 @@ class Listeners:
         address = addresses.parse(text)
         context = None
         if address.scheme == "tls":
-            context = addresses.tls_context(tls, server=True)
+            context = tls_context(tls, server=True)
             context.options |= _no_renegotiation()
         kind = clients.NETWORK if address.scheme in ("tcp", "tls") else clients.LOCAL
         self._further.append(self._listen(address, context, kind))
@@ -119,7 +121,7 @@ class Listeners:
                 complain("%s: a client could not be accepted (%s)." % (listener.address, error.strerror))
                 return None
             if sock.family == socket.AF_UNIX:
-                who = addresses.peer(sock)
+                who = sockets.peer(sock)
                 if self._admits(who.uid):
                     name = "%s, process %d of uid %d" % (listener.address, who.pid, who.uid)
                     return Client(sock, name, listener.kind, (str(who.uid), str(who.pid)))
@@ -169,7 +171,7 @@ class Listeners:
         return list(self._roles.values()) + self._further
 
     def _listen(self, address: Address, tls: "Optional[ssl.SSLContext]", kind: str) -> Listener:
-        listener = Listener(address, addresses.listen(address, mode=self._mode), kind, tls)
+        listener = Listener(address, sockets.listen(address, mode=self._mode), kind, tls)
         listener.sock.setblocking(False)
         if kind not in self._paused:
             self._selector.register(listener.sock, selectors.EVENT_READ, listener)

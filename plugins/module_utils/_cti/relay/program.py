@@ -12,7 +12,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 from ..daemon import VERSION, Log
 from ..errors import CtiError
 from ..text import line
-from ..wire.address import Tls, parse
+from ..wire.address import parse
+from ..wire.tls import Tls
 from .errors import RelayError
 from .sinks import Limits
 
@@ -115,13 +116,13 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     """A running relay's own account of itself. `users` may run it, besides root, its role's and our own. Raises CtiError."""
     import socket
 
-    from ..wire import address, msgpack
+    from ..wire import address, msgpack, sockets
     from .listeners import socket_address
 
     where = socket_address(address.CONFIG, folder)
-    deadline = address.Deadline(10)
+    deadline = sockets.Deadline(10)
     reply = b""
-    with address.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users]) as sock:
+    with sockets.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users]) as sock:
         try:
             sock.sendall(msgpack.pack(json.dumps({"Request": "RelayStatus"})))
             sock.shutdown(socket.SHUT_WR)

@@ -23,8 +23,9 @@ from ..daemon import Log, Notifier
 from ..errors import CtiError, FormatError
 from ..text import load_json
 from ..wire import forward
-from ..wire.address import CONFIG, DIAGNOSTICS, Tls
+from ..wire.address import CONFIG, DIAGNOSTICS
 from ..wire.msgpack import Unpacker
+from ..wire.tls import Tls
 from . import clients, known, segments
 from .clients import Clients
 from .connection import Client, Connection, Work

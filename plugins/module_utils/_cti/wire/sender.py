@@ -14,9 +14,11 @@ import time
 from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
 from ..errors import FormatError, ForwardError, TurnOver
-from .address import AMA_USERS, Address, Deadline, Tls, connect, is_ama
+from .address import AMA_USERS, Address
 from .forward import RECORDS, Entry, message, new_chunk, pack_batches
 from .msgpack import Unpacker
+from .sockets import Deadline, connect, is_ama
+from .tls import Tls
 
 ACKS = ("auto", "require", "off")
 FIRST_RECORDS = 16  # of the first message over a connection; each one that is acknowledged lets the next be larger

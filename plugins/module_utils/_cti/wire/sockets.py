@@ -1,0 +1,271 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Connected and listening sockets at an Address, and who is at the other end of a unix socket."""
+
+import errno
+import os
+import socket
+import stat
+import struct
+import time
+from typing import Any, Iterable, List, NamedTuple, Optional
+
+from ..errors import ForwardError
+from .address import AMA_USERS, SUN_PATH, Address
+from .tls import Tls, tls_context
+
+AMA_PROCESSES = ("mdsd", "amacoreagent")  # the programs of the Azure Monitor Agent (AMA) that open sockets
+AMA_FOLDER = "/opt/microsoft/azuremonitoragent"  # where AMA is installed
+_NO_AMA = (
+    "AMA listens there while it runs, and on an extension's socket only after it has loaded a DCR that names the"
+    " extension: check that the service azuremonitoragent runs, and that such a DCR is associated with this machine"
+)
+
+
+class Peer(NamedTuple):
+    """The process at the other end of a unix socket, or the one which called listen() there."""
+
+    pid: int
+    uid: int
+
+
+class Deadline:
+    """A point in time, whatever the wall clock does meanwhile. With `silence`, it comes earlier: so many seconds after
+    the last progress()."""
+
+    def __init__(self, seconds: float, silence: Optional[float] = None) -> None:
+        self._end = time.monotonic() + seconds
+        self._silence = seconds if silence is None else silence
+        self.progress()
+
+    def progress(self) -> None:
+        """Start the time of silence again."""
+        self._silent_end = time.monotonic() + self._silence
+
+    def left(self) -> float:
+        """Seconds, never negative."""
+        return max(0.0, min(self._end, self._silent_end) - time.monotonic())
+
+    def limit(self, sock: socket.socket) -> None:
+        """Let the socket's next operation end in time. socket.timeout: it is too late already."""
+        left = self.left()
+        if not left:
+            raise socket.timeout("timed out")
+        sock.settimeout(left)
+
+
+def connect(
+    address: Address,
+    deadline_seconds: float = 10.0,
+    allowed_users: Iterable[str] = AMA_USERS,
+    tls: Optional[Tls] = None,
+) -> socket.socket:
+    """A connected stream socket, good for the Deadline its user sets. Nothing has been sent on it (TLS aside).
+
+    `allowed_users`: names or numeric uids of whom may be at the other end of a unix socket; our own is not implied.
+    ForwardError: nobody listens, or not in time, or it is none of them. Resolving a host's name is not bounded.
+    """
+    deadline = Deadline(deadline_seconds)
+    try:
+        if address.scheme in ("tcp", "tls"):
+            return _connect_tcp(address, deadline, tls or Tls())
+        sock = _connect_unix(address, deadline)
+    except socket.timeout:
+        raise ForwardError(
+            "{0}: no connection within {1:g} s; see why what listens there hangs".format(address, deadline_seconds)
+        ) from None
+    except (OSError, ValueError) as error:  # Python 3.6 has ssl.CertificateError as a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise ForwardError("{0}: no connection ({1}); {2}".format(address, reason, _advice(address, error))) from error
+    try:
+        check_peer(sock, address, allowed_users)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _advice(address: Address, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if address.scheme == "tls" and (isinstance(error, ValueError) or "ssl" in type(error).__module__):
+        return "check the certificates of both sides, and that the receiver speaks TLS"
+    if isinstance(error, socket.gaierror):
+        return "check the host's name, which cannot be resolved here"
+    if address.scheme in ("tcp", "tls"):
+        return "check that the receiver runs and that a firewall lets us through"
+    if number in (errno.ECONNREFUSED, errno.ENOENT):
+        return _NO_AMA
+    return "check who may use the socket"
+
+
+def _connect_unix(address: Address, deadline: Deadline) -> socket.socket:
+    names = _abstract_names(address.name) if address.scheme == "abstract" else [os.fsencode(address.name)]
+    for name in names:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # A non-blocking connect(2) fails at once where the backlog is full; a blocking one waits as long as this.
+            seconds = max(deadline.left(), 0.001)
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", int(seconds), int(seconds % 1 * 1000000))
+            )
+            sock.connect(name)
+        except BlockingIOError:
+            sock.close()
+            raise socket.timeout("timed out") from None
+        except ConnectionRefusedError:
+            sock.close()
+            if name is names[-1]:
+                raise
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise AssertionError("unreachable")
+
+
+def _abstract_names(name: str) -> List[bytes]:
+    """Every byte of an abstract name counts, and AMA binds all of sun_path; others bind what the name has."""
+    plain = b"\0" + os.fsencode(name)
+    return [plain.ljust(SUN_PATH, b"\0"), plain]
+
+
+def _connect_tcp(address: Address, deadline: Deadline, tls: Tls) -> socket.socket:
+    context = tls_context(tls) if address.scheme == "tls" else None  # before the network: its files may be wrong
+    targets = socket.getaddrinfo(address.name, address.port, 0, socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _unused, target) in enumerate(targets, 1):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            deadline.limit(sock)
+            sock.connect(target)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            deadline.limit(sock)
+            return context.wrap_socket(sock, server_hostname=address.name) if context else sock
+        except BaseException as error:
+            sock.close()
+            if number == len(targets) or not isinstance(error, OSError):
+                raise
+    raise AssertionError("getaddrinfo names an address or raises")
+
+
+def peer(sock: socket.socket) -> Peer:
+    """Who is at the other end of a unix socket (SO_PEERCRED, unix(7))."""
+    pid, uid, _gid = struct.unpack("=iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return Peer(pid, uid)
+
+
+def is_ama(sock: socket.socket) -> bool:
+    """Whether the Azure Monitor Agent (AMA) is at the other end of a unix socket, as far as that can be known.
+
+    Its process has the name of one of AMA's programs. Where /proc hides the process, as it does from a service with
+    ProtectProc=invisible, its user is one that only AMA uses, on a host that has AMA installed.
+    """
+    import pwd
+
+    who = peer(sock)
+    try:
+        with open("/proc/{0}/comm".format(who.pid), "rb") as file:
+            return os.fsdecode(file.read(64)).rstrip("\n") in AMA_PROCESSES
+    except OSError:
+        pass
+    try:
+        return pwd.getpwuid(who.uid).pw_name in AMA_USERS[1:] and os.path.isdir(AMA_FOLDER)
+    except KeyError:
+        return False
+
+
+def check_peer(sock: socket.socket, address: Address, allowed_users: Iterable[str]) -> None:
+    """ForwardError: none of the users (names or numeric uids) is at the other end.
+
+    An abstract name has no permissions: whoever comes first has it.
+    """
+    import pwd
+
+    users = list(allowed_users)
+    found = peer(sock)
+    for user in users:
+        try:
+            if found.uid == (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid):
+                return
+        except KeyError:  # no such user here, so it is not this one
+            pass
+    try:
+        name = pwd.getpwuid(found.uid).pw_name
+    except KeyError:
+        name = "uid {0}".format(found.uid)
+    raise ForwardError(
+        "{0}: process {1} of user {2} listens there, and only {3} may; nothing was sent:"
+        " stop that process, or add its user to the allowed ones".format(
+            address, found.pid, name, ", ".join(users) or "nobody"
+        )
+    )
+
+
+def listen(address: Address, mode: int = 0o600, backlog: int = 4096) -> socket.socket:
+    """A listening stream socket; `mode` is that of a socket file. For tls, wrap what it accepts with tls_context.
+
+    A socket file left behind by a dead process is replaced. ForwardError: the address is taken, or not ours to take.
+    """
+    try:
+        if address.scheme == "file":
+            return _listen_file(address.name, mode, backlog)
+        if address.scheme == "abstract":
+            return _listen_at(socket.AF_UNIX, _abstract_names(address.name)[0], backlog)
+        family, _kind, _protocol, _canonical, name = socket.getaddrinfo(
+            address.name, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE
+        )[0]
+        return _listen_at(family, name, backlog)
+    except OSError as error:
+        reason = error.strerror
+        if error.errno == errno.EADDRINUSE:
+            reason = "another process does already, AMA or a relay; stop it, or take another address"
+        raise ForwardError("cannot listen on {0}: {1}".format(address, reason)) from error
+
+
+def _listen_at(family: int, name: Any, backlog: int, mode: Optional[int] = None) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family != socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if mode is not None:
+            os.fchmod(sock.fileno(), mode)  # bind creates the file with it, less the umask: at no time too open
+        sock.bind(name)
+        if mode is not None:
+            os.chmod(name, mode)
+        sock.listen(backlog)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _listen_file(path: str, mode: int, backlog: int) -> socket.socket:
+    import fcntl
+
+    # Two that start at once must not both find the file stale and remove each other's.
+    lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.lexists(path):
+            _remove_stale(path)
+        return _listen_at(socket.AF_UNIX, os.fsencode(path), backlog, mode)
+    finally:
+        os.close(lock)
+
+
+def _remove_stale(path: str) -> None:
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise ForwardError(
+            "cannot listen on {0}: it is a file and not a socket; remove it, or take another path".format(path)
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fsencode(path))
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:  # a full backlog is somebody's
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
