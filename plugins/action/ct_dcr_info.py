@@ -13,8 +13,9 @@ from ansible.plugins.action import ActionBase
 from ..module_utils._cti.errors import CtiError, DcrError
 from ..module_utils._cti.kinds.files import pathspec
 from ..module_utils._cti.rule import dcr, forms
+from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 
-STREAMS = (dcr.CHANGE_STREAM, dcr.DATA_STREAM)
+STREAMS = (CHANGE_STREAM, DATA_STREAM)
 
 
 class ActionModule(ActionBase):

@@ -216,7 +216,7 @@ from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
 from ..module_utils._cti.errors import CtiError
-from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.wire import address
 from ..module_utils._cti.wire.tls import Tls, tls_context
 from ..plugin_utils import _parcel

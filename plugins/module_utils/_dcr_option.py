@@ -10,9 +10,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ._cti import folders
 from ._cti.errors import DcrError
 from ._cti.rule import dcr
+from ._cti.rule.settings import Settings
 
 
-def dcr_settings(module: AnsibleModule) -> dcr.Settings:
+def dcr_settings(module: AnsibleModule) -> Settings:
     """The settings of the option `dcr`, with a warning for each key that is ignored."""
     given = module.params["dcr"]
     if given is None:

@@ -7,13 +7,14 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ._cti.errors import ForwardError
 from ._cti.rule import dcr
+from ._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION, Settings
 from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, parse
 from ._cti.wire.tls import Tls
 
 ARGUMENTS = {
     "type": "dict",
     "options": {
-        "address": {"type": "str", "default": SOCKET % dcr.EXTENSION},
+        "address": {"type": "str", "default": SOCKET % EXTENSION},
         "config_address": {"type": "str", "default": SOCKET % CONFIG},
         "allow_users": {"type": "list", "elements": "str", "default": list(AMA_USERS)},
         "acks": {"type": "str", "choices": ["auto", "require", "off"], "default": "auto"},
@@ -35,7 +36,7 @@ class Forward:
         self._given = given
         self._address = parse(given["address"])
         self._config = parse(given["config_address"])
-        self._asked: Optional[dcr.Settings] = None
+        self._asked: Optional[Settings] = None
         self.notes: Sequence[str] = ()  # sentences about what deliver() set aside
 
     @property
@@ -43,23 +44,23 @@ class Forward:
         """Whether it is the Azure Monitor Agent, or what stands in for it, rather than any receiver on the network."""
         return self._address.scheme in ("abstract", "file")
 
-    def settings(self) -> dcr.Settings:
+    def settings(self) -> Settings:
         """What the agent says is to be tracked. Raises DcrError too."""
         from ._cti.ama.config import ask
 
         if self._asked is None:
-            document = ask(self._config, dcr.EXTENSION, self._given["allow_users"])
+            document = ask(self._config, EXTENSION, self._given["allow_users"])
             if document is None:
                 raise ForwardError(
                     "The agent at %s has no data collection rule for %s; associate one with this machine, or give dcr."
-                    % (self._config, dcr.EXTENSION)
+                    % (self._config, EXTENSION)
                 )
             self._asked = dcr.load(document, "of the agent at %s" % str(self._config))
         return self._asked
 
-    def tags(self, settings: dcr.Settings) -> Dict[str, Sequence[str]]:
+    def tags(self, settings: Settings) -> Dict[str, Sequence[str]]:
         """By stream: the ones given, else the rule's, else those of the rule the agent has."""
-        given = {dcr.CHANGE_STREAM: self._given["change_tag"], dcr.DATA_STREAM: self._given["data_tag"]}
+        given = {CHANGE_STREAM: self._given["change_tag"], DATA_STREAM: self._given["data_tag"]}
         tags: Dict[str, Sequence[str]] = {}
         for stream, tag in given.items():
             if tag:
@@ -70,7 +71,7 @@ class Forward:
                 tags[stream] = settings.streams.get(stream) or self.settings().streams.get(stream, ())
         return tags
 
-    def deliver(self, state: str, settings: dcr.Settings) -> Dict[str, int]:
+    def deliver(self, state: str, settings: Settings) -> Dict[str, int]:
         """Hand over what waits in the outbox, from earlier runs too. Raises StateError too."""
         from ._cti.state.outbox import Outbox, deliver
         from ._cti.wire.sender import Sender

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from ..module_utils._cti.ama import config
 from ..module_utils._cti.errors import CtiError, ForwardError
-from ..module_utils._cti.rule import dcr
-from ..module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.rule import dcr, settings
+from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.wire import sockets
 from ..module_utils._cti.wire.address import Address
 from ..module_utils._cti.wire.forward import flat
@@ -179,7 +179,7 @@ class Delivery:
         until = Deadline(self._patience)
         address = self._receiver.config
         with sockets.connect(address, until.left(), self._receiver.allow_users) as sock:
-            document = config.request(sock, dcr.EXTENSION, until.left())
+            document = config.request(sock, settings.EXTENSION, until.left())
         streams = dcr.load(document, "that AMA gave out").streams if document is not None else {}
         return {stream: tuple(streams.get(stream, ())) for stream in STREAMS}
 

@@ -14,6 +14,7 @@ import pytest
 from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.lock import StateLock
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
 
@@ -178,7 +179,7 @@ def examined(tmp_path, **options):
 def test_an_agent_that_does_not_use_the_rule_that_is_there_is_no_agent_for_which_all_holds(tmp_path):
     (tmp_path / "rule.json").write_text(json.dumps(RULE))
     options = Options(state=str(tmp_path))
-    lock = status.StateLock(str(tmp_path))  # as a running agent holds it
+    lock = StateLock(str(tmp_path))  # as a running agent holds it
     status.Status(options).rule(None, [])
     rule = examined(tmp_path, dcr=str(tmp_path / "rule.json"))["rule"]
     assert rule.status == "broken" and "does not use the rule from" in rule.message

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
@@ -23,7 +23,7 @@ def options(tmp_path):
 
 
 def test_a_run_that_goes_on_is_told_until_it_ends(options):
-    held = status.StateLock(options.state)
+    held = lock.StateLock(options.state)
     mine = status.Status(options)
     mine.progress("files", 7000)
     seen = status.read(options)

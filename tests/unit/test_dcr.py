@@ -13,6 +13,12 @@ from hypothesis import strategies as st
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    CHANGE_STREAM,
+    DATA_STREAM,
+    EXTENSION,
+    Settings,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import printable
 
 SETTINGS = {
@@ -393,11 +399,11 @@ def test_expressions_that_are_refused_are_compiled_up_to_the_same_number(monkeyp
 
 def test_more_rules_than_are_used_are_counted_and_so_are_their_tags():
     elements = [
-        {"id": "i%05d" % number, "extensionSettings": {}, "outputStreams": {dcr.CHANGE_STREAM: "t%d" % number}}
+        {"id": "i%05d" % number, "extensionSettings": {}, "outputStreams": {CHANGE_STREAM: "t%d" % number}}
         for number in range(60000)
     ]
-    settings = dcr.load({"extensionConfigurations": {dcr.EXTENSION: elements}}, "x")
-    assert len(settings.rules) == len(settings.streams[dcr.CHANGE_STREAM]) == dcr.MAX_RULES
+    settings = dcr.load({"extensionConfigurations": {EXTENSION: elements}}, "x")
+    assert len(settings.rules) == len(settings.streams[CHANGE_STREAM]) == dcr.MAX_RULES
     assert settings.warnings == ["Only the first 100 of 60000 rules by id are used; associate fewer with this machine."]
 
 
@@ -433,7 +439,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_any_json_is_either_settings_or_a_dcr_error(document):
     try:
-        assert isinstance(dcr.load(document, "x"), dcr.Settings)
+        assert isinstance(dcr.load(document, "x"), Settings)
     except DcrError:
         pass
 
@@ -463,21 +469,21 @@ def test_the_tags_of_several_rules_are_those_of_each_in_the_order_of_their_ids()
         {
             "id": "dcr-2:CT",
             "extensionSettings": {},
-            "outputStreams": {dcr.CHANGE_STREAM: "two", dcr.DATA_STREAM: "data"},
+            "outputStreams": {CHANGE_STREAM: "two", DATA_STREAM: "data"},
         },
         {
             "id": "dcr-1:CT",
             "extensionSettings": {},
-            "outputStreams": {dcr.CHANGE_STREAM: "one", dcr.DATA_STREAM: "data"},
+            "outputStreams": {CHANGE_STREAM: "one", DATA_STREAM: "data"},
         },
     ]
-    settings = dcr.load({"extensionConfigurations": {dcr.EXTENSION: elements}}, "here")
+    settings = dcr.load({"extensionConfigurations": {EXTENSION: elements}}, "here")
     assert settings.rules == ("dcr-1:CT", "dcr-2:CT")
-    assert settings.streams == {dcr.CHANGE_STREAM: ("one", "two"), dcr.DATA_STREAM: ("data",)}
+    assert settings.streams == {CHANGE_STREAM: ("one", "two"), DATA_STREAM: ("data",)}
 
 
 @pytest.mark.parametrize("streams", [[], {"CONFIG_CHANGE_BLOB_V2": 1}, "x"])
 def test_output_streams_of_the_wrong_form_are_refused(streams):
     element = {"id": "dcr-1:CT", "extensionSettings": {}, "outputStreams": streams}
     with pytest.raises(DcrError, match="outputStreams"):
-        dcr.load({"extensionConfigurations": {dcr.EXTENSION: [element]}}, "here")
+        dcr.load({"extensionConfigurations": {EXTENSION: [element]}}, "here")

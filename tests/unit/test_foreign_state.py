@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, untrusted_sqlite
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, lock, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Package, Source
@@ -105,7 +105,7 @@ def test_a_journal_that_somebody_else_put_there_is_not_played_back(tmp_path, suf
 
 def test_an_agent_locks_no_folder_below_one_of_somebody_else(home):
     with pytest.raises(StateError, match="controlled by others"):
-        status.StateLock(home + "/agent")
+        lock.StateLock(home + "/agent")
     assert os.listdir(home) == []
 
 

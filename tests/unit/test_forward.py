@@ -26,7 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
     ForwardError,
     TurnOver,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, sockets
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender as sender_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import ExtType, Unpacker, pack

@@ -11,7 +11,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils import _f
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
@@ -21,7 +21,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire
 
 FILES = KINDS["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
-TAGS = {dcr.CHANGE_STREAM: ["change"], dcr.DATA_STREAM: ["data"]}
+TAGS = {settings.CHANGE_STREAM: ["change"], settings.DATA_STREAM: ["data"]}
 
 
 class Receiver:
@@ -127,7 +127,7 @@ def test_an_inventory_is_due_again_after_its_time_and_after_the_clock_was_set_ba
         host.deliver()
         host.receiver.taken.clear()
         with Store(host.state) as store:
-            store.renew_inventory(dcr.DATA_STREAM, FILES, store.last_run(FILES).collected_at - queued_ago)
+            store.renew_inventory(settings.DATA_STREAM, FILES, store.last_run(FILES).collected_at - queued_ago)
         host.run()
         host.deliver()
         assert host.receiver.paths("data") == (["a"] if due else [])
@@ -156,7 +156,7 @@ def test_what_breaks_off_comes_again_under_the_same_ids(host):
     host.write("b")
     host.run()
     host.receiver.broken_after = 1
-    tags = {dcr.CHANGE_STREAM: ["one", "two"], dcr.DATA_STREAM: ["data"]}
+    tags = {settings.CHANGE_STREAM: ["one", "two"], settings.DATA_STREAM: ["data"]}
     with pytest.raises(ForwardError, match="1 records were delivered, 1 are kept"):
         host.deliver(tags)
     host.receiver.broken_after = 2
@@ -204,7 +204,7 @@ def test_what_was_taken_under_one_of_several_tags_waits(host):
     host.write("b")
     host.run()
     with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 2 are kept"):
-        deliver(outbox, takes(host, 1, TurnOver), {dcr.DATA_STREAM: ["one", "two"]})
+        deliver(outbox, takes(host, 1, TurnOver), {settings.DATA_STREAM: ["one", "two"]})
 
 
 def test_a_task_says_what_is_kept_for_the_next_run(host, monkeypatch):
@@ -226,7 +226,7 @@ def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host
     host.write("b")
     host.run()
     with pytest.raises(ForwardError, match="CONFIG_CHANGE_BLOB_V2, so 1 records are kept"):
-        host.deliver({dcr.DATA_STREAM: ["data"]})
+        host.deliver({settings.DATA_STREAM: ["data"]})
     assert host.receiver.paths("data") == ["a"]
     assert host.depth().records == 1
 

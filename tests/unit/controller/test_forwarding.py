@@ -20,7 +20,10 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
     DATA_COLUMNS,
     KINDS,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.dcr import CHANGE_STREAM, DATA_STREAM
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    CHANGE_STREAM,
+    DATA_STREAM,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address

@@ -15,17 +15,18 @@ from .. import host, itemfiles
 from ..daemon import Log, Notifier
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..records import KINDS, Kind, Row
-from ..rule import dcr
+from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.database import Database
 from ..state.outbox import Outbox, deliver
 from ..state.store import Store, run_until_stored
 from ..tracking import report, track
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
+from .lock import StateLock
 from .options import OptionError, Options
 from .rule import Source
 from .schedule import Schedule
-from .status import StateLock, Status
+from .status import Status
 
 STOP_SECONDS = 10  # for what is under way
 ONCE_SECONDS = 10  # until a receiver takes something from us, while somebody waits for it
@@ -133,7 +134,7 @@ class Agent:
         self._schedule.soon("delivery")
         return True
 
-    def _collect(self, kind: Kind, settings: dcr.Settings, notes: List[str]) -> Tuple[Snapshot, List[Row]]:
+    def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Tuple[Snapshot, List[Row]]:
         """Collect and store one kind, with the change records that follow from it; `notes` gets what is to be logged."""
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
@@ -207,7 +208,7 @@ class Agent:
     def _tags(self) -> Any:
         streams = self._source.rule.settings.streams if self._source.rule is not None else {}
         if self._options.receiver.scheme in ("tcp", "tls"):
-            return {stream: streams.get(stream, (stream,)) for stream in (dcr.CHANGE_STREAM, dcr.DATA_STREAM)}
+            return {stream: streams.get(stream, (stream,)) for stream in (CHANGE_STREAM, DATA_STREAM)}
         return streams
 
     def _not_delivered(self, why: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from ..errors import CtiError, ForwardError
 from ..kinds.files.pathspec import parse as parse_path
 from ..records import FILES, timestamp
-from ..rule import dcr
+from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
 from ..wire import sockets
@@ -185,7 +185,7 @@ class _Examination:
             return Link("config socket", WARNING, "%s." % reason)
         return Link("config socket", BROKEN, "%s." % reason, "Do as it says.")
 
-    def _paths(self, settings: dcr.Settings) -> Link:
+    def _paths(self, settings: Settings) -> Link:
         """How each destinationPath was read, and what it matched at the last run."""
         details = []
         try:
@@ -238,7 +238,7 @@ class _Examination:
     # --- handing over
 
     def _streams(self, rule: Rule) -> Link:
-        wanted = (dcr.CHANGE_STREAM, dcr.DATA_STREAM)
+        wanted = (CHANGE_STREAM, DATA_STREAM)
         missing = [stream for stream in wanted if not rule.settings.streams.get(stream)]
         if missing and self._options.receiver.scheme not in ("tcp", "tls"):
             message = "The rule names no tag for %s, so their records are kept." % " and ".join(missing)

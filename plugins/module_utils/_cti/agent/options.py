@@ -10,7 +10,7 @@ from typing import Any, Dict, NamedTuple, Sequence
 
 from ..errors import CtiError
 from ..kinds.files.budget import REHASH_DAYS
-from ..rule.dcr import EXTENSION
+from ..rule.settings import EXTENSION
 from ..state.history import KEEP, Retention
 from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, parse
 from ..wire.sender import ACKS

@@ -19,6 +19,7 @@ from ..ama.config import ask
 from ..errors import CtiError, DcrError, ForwardError
 from ..replace import replace
 from ..rule import dcr
+from ..rule.settings import EXTENSION, Settings
 from ..wire import address
 from .options import Options
 
@@ -32,7 +33,7 @@ Document = Any  # a rule as it was found, an object or a list; None: there is no
 class Rule(NamedTuple):
     origin: str  # what an operator calls the place it is from
     document: Document
-    settings: dcr.Settings
+    settings: Settings
 
 
 class Kept(NamedTuple):
@@ -105,7 +106,7 @@ class Source:
             try:
                 origin, document = read()
                 if place == AMA and self.answered is False:
-                    reasons.append("%s has no rule for %s." % (origin, dcr.EXTENSION))
+                    reasons.append("%s has no rule for %s." % (origin, EXTENSION))
                 elif place == CHUNKS and document is not None and _digest(document) == kept.overruled:
                     reasons.append("The rule of %s is not used: AMA has withdrawn it." % origin)
                 elif document is not None:
@@ -130,7 +131,7 @@ class Source:
         if not self._options.config_address:
             return "", None
         where = address.parse(self._options.config_address)
-        document = ask(where, dcr.EXTENSION, self._options.allow_users, self._deadline)
+        document = ask(where, EXTENSION, self._options.allow_users, self._deadline)
         self.answered = document is not None
         return "the agent at %s" % str(where), document
 
@@ -139,7 +140,7 @@ class Source:
         if self.answered is not None or self._chunks is None or _is_missing(self._options.chunks):
             return "", None
         self._chunks.refresh()
-        document = self._chunks.document(dcr.EXTENSION)
+        document = self._chunks.document(EXTENSION)
         if document is None and self._chunks.unread:
             raise ForwardError("It is not known what the config chunks in %s say." % self._options.chunks)
         return "the config chunks in %s" % self._options.chunks, document
@@ -184,7 +185,7 @@ class Source:
         if self._chunks is None or _is_missing(self._options.chunks):
             return ""
         self._chunks.refresh()
-        document = self._chunks.document(dcr.EXTENSION)
+        document = self._chunks.document(EXTENSION)
         return "" if document is None else _digest(document)
 
     def _keep(self, kept: Kept) -> None:
@@ -244,7 +245,7 @@ def _read(path: str, limit: int = dcr.MAX_BYTES, follow: bool = True) -> Documen
     return document
 
 
-def describe(settings: dcr.Settings) -> str:
+def describe(settings: Settings) -> str:
     """In one line."""
     words = []
     if len(settings.rules) > 1:
@@ -257,7 +258,7 @@ def describe(settings: dcr.Settings) -> str:
     return ", ".join(words)
 
 
-def differences(old: dcr.Settings, new: dcr.Settings) -> str:
+def differences(old: Settings, new: Settings) -> str:
     """What is new in a rule, as the end of a line; empty where nothing is that counts."""
     words = []
     for kind in ("packages", "services", "files"):

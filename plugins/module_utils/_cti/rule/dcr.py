@@ -10,7 +10,7 @@ rest holds. Where the structure itself is wrong, the whole rule is refused by a 
 
 import json
 from functools import lru_cache
-from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple, Union
 
 from ..errors import DcrError
 from ..kinds.files import pathspec
@@ -18,10 +18,8 @@ from ..model import File, FileRule
 from ..text import load_json
 from . import forms
 from .forms import shown
+from .settings import Settings
 
-EXTENSION = forms.EXTENSION
-CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
-DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
 MAX_FILE_ITEMS = 1000  # of all rules together
@@ -87,25 +85,6 @@ CHECKSUMS = {
     "ctime": "none",
     "none": "none",
 }
-
-
-class Settings(NamedTuple):
-    """What is to be collected, and every how many seconds."""
-
-    kinds: Tuple[str, ...]
-    file_rules: List[FileRule]
-    files_every: int
-    packages_every: int
-    services_every: int
-    inventory: bool
-    inventory_every: int
-    warnings: List[str]
-    rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
-    streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
-
-    def every(self, kind: str) -> int:
-        """Seconds between two collections of a kind."""
-        return {"packages": self.packages_every, "services": self.services_every, "files": self.files_every}[kind]
 
 
 def default() -> Settings:

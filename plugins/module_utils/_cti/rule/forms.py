@@ -14,8 +14,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ..errors import DcrError
 from ..text import printable
+from .settings import EXTENSION
 
-EXTENSION = "ChangeTracking-Linux"
 MAX_NAME = 256  # characters of what a rule calls itself or a part of it
 _RESOURCE_ID = re.compile(r"/subscriptions/[\w./()-]{1,400}\Z", re.ASCII)
 

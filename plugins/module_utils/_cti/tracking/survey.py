@@ -13,7 +13,7 @@ from .. import host
 from ..kinds.files.budget import REHASH_DAYS
 from ..model import Known
 from ..records import KINDS, RECORD_ID, Kind, Row
-from ..rule import dcr
+from ..rule.settings import Settings
 from ..state.store import Store
 from . import report, track
 from .snapshot import Snapshot, glance
@@ -21,7 +21,7 @@ from .snapshot import Snapshot, glance
 
 def survey(
     kinds: Sequence[str],
-    settings: dcr.Settings,
+    settings: Settings,
     wanted: str,
     store: Optional[Store],
     warn: Callable[[str], None],
@@ -77,9 +77,7 @@ def pack(value: Any) -> str:
     return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
 
 
-def _snapshot(
-    kind: Kind, settings: dcr.Settings, store: Optional[Store], keep_items: bool, rehash_days: float
-) -> Snapshot:
+def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:
     if store is None:
         return glance(kind, track.collection(kind, settings, Known()))
     return track.track(kind, settings, store, keep_items, rehash_days=rehash_days)

@@ -14,6 +14,7 @@ from ..kinds.sources import Contained
 from ..model import Collection, FileRule, Known
 from ..records import CONTENT_DIFF, KINDS, Kind, Row, identified, sealed
 from ..rule import dcr
+from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.store import Store
 from . import report
 from .judge import Scope
@@ -24,7 +25,7 @@ BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
 
 
-def collection(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
+def collection(kind: Kind, settings: Settings, known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
     """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
 
     rehash_days: within how many days every file is read again, though its times are the same; 0: never.
@@ -32,7 +33,7 @@ def collection(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: fl
     return Contained(kind.name, lambda: _collector(kind, settings, known, rehash_days))
 
 
-def _collector(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: float) -> Collection:
+def _collector(kind: Kind, settings: Settings, known: Known, rehash_days: float) -> Collection:
     if kind.name == "packages":
         return databases.collect(known)
     if kind.name == "services":
@@ -42,7 +43,7 @@ def _collector(kind: Kind, settings: dcr.Settings, known: Known, rehash_days: fl
 
 def track(
     kind: Kind,
-    settings: dcr.Settings,
+    settings: Settings,
     store: Store,
     keep_items: bool = False,
     progress: Optional[Progress] = None,
@@ -76,17 +77,17 @@ def changes(
     return records
 
 
-def queue(snapshot: Snapshot, changed: List[Row], settings: dcr.Settings, store: Store, machine: Machine) -> None:
+def queue(snapshot: Snapshot, changed: List[Row], settings: Settings, store: Store, machine: Machine) -> None:
     """Put the records that follow from a run into the outbox, to be committed with it: its changes, and the inventory
     where it is due. The first run is the baseline: it has an inventory and no changes."""
     kind, now = snapshot.kind, snapshot.collected_at
     for batch in _batches(iter(changed)):
-        store.queue(dcr.CHANGE_STREAM, kind, now, batch)
+        store.queue(CHANGE_STREAM, kind, now, batch)
     unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
     if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
-        store.renew_inventory(dcr.DATA_STREAM, kind, now)
+        store.renew_inventory(DATA_STREAM, kind, now)
         for batch in _batches(identified(sealed(report.inventory(kind, store.all_items(kind), machine, now)))):
-            store.queue(dcr.DATA_STREAM, kind, now, batch)
+            store.queue(DATA_STREAM, kind, now, batch)
 
 
 def _is_due(last: Optional[int], now: int, every: int) -> bool:

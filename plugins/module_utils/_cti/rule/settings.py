@@ -1,0 +1,31 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a rule asks for, whichever form it came in."""
+
+from typing import List, Mapping, NamedTuple, Tuple
+
+from ..model import FileRule
+
+EXTENSION = "ChangeTracking-Linux"
+CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
+DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
+
+
+class Settings(NamedTuple):
+    """What is to be collected, and every how many seconds."""
+
+    kinds: Tuple[str, ...]
+    file_rules: List[FileRule]
+    files_every: int
+    packages_every: int
+    services_every: int
+    inventory: bool
+    inventory_every: int
+    warnings: List[str]
+    rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
+    streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
+
+    def every(self, kind: str) -> int:
+        """Seconds between two collections of a kind."""
+        return {"packages": self.packages_every, "services": self.services_every, "files": self.files_every}[kind]
