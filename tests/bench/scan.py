@@ -53,7 +53,7 @@ def main(state, *folders):
     else:
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 
         with Store(state) as store:
             seen = observe(KINDS["files"], lambda known: Scan(rules, known), store)

@@ -16,7 +16,7 @@ sys.path.insert(0, sys.argv[1])
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     changes, failed, running = [], [], []
     with Store(sys.argv[3]) as store:
         for kind in KINDS.values():
-            snapshot = track.track(kind, settings, store, keep_items=True)
+            snapshot = run.track(kind, settings, store, keep_items=True)
             running += [item.name for item in snapshot.items if getattr(item, "sub_state", "") == "running"]
             failed += ["{0}: {1}".format(name, snapshot.sources[name].message) for name in snapshot.failed()]
             for change in snapshot.changes:

@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import absence, databases
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 
 ONE = b"Package: one\nStatus: install ok installed\nMaintainer: M <m@x>\nArchitecture: amd64\nVersion: 1\nDescription: d\n\n"
 with gzip.open(os.path.join(os.path.dirname(__file__), "fixtures", "rpm", "rpmdb.sqlite.gz")) as packed:

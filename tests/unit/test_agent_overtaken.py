@@ -9,7 +9,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run
 
 
 def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
@@ -27,17 +27,17 @@ def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
         log.append,
     )  # fmt: skip
     agent.once()
-    changes, others = track.changes, ["a", "b"]
+    changes, others = enqueue.remember, ["a", "b"]
 
     def overtaken(snapshot, store, *arguments):
         if others:
             (tmp_path / "tracked" / others.pop()).write_text("")
             with Store(store.path) as other:
                 settings = agent._source.rule.settings
-                changes(track.track(KINDS["files"], settings, other), other, *arguments)
+                changes(run.track(KINDS["files"], settings, other), other, *arguments)
         return changes(snapshot, store, *arguments)
 
-    monkeypatch.setattr(track, "changes", overtaken)
+    monkeypatch.setattr(enqueue, "remember", overtaken)
     (tmp_path / "tracked" / "c").write_text("")
     assert agent.collect(KINDS["files"]), log
     assert not others

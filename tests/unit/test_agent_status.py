@@ -11,7 +11,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 
 SEEN = Snapshot(KINDS["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
@@ -55,14 +55,14 @@ def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, 
         address=nowhere,
         config_address=nowhere,
     )
-    changes = track.changes
+    changes = enqueue.remember
 
     def defective(snapshot, *arguments):
         if snapshot.kind.name == "packages":
             raise ZeroDivisionError("by design")
         return changes(snapshot, *arguments)
 
-    monkeypatch.setattr(track, "changes", defective)
+    monkeypatch.setattr(enqueue, "remember", defective)
     log = []
     assert agent.Agent(options, log.append).once() == 1
     kinds = status.read(options)["Kinds"]

@@ -22,7 +22,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 
 FILES = KINDS["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
@@ -54,11 +54,11 @@ class Host:
         """What a run tells: {name: difference}, for the changes that have one."""
         settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
         with Store(self.state) as store:
-            snapshot = track.track(FILES, settings, store)
+            snapshot = run.track(FILES, settings, store)
             self.meanwhile()
             snapshot, diffs = contents.keep(snapshot, self.rules, self.listed, store)
-            self.records = track.changes(snapshot, store, MACHINE, diffs)
-            track.queue(snapshot, self.records, settings, store, MACHINE)
+            self.records = enqueue.remember(snapshot, store, MACHINE, diffs)
+            enqueue.queue(snapshot, self.records, settings, store, MACHINE)
         self.notes = snapshot.notes
         return {
             record["FileSystemPath"].rpartition("/")[2]: record["ContentDiff"]
@@ -471,13 +471,13 @@ def test_memory_does_not_follow_the_size_of_all_texts(host):
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "from _cti.rule import dcr\n"
-        "from _cti.tracking import contents, track\n"
+        "from _cti.tracking import contents, run\n"
         "from _cti.model import FileRule\n"
         "from _cti.state.store import Store\n"
         "rules = [FileRule('r', sys.argv[2] + '/*', contents=True)]\n"
         "settings = dcr.default()._replace(file_rules=rules)\n"
         "with Store(sys.argv[3]) as store:\n"
-        "    snapshot = track.track(track.KINDS['files'], settings, store)\n"
+        "    snapshot = run.track(run.KINDS['files'], settings, store)\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "    contents.keep(snapshot, rules, [], store)\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

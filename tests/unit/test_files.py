@@ -37,7 +37,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 
 NOBODY = pwd.getpwnam("nobody")
 

@@ -23,7 +23,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 
 RUNS = 20
 FILES = KINDS["files"]
@@ -79,9 +79,9 @@ class Battlefield:
         """One run as the agent makes it; gives its items and its change records."""
         settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
         with Store(str(self.folder / "state.db")) as store:
-            snapshot = track.track(FILES, settings, store, keep_items=True)
+            snapshot = run.track(FILES, settings, store, keep_items=True)
             snapshot, diffs = contents.keep(snapshot, self.rules, [], store)
-            records = track.changes(snapshot, store, MACHINE, diffs)
+            records = enqueue.remember(snapshot, store, MACHINE, diffs)
         return snapshot.items, records
 
     def texts(self):

@@ -23,9 +23,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import survey
 
@@ -182,7 +182,7 @@ def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, bro
             raise AttributeError("no attribute 'blake2b'")
         return Sources([("source", lambda known: Part("source", None, []))], known)
 
-    monkeypatch.setattr(track, "_collector", collector)
+    monkeypatch.setattr(run, "_collector", collector)
     warnings = []
     with Store(str(tmp_path / "state.db")) as store:
         kept = store if with_state else None
@@ -326,7 +326,7 @@ class Tracker:
     def run(self, *rules):
         tracked = [FileRule("r%d" % number, self.path, **rule) for number, rule in enumerate(rules)]
         with Store(self.state) as store:
-            return track.track(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
+            return run.track(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
 
 
 @pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
@@ -383,15 +383,15 @@ def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, 
     (tmp_path / "far/gone.conf").write_text("")
     same, other = Tracker(tmp_path / "same.db", ""), Tracker(tmp_path / "other.db", "")
 
-    def run(tracker, rules):
+    def look(tracker, rules):
         given = [
             FileRule(str(number), **dict(rule, path=str(tmp_path) + rule["path"])) for number, rule in enumerate(rules)
         ]
         with Store(tracker.state) as store:
-            return track.track(KINDS["files"], dcr.default()._replace(file_rules=given), store)
+            return run.track(KINDS["files"], dcr.default()._replace(file_rules=given), store)
 
-    run(same, [EVERY])
-    run(other, [EVERY])
+    look(same, [EVERY])
+    look(other, [EVERY])
     for folder in ("t", "t/sub", "far"):
         (tmp_path / folder / "new.conf").write_text("new")
     for path in ("t/other.conf", "t/sub/deep.conf", "far/target.conf"):
@@ -399,10 +399,10 @@ def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, 
     (tmp_path / "t/added.conf").symlink_to(tmp_path / "far/inside.conf")
     (tmp_path / "t/gone.conf").unlink()
     (tmp_path / "far/gone.conf").unlink()
-    real, found = run(same, [EVERY]), run(other, NARROWER[narrower])
+    real, found = look(same, [EVERY]), look(other, NARROWER[narrower])
     assert sorted(told(found)) == sorted(told(real)) and len(told(real)) >= 10
     assert all(change in real.changes for change in found.changes)
-    assert told(run(other, NARROWER[narrower])) == []
+    assert told(look(other, NARROWER[narrower])) == []
 
 
 def test_what_did_not_change_below_what_a_rule_no_longer_tracks_is_counted(host):
@@ -480,14 +480,14 @@ def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeyp
     tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
     tracker.run(RULE)
     (tmp_path / "t/real.conf").unlink()
-    scan = track._collector
+    scan = run._collector
 
     def broken(kind, settings, *arguments):
         if settings.file_rules[0].links == "follow":
             raise ZeroDivisionError
         return scan(kind, settings, *arguments)
 
-    monkeypatch.setattr(track, "_collector", broken)
+    monkeypatch.setattr(run, "_collector", broken)
     seen = tracker.run(dict(RULE, links="manage"))
     assert told(seen) == [] and "tracked in another way" in seen.notes[-1]
 

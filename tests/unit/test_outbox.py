@@ -16,7 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import survey, track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run, survey
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender
 
 FILES = KINDS["files"]
@@ -58,8 +58,8 @@ class Host:
             return self.look(store)
 
     def look(self, store):
-        snapshot = track.track(FILES, self.settings, store)
-        track.queue(snapshot, track.changes(snapshot, store, MACHINE), self.settings, store, MACHINE)
+        snapshot = run.track(FILES, self.settings, store)
+        enqueue.queue(snapshot, enqueue.remember(snapshot, store, MACHINE), self.settings, store, MACHINE)
         return snapshot
 
     def depth(self):
@@ -107,7 +107,7 @@ def test_the_first_run_is_an_inventory_and_the_next_ones_are_changes(host):
 
 
 def test_the_last_record_of_an_inventory_says_how_many_there_are(host, monkeypatch):
-    monkeypatch.setattr(track, "BATCH", 2)
+    monkeypatch.setattr(enqueue, "BATCH", 2)
     for name in "abc":
         host.write(name)
     host.run()

@@ -208,7 +208,7 @@ def test_the_watchdog_is_served_twice_as_often_as_asked_for_by_whom_it_is_meant_
 
 
 def inventory(batch, *names, count=None, computer="web01", **columns):
-    """Records as track.queue() makes them, the last of which says how many there are."""
+    """Records as enqueue.queue() makes them, the last of which says how many there are."""
     out = []
     for number, name in enumerate(names):
         record = {"ConfigDataType": "Software", "Computer": computer, "SourceComputerId": "id-" + computer}

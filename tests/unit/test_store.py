@@ -37,7 +37,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
     Store,
     run_until_stored,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 
 PACKAGES, FILES = KINDS["packages"], KINDS["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)

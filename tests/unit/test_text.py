@@ -25,8 +25,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
     printable,
     quoted,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import report
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.observe import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, report
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
 
 # What codes are made of, so that they come up by chance.
@@ -119,11 +119,11 @@ def test_all_that_is_made_of_an_item_is_printable_and_tells_bytes_from_letters(t
         items = []
     with Store(str(tmp_path / "state.db")) as store:
         seen = observe(kind, collect, store, keep_items=True)
-        changes = report.changes(seen, {"Computer": "h", "SourceComputerId": None})
+        changes = enqueue.change_records(seen, {"Computer": "h", "SourceComputerId": None})
     facts = report.facts(glance(kind, collect(Known())))
     items = [odd, letters]
     everything = [facts, changes, report.summary(seen, True), report.facts(glance(kind, collect(Known())))]
-    everything.append(list(report.inventory(kind, items, {"Computer": "h"}, 0)))
+    everything.append(list(enqueue.inventory_records(kind, items, {"Computer": "h"}, 0)))
     for text in leaves(everything):
         text.encode("utf-8")
     assert list(facts["sources"]) == [r"source \xff"]

@@ -19,7 +19,7 @@ from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.database import Database
 from ..state.outbox import Outbox, deliver
 from ..state.store import Store, run_until_stored
-from ..tracking import report, track
+from ..tracking import enqueue, report, run
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
 from .lock import StateLock
@@ -140,14 +140,14 @@ class Agent:
             machine = host.identity()
             notes += store.claim(machine)
             progress = functools.partial(self._status.progress, kind.name)
-            snapshot = track.track(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+            snapshot = run.track(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
             diffs = None
             if self._options.contents and kind.name == "files":
                 from ..tracking import contents  # not in memory unless it is wanted
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
-            records = track.changes(snapshot, store, machine, diffs)
-            track.queue(snapshot, records, settings, store, machine)
+            records = enqueue.remember(snapshot, store, machine, diffs)
+            enqueue.queue(snapshot, records, settings, store, machine)
         return snapshot, records
 
     def deliver(self) -> bool:

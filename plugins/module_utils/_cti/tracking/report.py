@@ -6,8 +6,7 @@
 import json
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from ..model import Item
-from ..records import Kind, Row, change_record, data_record, timestamp
+from ..records import Row, timestamp
 from ..text import calm_json
 from .snapshot import Snapshot
 
@@ -38,33 +37,12 @@ def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
     yield "[]\n" if before == "[\n" else "\n]\n"
 
 
-def changes(snapshot: Snapshot, machine: Dict[str, Optional[str]]) -> List[Row]:
-    """ConfigurationChange records; LastSnapshotAge is in seconds."""
-    common = {
-        "Computer": machine["Computer"],
-        "SourceComputerId": machine["SourceComputerId"],
-        "TimeGenerated": timestamp(snapshot.collected_at),
-        "LastSnapshotAge": snapshot.age,
-    }
-    return [
-        dict(common, **change_record(snapshot.kind, change.category, change.old, change.new, change.fields))
-        for change in snapshot.changes
-    ]
-
-
 def change_line(row: Row) -> str:
     """A ConfigurationChange record in short: when, what happened to what, the versions of a package, the fields that differ."""
     name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
     versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
     words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
     return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
-
-
-def inventory(kind: Kind, items: Iterable[Item], machine: Dict[str, Optional[str]], now: int) -> Iterator[Row]:
-    """ConfigurationData records; `now` in unix seconds."""
-    common = dict(machine, TimeGenerated=timestamp(now))
-    for item in items:
-        yield dict(common, **data_record(kind, kind.row(item)))
 
 
 def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:

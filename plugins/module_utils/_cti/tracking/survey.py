@@ -15,7 +15,7 @@ from ..model import Known
 from ..records import KINDS, RECORD_ID, Kind, Row
 from ..rule.settings import Settings
 from ..state.store import Store
-from . import report, track
+from . import enqueue, report, run
 from .snapshot import Snapshot, glance
 
 
@@ -34,7 +34,7 @@ def survey(
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
     where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. `rehash_days`: as track.collection() has it. Raises StateError; a source that fails is told in the result instead.
+    would be the same is not packed. `rehash_days`: as run.collection() has it. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
     if store is not None:
@@ -46,10 +46,10 @@ def survey(
         for warning in snapshot.warnings():
             warn(warning)
         if store is not None:
-            records = track.changes(snapshot, store, machine)
+            records = enqueue.remember(snapshot, store, machine)
             changed += records
             if forward:
-                track.queue(snapshot, records, settings, store, machine)
+                enqueue.queue(snapshot, records, settings, store, machine)
     result: Dict[str, Any] = dict(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
@@ -79,5 +79,5 @@ def pack(value: Any) -> str:
 
 def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:
     if store is None:
-        return glance(kind, track.collection(kind, settings, Known()))
-    return track.track(kind, settings, store, keep_items, rehash_days=rehash_days)
+        return glance(kind, run.collection(kind, settings, Known()))
+    return run.track(kind, settings, store, keep_items, rehash_days=rehash_days)

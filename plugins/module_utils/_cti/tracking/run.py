@@ -1,13 +1,20 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The road of the data for one kind: collect, compare with what the last run saw, keep what this one sees."""
+"""One run for one kind: collect what is on the host, compare it with the state, store it."""
 
 import time
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Sequence
 
-from ..model import Collection, Item, Known
-from ..records import Kind, digest
+from ..kinds.files import scan
+from ..kinds.files.budget import REHASH_DAYS
+from ..kinds.packages import databases
+from ..kinds.services import managers
+from ..kinds.sources import Contained
+from ..model import Collection, FileRule, Item, Known
+from ..records import KINDS, Kind, digest
+from ..rule import dcr
+from ..rule.settings import Settings
 from ..state.store import Run, Store
 from .diff import is_unsure
 from .judge import Judge, Scope
@@ -92,3 +99,40 @@ def observe(
         None if last is None else max(0, now - last.collected_at),
         judge.notes(),
     )
+
+
+def collection(kind: Kind, settings: Settings, known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
+    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
+
+    rehash_days: within how many days every file is read again, though its times are the same; 0: never.
+    """
+    return Contained(kind.name, lambda: _collector(kind, settings, known, rehash_days))
+
+
+def _collector(kind: Kind, settings: Settings, known: Known, rehash_days: float) -> Collection:
+    if kind.name == "packages":
+        return databases.collect(known)
+    if kind.name == "services":
+        return managers.collect(known)
+    return scan.Scan(settings.file_rules, known, rehash_days=rehash_days)
+
+
+def track(
+    kind: Kind,
+    settings: Settings,
+    store: Store,
+    keep_items: bool = False,
+    progress: Optional[Progress] = None,
+    rehash_days: float = REHASH_DAYS,
+) -> Snapshot:
+    """What is there, compared with the store, which then holds it; `progress` as observe() has it, `rehash_days` as
+    collection() has it."""
+
+    def collect(rules: Sequence[FileRule], known: Known) -> Collection:
+        return collection(kind, settings._replace(file_rules=list(rules)), known, rehash_days)
+
+    scope = None
+    if kind is KINDS["files"]:
+        rules = [list(rule.tracking) for rule in settings.file_rules]
+        scope = Scope(rules, dcr.in_scope, lambda rules, known: collect([FileRule(*rule) for rule in rules], known))
+    return observe(kind, lambda known: collect(settings.file_rules, known), store, scope, keep_items, progress)

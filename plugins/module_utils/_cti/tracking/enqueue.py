@@ -1,0 +1,74 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The records that follow from a run: into the history, and into the outbox."""
+
+from itertools import islice
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+from ..model import Item
+from ..records import CONTENT_DIFF, Kind, Row, change_record, data_record, identified, sealed, timestamp
+from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
+from ..state.store import Store
+from .snapshot import Snapshot
+
+BATCH = 1000  # records; so many share a message, and its acknowledgement
+Machine = Dict[str, Optional[str]]  # of host.identity()
+
+
+def remember(
+    snapshot: Snapshot, store: Store, machine: Machine, diffs: Optional[Mapping[Tuple[str, ...], str]] = None
+) -> List[Row]:
+    """The records of what changed, which the store remembers. `diffs`: identity -> how the text of that item differs."""
+    records = list(identified(change_records(snapshot, machine)))
+    if diffs:
+        for change, record in zip(snapshot.changes, records):
+            diff = diffs.get(snapshot.kind.identity(change.new or change.old))
+            if diff is not None:
+                record[CONTENT_DIFF] = diff
+    for batch in _batches(iter(records)):
+        store.remember(batch)
+    return records
+
+
+def queue(snapshot: Snapshot, changed: List[Row], settings: Settings, store: Store, machine: Machine) -> None:
+    """Put the records that follow from a run into the outbox, to be committed with it: its changes, and the inventory
+    where it is due. The first run is the baseline: it has an inventory and no changes."""
+    kind, now = snapshot.kind, snapshot.collected_at
+    for batch in _batches(iter(changed)):
+        store.queue(CHANGE_STREAM, kind, now, batch)
+    unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
+    if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
+        store.renew_inventory(DATA_STREAM, kind, now)
+        for batch in _batches(identified(sealed(inventory_records(kind, store.all_items(kind), machine, now)))):
+            store.queue(DATA_STREAM, kind, now, batch)
+
+
+def _is_due(last: Optional[int], now: int, every: int) -> bool:
+    """Also where the clock was set back to before the last time."""
+    return last is None or not 0 <= now - last < every
+
+
+def _batches(records: Iterator[Row]) -> Iterator[List[Row]]:
+    return iter(lambda: list(islice(records, BATCH)), [])
+
+
+def change_records(snapshot: Snapshot, machine: Machine) -> List[Row]:
+    """ConfigurationChange records; LastSnapshotAge is in seconds."""
+    common = {
+        "Computer": machine["Computer"],
+        "SourceComputerId": machine["SourceComputerId"],
+        "TimeGenerated": timestamp(snapshot.collected_at),
+        "LastSnapshotAge": snapshot.age,
+    }
+    return [
+        dict(common, **change_record(snapshot.kind, change.category, change.old, change.new, change.fields))
+        for change in snapshot.changes
+    ]
+
+
+def inventory_records(kind: Kind, items: Iterable[Item], machine: Machine, now: int) -> Iterator[Row]:
+    """ConfigurationData records; `now` in unix seconds."""
+    common = dict(machine, TimeGenerated=timestamp(now))
+    for item in items:
+        yield dict(common, **data_record(kind, kind.row(item)))
