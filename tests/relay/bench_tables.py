@@ -19,9 +19,9 @@ import time
 import uuid
 from pathlib import Path
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import retention
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import Sqlite
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
 ROOT = Path(__file__).resolve().parents[2]
 DAYS = 400

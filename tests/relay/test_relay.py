@@ -20,6 +20,7 @@ from program import PATIENCE
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.forward import flat
 
@@ -195,9 +196,9 @@ def test_the_documentations_queries_find_what_they_are_to_find(relay):
     ]
     relay.start()
     with relay.sender() as sender:
-        machine = {"Computer": "web01", "TimeGenerated": records.timestamp(time.time())}
+        machine = {"Computer": "web01", "TimeGenerated": timestamp(time.time())}
         rows = [dict(flat(change), RecordId=str(number), **machine) for number, change in enumerate(changes)]
-        rows.append(dict(rows[0], RecordId="old", TimeGenerated=records.timestamp(time.time() - 2 * 86400)))
+        rows.append(dict(rows[0], RecordId="old", TimeGenerated=timestamp(time.time() - 2 * 86400)))
         assert sender.send(CHANGES, [(NOW, row) for row in rows])
     uploaded(relay)
     queries = re.findall("^SELECT .*;$", README.read_text(encoding="utf-8"), re.MULTILINE)

@@ -13,8 +13,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
     KINDS,
     change_record,
     digest,
-    timestamp,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 
 PACKAGE = Package(

@@ -12,9 +12,9 @@ import os
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 from .model import File, Item, Package, Service
-from .records import KINDS, Kind, service_state, timestamp
+from .records import KINDS, Kind, service_state
 from .replace import replace
-from .text import printable_values
+from .text import printable_values, timestamp
 
 NAMES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
 TRACKED = "StartTracking"  # an item to which nothing has happened since the baseline

@@ -9,11 +9,10 @@ The columns are those of the Log Analytics tables ConfigurationData (an item as 
 
 import hashlib
 import json
-import time
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .model import File, Item, Package, Service
-from .text import printable, printable_values
+from .text import printable, printable_values, timestamp
 
 Row = Dict[str, Any]
 
@@ -37,21 +36,6 @@ class Kind(NamedTuple):
     def row(self, item: Any) -> Row:
         """The item's columns, printable: the one way in which an item leaves the library."""
         return printable_values(self.make_row(item))
-
-
-def timestamp(seconds: Optional[float]) -> Optional[str]:
-    """Unix seconds as ISO 8601 UTC with whole seconds, such as 2026-01-09T08:00:01Z; None stays None.
-
-    A year before 0 or after 9999 has ISO 8601's expanded form, a sign and at least six digits: +012026. None where the
-    C library knows no such year.
-    """
-    if seconds is None:
-        return None
-    try:
-        year, *rest = time.gmtime(seconds)[:6]
-    except (ValueError, OverflowError, OSError):
-        return None
-    return ("%04d" if 0 <= year <= 9999 else "%+07d") % year + "-%02d-%02dT%02d:%02d:%02dZ" % tuple(rest)
 
 
 def package_row(item: Package) -> Row:

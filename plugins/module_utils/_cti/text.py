@@ -9,7 +9,8 @@ made of it: see Kind.row, report.py and snapshot.py.
 """
 
 import re
-from typing import Any, Dict, Union
+import time
+from typing import Any, Dict, Optional, Union
 
 _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 
@@ -109,6 +110,21 @@ def _shown(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         return "\\x%02x" % (code - 0xDC00)
     return ("\\x%02x" if code < 0x80 else "\\u%04x" if code < 0x10000 else "\\U%08x") % code
+
+
+def timestamp(seconds: Optional[float]) -> Optional[str]:
+    """Unix seconds as ISO 8601 UTC with whole seconds, such as 2026-01-09T08:00:01Z; None stays None.
+
+    A year before 0 or after 9999 has ISO 8601's expanded form, a sign and at least six digits: +012026. None where the
+    C library knows no such year.
+    """
+    if seconds is None:
+        return None
+    try:
+        year, *rest = time.gmtime(seconds)[:6]
+    except (ValueError, OverflowError, OSError):
+        return None
+    return ("%04d" if 0 <= year <= 9999 else "%+07d") % year + "-%02d-%02dT%02d:%02d:%02dZ" % tuple(rest)
 
 
 def load_json(raw: Union[str, bytes]) -> Any:

@@ -13,10 +13,11 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ..errors import CtiError, ForwardError
 from ..kinds.files.pathspec import parse as parse_path
-from ..records import FILES, timestamp
+from ..records import FILES
 from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
+from ..text import timestamp
 from ..wire import sockets
 from . import status
 from .options import Options

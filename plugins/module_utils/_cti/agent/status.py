@@ -12,10 +12,9 @@ from typing import Any, Dict, List, Optional
 from .. import folders
 from ..daemon import VERSION
 from ..errors import StateError
-from ..records import timestamp
 from ..replace import replace
 from ..state.outbox import Outbox
-from ..text import load_json
+from ..text import load_json, timestamp
 from ..tracking.snapshot import Snapshot
 from .lock import is_running
 from .options import Options

@@ -8,7 +8,8 @@ import json
 import sqlite3
 from typing import Any, List, NamedTuple, Tuple
 
-from ..records import CHANGE_COLUMNS, DATA_COLUMNS, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME, timestamp
+from ..records import CHANGE_COLUMNS, DATA_COLUMNS, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
+from ..text import timestamp
 from .segments import Entry
 
 Row = Tuple[Any, ...]

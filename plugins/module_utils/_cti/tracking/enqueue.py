@@ -7,9 +7,10 @@ from itertools import islice
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from ..model import Item
-from ..records import CONTENT_DIFF, Kind, Row, change_record, data_record, identified, sealed, timestamp
+from ..records import CONTENT_DIFF, Kind, Row, change_record, data_record, identified, sealed
 from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.store import Store
+from ..text import timestamp
 from .snapshot import Snapshot
 
 BATCH = 1000  # records; so many share a message, and its acknowledgement

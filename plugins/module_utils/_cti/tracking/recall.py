@@ -10,12 +10,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from .. import folders, host
 from ..errors import StateError
 from ..itemfiles import NAMES
-from ..records import KINDS, Kind, timestamp
+from ..records import KINDS, Kind
 from ..state import history
 from ..state.database import check_size
 from ..state.since import Since
 from ..state.store import Store
-from ..text import quoted
+from ..text import quoted, timestamp
 from . import report
 from .snapshot import Snapshot, combined_digest, in_order
 from .survey import pack

@@ -6,8 +6,8 @@
 import json
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from ..records import Row, timestamp
-from ..text import calm_json
+from ..records import Row
+from ..text import calm_json, timestamp
 from .snapshot import Snapshot
 
 

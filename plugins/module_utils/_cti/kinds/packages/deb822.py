@@ -7,7 +7,7 @@ import re
 from typing import Dict, Iterator, Tuple
 
 from ...errors import SourceFailed
-from .dpkg_status import HALF_INSTALLED, NAME_SYNTAX, NOT_INSTALLED, REMEDY, STATE_OF, VERSION_SYNTAX, Stanza
+from .dpkg_stanza import HALF_INSTALLED, NAME_SYNTAX, NOT_INSTALLED, REMEDY, STATE_OF, VERSION_SYNTAX, Stanza
 
 _BLANKS = " \t\r\v\f"  # what dpkg skips around a value; str.strip() would take Unicode's blanks too
 _VERSION = re.compile(VERSION_SYNTAX + r"\Z")
@@ -18,7 +18,7 @@ _MULTI_ARCH = ("", "no", "same", "foreign", "allowed")
 
 
 def stanzas(text: str, origin: str, default_state: str) -> Iterator[Stanza]:
-    """As statusfile.parse() has it."""
+    """Like dpkg_status.parse(), line by line."""
     return (_stanza(fields, origin, default_state) for fields in _fields(text, origin))
 
 

@@ -5,20 +5,19 @@
 
 import os
 import stat
-import time
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ...errors import SourceAbsent, SourceFailed
 from ...model import Known, Package, Part
-from .absence import is_there, signature
-from .dpkg_status import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza, parse
+from .absence import is_there
+from .dpkg_stanza import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza
+from .dpkg_status import parse
+from .unchanged import Installed, read_unchanged
 
 NAME = "dpkg"
 
 _DATABASE = "var/lib/dpkg"
 _MAX_BYTES = 256 << 20
-_CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
-_ATTEMPTS = 10
 _NAMED_IN_MESSAGE = 5
 
 
@@ -30,33 +29,15 @@ def collect(known: Known, root: str = "/") -> Part:
     SourceAbsent where there is no database, SourceFailed where it cannot be read in full.
     """
     base = os.path.join(root, _DATABASE)
-    try:
-        for _attempt in range(_ATTEMPTS):
-            stamp, settled = _stamp(base)
-            if settled and signature(stamp, base, settled) == known.signature(NAME):
-                return Part(NAME, known.signature(NAME), None)
-            try:
-                stanzas = _read_database(base)
-                items = _items(os.path.join(base, "info"), stanzas)
-            except FileNotFoundError:
-                if _stamp(base)[0] == stamp:
-                    raise
-                continue
-            if _stamp(base)[0] == stamp:
-                return _part(items, stanzas, base, stamp, settled)
-    except OSError as error:
-        raise SourceFailed(
-            "the dpkg database cannot be read: %s: %s" % (error.filename or base, error.strerror or error)
-        ) from error
-    raise SourceFailed("the dpkg database %s kept changing while it was read: run again when dpkg is done" % base)
+    return read_unchanged(NAME, base, base, known, lambda: _stamp(base), lambda: _read_installed(base))
 
 
-def _part(items: List[Package], stanzas: Sequence[Stanza], base: str, stamp: str, settled: bool) -> Part:
+def _read_installed(base: str) -> Installed:
+    stanzas = _read_database(base)
+    items = _items(os.path.join(base, "info"), stanzas)
     unsure = [stanza for stanza in stanzas if stanza.state in IN_BETWEEN]
-    # An unsettled one where something is unsure: the next run reads again, so that it can say this again.
-    mark = signature(stamp, base, settled and not unsure)
     if not unsure:
-        return Part(NAME, mark, items)
+        return Installed(items)
     named = ", ".join("%s (%s)" % (stanza.name, stanza.state) for stanza in unsure[:_NAMED_IN_MESSAGE])
     more = len(unsure) - _NAMED_IN_MESSAGE
     message = "%d %s not fully installed and not counted: %s%s" % (
@@ -65,7 +46,7 @@ def _part(items: List[Package], stanzas: Sequence[Stanza], base: str, stamp: str
         named,
         " and %d more" % more if more > 0 else "",
     )
-    return Part(NAME, mark, items, frozenset((stanza.name, stanza.architecture) for stanza in unsure), message)
+    return Installed(items, {(stanza.name, stanza.architecture) for stanza in unsure}, message, final=False)
 
 
 def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
@@ -96,8 +77,8 @@ def _written(folder: int, name: str, architecture: str, same: bool) -> Optional[
         return _written(folder, name, architecture, False) if same else None
 
 
-def _stamp(base: str) -> Tuple[str, bool]:
-    """What changes whenever the database does, and whether all of it is old enough to rely on that."""
+def _stamp(base: str) -> Tuple[str, float]:
+    """As read_unchanged() needs it."""
     paths = [os.path.join(base, name) for name in ("status", "info", "updates", "status.d")]
     for folder in paths[2:]:
         paths.extend(os.path.join(folder, name) for name in _names(folder))
@@ -113,7 +94,7 @@ def _stamp(base: str) -> Tuple[str, bool]:
                 found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns,
             ))  # fmt: skip
             newest = max(newest, found.st_mtime)
-    return " ".join(marks), time.time() - newest >= _CLOCK_GRAIN
+    return " ".join(marks), newest
 
 
 def _names(folder: str) -> List[str]:

@@ -7,28 +7,11 @@ The format is deb822(5) and deb-control(5); what is written in any other way is 
 """
 
 import re
-from typing import Iterator, List, NamedTuple, Optional
+from typing import Iterator, List, Optional
 
 from ...errors import SourceFailed
 from ...text import decode
-
-REMEDY = "`dpkg --audit` says more, and /var/backups may hold an earlier copy"
-
-INSTALLED = "installed"
-NOT_INSTALLED = "not-installed"
-HALF_INSTALLED = "half-installed"
-_GONE = (NOT_INSTALLED, "config-files")
-PRESENT = (INSTALLED, "triggers-awaited", "triggers-pending")  # configured; in the latter two a trigger is still to run
-IN_BETWEEN = (HALF_INSTALLED, "unpacked", "half-configured")
-STATE_OF = {
-    " ".join((want, flag, state)): state
-    for want in ("unknown", "install", "hold", "deinstall", "purge")
-    for flag in ("ok", "reinstreq")
-    for state in PRESENT + _GONE + IN_BETWEEN
-}
-
-VERSION_SYNTAX = r"(?:[1-9][0-9]{0,8}:|)[0-9][-A-Za-z0-9.+~]*(?<!-)"
-NAME_SYNTAX = r"[a-z0-9][-+._a-z0-9]*"
+from .dpkg_stanza import NAME_SYNTAX, NOT_INSTALLED, REMEDY, STATE_OF, VERSION_SYNTAX, Stanza
 
 # A line dpkg does not write: one that neither continues a value, nor begins a capitalised field, nor is the empty
 # line before the next package or the end. Nor does the Package field stand anywhere else.
@@ -45,19 +28,6 @@ _HEAD = re.compile(
     r"Architecture: (\S+)\n(?:Multi-Arch: (same|foreign|allowed)\n|)(?:Source: .*\n|)Version: (%s)\n(?! )"
     % (NAME_SYNTAX, VERSION_SYNTAX)
 )
-
-
-class Stanza(NamedTuple):
-    """What the database says of a package, whatever its state."""
-
-    name: str
-    architecture: str
-    version: str
-    state: str  # the third word of Status
-    same: bool  # Multi-Arch: same, so that it may be installed for several architectures
-    summary: str
-    publisher: str
-    size: Optional[int]  # bytes
 
 
 def parse(data: bytes, origin: str, default_state: str = NOT_INSTALLED) -> List[Stanza]:

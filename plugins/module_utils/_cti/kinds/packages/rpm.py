@@ -7,14 +7,14 @@ An SQLite database is read directly, Berkeley DB and ndb through one `rpm -qa`.
 """
 
 import os
-import time
 from typing import Dict, List, Sequence, Set, Tuple
 
-from ...errors import SourceAbsent, SourceFailed
+from ...errors import SourceAbsent
 from ...model import Known, Package, Part
 from ...text import quoted
-from .absence import is_there, signature
+from .absence import is_there
 from .rpm_tags import REMEDY, Found
+from .unchanged import Installed, read_unchanged
 
 NAME = "rpm"
 Identity = Tuple[str, ...]
@@ -25,8 +25,6 @@ _NDB = "Packages.db"
 _FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
 # How the names begin of the files that are beside one of these.
 REMAINS = (_SQLITE, "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename")
-_CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
-_ATTEMPTS = 10
 _NAMED = 10  # packages named in a message
 _GPG_KEY = "gpg-pubkey"  # rpm keeps the keys it trusts as packages of this name
 
@@ -38,28 +36,21 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     it cannot be read in full.
     """
     path = _find(root)
-    try:
-        for _attempt in range(_ATTEMPTS):
-            stamp, settled = _stamp(path, gpg_keys)
-            mark = signature(stamp, os.path.dirname(path), settled)
-            if settled and mark == known.signature(NAME):
-                return Part(NAME, mark, None)
-            found = _read(path, root)
-            if _stamp(path, gpg_keys)[0] == stamp:
-                items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
-                items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
-                unsure, messages = _damaged(items, found.damaged, known)
-                works = _rpm_works(path)
-                if works:
-                    _add_moving(items, unsure, messages)
-                if works or found.damaged:  # the next run has to look again, and to say so again
-                    mark = signature(stamp, os.path.dirname(path), settled=False)
-                return Part(NAME, mark, items, frozenset(unsure), "; ".join(messages))
-    except OSError as error:
-        raise SourceFailed(
-            "the rpm database cannot be read: %s: %s" % (error.filename or path, error.strerror or error)
-        ) from error
-    raise SourceFailed("the rpm database %s kept changing while it was read: run again when rpm is done" % path)
+    folder = os.path.dirname(path)
+    return read_unchanged(
+        NAME, path, folder, known, lambda: _stamp(path, gpg_keys), lambda: _read_installed(path, root, gpg_keys, known)
+    )
+
+
+def _read_installed(path: str, root: str, gpg_keys: bool, known: Known) -> Installed:
+    found = _read(path, root)
+    items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
+    items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
+    unsure, messages = _damaged(items, found.damaged, known)
+    works = _rpm_works(path)
+    if works:
+        _add_moving(items, unsure, messages)
+    return Installed(items, unsure, "; ".join(messages), final=not (works or found.damaged))
 
 
 def _damaged(items: List[Package], damaged: Sequence[str], known: Known) -> Tuple[Set[Identity], List[str]]:
@@ -122,8 +113,8 @@ def _find(root: str) -> str:
     raise SourceAbsent("there is no rpm database in %s" % " or ".join(os.path.join(root, name) for name in FOLDERS))
 
 
-def _stamp(path: str, gpg_keys: bool) -> Tuple[str, bool]:
-    """What changes whenever the database does, and whether all of it is old enough to rely on that."""
+def _stamp(path: str, gpg_keys: bool) -> Tuple[str, float]:
+    """As read_unchanged() needs it."""
     marks = ["keys" if gpg_keys else "nokeys"]
     newest = 0.0
     for name in (path, path + "-wal"):
@@ -140,7 +131,7 @@ def _stamp(path: str, gpg_keys: bool) -> Tuple[str, bool]:
             continue
         marks.append("%x.%x" % (found.st_size, found.st_mtime_ns))
         newest = max(newest, found.st_mtime)
-    return " ".join(marks), time.time() - newest >= _CLOCK_GRAIN
+    return " ".join(marks), newest
 
 
 def _read(path: str, root: str) -> Found:
