@@ -4,15 +4,12 @@
 """Hosts with an agent and a relay, torn down whatever the test did."""
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
-
-from agent_process import Host
+from ansible_collections.changetracking.inventory.tests.helpers.agent_process import Host
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import subprocess
 import zlib
 
 import pytest
-from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.lock import StateLock
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 

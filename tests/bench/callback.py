@@ -7,7 +7,6 @@ All of it is measured in runs of ansible-playbook.
 """
 
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -16,14 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "relay"))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
-
 from core import Row
-from runs import Place
 
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
+from ansible_collections.changetracking.inventory.tests.helpers.runs import Place
 
 DEBIAN_PACKAGES = ()
 HOSTS = 200

@@ -2,16 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, os.environ["ANSIBLE_COLLECTIONS_PATH"])
-sys.path.insert(0, str(Path(__file__).parents[1] / "relay"))
-
-from runs import Place
+from ansible_collections.changetracking.inventory.tests.helpers.runs import Place
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import os
 import subprocess
 
 import pytest
-from runs import called
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
+from ansible_collections.changetracking.inventory.tests.helpers.runs import called
 
 HOSTS = """
 - hosts: h1,h2

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 from fluent.sender import FluentSender
-from receiver import Receiver
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
+from ansible_collections.changetracking.inventory.tests.helpers.receiver import Receiver
 
 RECORDS = [{"RecordId": str(number), "text": "Ünï" * number, "Size": number} for number in range(100)]
 

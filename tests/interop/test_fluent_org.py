@@ -12,12 +12,12 @@ import shutil
 import subprocess
 
 import pytest
-from receiver import Receiver
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
+from ansible_collections.changetracking.inventory.tests.helpers.receiver import Receiver
 
 LOCALHOST = Address("tcp", "127.0.0.1", 0)
 HERE = os.path.dirname(os.path.abspath(__file__))

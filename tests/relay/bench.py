@@ -12,13 +12,10 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "bench"))
-
-from process import Relay
-from senders import A_MESSAGE, NOW, TAG, record
-
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, msgpack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
+from ansible_collections.changetracking.inventory.tests.bench.senders import A_MESSAGE, NOW, TAG, record
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 # What the senders are measured with has not these.
 MORE = {"InstalledOn": "2026-01-01T00:00:00Z", "SourceComputerId": "6f1f6d5e-5b1c-4c86-9f5c-1d2f3a4b5c6d"}

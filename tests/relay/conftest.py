@@ -3,15 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from process import Relay
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import subprocess
 import zlib
 
 import pytest
-from process import is_closed_by_peer, read_value
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import is_closed_by_peer, read_value
 
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
 ENTRY = [1700000000, {"ConfigDataType": "Software", "RecordId": "a"}]

@@ -5,10 +5,7 @@
 
 import os
 
-import herd
 import pytest
-from process import is_closed_by_peer, read_value
-from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
@@ -18,6 +15,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
+from ansible_collections.changetracking.inventory.tests.helpers import herd
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import is_closed_by_peer, read_value
 
 STREAM = "CONFIG_CHANGE_BLOB_V2"
 TAGS = {STREAM: ["dcr-1:CTDataSource-Linux:" + STREAM]}

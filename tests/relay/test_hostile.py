@@ -9,20 +9,20 @@ afterwards, and the relay never needs more than 128 MiB. How long the longest ac
 -rP to see it.
 """
 
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from process import EXTENSION, read_value
-from program import PATIENCE
-from test_relay import certificate
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
+from ansible_collections.changetracking.inventory.tests.helpers import floods
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import EXTENSION, certificate, read_value
 
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
 MOST_KIB = 128 << 10
@@ -64,8 +64,9 @@ class Flood:
     """A process of hostile clients; it is on when this is there."""
 
     def __init__(self, name, address):
-        command = [sys.executable, str(Path(__file__).parent / "floods.py"), name, address]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        command = [sys.executable, "-m", floods.__name__, name, address]
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
         assert self._process.stdout.readline() == b"on\n"
 
     def end(self):
@@ -157,16 +158,16 @@ def test_what_was_acknowledged_arrives_behind_a_second_relay_whatever_else_comes
     second.start()
     port = free_port()
     first.start("--listen", "tcp://127.0.0.1:%d" % port, upload="forward:" + str(second.address()))
-    floods = []
+    started = []
     try:
         for name in ("keys", "texts", "tags"):
-            floods.append(Flood(name, "127.0.0.1:%d" % port))
+            started.append(Flood(name, "127.0.0.1:%d" % port))
         honest = Honest(first.connect)
         for _round in range(ROUNDS):
             honest.send(100)
         honest.close()
     finally:
-        for flood in floods:
+        for flood in started:
             flood.end()
     wait_until_arrived(second, honest.acknowledged)
     for relay in (first, second):

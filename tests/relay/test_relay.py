@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 
 import pytest
-from process import EXTENSION, read_value
-from program import PATIENCE
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
@@ -23,6 +21,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.forward import flat
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import EXTENSION, certificate, read_value
 
 CHANGES = "dcr-1:CTDataSource-Linux:CONFIG_CHANGE_BLOB_V2"
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
@@ -219,17 +219,6 @@ def test_a_relay_can_upload_to_another_one(place):
     assert send(first, [DATA, [ENTRY, [NOW, {"ConfigDataType": "Files"}]], {"chunk": "1"}])
     uploaded(second)
     assert len(second.rows("SELECT RecordId FROM ConfigurationData")) == 2
-
-
-def certificate(folder, name):
-    """A self-signed certificate with its key in one file."""
-    path = str(folder / (name + ".pem"))
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", path + ".key", "-out", path]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    with open(path, "a") as file, open(path + ".key") as key:
-        file.write(key.read())
-    return path
 
 
 def test_a_relay_can_upload_to_another_one_over_tls_where_each_must_have_the_right_certificate(place):

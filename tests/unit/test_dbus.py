@@ -9,12 +9,12 @@ import struct
 import threading
 
 import pytest
-from buses import SIZES, put, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import dbus
+from ansible_collections.changetracking.inventory.tests.helpers.buses import SIZES, put, split
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "systemd")
 GREETING = b"OK 0123456789abcdef0123456789abcdef\r\n"

@@ -17,7 +17,6 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opens import Opens
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import (
@@ -38,6 +37,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
+from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens
 
 NOBODY = pwd.getpwnam("nobody")
 

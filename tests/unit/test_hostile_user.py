@@ -17,13 +17,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from opens import Opens, exchange
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
+from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens, exchange
 
 RUNS = 20
 FILES = KINDS["files"]

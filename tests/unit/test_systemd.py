@@ -12,7 +12,6 @@ import tarfile
 import warnings
 
 import pytest
-from buses import Manager, unit
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import (
@@ -26,6 +25,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
+from ansible_collections.changetracking.inventory.tests.helpers.buses import Manager, unit
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "systemd")
 RELEASES = ["bullseye", "bookworm", "trixie"]  # systemd 247, 252, 257

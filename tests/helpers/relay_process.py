@@ -11,10 +11,9 @@ import sqlite3
 import subprocess
 import sys
 
-from program import PATIENCE, Program
-
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, msgpack, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, Program
 
 EXTENSION = "ChangeTracking-Linux"
 
@@ -109,3 +108,14 @@ def is_closed_by_peer(sock):
         return sock.recv(1) == b""
     except (ConnectionResetError, socket.timeout) as error:
         return isinstance(error, ConnectionResetError)
+
+
+def certificate(folder, name):
+    """A self-signed certificate with its key in one file."""
+    path = str(folder / (name + ".pem"))
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", path + ".key", "-out", path]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    with open(path, "a") as file, open(path + ".key") as key:
+        file.write(key.read())
+    return path

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hosts that all send their first inventory to one relay at once: python tests/relay/herd.py HOSTS [tcp] [RECORDS].
+"""Hosts that all send their first inventory to one relay at once: python tests/helpers/herd.py HOSTS [tcp] [RECORDS].
 
 Each host is a thread with a state database of its own, from which the agent's own code delivers: outbox, sender, and the
 pause after a failure. The threads are in as many processes as there are CPUs, which they share with the relay.
@@ -18,8 +18,6 @@ import threading
 import time
 from pathlib import Path
 
-from process import Relay
-
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified, sealed
@@ -28,6 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.sender import Sender
 from ansible_collections.changetracking.inventory.plugins.plugin_utils import _zipapp
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 STREAM = "CONFIG_DATA_BLOB_V2"
 TAGS = {STREAM: ["dcr-1:CTDataSource-Linux:" + STREAM]}

@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 
-from process import Relay
-from program import PATIENCE, Program
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, Program
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 SETTINGS = {"enableSoftware": False, "enableServices": False}
 

@@ -15,10 +15,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from process import Relay
-
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 CALLBACK = "changetracking.inventory.ama_forward"
 INVENTORY = """
