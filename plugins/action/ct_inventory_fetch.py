@@ -13,11 +13,11 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.text import line
 from ..module_utils._cti.tracking.survey import pack
-from ..plugin_utils import _places as places
 from ..plugin_utils._bounded import calm_output, storable, taken
-from ..plugin_utils._newfiles import NewFiles, sha256
+from ..plugin_utils._inventory_fetch import places as places
+from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
+from ..plugin_utils._inventory_fetch.progress import Progress
 from ..plugin_utils._packed import kinds
-from ..plugin_utils._progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"
 FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}

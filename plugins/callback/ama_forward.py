@@ -219,12 +219,12 @@ from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 from ..module_utils._cti.wire import address
 from ..module_utils._cti.wire.tls import Tls, tls_context
-from ..plugin_utils import _parcel
-from ..plugin_utils._delivery import Delivery, Receiver
-from ..plugin_utils._identities import Identities
+from ..plugin_utils._ama_forward import parcel as parcels
+from ..plugin_utils._ama_forward.delivery import Delivery, Receiver
+from ..plugin_utils._ama_forward.identities import Identities
+from ..plugin_utils._ama_forward.results import Reader
+from ..plugin_utils._ama_forward.spool import Spool
 from ..plugin_utils._query import MISSING, jmespath
-from ..plugin_utils._results import Reader
-from ..plugin_utils._spool import Spool
 
 OURS = "ama_forward"
 
@@ -332,11 +332,11 @@ class CallbackModule(CallbackBase):
         if reading.refused:
             self.warn(f"{reading.host} returned {reading.refused} items that are none, and are dropped")
         for parcel in reading.parcels:
-            chosen = _parcel.of_kinds(parcel, self._kinds)
+            chosen = parcels.of_kinds(parcel, self._kinds)
             if chosen is None:
                 continue
             common = self._identities.believed(reading.host, chosen.common)
-            line = _parcel.line(chosen._replace(query=self._query, common=common))
+            line = parcels.line(chosen._replace(query=self._query, common=common))
             if not self._spool.append(line, chosen.count, reading.host):
                 self._dropped += chosen.count
 

@@ -29,10 +29,12 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _delivery, _parcel, _results
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._delivery import Delivery, Receiver
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._parcel import Parcel
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import MAX_LINE, Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import delivery as deliveries
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import parcel as parcels
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import results
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.delivery import Delivery, Receiver
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.parcel import Parcel
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import MAX_LINE, Spool
 
 PACKAGE = {"SoftwareName": "a", "CurrentVersion": "1", "Size": 5, "InstalledOn": None}
 SUMMARY = {"count": 1, "collected_at": "2026-01-01T00:00:00Z", "sources": {}}
@@ -70,9 +72,9 @@ JSON = st.recursive(
 
 def told(module, data):
     """(records, refused) of a result of host h."""
-    reading = _results._told("h", module, data)
-    lines = [_parcel.line(parcel) for parcel in reading.parcels]
-    return [record for line in lines for record in _parcel.records(_parcel.parse(line))], reading.refused
+    reading = results._told("h", module, data)
+    lines = [parcels.line(parcel) for parcel in reading.parcels]
+    return [record for line in lines for record in parcels.records(parcels.parse(line))], reading.refused
 
 
 def facts(*rows, **more):
@@ -108,7 +110,7 @@ def test_an_inventory_names_its_machine_and_a_bad_name_counts_for_nothing():
 def test_an_inventory_without_items_or_with_far_too_many_is_no_trouble(monkeypatch):
     data = {"Computer": "web01", "inventory": {"packages": SUMMARY}, "packed": ""}
     assert told("ct_inventory_info", data) == ([], 0)
-    monkeypatch.setattr(_results, "MAX_PACKED", 10)
+    monkeypatch.setattr(results, "MAX_PACKED", 10)
     assert told("ct_inventory_info", dict(data, packed="x" * 11)) == ([], 1)
 
 
@@ -132,13 +134,13 @@ def test_a_change_is_a_row_of_a_known_type():
     }
 
 
-@given(st.sampled_from(sorted(_results.MODULES)), st.dictionaries(NAMES, JSON))
+@given(st.sampled_from(sorted(results.MODULES)), st.dictionaries(NAMES, JSON))
 def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(module, data):
-    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *_parcel.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
-    reading = _results._told("h", module, data)
+    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *parcels.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
+    reading = results._told("h", module, data)
     for parcel in reading.parcels:
         try:
-            for record in _parcel.records(_parcel.parse(_parcel.line(parcel))):
+            for record in parcels.records(parcels.parse(parcels.line(parcel))):
                 assert set(record) <= allowed
                 assert all(isinstance(value, (str, int)) for value in record.values())
         except ValueError as error:
@@ -147,10 +149,10 @@ def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(mod
 
 def test_a_line_gives_the_same_records_every_time_and_no_two_lines_the_same():
     parcel = Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE, PACKAGE])
-    line = _parcel.line(parcel)
-    records = list(_parcel.records(_parcel.parse(line)))
-    assert list(_parcel.records(_parcel.parse(line))) == records
-    more = list(_parcel.records(_parcel.parse(_parcel.line(parcel))))
+    line = parcels.line(parcel)
+    records = list(parcels.records(parcels.parse(line)))
+    assert list(parcels.records(parcels.parse(line))) == records
+    more = list(parcels.records(parcels.parse(parcels.line(parcel))))
     assert len({record["RecordId"] for record in records + more}) == 4
 
 
@@ -160,28 +162,28 @@ def test_a_line_gives_the_same_records_every_time_and_no_two_lines_the_same():
      {"kinds": {"files": ["now", "5"]}}, {"query": None}, {"identity": ""}, {"more": 1}],
 )  # fmt: skip
 def test_a_line_that_is_none_of_ours_is_refused(change):
-    line = json.loads(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])))
+    line = json.loads(parcels.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])))
     with pytest.raises(ValueError):
-        _parcel.parse(json.dumps(dict(line, **change)).encode())
+        parcels.parse(json.dumps(dict(line, **change)).encode())
 
 
 @given(st.binary())
 def test_garbage_is_refused(raw):
     with pytest.raises(ValueError):
-        _parcel.parse(raw)
+        parcels.parse(raw)
 
 
 @pytest.mark.parametrize("raw", [b"[" * 100000, b'{"a":' * 100000, b"[]", b"null", b"9" * 10000, b""])
 def test_what_would_overwhelm_a_parser_is_refused(raw):
     with pytest.raises(ValueError):
-        _parcel.parse(raw)
+        parcels.parse(raw)
 
 
 def test_what_an_edited_line_holds_beside_columns_is_not_sent():
-    line = json.loads(_parcel.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])))
+    line = json.loads(parcels.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])))
     line["rows"][0]["Password"] = line["common"]["Password"] = "x"
     line["rows"].append({"SoftwareName": ["x"]})
-    (record,) = _parcel.records(_parcel.parse(json.dumps(line).encode()))
+    (record,) = parcels.records(parcels.parse(json.dumps(line).encode()))
     assert "x" not in record.values()
 
 
@@ -194,25 +196,25 @@ def test_no_part_of_a_message_is_sent_but_reasons_of_ours(module, secret):
     kinds = {"packages": summary, "files": summary}
     facts = {"ct_" + kind: summary for kind in kinds}
     data = {"ansible_facts": facts, "inventory": kinds, "msg": "got: " + secret}
-    parcels = _results._told("h", module, data).parcels + _results._trouble("h", module, data, "failed")
+    parcels = results._told("h", module, data).parcels + results._trouble("h", module, data, "failed")
     rows = [row for parcel in parcels for row in parcel.rows]
-    reasons = "|".join(map(re.escape, _results.REASONS))
+    reasons = "|".join(map(re.escape, results.REASONS))
     ours = "[12] sources? could not be read(: (%s)(, (%s))*)?; the output of the run says more[.]" % (reasons, reasons)
-    assert all(row["Message"] == _results.FAILED or re.fullmatch(ours, row["Message"]) for row in rows)
-    assert {row.get("Source", "") for row in rows} <= {"", *_results.SOURCES}
+    assert all(row["Message"] == results.FAILED or re.fullmatch(ours, row["Message"]) for row in rows)
+    assert {row.get("Source", "") for row in rows} <= {"", *results.SOURCES}
     assert not any("Source" in row for row in rows if row.get("Kind") == "files")
 
 
 def test_sources_that_a_rule_names_are_counted():
     sources = {"/%d" % number: {"status": "failed", "message": "x (No such file or directory)"} for number in range(3)}
-    (parcel,) = _results._failed_sources("h", "ct_file_facts", "files", {"sources": sources})
+    (parcel,) = results._failed_sources("h", "ct_file_facts", "files", {"sources": sources})
     (row,) = parcel.rows
     assert row["Message"] == "3 sources could not be read: No such file or directory; the output of the run says more."
     assert "Source" not in row
 
 
 def test_rows_beyond_the_limits_are_refused_and_counted(monkeypatch):
-    monkeypatch.setattr(_results, "MAX_ROWS", 3)
+    monkeypatch.setattr(results, "MAX_ROWS", 3)
     assert told("ct_package_facts", facts(*[PACKAGE] * 5))[1] == 2
     long = {"SoftwareName": "x" * 60000, "Publisher": "x" * 60000, "SoftwareDescription": "x" * 60000}
     assert told("ct_package_facts", facts(PACKAGE, long))[1] == 1
@@ -220,9 +222,9 @@ def test_rows_beyond_the_limits_are_refused_and_counted(monkeypatch):
 
 def test_no_parcel_is_larger_than_a_line_of_the_spool():
     change = {"ConfigChangeType": "Files", "FileSystemPath": "\u00e4" * 60000, "LinkTarget": "\u00e4" * 60000}
-    reading = _results._told("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
+    reading = results._told("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
     assert sum(parcel.count for parcel in reading.parcels) == 500
-    assert max(len(_parcel.line(parcel)) for parcel in reading.parcels) < MAX_LINE
+    assert max(len(parcels.line(parcel)) for parcel in reading.parcels) < MAX_LINE
 
 
 def test_the_changes_of_a_fetch_are_in_what_it_packed():
@@ -235,7 +237,7 @@ def test_the_changes_of_a_fetch_are_in_what_it_packed():
 
 
 def test_a_change_that_two_tasks_return_is_taken_once():
-    reader = _results.Reader()
+    reader = results.Reader()
     rows = [{"RecordId": "1"}, {"RecordId": "2"}, {"ConfigChangeType": "Files"}]
     parcel = Parcel(CHANGE_STREAM, "files", {"Computer": "h"}, rows)
     assert [len(new.rows) for _time in range(2) for new in reader._unseen("h", parcel)] == [3, 1]
@@ -243,7 +245,7 @@ def test_a_change_that_two_tasks_return_is_taken_once():
 
 
 def test_a_record_id_that_is_replaced_takes_no_memory():
-    reader = _results.Reader()
+    reader = results.Reader()
     rows = [{"RecordId": character * 60000} for character in "abc"]
     (parcel,) = reader._unseen("h", Parcel(CHANGE_STREAM, "files", {}, [*rows, {"RecordId": "good"}]))
     assert len(parcel.rows) == 4 and reader._ids == {"h": {"good"}}
@@ -252,7 +254,7 @@ def test_a_record_id_that_is_replaced_takes_no_memory():
 @pytest.mark.parametrize("identity", ["", "x" * 129, 5, True])
 def test_a_record_id_is_a_short_text(identity):
     parcel = Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files", "RecordId": identity}], identity="i")
-    assert [record["RecordId"] for record in _parcel.records(parcel)] == ["i-0"]
+    assert [record["RecordId"] for record in parcels.records(parcel)] == ["i-0"]
 
 
 # --- delivery
@@ -306,7 +308,7 @@ class Clock:
 @pytest.fixture
 def spool(tmp_path):
     spool = Spool(str(tmp_path / "spool"), 1 << 20, pytest.fail)
-    assert spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])), 1)
+    assert spool.append(parcels.line(Parcel(DATA_STREAM, "packages", {"Computer": "h"}, [PACKAGE])), 1)
     return spool
 
 
@@ -363,10 +365,10 @@ def test_what_there_is_no_time_for_waits_and_the_next_run_goes_on(spool, listen)
             return super().__call__()
 
     receiver = listen()
-    spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])), 1)
+    spool.append(parcels.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])), 1)
     ours = delivery(receiver.address, Slow())
     ours.at_the_end(spool)
-    assert (ours.delivered, spool.records, ours.problem) == (1, 1, _delivery.NO_TIME)
+    assert (ours.delivered, spool.records, ours.problem) == (1, 1, deliveries.NO_TIME)
     delivery(receiver.address).at_the_end(spool)
     assert (len(receiver.records), spool.records) == (2, 0)
 
@@ -375,7 +377,7 @@ def test_no_connection_outlives_an_attempt(spool, listen):
     receiver = listen()
     ours = delivery(receiver.address)
     ours.between_tasks(spool)
-    spool.append(_parcel.line(Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files"}])), 1)
+    spool.append(parcels.line(Parcel(CHANGE_STREAM, "files", {}, [{"ConfigChangeType": "Files"}])), 1)
     ours.at_the_end(spool)
     assert (receiver.connections, ours.delivered, spool.records) == (2, 2, 0)
     assert [tag for tag, _record in receiver.records] == ["data", "changes"]
@@ -400,7 +402,7 @@ def test_what_no_tag_is_known_for_waits(spool, listen):
 
 def test_damaged_lines_are_counted_and_hold_up_nothing(spool, listen):
     bad = Parcel(DATA_STREAM, "", {}, [], "no base64", {"files": ["now", 7]})
-    for line, records in ((b"garbage\n", 0), (_parcel.line(bad), 7)):
+    for line, records in ((b"garbage\n", 0), (parcels.line(bad), 7)):
         assert spool.append(line, records)
     ours = delivery(listen().address)
     ours.at_the_end(spool)
@@ -424,7 +426,7 @@ def test_a_query_chooses_as_jmespath_sees_truth(tmp_path, listen):
     }
     for query in queries:
         spool.append(
-            _parcel.line(Parcel(DATA_STREAM, "packages", {}, [dict(PACKAGE, SoftwareName=query)], query=query)), 1
+            parcels.line(Parcel(DATA_STREAM, "packages", {}, [dict(PACKAGE, SoftwareName=query)], query=query)), 1
         )
     receiver = listen()
     ours = delivery(receiver.address)
@@ -437,12 +439,12 @@ def test_a_query_chooses_as_jmespath_sees_truth(tmp_path, listen):
 
 
 def test_without_jmespath_a_query_is_refused_and_what_waits_for_one_stays(tmp_path, listen, monkeypatch):
-    monkeypatch.setattr(_delivery, "jmespath", None)
+    monkeypatch.setattr(deliveries, "jmespath", None)
     monkeypatch.setattr(ama_forward, "jmespath", None)
     with pytest.raises(ValueError, match="needs the Python package jmespath on the controller"):
         ama_forward.check_query("a")
     spool = Spool(str(tmp_path / "spool"), 1 << 20, pytest.fail)
-    spool.append(_parcel.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE], query="a")), 1)
+    spool.append(parcels.line(Parcel(DATA_STREAM, "packages", {}, [PACKAGE], query="a")), 1)
     ours = delivery(listen().address)
     ours.at_the_end(spool)
     assert (ours.delivered, spool.records) == (0, 1)
@@ -451,7 +453,7 @@ def test_without_jmespath_a_query_is_refused_and_what_waits_for_one_stays(tmp_pa
 
 def test_kinds_are_chosen_in_every_form():
     def kept(parcel):
-        return _parcel.of_kinds(parcel, ["packages"])
+        return parcels.of_kinds(parcel, ["packages"])
 
     assert kept(Parcel(DATA_STREAM, "packages", {}, [PACKAGE])) and not kept(
         Parcel(DATA_STREAM, "files", {}, [PACKAGE])
@@ -470,17 +472,17 @@ def test_a_defect_of_ours_is_one_warning_and_no_exception(capsys):
 
 
 def test_every_kind_of_ours_is_a_fact_that_is_taken():
-    assert {kind for kind in _results.MODULES.values() if kind} == set(KINDS)
+    assert {kind for kind in results.MODULES.values() if kind} == set(KINDS)
 
 
 def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():
     rows = [{"ConfigChangeType": "Files", "RecordId": "own"}, {"ConfigChangeType": "Files"}]
-    parcel = _parcel.parse(_parcel.line(Parcel(CHANGE_STREAM, "files", {}, rows)))
-    ids = [record["RecordId"] for record in _parcel.records(parcel)]
+    parcel = parcels.parse(parcels.line(Parcel(CHANGE_STREAM, "files", {}, rows)))
+    ids = [record["RecordId"] for record in parcels.records(parcel)]
     assert ids == ["own", parcel.identity + "-1"]
 
 
 def test_what_the_host_has_forwarded_itself_is_not_sent_again():
     data = {"Computer": "web01", "inventory": {"files": {"count": 1}}, "changes": [{"ConfigChangeType": "Files"}]}
-    assert [parcel.stream for parcel in _results._told("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
-    assert not _results._told("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels
+    assert [parcel.stream for parcel in results._told("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
+    assert not results._told("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels

@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _identities
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._identities import Identities
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import identities
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.identities import Identities
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import Spool
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
@@ -121,7 +121,7 @@ def test_a_memory_that_is_no_file_of_ours_is_not_read(folder, monkeypatch):
     run = Run(folder)
     run.believed("web1", SourceComputerId=ONE)
     assert "it is written anew" in run.end()[0]
-    monkeypatch.setattr(_identities, "MAX_BYTES", 10)
+    monkeypatch.setattr(identities, "MAX_BYTES", 10)
     run = Run(folder)
     run.believed("web2", SourceComputerId=ONE)
     assert "is not a file of ours of up to 0 MiB" in run.end()[0]

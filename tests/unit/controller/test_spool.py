@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _spool
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import DAMAGED, Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import spool as spools
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import DAMAGED, Spool
 
 MIB = 1 << 20
 
@@ -93,7 +93,7 @@ def test_a_file_that_another_run_took_for_done_before_it_was_locked_is_not_used(
                     other.remove(file)
         flock(descriptor, operation)
 
-    monkeypatch.setattr(_spool.fcntl, "flock", late)
+    monkeypatch.setattr(spools.fcntl, "flock", late)
     spool = make(folder, said)
     assert spool.append(b"kept\n", 1)
     abandon(spool)
@@ -101,7 +101,7 @@ def test_a_file_that_another_run_took_for_done_before_it_was_locked_is_not_used(
 
 
 def test_a_torn_last_line_and_one_that_is_too_long_are_damaged_and_the_others_whole(folder, said, monkeypatch):
-    monkeypatch.setattr(_spool, "MAX_LINE", 8)
+    monkeypatch.setattr(spools, "MAX_LINE", 8)
     leave(folder, b"one\n#done\n" + b"x" * 8 + b"\n1234567\n" + b"y" * 100 + b"\ntorn")
     assert waiting(make(folder, said)) == [b"one\n", DAMAGED, b"1234567\n", DAMAGED, DAMAGED]
     leave(folder, b"z" * 8)
@@ -209,7 +209,7 @@ def test_one_host_leaves_room_for_the_others_and_is_named(folder, said):
 
 FULL = """
 import sys
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import Spool
 spool = Spool(sys.argv[1], 1 << 20, print)
 print([spool.append(b"x" * 4000 + b"\\n", 1) for _line in range(5)])
 print([len(line) for file in spool.files() for _offset, line in file.lines()])

@@ -13,21 +13,21 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..module_utils._cti.ama import config
-from ..module_utils._cti.errors import CtiError, ForwardError
-from ..module_utils._cti.rule import dcr, settings
-from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.wire import sockets
-from ..module_utils._cti.wire.address import Address
-from ..module_utils._cti.wire.forward import flat
-from ..module_utils._cti.wire.sender import Sender
-from ..module_utils._cti.wire.sockets import Deadline
-from ..module_utils._cti.wire.tls import Tls
-from . import _parcel
-from ._packed import PackedError
-from ._parcel import ROWS, Parcel, Row
-from ._query import jmespath, search
-from ._spool import Spool, SpoolFile
+from ...module_utils._cti.ama import config
+from ...module_utils._cti.errors import CtiError, ForwardError
+from ...module_utils._cti.rule import dcr
+from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION
+from ...module_utils._cti.wire import sockets
+from ...module_utils._cti.wire.address import Address
+from ...module_utils._cti.wire.forward import flat
+from ...module_utils._cti.wire.sender import Sender
+from ...module_utils._cti.wire.sockets import Deadline
+from ...module_utils._cti.wire.tls import Tls
+from .._packed import PackedError
+from .._query import jmespath, search
+from . import parcel as parcels
+from .parcel import ROWS, Parcel, Row
+from .spool import Spool, SpoolFile
 
 STREAMS = (CHANGE_STREAM, DATA_STREAM)
 LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
@@ -127,7 +127,7 @@ class Delivery:
     def _deliver_line(self, line: bytes) -> int | None:
         """How many records it was counted as, now that it is done with; None: it has to wait. Raises CtiError."""
         try:
-            parcel = _parcel.parse(line)
+            parcel = parcels.parse(line)
         except ValueError:
             self.damaged += 1
             return 0
@@ -179,7 +179,7 @@ class Delivery:
         until = Deadline(self._patience)
         address = self._receiver.config
         with sockets.connect(address, until.left(), self._receiver.allow_users) as sock:
-            document = config.request(sock, settings.EXTENSION, until.left())
+            document = config.request(sock, EXTENSION, until.left())
         streams = dcr.load(document, "that AMA gave out").streams if document is not None else {}
         return {stream: tuple(streams.get(stream, ())) for stream in STREAMS}
 
@@ -196,7 +196,7 @@ class Delivery:
 
     def _chosen(self, parcel: Parcel) -> Iterator[Row]:
         """The records that the parcel's query selects, one at a time. Raises PackedError."""
-        for record in _parcel.records(parcel):
+        for record in parcels.records(parcel):
             if not parcel.query or self._is_chosen(parcel.query, record):
                 yield record
             else:

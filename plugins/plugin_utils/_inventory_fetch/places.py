@@ -15,8 +15,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..module_utils._cti.replace import replace
-from ..module_utils._cti.state import since
+from ...module_utils._cti.replace import replace
+from ...module_utils._cti.state import since
 
 FILE = ".place.json"
 MOST = 8  # states that one folder may be fetched from, such as that of root and that of a user

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Iterable
 from typing import Any, BinaryIO, NamedTuple
 
-from ..module_utils._cti.text import calm_json
-from ..module_utils._cti.tracking.report import text_pieces
+from ...module_utils._cti.text import calm_json
+from ...module_utils._cti.tracking.report import text_pieces
 
 MAX_DIFF = 8 << 20  # bytes of a file that a difference shows
 

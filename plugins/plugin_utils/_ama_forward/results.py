@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 from ansible import constants
 
-from ..module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME
-from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
-from ..module_utils._cti.text import timestamp
-from ._packed import CHANGES, PackedError
-from ._packed import kinds as opened
-from ._parcel import MAX_ID, MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
+from ...module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME
+from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
+from ...module_utils._cti.text import timestamp
+from .._packed import CHANGES, PackedError
+from .._packed import kinds as opened
+from .parcel import MAX_ID, MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."
 MODULES = {  # whose results are taken, and the kind of each

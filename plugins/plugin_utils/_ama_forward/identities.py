@@ -15,8 +15,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..module_utils._cti.text import load_json
-from ._spool import Spool
+from ...module_utils._cti.text import load_json
+from .spool import Spool
 
 NAME = "ReportedComputer"
 CLAIMS = (NAME, "SourceComputerId", "VMUUID")
