@@ -14,13 +14,15 @@ COLLECTION := $(COLLECTIONS)/ansible_collections/changetracking/inventory
 
 UNIT_PYTHONS := 3.6 3.8 3.9 3.11 3.13
 CORES := 2.16 2.18 2.19 2.21
+# Tested by `make cores` alone, their unit tests apart. The newest may be a beta.
+MORE_CORES := 2.17 2.20 2.22
 SANITY_CORES := 2.16 2.21
 # All of it on the oldest and the newest; in between what has differed between versions, and 2.18 for one Python more.
 INTEGRATION_2.16 := tests/integration
-INTEGRATION_2.18 := tests/integration/test_callback.py tests/integration/test_hostile_host.py tests/integration/test_targets.py
-INTEGRATION_2.19 := tests/integration/test_callback.py tests/integration/test_hostile_host.py
+INTEGRATION_BRIEF := tests/integration/test_callback.py tests/integration/test_hostile_host.py
+INTEGRATION_2.18 := $(INTEGRATION_BRIEF) tests/integration/test_targets.py
 INTEGRATION_2.21 := tests/integration
-core_python = $(if $(filter 2.21,$1),3.13,3.11)
+core_python = $(if $(filter 2.20 2.21 2.22,$1),3.13,3.11)
 IMAGES := bookworm bullseye trixie rpm
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 
@@ -44,18 +46,19 @@ STEP := tests/tools/step
 PREPARE := $(STEP) --prepare
 PYTEST := python -m pytest -p no:cacheprovider -q
 
-LINT := lint-ruff lint-mypy lint-shell lint-yaml lint-ansible lint-docs lint-importer
+LINT := lint-ruff lint-mypy lint-shell lint-reuse lint-yaml lint-ansible lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
-UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%)
+UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%) $(MORE_CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
+OTHER_CORES := $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
 PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
 STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
-.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages $(STEPS)
+.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(STEPS) $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -70,7 +73,7 @@ endef
 
 test: ## everything below down to molecule; as root, since hosts are booted
 	$(call run,$(STEPS))
-lint: ## ruff, mypy, shellcheck, yamllint, ansible-lint, antsibull-docs, galaxy-importer
+lint: ## ruff, mypy, shellcheck, reuse, yamllint, ansible-lint, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
@@ -82,6 +85,8 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
+cores: ## sanity and integration on the ansible-cores that `make test` only runs unit tests on, a beta included; as root
+	$(call run,$(OTHER_CORES))
 
 idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ core-2.19 python tests/idle/idle.py $(RUNS)
@@ -95,6 +100,7 @@ soak: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## random changes an
 bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
 	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
 
+ARCHIVE := $(BUILD)/dist/changetracking-inventory-$(shell sed -n 's/^version: //p' galaxy.yml).tar.gz
 build: $(VENV)/build/done ## the collection's archive, in .build/dist
 	@$(VENV)/build/bin/ansible-galaxy collection build --force --output-path $(BUILD)/dist
 	@tests/tools/give-back
@@ -147,17 +153,19 @@ lint-mypy: $(VENV)/tools/done
 lint-shell:
 	@$(STEP) $@ - sh -c 'tests/tools/apt-need shellcheck && shellcheck $$(git grep --untracked -lE "^#!.*[ /]bash$$" \
 	  || true)'
+lint-reuse: $(VENV)/tools/done
+	@$(STEP) $@ tools reuse lint --lines
 lint-yaml: $(VENV)/tools/done
 	@$(STEP) $@ tools yamllint --strict .
 lint-ansible: $(VENV)/tools/done
-	@$(STEP) $@ tools ansible-lint --strict
+	@$(STEP) $@ tools ansible-lint --offline --strict
 lint-docs: $(VENV)/tools/done
 	@$(STEP) $@ tools antsibull-docs lint-collection-docs --plugin-docs .
 
-lint-importer: $(VENV)/importer/done
-	@$(STEP) $@ importer tests/tools/importer
+lint-importer: $(VENV)/importer/done build
+	@$(STEP) $@ importer tests/tools/importer $(ARCHIVE)
 
-$(SANITY): sanity-%: $(VENV)/core-%/done
+$(SANITY) $(MORE_CORES:%=sanity-%): sanity-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* tests/tools/sanity
 
 $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done unit-packages
@@ -165,7 +173,7 @@ $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done unit-packages
 # A Python in FIPS mode, in both forms: see tests/fips/sitecustomize.py.
 $(FIPS): fips-%: $(VENV)/unit-3.11/done unit-packages
 	@$(STEP) $@ unit-3.11 env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips:$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
-$(CORES:%=controller-%): controller-%: $(VENV)/core-%/done
+$(CORES:%=controller-%) $(MORE_CORES:%=controller-%): controller-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
 $(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done
 	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/agent --junitxml=$(BUILD)/results/$@/pytest.xml
@@ -175,9 +183,9 @@ interop: $(VENV)/interop/done debian-packages
 	@$(STEP) $@ interop tests/tools/interop
 quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(STEP) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && $(PYTEST) tests/quickstart --junitxml=$$RESULTS/pytest.xml'
-$(INTEGRATION): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
+$(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
-	  $(STEP) $@ core-$* $(PYTEST) $(INTEGRATION_$*) --junitxml=$(BUILD)/results/$@/pytest.xml
+	  $(STEP) $@ core-$* $(PYTEST) $(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)) --junitxml=$(BUILD)/results/$@/pytest.xml
 
 $(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ tools tests/tools/molecule $*
