@@ -390,10 +390,10 @@ def test_the_limits_of_a_rule_are_honoured_and_0_is_none(host):
     host.rules = [rule._replace(max_file=2000, max_all=6000) for rule in host.rules]
     host.run()
     assert sorted(host.kept()) == ["0", "1", "2"]
-    left = "left out are 1 beyond what is kept in all, 1 larger than a text may be."
+    left = "left out are 1 beyond what is kept in all or of one owner, 1 larger than a text may be."
     assert host.notes == ["The texts of 3 of 5 files are kept; " + left]
     host.write("3", "y" * 2000)
-    assert host.run() == {"3": no("the file is beyond what is kept in all")}
+    assert host.run() == {"3": no("the file is beyond what is kept in all or of one owner")}
     host.rules = [rule._replace(max_all=4000) for rule in host.rules]
     host.run()
     assert sorted(host.kept()) == ["0", "1"]
@@ -416,7 +416,9 @@ def test_the_state_never_holds_more_than_was_set_aside(host, monkeypatch):
         host.write("%02d" % number, "x")
     host.run()
     assert sorted(host.kept()) == ["%02d" % number for number in range(10)]
-    assert host.notes == ["The texts of 10 of 30 files are kept; left out are 20 beyond what is kept in all."]
+    assert host.notes == [
+        "The texts of 10 of 30 files are kept; left out are 20 beyond what is kept in all or of one owner."
+    ]
     for number in range(5):
         (host.tracked / ("%02d" % number)).unlink()
     host.write("29", "y")
@@ -442,9 +444,69 @@ def test_the_differences_of_one_run_are_bounded_in_all(host, monkeypatch):
     host.run()
     for name in "abc":
         host.write(name, "new\n")
-    full = no("those of this run are more than 40 bytes")
+    full = no("this run shows no more differences of the same owner")
     assert host.run() == {"a": LINE % ("old", "new"), "b": full, "c": full}
     assert host.kept() == {"a": "new\n", "b": "new\n", "c": "new\n"}
+
+
+def give(path, uid):
+    """Make a user the owner of a path and of all below it."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("this test needs root")
+        pytest.skip("needs root")
+    subprocess.run(["chown", "-R", str(uid), str(path)], check=True)
+
+
+@pytest.mark.parametrize("honest", [0, 1002], ids=["root", "another user"])
+@pytest.mark.parametrize("limit", ["of all", "of the rule"])
+def test_texts_of_one_user_leave_room_for_those_of_others(host, monkeypatch, honest, limit):
+    if limit == "of all":
+        monkeypatch.setattr(contents, "ALL_BYTES", 20 * contents.LEAST_BYTES)
+    else:
+        host.rules = [rule._replace(max_all=20 * len("old\n")) for rule in host.rules]
+    for number in range(40):
+        host.write("a/%02d" % number)
+    give(host.tracked / "a", 1001)
+    host.run()
+    assert len(host.kept()) == 10
+    host.write("z/honest")
+    give(host.tracked / "z", honest)
+    host.run()
+    assert len(host.kept()) == 11
+    for number in range(40):
+        host.write("a/%02d" % number, "new\n")
+    host.write("z/honest", "new\n")
+    told = host.run()
+    assert told["honest"] == LINE % ("old", "new") and sum("-old" in diff for diff in told.values()) == 11
+    assert len(host.kept()) == 11
+
+
+def test_links_to_files_of_others_are_on_the_account_of_who_owns_the_folder(host, monkeypatch):
+    monkeypatch.setattr(contents, "ALL_BYTES", 20 * contents.LEAST_BYTES)
+    target = host.write("z/honest")
+    (host.tracked / "a").mkdir()
+    (host.tracked / "a").chmod(0o755)
+    for number in range(40):
+        (host.tracked / "a" / ("%02d" % number)).symlink_to(str(target))
+    give(host.tracked / "a", 1001)
+    host.run()
+    assert len(host.kept()) == 11 and "honest" in host.kept()
+
+
+def test_differences_of_one_user_leave_room_for_those_of_others(host, monkeypatch):
+    monkeypatch.setattr(contents, "DIFFS_BYTES", 400)
+    for number in range(40):
+        host.write("a/%02d" % number)
+    host.write("z/honest")
+    give(host.tracked / "a", 1001)
+    host.run()
+    for number in range(40):
+        host.write("a/%02d" % number, "new\n")
+    host.write("z/honest", "new\n")
+    told = host.run()
+    assert told["honest"] == LINE % ("old", "new")
+    assert sum("-old" in diff for diff in told.values()) == 1 + -(-200 // len(LINE % ("old", "new")))
 
 
 def test_a_text_that_was_damaged_in_the_state_is_set_aside_and_told(host):

@@ -510,7 +510,7 @@ def test_a_loop_of_links_ends_and_is_reported(tmp_path):
 
 
 def test_many_links_to_each_other_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner, "REPEATED_FOLDERS", 100)
+    monkeypatch.setattr(budget, "REPEATED_FOLDERS", 100)
     for number in range(12):
         write(tmp_path / "d{0}".format(number) / "f")
         for other in range(12):
@@ -943,7 +943,7 @@ def farm(tmp_path, folders, links):
 
 
 def test_links_to_one_tree_do_not_multiply_it_and_what_is_not_entered_is_out_of_sight(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner, "REPEATED_FOLDERS", 20)
+    monkeypatch.setattr(budget, "REPEATED_FOLDERS", 20)
     farm(tmp_path, 10, 50)
     parts, run = scan(rule(tmp_path / "home"))
     assert 10 <= sum(len(part.items) for part in parts) <= 10 + 20 + 1
@@ -953,7 +953,7 @@ def test_links_to_one_tree_do_not_multiply_it_and_what_is_not_entered_is_out_of_
 
 
 def test_what_links_lead_to_is_limited_by_what_is_there_without_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner, "LINKED_FOLDERS", 5)
+    monkeypatch.setattr(budget, "LINKED_FOLDERS", 5)
     farm(tmp_path, 30, 1)
     found, run = look(rule(tmp_path / "home"))
     assert len(found) == 5 and "too many links" in run.sources["rule"].message  # the tree itself, and its own folder
@@ -962,7 +962,7 @@ def test_what_links_lead_to_is_limited_by_what_is_there_without_them(tmp_path, m
 
 
 def test_names_behind_links_are_looked_up_a_limited_number_of_times(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "LINK_NAMES", 2000)
+    monkeypatch.setattr(budget, "LINK_NAMES", 2000)
     write(tmp_path / "target")
     write(tmp_path / "honest")
     for number in range(100):
@@ -1103,7 +1103,7 @@ def test_a_folder_of_too_many_entries_is_named_with_their_number_and_is_out_of_s
 
 
 def test_more_changes_than_one_run_reports_are_left_for_the_next_and_none_is_lost(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner, "RUN_CHANGES", 25)
+    monkeypatch.setattr(budget, "RUN_CHANGES", 25)
     folder = tmp_path / "t"
     for number in range(10):
         (folder / str(number)).mkdir()
@@ -1125,6 +1125,140 @@ def test_more_changes_than_one_run_reports_are_left_for_the_next_and_none_is_los
     for _run in range(20):
         told += host.run()
     assert len(told) == len(set(told)) == 200 and host.run() == [] and host.sources["rule"].message == ""
+
+
+# --- one user's files against the others'
+
+
+def give(path, uid):
+    """Make a user the owner of a path and of all below it."""
+    need_root()
+    subprocess.run(["chown", "-R", str(uid), str(path)], check=True)
+
+
+def flood(folder, folders, files):
+    """Change so many files in each of so many folders."""
+    for number in range(folders):
+        (folder / "{0:03}".format(number)).mkdir(parents=True, exist_ok=True)
+        for name in range(files):
+            write(folder / "{0:03}".format(number) / str(name), os.urandom(4))
+
+
+@pytest.mark.parametrize("honest", [0, 1002], ids=["root", "another user"])
+@pytest.mark.parametrize("size", [10, 100], ids=["many folders", "large folders"])
+def test_changes_of_one_user_do_not_keep_the_others_from_being_reported(host, tmp_path, monkeypatch, honest, size):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    hostile, own = tmp_path / "t" / "a", write(tmp_path / "t" / "z" / "f")
+    flood(hostile, 200 // size, size)
+    give(hostile, 1001)
+    give(own.parent, honest)
+    assert host.run() == []
+    for _run in range(3):
+        flood(hostile, 200 // size, size)
+        write(own, os.urandom(4))
+        told = host.run()
+        assert ("Modified", str(own)) in told and len(told) <= 50 + size
+        message = host.sources["rule"].message
+        assert "changes left for the next run" in message and "(uid=1001)" in message
+    for _run in range(9):
+        told += host.run()
+    assert {path for _category, path in told} == set(map(str, [own, *hostile.glob("*/*")]))
+    assert host.run() == [] and host.sources["rule"].message == ""
+
+
+def test_what_one_user_removes_does_not_keep_what_others_remove_from_being_reported(host, tmp_path, monkeypatch):
+    hostile, own = tmp_path / "t" / "a", write(tmp_path / "t" / "z" / "f")
+    flood(hostile, 20, 10)
+    give(hostile, 1001)
+    give(own.parent, 1002)
+    assert host.run() == []
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    subprocess.run(["rm", "-r", str(hostile), str(own.parent)], check=True)
+    told = host.run()
+    assert ("Removed", str(own)) in told and len(told) == 51
+    assert "(uid=1001)" in host.sources["rule"].message
+    for _run in range(3):
+        told += host.run()
+    assert len(told) == len(set(told)) == 201 and host.run() == []
+
+
+def test_changes_of_very_many_users_leave_root_its_own(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    own = write(tmp_path / "t" / "z" / "f")
+    for number in range(40):
+        flood(tmp_path / "t" / "a" / str(number), 1, 10)
+        give(tmp_path / "t" / "a" / str(number), 3000 + number)
+    host.run()
+    for number in range(40):
+        flood(tmp_path / "t" / "a" / str(number), 1, 10)
+    write(own, b"other")
+    told = host.run()
+    assert ("Modified", str(own)) in told and len(told) < 300
+
+
+def test_a_folder_that_everyone_may_write_to_is_not_on_the_account_of_root(host, tmp_path, monkeypatch):
+    need_root()
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    own = write(tmp_path / "t" / "z" / "f")
+    flood(tmp_path / "t" / "a", 20, 10)
+    subprocess.run(["chmod", "-R", "o+w", str(tmp_path / "t" / "a")], check=True)
+    host.run()
+    flood(tmp_path / "t" / "a", 20, 10)
+    write(own, b"other")
+    told = host.run()
+    assert ("Modified", str(own)) in told and len(told) <= 60 and "(everyone)" in host.sources["rule"].message
+
+
+def test_folders_of_one_user_do_not_keep_those_of_others_from_being_read(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_FOLDERS", 20)
+    hostile, own = tmp_path / "t" / "a", write(tmp_path / "t" / "z" / "f")
+    flood(hostile, 5, 1)
+    give(hostile, 1001)
+    give(own.parent, 1002)
+    host.run()
+    flood(hostile, 40, 1)
+    give(hostile, 1001)
+    write(own, b"other")
+    told = host.run()
+    assert ("Modified", str(own)) in told and {category for category, _path in told} == {"Modified", "Added"}
+    assert len(told) == 1 + 9  # the folder itself is the tenth
+    status, _count, message = host.sources["rule"]
+    assert status == "failed" and "31 folders not read" in message and "(uid=1001)" in message
+    subprocess.run(["rm", "-r", *("{0}/{1:03}".format(hostile, number) for number in range(5))], check=True)
+    assert not [path for category, path in host.run() if category == "Removed" and "/z/" in path]
+    subprocess.run(["rm", "-r", str(hostile)], check=True)
+    told = host.run()
+    assert {category for category, _path in told} == {"Removed"} and host.sources["rule"].status == "ok"
+
+
+@pytest.mark.parametrize("limit", ["LINK_NAMES", "LINKED_FOLDERS", "REPEATED_FOLDERS"])
+def test_links_of_one_user_do_not_keep_those_of_others_from_being_followed(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(budget, limit, 60)
+    home, target = tmp_path / "t" / "home", tmp_path / "there"
+    for number in range(100):
+        write(target / str(number) / "f")
+    home.mkdir(parents=True)
+    for number in range(100):
+        (home / "l{0:03}".format(number)).symlink_to("../../there/{0}".format(number))
+        (home / "m{0:03}".format(number)).symlink_to("../../there/{0}".format(number % 10))
+    own = tmp_path / "t" / "z" / "link"
+    own.parent.mkdir()
+    own.symlink_to("../../there/99")
+    give(home, 1001)
+    found, run = look(rule(tmp_path / "t"))
+    assert str(own / "f") in found and len(found) < 150
+    assert "(uid=1001)" in run.sources["rule"].message
+
+
+def test_long_names_of_one_user_do_not_keep_those_of_others_from_being_matched(tmp_path):
+    for folder, count in (("a", 40), ("z", 20)):
+        for number in range(count):
+            write(tmp_path / folder / ("a" * 200 + str(number)))
+    give(tmp_path / "a", 1001)
+    slow = budget.Budget(Clock(budget.MATCH_SECONDS / 40))
+    found, _run = look(rule(str(tmp_path) + "/.+a.+a.+", name="regex"), budget=slow)
+    assert sum(path.startswith(str(tmp_path / "z")) for path in found) == 20
+    assert sum(path.startswith(str(tmp_path / "a")) for path in found) == 20
 
 
 # --- reading again what has not changed by its times
@@ -1180,6 +1314,18 @@ def test_reading_again_has_a_time_of_its_own_and_goes_on_in_the_next_run(tmp_pat
         again = {part.name: part for part in parts_now if part.items is not None}
         parts = [again.get(part.name, part) for part in parts]
     assert sum(read) == 20 and max(read) <= 5 and read[-1] == 0
+
+
+def test_files_of_one_user_that_are_read_again_leave_time_for_those_of_others(tmp_path, opens):
+    for number in range(20):
+        write(tmp_path / "a" / str(number) / "f")
+    honest = write(tmp_path / "z" / "f")
+    give(tmp_path / "a", 1001)
+    parts, _run = scan(rule(tmp_path))
+    opened = opens(honest.parent)
+    limited = budget.Budget(Clock(budget.REHASH_SECONDS / 5))
+    scan(rule(tmp_path), known=Remembered(parts), clock=days(365), budget=limited)
+    assert opened.names() == ["f"]
 
 
 # --- what a mount hides

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import budget
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
     Collection,
@@ -449,7 +449,7 @@ def test_rules_that_replace_each_other_or_change_their_order_or_names_change_not
 def test_a_rule_that_adds_or_drops_more_than_one_run_reports_is_no_change_in_any_run(
     tmp_path, monkeypatch, before, after
 ):
-    monkeypatch.setattr(scan, "RUN_CHANGES", 25)
+    monkeypatch.setattr(budget, "RUN_CHANGES", 25)
     tree(tmp_path)
     for number in range(12):
         (tmp_path / "t" / str(number)).mkdir()
@@ -463,7 +463,7 @@ def test_a_rule_that_adds_or_drops_more_than_one_run_reports_is_no_change_in_any
 
 
 def test_more_changes_than_one_run_reports_are_told_apart_from_what_a_rule_adds_at_the_same_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(scan, "RUN_CHANGES", 25)
+    monkeypatch.setattr(budget, "RUN_CHANGES", 25)
     for number in range(40):
         (tmp_path / "t" / "d").mkdir(parents=True, exist_ok=True)
         (tmp_path / "t" / str(number)).write_text("")

@@ -11,10 +11,12 @@ import os
 from fnmatch import fnmatchcase
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..kinds.files.budget import Share
 from ..kinds.files.file_rules import to_name, to_text
 from ..kinds.files.hashing import LENGTHS, constructor, is_allowed
 from ..kinds.files.mounts import Barred, Mounts
 from ..kinds.files.opening import Paths, Step, close, reopen
+from ..kinds.files.owners import Owners
 from ..kinds.files.statx import status_of
 from ..model import File, FileRule
 from ..records import KINDS
@@ -35,7 +37,7 @@ LARGE = "larger than a text may be"
 PRIVATE = "not readable by everybody and not listed in content_paths"
 MOVING = "changed or out of reach when it was to be read"
 BINARY = "not a UTF-8 text"
-FULL = "beyond what is kept in all"
+FULL = "beyond what is kept in all or of one owner"
 
 _SHA256, _MD5 = LENGTHS["sha256"], LENGTHS["md5"]
 Diffs = Dict[Tuple[str, ...], str]  # identity of a modified file -> how its text differs
@@ -64,6 +66,7 @@ def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], s
 class _Task(NamedTuple):
     item: File
     rule: FileRule
+    owner: str  # of the folder, see owners.py
 
 
 class _Keeper:
@@ -79,9 +82,10 @@ class _Keeper:
             for change in snapshot.changes
             if isinstance(change.new, File) and "FileContentChecksum" in change.fields
         }
-        self._room: Dict[Any, int] = {rule: rule.max_all or ALL_BYTES for rule in rules}
-        self._room[None] = ALL_BYTES
-        self._diffs_room = DIFFS_BYTES
+        self._rooms = {rule: rule.max_all or 2 * ALL_BYTES for rule in rules}
+        self._shares = {rule: Share(rule.max_all or ALL_BYTES) for rule in rules}
+        self._share_of_all = Share(ALL_BYTES)
+        self._diffs_room = Share(DIFFS_BYTES)
         self._asked = 0
         self._left: Dict[str, int] = {}
 
@@ -93,19 +97,20 @@ class _Keeper:
         gone = set(self._kept)
         again: List[_Task] = []
         new: List[_Task] = []
+        places = Share(ALL_BYTES // LEAST_BYTES)  # in `new`
         for item in items:
             task = self._judge(item)
             if task is None:
                 continue
             known = self._kept.get(item.path)
             if known is None:
-                if len(new) < ALL_BYTES // LEAST_BYTES:
+                if places.take(task.owner):
                     new.append(task)
                 else:
                     self._leave(item, FULL)
             elif known.checksum != item.checksum:
                 again.append(task)
-            elif self._take(task.rule, known.size or 0):
+            elif self._take(task, known.size or 0):
                 gone.discard(item.path)
                 if known.size is None:
                     self._leave(item, BINARY)
@@ -139,7 +144,7 @@ class _Keeper:
         if why:
             self._leave(item, why)
             return None
-        return _Task(item, rule)
+        return _Task(item, rule, self._access.owner)
 
     def _rule_of(self, item: File) -> Optional[FileRule]:
         """The first that asks for the item's text."""
@@ -150,8 +155,8 @@ class _Keeper:
 
     def _read(self, task: _Task) -> bool:
         """Whether there is something to keep."""
-        item, rule = task
-        if not self._take(rule, item.size or 0):
+        item, rule, _owner = task
+        if not self._take(task, item.size or 0):
             self._leave(item, FULL)
             return False
         raw, why = self._access.read(item, _limit(rule))
@@ -164,33 +169,37 @@ class _Keeper:
         if text is None:
             self._leave(item, BINARY)
         else:
-            self._tell(item, text)
+            self._tell(task, text)
         self._store.keep_text(item.path, item.checksum, text)
         return True
 
-    def _take(self, rule: FileRule, size: int) -> bool:
-        at_least = max(size, LEAST_BYTES)
-        if size > self._room[rule] or at_least > self._room[None]:
+    def _take(self, task: _Task, size: int) -> bool:
+        """Use room for a text of so many bytes; False where the rule, or the owner of the folder, has not so much left."""
+        rule, owner = task.rule, task.owner
+        if size > self._rooms[rule] or size > self._shares[rule].left(owner):
             return False
-        self._room[rule] -= size
-        self._room[None] -= at_least
+        if not self._share_of_all.take(owner, max(size, LEAST_BYTES)):
+            return False
+        self._rooms[rule] -= size
+        self._shares[rule].spend(owner, size)
         return True
 
     def _leave(self, item: File, why: str) -> None:
         self._left[why] = self._left.get(why, 0) + 1
         self._explain(item, "the file is " + why)
 
-    def _tell(self, item: File, text: str) -> None:
+    def _tell(self, task: _Task, text: str) -> None:
+        item = task.item
         change, known = self._changes.get(item.path), self._kept.get(item.path)
         if change is None or not isinstance(change.old, File):
             return
         if known is None or known.size is None or known.checksum != change.old.checksum:
             self._explain(item, "no text of before is kept")
-        elif self._diffs_room <= 0:
-            self._explain(item, "those of this run are more than %d bytes" % DIFFS_BYTES)
+        elif not self._diffs_room.left(task.owner):
+            self._explain(item, "this run shows no more differences of the same owner")
         else:
             diff = textdiff.unified(self._store.text(item.path), text)
-            self._diffs_room -= len(diff)
+            self._diffs_room.spend(task.owner, len(diff))
             self.diffs[(item.path,)] = diff
 
     def _explain(self, item: File, why: str) -> None:
@@ -217,39 +226,56 @@ def _text(raw: bytes) -> Optional[str]:
         return None
 
 
+class _Folder(NamedTuple):
+    """A folder of tracked files."""
+
+    path: str  # as the items name it
+    real: str  # without links
+    is_open: bool  # whether everybody may go to it
+    owner: str  # see owners.py
+
+
 class _Access:
     """Whether everybody may read a file, judged by the descriptors through which it is read."""
 
     def __init__(self, listed: Sequence[str]) -> None:
+        self.owner = ""  # of the folder of the item that was asked for last, see owners.py
         self._listed = [pattern.split("/") for pattern in listed]
         self._paths = Paths(Mounts.read())
-        self._folder: Optional[Tuple[str, str, bool]] = None  # the last item's: its path, its real path, whether open
+        self._owners = Owners()
+        self._folder: Optional[_Folder] = None  # of the last item
 
     def close(self) -> None:
         self._paths.close()
 
     def refusal(self, item: File) -> str:
         """Why the text of a file must not be kept, as far as its folders and the mode that was seen tell."""
-        folder, _slash, name = to_name(item.path).rpartition("/")
+        path, _slash, name = to_name(item.path).rpartition("/")
         try:
+            folder = self._enter(path)
+            self.owner = folder.owner
             if item.link_target:
                 steps = self._paths.walk(to_name(item.path))
                 try:
                     return "" if self._allows(steps) else PRIVATE
                 finally:
                     close(steps)
-            if self._folder is None or self._folder[0] != folder:
-                steps = self._paths.walk(folder or "/")
-                try:
-                    self._folder = (folder, steps[-1].real, _is_open(steps))
-                finally:
-                    close(steps)
         except (OSError, Barred):
             return MOVING
-        _path, real, is_open = self._folder
-        if is_open and (item.mode or 0) & 0o004:
+        if folder.is_open and (item.mode or 0) & 0o004:
             return ""
-        return "" if self._is_listed(real.rstrip("/") + "/" + name) else PRIVATE
+        return "" if self._is_listed(folder.real.rstrip("/") + "/" + name) else PRIVATE
+
+    def _enter(self, path: str) -> "_Folder":
+        """The folder with this path, walked to unless it is the last one."""
+        if self._folder is None or self._folder.path != path:
+            steps = self._paths.walk(path or "/")
+            try:
+                owner = self._owners.of_folder(os.fstat(steps[-1].descriptor))
+                self._folder = _Folder(path, steps[-1].real, _is_open(steps), owner)
+            finally:
+                close(steps)
+        return self._folder
 
     def read(self, item: File, limit: int) -> Tuple[bytes, str]:
         """The content, or why there is none. The file and each folder on the way are judged before and after, and the

@@ -10,6 +10,8 @@ import errno
 import time
 from typing import Any, Callable, Dict
 
+from .owners import ROOT, Owners
+
 # Contents. A checksum costs 0.6 ns a byte where the processor has SHA instructions, 2 to 3 ns elsewhere.
 SMALL_BYTES = 64 << 10  # a file of up to this size is read at one go, and costs no more than its entry does
 FILE_BYTES = 64 << 30
@@ -41,25 +43,75 @@ DAY = 86400
 REHASH_DAYS = 7.0  # within which every content is read again, see docs/files.md
 
 
+_LEAST = 2.0**-16  # of an amount; a smaller rest counts as none
+
+
+class Share:
+    """An amount of something that no owner, see owners.py, can use up at the expense of the others.
+
+    ROOT has the whole amount. All other owners have as much again together, and each may use as much of it as it leaves to
+    the rest of them: the first one half, the next one half of what remains.
+    """
+
+    def __init__(self, amount: float) -> None:
+        self._amount = amount
+        self._used: Dict[str, float] = {}
+        self._others = 0.0  # used by all owners but ROOT
+
+    def left(self, owner: str, more: float = 0) -> float:
+        """How much the owner may still use; 0 where that is nothing. `more`: what the amount has grown by since."""
+        used = self._used.get(owner, 0.0)
+        whole = self._amount + more
+        left = whole - used if owner == ROOT else (whole - self._others - used) / 2
+        return left if left > whole * _LEAST else 0.0
+
+    def spend(self, owner: str, amount: float, more: float = 0) -> None:
+        """Count what the owner has used. What is beyond its share is not taken from the others."""
+        if owner != ROOT:
+            amount = min(amount, self.left(owner, more))
+            self._others += amount
+        self._used[owner] = self._used.get(owner, 0.0) + amount
+
+    def take(self, owner: str, amount: float = 1, more: float = 0) -> bool:
+        """Use so much of it; False where the owner has less than that left, and nothing is used."""
+        used = self._used.get(owner, 0.0)  # as left() and spend() do it, whose calls would cost each folder more
+        whole = self._amount + more
+        left = whole - used if owner == ROOT else (whole - self._others - used) / 2
+        if left < amount or left <= whole * _LEAST:
+            return False
+        if owner != ROOT:
+            self._others += amount
+        self._used[owner] = used + amount
+        return True
+
+
 class Budget:
-    """What is left of the time to read contents. `clock`: monotonic seconds."""
+    """What is left for one scan, by owner. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._left = RUN_SECONDS
-        self._owners: Dict[int, float] = {}  # uid -> seconds left
-        self._rehash = REHASH_SECONDS
-        self._match = MATCH_SECONDS
+        self.owners = Owners()
+        self.owner = ROOT  # of the folder that is listed, for matches()
+        self.changes = Share(RUN_CHANGES)
+        self.folders = Share(RUN_FOLDERS)
+        self.linked = Share(LINKED_FOLDERS)
+        self.repeated = Share(REPEATED_FOLDERS)
+        self.link_names = Share(LINK_NAMES)
+        self.rehash = Share(REHASH_SECONDS)
+        self._match = Share(MATCH_SECONDS)
+        self._read = Share(RUN_SECONDS)
+        self._large: Dict[str, float] = {}  # owner -> seconds spent
 
     def seconds(self, uid: int) -> float:
-        """How long a file of this owner may be read; 0 where there is no time left."""
-        owner = FILE_SECONDS if uid == 0 else self._owners.get(uid, OWNER_SECONDS)
-        return max(0.0, min(FILE_SECONDS, owner, self._left))
+        """How long a file of this user may be read; 0 where there is no time left."""
+        owner = self.owners.of_user(uid)
+        limit = FILE_SECONDS if owner == ROOT else OWNER_SECONDS - self._large.get(owner, 0.0)
+        return max(0.0, min(FILE_SECONDS, limit, self._read.left(owner)))
 
     def spend(self, uid: int, seconds: float) -> None:
-        self._left -= seconds
-        if uid:
-            self._owners[uid] = self._owners.get(uid, OWNER_SECONDS) - seconds
+        owner = self.owners.of_user(uid)
+        self._read.spend(owner, seconds)
+        self._large[owner] = self._large.get(owner, 0.0) + seconds
 
     def matches(self, match: Callable[[str], Any]) -> Callable[[str], Any]:
         """The same function, which raises OSError for a long name once the time to match names is used up."""
@@ -67,18 +119,12 @@ class Budget:
         def limited(name: str) -> Any:
             if len(name) <= SHORT_NAME:
                 return match(name)
-            if self._match <= 0:
+            if not self._match.left(self.owner):
                 raise OSError(errno.ETIME, "the time to match names with regular expressions is used up")
             start = self.clock()
             try:
                 return match(name)
             finally:
-                self._match -= self.clock() - start
+                self._match.spend(self.owner, self.clock() - start)
 
         return limited
-
-    def may_rehash(self) -> bool:
-        return self._rehash > 0
-
-    def spend_rehash(self, seconds: float) -> None:
-        self._rehash -= seconds

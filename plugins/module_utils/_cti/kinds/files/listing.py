@@ -13,7 +13,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .budget import FOLDER_ENTRIES, FOLDER_NAMES, LINK_NAMES, SLICED_ABOVE, SLICES
+from .budget import FOLDER_ENTRIES, FOLDER_NAMES, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
@@ -45,6 +45,8 @@ class Place(NamedTuple):
     path: str  # as the rules name it
     real: str  # without links
     home: str  # the mount point it lies on
+    owner: str  # see owners.py
+    identity: Tuple[int, int]  # device and inode
 
 
 class Listing:
@@ -84,9 +86,10 @@ class Listing:
 class Lister:
     """Lists one directory after the other."""
 
-    def __init__(self, paths: Paths, clock: Callable[[], float]) -> None:
+    def __init__(self, paths: Paths, clock: Callable[[], float], budget: Budget) -> None:
         self._paths = paths
         self._clock = clock
+        self._budget = budget
 
     def list(self, place: Place, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
         """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed.
@@ -231,12 +234,16 @@ class Lister:
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
         if claims.behind or any(claim.rule.links == "follow" for claim in hits):
-            if self._paths.names > LINK_NAMES:
+            if not self._budget.link_names.left(place.owner):
                 listing.hidden.append(name)
                 listing.doubt(name)
-                claims.note("links", listing.prefix + name)
+                claims.note("links", listing.prefix + name, place.owner)
                 return
-            target = self._reach(listing, place, claims, name, text, bool(hits))
+            before = self._paths.names
+            try:
+                target = self._reach(listing, place, claims, name, text, bool(hits))
+            finally:
+                self._budget.link_names.spend(place.owner, self._paths.names - before)
             if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
                 listing.subdirectories.append((name, target.real))
         hits = tuple(claim for claim in hits if claim.rule.takes_link(target))

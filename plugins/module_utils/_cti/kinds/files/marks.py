@@ -9,6 +9,7 @@ from os import fsencode
 from typing import NamedTuple, Optional
 
 from .budget import DAY
+from .owners import ROOT
 
 
 class Mark(NamedTuple):
@@ -18,17 +19,20 @@ class Mark(NamedTuple):
     period: int  # number of the period in which all contents were read; -1: not known
     home: str  # home_id() of the mount point the directory is on; empty: not known
     linked: bool  # whether it was reached through a link
+    owner: str  # of the directory, see owners.py
 
     def __str__(self) -> str:
-        return "%s %d %s%s" % (self.digest, self.period, self.home, "@" if self.linked else "")
+        text = "%s %d %s%s" % (self.digest, self.period, self.home, "@" if self.linked else "")
+        return text + " " + self.owner if self.owner else text
 
 
 def parse_mark(text: Optional[str]) -> Mark:
     """The reverse of str(mark); of None, or the text of an earlier version, a mark of which nothing is known."""
     fields = (text or "").split(" ")
-    if len(fields) != 3:
-        return Mark("", -1, "", False)
-    return Mark(fields[0], int(fields[1]), fields[2].rstrip("@"), fields[2].endswith("@"))
+    if len(fields) not in (3, 4):
+        return Mark("", -1, "", False, ROOT)
+    owner = fields[3] if len(fields) == 4 else ROOT
+    return Mark(fields[0], int(fields[1]), fields[2].rstrip("@"), fields[2].endswith("@"), owner)
 
 
 def period(name: str, now: float, days: float) -> int:

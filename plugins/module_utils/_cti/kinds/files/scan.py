@@ -11,30 +11,21 @@ from bisect import bisect_left
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...errors import CtiError, SourceFailed, describe_defect
-from ...model import Collection, File, FileRule, Known, Part, Source
+from ...model import Collection, FileRule, Known, Part, Source
 from ...text import quoted
-from .budget import (
-    LINKED_FOLDERS,
-    MAX_DEPTH,
-    MAX_HIDDEN,
-    MAX_PATH,
-    REHASH_DAYS,
-    REPEATED_FOLDERS,
-    RUN_CHANGES,
-    RUN_FOLDERS,
-    Budget,
-)
+from .budget import MAX_DEPTH, MAX_HIDDEN, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .items import Maker
-from .listing import BROKEN, Crowded, Found, Lister, Listing, Place, Subdirectories, signature, slice_name, slice_of
-from .marks import Mark, home_id, parse_mark, period
+from .listing import BROKEN, Crowded, Lister, Listing, Place, Subdirectories
+from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
 from .opening import DIRECTORY, Paths
+from .owners import ROOT
+from .parts import Parts
 from .pathspec import PathSpec, parse
 
 MAX_LINKS = 8  # to directories, in one path
 
-_FORMAT = b"4"  # of the signatures; another one makes every known signature void
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
@@ -43,13 +34,14 @@ _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same o
 class _Frame(NamedTuple):
     """A directory still to be visited."""
 
-    path: str  # as the rules name it; natively, see filerules.to_text
+    path: str  # as the rules name it; natively, see file_rules.to_text
     name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
     real: str  # without links
     home: str  # mount point
     claims: Claimants
     above: Optional[_Above]
     links: int  # followed on the way here
+    linker: str  # owner of the directory with the first of these links
 
 
 class Scan(Collection):
@@ -75,8 +67,9 @@ class Scan(Collection):
         self._known = known
         self._max_files = max_files
         self._clock = clock
-        self._rehash_days = rehash_days
         self._budget = budget or Budget()
+        self._parts = Parts(known, self._budget, max_files, rehash_days)
+        self.replaced = self._parts.replaced
         self._rules = [
             (name, Rule(number, rule), parse(rule.path))
             for number, (name, rule) in enumerate(zip(source_names(rules), rules))
@@ -87,16 +80,12 @@ class Scan(Collection):
         self._roots: Dict[str, str] = {}  # path -> real path
         self._merged: Dict[Claimants, Claims] = {}
         self._visits: Set[Tuple[int, int]] = set()  # directories reached by way of links
-        self._entered = [0, 0, 0]  # directories in all, by way of links, and again by way of another link
+        self._direct = 0  # directories entered without links
         self._hidden: Set[str] = set()  # names of parts that could not be seen, nor what is below
         self._hidden_in: Dict[str, int] = {}  # directory -> how many of these are in it
-        self._beyond: Set[str] = set()  # names of parts beyond max_files
         self._later: Set[str] = set()  # names of parts that are gone, which the next run reports
         self._seen: Set[str] = set()  # names of parts yielded
         self._names: Optional[List[str]] = None  # of the known parts, sorted
-        self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
-        self._homes: Dict[str, str] = {}  # mount point -> its id
-        self._reported = 0
         self._complete = False
 
     def __iter__(self) -> Iterator[Part]:
@@ -113,10 +102,8 @@ class Scan(Collection):
             self._paths.close()
 
     def _scan(self) -> Iterator[Part]:
-        self._lister = Lister(self._paths, self._clock)
-        self._maker = Maker(self._paths, self._budget)
-        self._now = self._clock()
-        self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
+        self._lister = Lister(self._paths, self._clock, self._budget)
+        self._parts.begin(Maker(self._paths, self._budget), self._clock())
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
         for _name, rule, spec in self._rules:
             self._place(rule, spec)
@@ -128,11 +115,12 @@ class Scan(Collection):
         self._judge_gone()
         for name, rule, _spec in self._rules:
             self.sources[name] = outcome(rule, self._max_files)
-        self.unseen = sorted(self._hidden | self._beyond)
+        self.unseen = sorted(self._hidden | self._parts.beyond)
+        self.postponed = self._parts.postponed
         self._complete = True
 
     def out_of_sight(self, part: str) -> bool:
-        if not self._complete or part in self._beyond or part in self._later:
+        if not self._complete or part in self._parts.beyond or part in self._later:
             return True
         return self._is_hidden(part)
 
@@ -155,9 +143,9 @@ class Scan(Collection):
     def _judge_gone(self) -> None:
         """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
         homes = {home_id(point) for point in self._mounts.kinds}
-        changes = self._known.changes
+        changes = self._budget.changes
         for name in self._known.names():
-            if name in self._seen or name in self.replaced or name in self._beyond or self._is_hidden(name):
+            if name in self._seen or name in self.replaced or name in self._parts.beyond or self._is_hidden(name):
                 continue
             path = name.partition("//")[0] or "/"
             mark = parse_mark(self._known.signature(name))
@@ -167,18 +155,18 @@ class Scan(Collection):
             ):
                 self._note_over("covered", path)
                 self._hide(to_name(path))
-            elif changes >= RUN_CHANGES:
-                self._note_over("postponed", path)
+            elif not changes.left(mark.owner):
+                self._note_over("postponed", path, mark.owner)
                 self._later.add(name)
             else:
-                changes += self._known.count(name)
+                changes.spend(mark.owner, self._known.count(name))
 
-    def _note_over(self, kind: str, path: str) -> None:
+    def _note_over(self, kind: str, path: str, why: str = "") -> None:
         """Note a path in the rules that reach it."""
         for _name, rule, spec in self._rules:
             root = spec.directory.rstrip("/") + "/" + (spec.name if spec.syntax == "literal" else "")
             if path == spec.directory or (path + "/").startswith(root):
-                rule.notes.add(kind, path)
+                rule.notes.add(kind, path, why)
 
     def _place(self, rule: Rule, spec: PathSpec) -> None:
         """Find the directories a rule starts from: its own, or for a literal path to a directory that one."""
@@ -241,7 +229,7 @@ class Scan(Collection):
 
     def _walk(self, path: str, real: str) -> Iterator[Part]:
         """Depth first; of each directory on the way down a descriptor is kept, relative to which those in it are opened."""
-        root = _Frame(path, "", real, self._mounts.of(real), (), None, 0)
+        root = _Frame(path, "", real, self._mounts.of(real), (), None, 0, ROOT)
         levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
         try:
             while levels:
@@ -266,8 +254,6 @@ class Scan(Collection):
     def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[Place]:
         """Open a directory; None where it is gone, or is not to be entered, which is noted."""
         try:
-            if self._entered[0] >= RUN_FOLDERS:
-                raise _NotEntered("folders")
             if depth > MAX_DEPTH or (
                 len(frame.path) > MAX_PATH // 4
                 and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes  # noqa: W503
@@ -275,7 +261,11 @@ class Scan(Collection):
                 raise _NotEntered("far")
             descriptor, real = self._open(directory, frame)
             try:
-                home = self._admit(frame, real, os.fstat(descriptor))
+                status = os.fstat(descriptor)
+                home = self._admit(frame, real, status)
+                owner = self._budget.owners.of_folder(status)
+                if not self._budget.folders.take(owner):
+                    raise _NotEntered("folders", owner)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -291,8 +281,8 @@ class Scan(Collection):
             return None
         finally:
             self._pending.pop(frame.path, None)
-        self._entered[0] += 1
-        return Place(descriptor, frame.path, real, home)
+        self._direct += not frame.links
+        return Place(descriptor, frame.path, real, home, owner, (status.st_dev, status.st_ino))
 
     def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
         if frame.name:
@@ -322,32 +312,32 @@ class Scan(Collection):
                 if above[:2] == identity:
                     raise _NotEntered("loop")
                 above = above[2]
-            self._count_linked(identity)
+            self._count_linked(identity, frame.linker)
         return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
 
-    def _count_linked(self, identity: Tuple[int, int]) -> None:
-        entered, linked, repeated = self._entered
-        direct = entered - linked
-        again = identity in self._visits
-        if linked - repeated >= LINKED_FOLDERS + direct if not again else repeated >= REPEATED_FOLDERS + direct:
-            raise _NotEntered("often")
+    def _count_linked(self, identity: Tuple[int, int], linker: str) -> None:
+        share = self._budget.repeated if identity in self._visits else self._budget.linked
+        if not share.take(linker, 1, self._direct):
+            raise _NotEntered("often", linker)
         self._visits.add(identity)
-        self._entered[1] += 1
-        self._entered[2] += again
 
     def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[Part]:
         """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
         sliced = name in self._sliced
         first = not sliced and self._known.signature(name) is None
+        self._budget.owner = place.owner
         try:
             for listing in self._lister.list(place, claims, first, sliced):
                 for hidden in listing.hidden:
                     self._hide(listing.prefix + hidden)
                 self._judge_mounts(listing, claims)
-                part = self._part(place, claims, listing)
+                part = self._parts.part(place, claims, listing)
                 if part is not None:
+                    before = self._known.changes
                     yield part
+                    if self._known.changes != before:
+                        self._budget.changes.spend(place.owner, self._known.changes - before)
                 listings.append(listing.subdirectories)
         except Crowded as crowded:
             claims.note("crowded", place.path, "0 of {0} entries".format(crowded.entries))
@@ -365,9 +355,10 @@ class Scan(Collection):
         claimants = frame.claims
         if frame.path in self._pending:
             claimants = tuple(sorted(claimants + self._pending[frame.path], key=lambda claim: claim.rule.number))
-        if claimants not in self._merged:
-            self._merged[claimants] = Claims(claimants)
-        return self._merged[claimants]
+        claims = self._merged.get(claimants)
+        if claims is None:
+            claims = self._merged[claimants] = Claims(claimants)
+        return claims
 
     def _judge_mounts(self, listing: Listing, claims: Claims) -> None:
         """What is below a mount that is not entered is out of sight."""
@@ -387,8 +378,7 @@ class Scan(Collection):
     def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[_Frame]:
         if not claims.below:
             return
-        status = os.fstat(place.descriptor)
-        above = (status.st_dev, status.st_ino, frame.above)
+        above = (*place.identity, frame.above)
         prefix = place.path.rstrip("/") + "/"
         for subdirectories in listings:
             for name, target in subdirectories:
@@ -396,104 +386,13 @@ class Scan(Collection):
                 if not target:
                     real = _join(place.real, name)
                     home = real if real in self._mounts.kinds else place.home
-                    yield _Frame(path, name, real, home, claims.below, above, frame.links)
+                    yield _Frame(path, name, real, home, claims.below, above, frame.links, frame.linker)
                 elif frame.links < MAX_LINKS:
-                    yield _Frame(path, "", target, self._mounts.of(target), claims.behind, above, frame.links + 1)
+                    linker = frame.linker if frame.links else place.owner
+                    home = self._mounts.of(target)
+                    yield _Frame(path, "", target, home, claims.behind, above, frame.links + 1, linker)
                 else:
                     claims.note("deep", path)
-
-    def _part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
-        folder = to_text(place.path)
-        name = folder + listing.slice_name
-        found = listing.found
-        if not self._count(name, claims, listing):
-            return None
-        text = self._known.signature(name)
-        before = self._before(folder, listing)
-        if not found and not listing.unsure and not before and text is None:
-            return None
-        mark = Mark(
-            signature(listing, claims, self._basis),
-            period(name, self._now, self._rehash_days),
-            self._home_id(place.home),
-            place.real != place.path,
-        )
-        if mark.digest and str(mark) == text:
-            return Part(name, text, None)
-        was = parse_mark(text)
-        again = was.period != mark.period and was.period >= 0
-        if again and not self._budget.may_rehash():
-            again, mark = False, mark._replace(period=was.period)
-            if mark.digest and str(mark) == text:
-                return Part(name, text, None)
-        known = self._items(name) if before is None else before
-        if self._known.changes >= RUN_CHANGES:
-            claims.note("postponed", place.path)
-            self.postponed = True
-            if before is not None:
-                return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
-            return None if text is None else Part(name, text, None)
-        mark = self._keep_covered(mark, was, place, claims, listing, known)
-        if not found and not listing.unsure and not before:
-            return None
-        start = self._budget.clock()
-        items = self._maker.items(listing, place, known, again)
-        if again:
-            self._budget.spend_rehash(self._budget.clock() - start)
-        if not listing.settled:
-            mark = mark._replace(digest="")
-        return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
-
-    def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
-        """Count the entries for their rules; False where max_files leaves none of them."""
-        if not self._max_files and len(claims.all) == 1:  # nearly always
-            claims.all[0].rule.matched += len(listing.found)
-            claims.all[0].rule.reported += len(listing.found)
-            return True
-        for rule, count in _tally(claims, listing.found):
-            rule.matched += count
-        if self._max_files and self._reported + len(listing.found) > self._max_files:
-            if self._reported == self._max_files:
-                self._beyond.add(name)
-                return False
-            listing.cut(self._max_files - self._reported)
-        for rule, count in _tally(claims, listing.found):
-            rule.reported += count
-        self._reported += len(listing.found)
-        return True
-
-    def _home_id(self, point: str) -> str:
-        if point not in self._homes:
-            self._homes[point] = home_id(point)
-        return self._homes[point]
-
-    def _items(self, name: str) -> List[File]:
-        return [item for item in self._known.items(name) if isinstance(item, File)]
-
-    def _before(self, folder: str, listing: Listing) -> Optional[List[File]]:
-        """What is known of a slice, where its folder was one part so far; None otherwise."""
-        if not listing.slice_name or self._known.signature(folder) is None:
-            return None
-        if folder not in self.replaced:
-            self.replaced.add(folder)
-            self._regrouped = {}
-            for item in self._items(folder):
-                self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
-        return self._regrouped.pop(listing.slice_name, [])
-
-    def _keep_covered(
-        self, mark: Mark, was: Mark, place: Place, claims: Claims, listing: Listing, known: Sequence[File]
-    ) -> Mark:
-        """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
-        if not was.home or was.home == mark.home:
-            return mark
-        there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
-        absent = {(item.path,) for item in known if item.path not in there}
-        if not absent:
-            return mark
-        listing.unsure |= absent
-        claims.note("covered", place.path)
-        return mark._replace(digest="", home=was.home, linked=was.linked)
 
 
 class _NotEntered(Exception):
@@ -505,21 +404,5 @@ class _NotEntered(Exception):
         self.why = why
 
 
-def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:
-    """How many of the entries are each rule's."""
-    if len(claims.all) == 1:
-        return [(claims.all[0].rule, len(found))]
-    return [(claim.rule, sum(claim in hits for _name, _status, hits in found)) for claim in claims.all]
-
-
 def _join(directory: str, name: str) -> str:
     return directory.rstrip("/") + "/" + name
-
-
-def _account_state(path: str) -> bytes:
-    """Changes when names of users or groups may have changed."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return b"-"
-    return b"%d %d %d %d " % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,75 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who can make work for a scan: the owner on whose account a folder or a file counts, see budget.Share."""
+
+import os
+import pwd
+from bisect import bisect_right
+from typing import Dict, List, Optional, Tuple
+
+ROOT = ""  # and the user who runs the scan
+EVERYONE = "everyone"
+
+_SUBUID = "/etc/subuid"
+_MAX_SUBUID = 1 << 20  # bytes
+
+
+class Owners:
+    """Names owners: ROOT, `uid=1000`, or for what root lets others write to, `gid=50` and EVERYONE. No name has a blank.
+
+    `subuid`: the file that gives users further ids, see subuid(5). What has one of these counts as the user's, so that
+    nobody is many owners.
+    """
+
+    def __init__(self, subuid: str = _SUBUID) -> None:
+        self._trusted = frozenset((0, os.geteuid()))
+        self._users: Dict[int, str] = {}
+        self._subuid = subuid
+        self._ranges: Optional[List[Tuple[int, int, str]]] = None  # first, last, user; sorted
+
+    def of_folder(self, status: os.stat_result) -> str:
+        """The owner of what is in a folder."""
+        uid, mode = status.st_uid, status.st_mode
+        if uid not in self._trusted:
+            return self._users.get(uid) or self.of_user(uid)
+        if not mode & 0o022:
+            return ROOT
+        return EVERYONE if mode & 0o002 else "gid=%d" % status.st_gid
+
+    def of_user(self, uid: int) -> str:
+        if uid in self._trusted:
+            return ROOT
+        if uid not in self._users:
+            self._users[uid] = "uid=%d" % self._holder(uid)
+        return self._users[uid]
+
+    def _holder(self, uid: int) -> int:
+        """The user a subordinate uid belongs to; of one that root gives to a container, the first of its range."""
+        if self._ranges is None:
+            self._ranges = _read(self._subuid)
+        at = bisect_right(self._ranges, (uid, 1 << 32, "")) - 1
+        if at < 0 or uid > self._ranges[at][1]:
+            return uid
+        first, _last, user = self._ranges[at]
+        try:
+            holder = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+        except (KeyError, OSError):
+            return first
+        return first if holder in self._trusted else holder
+
+
+def _read(path: str) -> List[Tuple[int, int, str]]:
+    """Nothing where the file cannot be read; lines that are no range are ignored."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(_MAX_SUBUID).decode("ascii", "replace").split("\n")
+    except OSError:
+        return []
+    ranges = []
+    for line in lines:
+        user, *numbers = line.split(":")
+        if len(numbers) == 2 and user and all(number.isdigit() and len(number) <= 10 for number in numbers):
+            first, length = map(int, numbers)
+            ranges.append((first, first + length - 1, user))
+    return sorted(ranges)

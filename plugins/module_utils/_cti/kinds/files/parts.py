@@ -1,0 +1,150 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Makes the parts of a file scan from the listings of directories and from what is known of them."""
+
+import os
+from typing import Dict, List, Optional, Sequence, Set, Tuple
+
+from ...model import File, Known, Part
+from .budget import Budget
+from .file_rules import Claims, Rule, to_text
+from .items import Maker
+from .listing import Found, Listing, Place, signature, slice_name, slice_of
+from .marks import Mark, home_id, parse_mark, period
+
+_FORMAT = b"4"  # of the signatures; another one makes every known signature void
+
+
+class Parts:
+    """Reads what is new or has changed, within the budget. max_files, rehash_days: see scan.Scan."""
+
+    def __init__(self, known: Known, budget: Budget, max_files: int, rehash_days: float) -> None:
+        self.replaced: Set[str] = set()  # see Collection
+        self.postponed = False  # likewise
+        self.beyond: Set[str] = set()  # names of parts beyond max_files
+        self._known = known
+        self._budget = budget
+        self._max_files = max_files
+        self._rehash_days = rehash_days
+        self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
+        self._homes: Dict[str, str] = {}  # mount point -> its id
+        self._reported = 0
+
+    def begin(self, maker: Maker, now: float) -> None:
+        """To be called before the first part; `now` in unix seconds."""
+        self._maker = maker
+        self._now = now
+        self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
+
+    def part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
+        """The part of a listing: without its items where they are the known ones, or where its owner has no changes left
+        in this run. None where there is nothing to tell of it."""
+        folder = to_text(place.path)
+        name = folder + listing.slice_name
+        found = listing.found
+        if not self._count(name, claims, listing):
+            return None
+        text = self._known.signature(name)
+        before = self._before(folder, listing)
+        if not found and not listing.unsure and not before and text is None:
+            return None
+        mark = Mark(
+            signature(listing, claims, self._basis),
+            period(name, self._now, self._rehash_days),
+            self._home_id(place.home),
+            place.real != place.path,
+            place.owner,
+        )
+        if mark.digest and str(mark) == text:
+            return Part(name, text, None)
+        was = parse_mark(text)
+        again = was.period != mark.period and was.period >= 0
+        if again and not self._budget.rehash.left(place.owner):
+            again, mark = False, mark._replace(period=was.period)
+            if mark.digest and str(mark) == text:
+                return Part(name, text, None)
+        known = self._items(name) if before is None else before
+        if not self._budget.changes.left(place.owner):
+            claims.note("postponed", place.path, place.owner)
+            self.postponed = True
+            if before is not None:
+                return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
+            return None if text is None else Part(name, text, None)
+        mark = self._keep_covered(mark, was, place, claims, listing, known)
+        if not found and not listing.unsure and not before:
+            return None
+        start = self._budget.clock()
+        items = self._maker.items(listing, place, known, again)
+        if again:
+            self._budget.rehash.spend(place.owner, self._budget.clock() - start)
+        if not listing.settled:
+            mark = mark._replace(digest="")
+        return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
+
+    def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
+        """Count the entries for their rules; False where max_files leaves none of them."""
+        if not self._max_files and len(claims.all) == 1:  # nearly always
+            claims.all[0].rule.matched += len(listing.found)
+            claims.all[0].rule.reported += len(listing.found)
+            return True
+        for rule, count in _tally(claims, listing.found):
+            rule.matched += count
+        if self._max_files and self._reported + len(listing.found) > self._max_files:
+            if self._reported == self._max_files:
+                self.beyond.add(name)
+                return False
+            listing.cut(self._max_files - self._reported)
+        for rule, count in _tally(claims, listing.found):
+            rule.reported += count
+        self._reported += len(listing.found)
+        return True
+
+    def _home_id(self, point: str) -> str:
+        if point not in self._homes:
+            self._homes[point] = home_id(point)
+        return self._homes[point]
+
+    def _items(self, name: str) -> List[File]:
+        return [item for item in self._known.items(name) if isinstance(item, File)]
+
+    def _before(self, folder: str, listing: Listing) -> Optional[List[File]]:
+        """What is known of a slice, where its folder was one part so far; None otherwise."""
+        if not listing.slice_name or self._known.signature(folder) is None:
+            return None
+        if folder not in self.replaced:
+            self.replaced.add(folder)
+            self._regrouped = {}
+            for item in self._items(folder):
+                self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
+        return self._regrouped.pop(listing.slice_name, [])
+
+    def _keep_covered(
+        self, mark: Mark, was: Mark, place: Place, claims: Claims, listing: Listing, known: Sequence[File]
+    ) -> Mark:
+        """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
+        if not was.home or was.home == mark.home:
+            return mark
+        there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
+        absent = {(item.path,) for item in known if item.path not in there}
+        if not absent:
+            return mark
+        listing.unsure |= absent
+        claims.note("covered", place.path)
+        return mark._replace(digest="", home=was.home, linked=was.linked)
+
+
+def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:
+    """How many of the entries are each rule's."""
+    if len(claims.all) == 1:
+        return [(claims.all[0].rule, len(found))]
+    return [(claim.rule, sum(claim in hits for _name, _status, hits in found)) for claim in claims.all]
+
+
+def _account_state(path: str) -> bytes:
+    """Changes when names of users or groups may have changed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return b"-"
+    return b"%d %d %d %d " % (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,0 +1,106 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who uses how much of what a scan may cost, and on whose account it is."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.budget import (
+    OWNER_SECONDS,
+    RUN_SECONDS,
+    Budget,
+    Share,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.owners import ROOT, Owners
+
+FOLDER, OPEN = 0o040755, 0o041777
+
+
+def test_one_owner_has_at_most_half_and_each_further_one_half_of_the_rest():
+    share = Share(1000)
+    taken = []
+    for owner in ("a", "b", "c", "d"):
+        while share.take(owner):
+            pass
+        taken.append(1000 - sum(taken) - 2 * share.left("new"))
+    assert taken == [500, 250, 125, 62]
+    assert share.left(ROOT) == 1000
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.integers(0, 3000))))
+def test_however_much_others_use_an_owner_has_its_share(uses):
+    """Also where more is used at once than was left, as one folder with very many changes does."""
+    share = Share(1000)
+    for owner, amount in uses:
+        if share.left(owner):
+            share.spend(owner, amount)
+    assert share.left("honest") >= 1000 / 2**4
+    assert share.left(ROOT) == 1000 or any(owner == ROOT and amount for owner, amount in uses)
+
+
+def test_very_many_owners_come_to_an_end_and_leave_root_its_own():
+    share = Share(50000)
+    used = 0
+    for number in range(70000):
+        while share.left(str(number)):
+            share.spend(str(number), 1000000)
+            used += 1
+    assert used < 20 and share.left(ROOT) == 50000
+
+
+def test_an_amount_that_grows_is_shared_as_it_is_now():
+    share = Share(10)
+    assert share.take("a", 5) and not share.take("a", 5) and share.take("a", 5, more=20)
+    assert share.left("b", more=20) == 10
+
+
+def test_large_files_of_many_users_leave_time_for_those_of_root():
+    budget = Budget(lambda: 0.0)
+    first = os.geteuid() + 1000
+    for uid in range(first, first + 1000):
+        for _file in range(5):
+            budget.spend(uid, budget.seconds(uid))
+    assert budget.seconds(0) == OWNER_SECONDS and not budget.seconds(first)
+    spent = 0.0
+    while budget.seconds(0):
+        spent += budget.seconds(0)
+        budget.spend(0, budget.seconds(0))
+    assert spent == RUN_SECONDS
+
+
+def of_folder(owners, mode, uid, gid=0):
+    return owners.of_folder(os.stat_result((mode, 1, 1, 1, uid, gid, 0, 0, 0, 0)))
+
+
+def test_what_root_lets_others_write_to_is_not_on_the_account_of_root(tmp_path):
+    owners = Owners(str(tmp_path / "none"))
+    assert of_folder(owners, FOLDER, 0) == of_folder(owners, FOLDER, os.geteuid()) == owners.of_user(0) == ROOT
+    assert of_folder(owners, OPEN, 0) == "everyone"
+    assert of_folder(owners, 0o042775, 0, 50) == "gid=50"
+    assert of_folder(owners, OPEN, 4321) == owners.of_user(4321) == "uid=4321"
+
+
+@pytest.mark.parametrize(
+    ("uid", "owner"),
+    [
+        (99999, "uid=99999"),
+        (100000, "uid=4321"),
+        (165535, "uid=4321"),
+        (165536, "uid=65534"),
+        (231072, "uid=231072"),
+        (1000000, "uid=1000000"),
+        (1234567, "uid=1000000"),  # of a container that root started
+        (5000001, "uid=5000000"),  # of nobody there is
+    ],
+)
+def test_the_subordinate_ids_of_a_user_are_on_its_account(tmp_path, uid, owner):
+    path = tmp_path / "subuid"
+    path.write_bytes(
+        b"nobody:165536:65536\n4321:100000:65536\nroot:1000000:1000000\nno-such-user-here:5000000:10\n"
+        b"# a remark\n\nroot:x:1\nroot:1\n:5:5\nroot:" + b"9" * 5000 + b":1\n\xff:\xff:\xff\n"
+    )
+    assert Owners(str(path)).of_user(uid) == owner
