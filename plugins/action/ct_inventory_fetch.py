@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._cti.packed import CHANGES, pack
+from ..module_utils._cti.packed_reader import kinds, storable
 from ..module_utils._cti.text import line
-from ..module_utils._cti.tracking.survey import pack
-from ..plugin_utils._bounded import calm_output, storable, taken
+from ..plugin_utils._bounded import calm_output, taken
 from ..plugin_utils._inventory_fetch import places as places
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
-from ..plugin_utils._packed import kinds
 
 MODULE = "changetracking.inventory.ct_inventory_info"
 FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
@@ -124,7 +124,7 @@ class ActionModule(ActionBase):
         different = [diff for diff in diffs if diff is not None]
         result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
         if changes:
-            result["packed"] = pack({"changes": changes})
+            result["packed"] = pack({CHANGES: changes})
         if self._task.diff:
             result["diff"] = different
         return result

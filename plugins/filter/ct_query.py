@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._packed import PackedError, unpack
+from ..module_utils._cti.packed_reader import PackedError, unpack
 from ..plugin_utils._query import MISSING, jmespath, search
 from ..plugin_utils._untrusted import untrusted
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ..module_utils._cti.packed import CHANGES
+from ..module_utils._cti.packed_reader import PackedError, kinds
 from ..module_utils._cti.records import CHANGE_COLUMNS
 from ..module_utils._cti.text import line
 from ..module_utils._cti.tracking.report import change_line
-from ..plugin_utils._packed import CHANGES, PackedError, kinds
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""

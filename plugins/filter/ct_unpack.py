@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ..plugin_utils._packed import PackedError, unpack
+from ..module_utils._cti.packed_reader import PackedError, unpack
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""

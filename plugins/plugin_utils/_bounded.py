@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..module_utils._cti.text import calm_json, is_utf8, line, printable
+from ..module_utils._cti.text import calm_json, line
 
 FLAGS = ("changed", "failed", "unreachable")
 FAILURE = {"msg": str, "module_stdout": str, "module_stderr": str, "rc": int}  # of a module that did not get to its end
@@ -28,17 +28,6 @@ MAX_DEPTH = 50
 _ESCAPES = re.compile(
     r"\\(?:[bfnr]|u(?:00(?:[01][0-9a-f]|7f|[89][0-9a-f])|061c|200[ef]|202[89a-e]|206[6-9]))", re.IGNORECASE
 )
-
-
-def storable(value: Any) -> Any:
-    """The value with each lone surrogate written out: such a text can be neither printed nor stored. Raises RecursionError."""
-    if isinstance(value, str):
-        return value if is_utf8(value) else printable(value)  # an honest host has made it printable
-    if isinstance(value, list):
-        return [storable(element) for element in value]
-    if isinstance(value, dict):
-        return {storable(name): storable(element) for name, element in value.items()}
-    return value
 
 
 def taken(answer: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:

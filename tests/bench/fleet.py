@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from core import HERE, SYSTEM_PYTHON
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 
 DEBIAN_PACKAGES = ()
 HOSTS = 50

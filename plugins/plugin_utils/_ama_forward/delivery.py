@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ...module_utils._cti.ama import config
 from ...module_utils._cti.errors import CtiError, ForwardError
+from ...module_utils._cti.packed_reader import PackedError
 from ...module_utils._cti.rule import dcr
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION
 from ...module_utils._cti.wire import sockets
@@ -23,7 +24,6 @@ from ...module_utils._cti.wire.forward import flat
 from ...module_utils._cti.wire.sender import Sender
 from ...module_utils._cti.wire.sockets import Deadline
 from ...module_utils._cti.wire.tls import Tls
-from .._packed import PackedError
 from .._query import jmespath, search
 from . import parcel as parcels
 from .parcel import ROWS, Parcel, Row

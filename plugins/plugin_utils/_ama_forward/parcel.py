@@ -14,9 +14,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.packed_reader import kinds
 from ...module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, data_record
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
-from .._packed import kinds
 
 ROWS = 500  # a parcel has no more: a message of some 200 KB
 MAX_TEXT = 64 << 10  # characters of one value

@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from ansible import constants
 
+from ...module_utils._cti.packed import CHANGES
+from ...module_utils._cti.packed_reader import PackedError
+from ...module_utils._cti.packed_reader import kinds as opened
 from ...module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 from ...module_utils._cti.text import timestamp
-from .._packed import CHANGES, PackedError
-from .._packed import kinds as opened
 from .parcel import MAX_ID, MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."

@@ -13,12 +13,12 @@ import pytest
 from ansible.template import Templar
 
 from ansible_collections.changetracking.inventory.plugins.action import ct_inventory_fetch as fetch
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._bounded import calm_output
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places as places
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch.places import Kept
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import unpack
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.changetracking.inventory.plugins.filter.ct_query import ct_query
 from ansible_collections.changetracking.inventory.plugins.filter.ct_table import ct_table
 from ansible_collections.changetracking.inventory.plugins.filter.ct_unpack import ct_unpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 
 ITEMS = {"packages": [{"SoftwareName": "a"}, {"SoftwareName": "ä\x01"}], "files": []}
 SOURCES = {"dpkg": {"status": "ok", "count": 2}, "rpm": {"status": "absent", "count": 0}}

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.callback import ama_forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
     CHANGE_COLUMNS,
     DATA_COLUMNS,
@@ -24,7 +25,6 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
     CHANGE_STREAM,
     DATA_STREAM,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import Address
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker

@@ -14,9 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import pack
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _packed
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import PackedError, kinds, unpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import packed_reader
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import (
+    PackedError,
+    kinds,
+    unpack,
+)
 
 NUMBERS = st.integers(-(1 << 63), 1 << 63) | st.floats(allow_nan=False, allow_infinity=False)
 ROWS = st.lists(
@@ -31,11 +35,11 @@ def packed(text):
 
 @given(ITEMS, st.sampled_from([None, 1, "\t"]), st.booleans(), st.sampled_from([4, 64, 65536]))
 def test_what_is_read_does_not_depend_on_where_the_pieces_end(items, indent, ascii_only, piece):
-    before, _packed.PIECE = _packed.PIECE, piece
+    before, packed_reader.PIECE = packed_reader.PIECE, piece
     try:
         assert unpack(packed(json.dumps(items, indent=indent, ensure_ascii=ascii_only))) == items
     finally:
-        _packed.PIECE = before
+        packed_reader.PIECE = before
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_what_is_not_even_compressed_json_is_refused(text, reason):
 def test_each_limit_is_named(monkeypatch, limit, value, reason):
     text = '{"packages":[{},{"a":[1,2]}],"files":[{"b":1,"c":[2]},%s{}]}' % (" " * (2 << 20))
     assert len(unpack(packed(text))["files"]) == 2
-    monkeypatch.setattr(_packed, limit, value)
+    monkeypatch.setattr(packed_reader, limit, value)
     with pytest.raises(PackedError, match=reason):
         unpack(packed(text))
 
@@ -125,9 +129,9 @@ def test_an_item_is_read_when_it_is_asked_for():
 
 STREAM = """
 import base64, resource, sys, zlib
-from ansible_collections.changetracking.inventory.plugins.plugin_utils import _packed
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._packed import PackedError, kinds
-_packed.MAX_BYTES, _packed.MAX_ROWS, _packed.MAX_VALUES = 64 << 20, 100000, 1000000  # all of them are soon reached
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import packed_reader
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import PackedError, kinds
+packed_reader.MAX_BYTES, packed_reader.MAX_ROWS, packed_reader.MAX_VALUES = 64 << 20, 100000, 1000000  # all of them are soon reached
 head, unit, times = sys.argv[1], sys.argv[2].encode(), int(sys.argv[3])
 compress = zlib.compressobj(9)
 data = compress.compress(head.encode()) + b"".join(compress.compress(unit * 1000) for _time in range(times // 1000))

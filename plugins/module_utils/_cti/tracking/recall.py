@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from .. import folders, host
 from ..errors import StateError
 from ..itemfiles import NAMES
+from ..packed import pack
 from ..records import KINDS, Kind
 from ..state import history
 from ..state.database import check_size
@@ -18,7 +19,6 @@ from ..state.store import Store
 from ..text import quoted, timestamp
 from . import report
 from .snapshot import Snapshot, combined_digest, in_order
-from .survey import pack
 
 MAX_BYTES = 256 << 20  # of one item file
 

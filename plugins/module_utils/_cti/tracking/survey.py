@@ -3,15 +3,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """One host in one pass: every kind a DCR asks for, as much of it as is wanted, with the state of the run before."""
 
-import base64
 import hashlib
-import json
-import zlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import host
 from ..kinds.files.budget import REHASH_DAYS
 from ..model import Known
+from ..packed import pack
 from ..records import KINDS, RECORD_ID, Kind, Row
 from ..rule.settings import Settings
 from ..state.store import Store
@@ -70,11 +68,6 @@ def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, L
         if digest is None or hashlib.sha256(report.text(rows).encode("utf-8")).hexdigest() != digest:
             items[snapshot.kind.name] = rows
     return items
-
-
-def pack(value: Any) -> str:
-    """Base64 of zlib of JSON: one string costs the controller a fraction of what nested data costs."""
-    return base64.b64encode(zlib.compress(json.dumps(value, separators=(",", ":")).encode("ascii"), 6)).decode("ascii")
 
 
 def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:

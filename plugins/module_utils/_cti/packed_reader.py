@@ -1,13 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
-# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads what a managed host packed: base64 of zlib of JSON, `{"packages": [{...}, ...], "files": [...]}`.
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Reads what packed.py writes, on the controller.
 
 The host is not trusted, and the controller's main process reads this, too. So only one item at a time is in memory, and
 there are limits, which a real host does not reach, to bytes, items, values, and to the size and the depth of one item.
 """
-
-from __future__ import annotations
 
 import base64
 import binascii
@@ -16,13 +14,12 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
-from ..module_utils._cti.records import KINDS
-from ._bounded import storable
+from .packed import CHANGES
+from .records import KINDS
+from .text import is_utf8, printable
 
-CHANGES = "changes"  # what ct_inventory_fetch packs, as if it were a kind
 MAX_BYTES = 256 << 20  # of JSON; 500,000 files are about 200 MiB
 MAX_ROWS = 500_000  # items of all kinds
 MAX_VALUES = 8_000_000  # of all items; an item has 8 to 12
@@ -30,9 +27,9 @@ MAX_ROW = 512 << 10  # characters of one item
 MAX_DEPTH = 8  # of the lists and objects in one item
 MAX_DIGITS = 20
 PIECE = 64 << 10  # characters that are read at once; a multiple of 4, the unit of base64
-_BLANKS = re.compile(r"[ \t\r\n]*").match
+_BLANKS: Callable[[str, int], Any] = re.compile(r"[ \t\r\n]*").match
 
-Row = dict[str, Any]
+Row = Dict[str, Any]
 
 
 class PackedError(ValueError):
@@ -42,21 +39,21 @@ class PackedError(ValueError):
         super().__init__(f"This is not what ct_inventory_info returns as packed ({reason}).")
 
 
-def unpack(packed: Any) -> dict[str, list[Row]]:
+def unpack(packed: Any) -> Dict[str, List[Row]]:
     """All items by kind. Raises PackedError."""
-    names: dict[str, str] = {}  # of columns: each is in memory once
+    names: Dict[str, str] = {}  # of columns: each is in memory once
     return {
         kind: [{names.setdefault(name, name): value for name, value in row.items()} for row in rows]
         for kind, rows in kinds(packed)
     }
 
 
-def kinds(packed: Any) -> Iterator[tuple[str, Iterator[Row]]]:
+def kinds(packed: Any) -> Iterator[Tuple[str, Iterator[Row]]]:
     """Each kind with its items, which are read when they are asked for; those not taken are skipped. Raises PackedError."""
     if not isinstance(packed, str):
         raise PackedError("it is no text")
     text = _Text(str.__str__(packed))  # Ansible has types of text of its own
-    seen: list[str] = []
+    seen: List[str] = []
     text.expect("{")
     end = text.expect("}", "") if text.peek() == "}" else ""
     while not end:
@@ -74,7 +71,7 @@ def kinds(packed: Any) -> Iterator[tuple[str, Iterator[Row]]]:
         raise PackedError("something follows its end")
 
 
-def _rows(text: _Text) -> Iterator[Row]:
+def _rows(text: "_Text") -> Iterator[Row]:
     text.expect("[")
     end = text.expect("]") if text.peek() == "]" else ""
     while not end:
@@ -155,6 +152,17 @@ class _Text:
             pass
 
 
+def storable(value: Any) -> Any:
+    """The value with each lone surrogate written out: such a text can be neither printed nor stored. Raises RecursionError."""
+    if isinstance(value, str):
+        return value if is_utf8(value) else printable(value)  # an honest host has made it printable
+    if isinstance(value, list):
+        return [storable(element) for element in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(element) for name, element in value.items()}
+    return value
+
+
 def _inflate(packed: str) -> Iterator[str]:
     """The text in pieces of up to PIECE, none of them empty."""
     inflate = zlib.decompressobj()
@@ -196,7 +204,7 @@ def _count(value: Any, depth: int = 0) -> int:
     return 1 + sum(_count(element, depth + 1) for element in inner)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Row:
+def _object(pairs: List[Tuple[str, Any]]) -> Row:
     row = dict(pairs)
     if len(row) != len(pairs):
         raise PackedError("an item has one column twice")
