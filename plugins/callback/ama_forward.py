@@ -224,6 +224,7 @@ from ..plugin_utils._ama_forward.delivery import Delivery, Receiver
 from ..plugin_utils._ama_forward.identities import Identities
 from ..plugin_utils._ama_forward.results import Reader
 from ..plugin_utils._ama_forward.spool import Spool
+from ..plugin_utils._output import show
 from ..plugin_utils._query import MISSING, jmespath
 
 OURS = "ama_forward"
@@ -376,7 +377,7 @@ class CallbackModule(CallbackBase):
             parts.append(f"{delivery.left_out} left out by the query")
         if earlier:
             parts.append(f"{earlier} files of other runs wait, too")
-        self._display.display(f"{OURS}: {'; '.join(parts)}")
+        show(f"{OURS}: {'; '.join(parts)}")
 
 
 def inventory_names(play):

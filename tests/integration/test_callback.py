@@ -530,3 +530,47 @@ def test_no_secret_is_in_the_spool_or_in_what_is_sent(place, tmp_path):
     for text in (spooled, bytes(receiver.received)):
         assert b"dpkg" in text and b"ct_inventory_info" in text
         assert CANARY.encode() not in text and b"whispered" not in text
+
+
+ONE_FILE = """
+- hosts: h1
+  gather_facts: false
+  tasks:
+    - changetracking.inventory.ct_file_facts: {paths: "{{ dir }}/f1"}
+"""
+
+JSON_CALLBACK = '''
+import json
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: as_json
+type: stdout
+short_description: One JSON document on stdout
+description: As ansible.posix.json does.
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "as_json"
+
+    def v2_playbook_on_stats(self, stats):
+        print(json.dumps({"hosts": sorted(stats.processed)}))
+'''
+
+
+def test_the_line_at_the_end_is_not_in_the_output_of_a_callback_that_prints_json(place, tmp_path):
+    (tmp_path / "as_json.py").write_text(JSON_CALLBACK)
+    (tmp_path / "f1").write_text("one")
+    play = tmp_path / "play.yml"
+    play.write_text(ONE_FILE)
+    place.relay.start()
+    run = subprocess.run(
+        ["ansible-playbook", "-i", str(place.inventory), str(play), "-e", "dir=%s" % tmp_path],
+        env=place.environment(ANSIBLE_STDOUT_CALLBACK="as_json", ANSIBLE_CALLBACK_PLUGINS=str(tmp_path)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=True,
+    )  # fmt: skip
+    assert json.loads(run.stdout) == {"hosts": ["h1"]}
+    assert "ama_forward: delivered 1, spooled 0, dropped 0 records\n" in run.stderr

@@ -12,7 +12,8 @@ import os
 import time
 
 from ansible import constants
-from ansible.utils.display import Display
+
+from .._output import show
 
 EVERY = 10  # seconds; a run that is shorter says nothing
 FEW = 10  # so many hosts, or less, say nothing
@@ -53,6 +54,4 @@ class Progress:
             os.utime(file.fileno(), (now, now) if due else (said, said))
         if due:
             message = "Inventory: %d of %d hosts done, %d of them changed, %d failed."
-            # What reads the output of such a callback takes nothing else beside it.
-            machine = "json" in constants.DEFAULT_STDOUT_CALLBACK
-            Display().display(message % (done, self._hosts, counts["changed"], counts["failed"]), stderr=machine)
+            show(message % (done, self._hosts, counts["changed"], counts["failed"]))
