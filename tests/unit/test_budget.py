@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.budget import (
-    OWNER_SECONDS,
+    FILE_SECONDS,
     RUN_SECONDS,
     Budget,
     Share,
@@ -60,15 +60,14 @@ def test_an_amount_that_grows_is_shared_as_it_is_now():
 
 def test_large_files_of_many_users_leave_time_for_those_of_root():
     budget = Budget(lambda: 0.0)
-    first = os.geteuid() + 1000
-    for uid in range(first, first + 1000):
+    for number in range(1000):
         for _file in range(5):
-            budget.spend(uid, budget.seconds(uid))
-    assert budget.seconds(0) == OWNER_SECONDS and not budget.seconds(first)
+            budget.spend("uid=%d" % number, budget.seconds("uid=%d" % number))
+    assert budget.seconds(ROOT) == FILE_SECONDS and not budget.seconds("uid=1")
     spent = 0.0
-    while budget.seconds(0):
-        spent += budget.seconds(0)
-        budget.spend(0, budget.seconds(0))
+    while budget.seconds(ROOT):
+        spent += budget.seconds(ROOT)
+        budget.spend(ROOT, budget.seconds(ROOT))
     assert spent == RUN_SECONDS
 
 

@@ -494,6 +494,19 @@ def test_links_to_files_of_others_are_on_the_account_of_who_owns_the_folder(host
     assert len(host.kept()) == 11 and "honest" in host.kept()
 
 
+def test_texts_behind_links_to_folders_of_others_are_on_the_account_of_who_owns_the_folder(host, monkeypatch):
+    monkeypatch.setattr(contents, "ALL_BYTES", 20 * contents.LEAST_BYTES)
+    host.write("../there/top")
+    for number in range(40):
+        host.write("../there/sub/%02d" % number)
+    host.write("a/own")
+    (host.tracked / "a" / "l").symlink_to("../../there")
+    give(host.tracked / "a", 1001)
+    host.write("z/honest")
+    host.run()
+    assert len(host.kept()) == 11 and "honest" in host.kept()
+
+
 def test_differences_of_one_user_leave_room_for_those_of_others(host, monkeypatch):
     monkeypatch.setattr(contents, "DIFFS_BYTES", 400)
     for number in range(40):

@@ -1250,6 +1250,40 @@ def test_links_of_one_user_do_not_keep_those_of_others_from_being_followed(tmp_p
     assert "(uid=1001)" in run.sources["rule"].message
 
 
+def test_what_links_of_one_user_lead_to_is_on_the_account_of_that_user(host, tmp_path, monkeypatch):
+    """Also where it is root's, and where another link of root leads to the user's."""
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    own, home = write(tmp_path / "t" / "z" / "f"), tmp_path / "home"
+    flood(tmp_path / "there", 20, 10)
+    flood(tmp_path / "here", 20, 10)
+    home.mkdir()
+    (tmp_path / "t" / "a").symlink_to(str(home))
+    (home / "l").symlink_to(str(tmp_path / "there"))
+    give(home, 1001)
+    host.run()
+    (home / "l").unlink()
+    (home / "m").symlink_to(str(tmp_path / "here"))
+    write(own, b"other")
+    told = host.run()
+    assert ("Modified", str(own)) in told and len(told) == 51 and "(uid=1001)" in host.sources["rule"].message
+    for _run in range(10):
+        told += host.run()
+    assert len(told) == len(set(told)) == 401
+
+
+def test_large_files_behind_links_of_one_user_are_read_on_the_account_of_that_user(tmp_path):
+    for number in range(12):
+        sparse(tmp_path / "r{0:02}".format(number), 4 * hashing._CHUNK)
+    for number in range(12):
+        write(tmp_path / "t" / "a" / "small").parent.joinpath("l{0:02}".format(number)).symlink_to(
+            "../../r{0:02}".format(number)
+        )
+    own = sparse(tmp_path / "t" / "z", 4 * hashing._CHUNK)
+    give(tmp_path / "t" / "a", 1001)
+    found, _run = look(rule(tmp_path / "t"), budget=budget.Budget(Clock(budget.FILE_SECONDS / 6)))
+    assert found[str(own)].checksum and sum(bool(item.checksum) for item in found.values()) == 3
+
+
 def test_long_names_of_one_user_do_not_keep_those_of_others_from_being_matched(tmp_path):
     for folder, count in (("a", 40), ("z", 20)):
         for number in range(count):

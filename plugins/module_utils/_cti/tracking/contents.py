@@ -16,7 +16,7 @@ from ..kinds.files.file_rules import to_name, to_text
 from ..kinds.files.hashing import LENGTHS, constructor, is_allowed
 from ..kinds.files.mounts import Barred, Mounts
 from ..kinds.files.opening import Paths, Step, close, reopen
-from ..kinds.files.owners import Owners
+from ..kinds.files.owners import ROOT, Owners
 from ..kinds.files.statx import status_of
 from ..model import File, FileRule
 from ..records import KINDS
@@ -38,6 +38,8 @@ PRIVATE = "not readable by everybody and not listed in content_paths"
 MOVING = "changed or out of reach when it was to be read"
 BINARY = "not a UTF-8 text"
 FULL = "beyond what is kept in all or of one owner"
+
+_MAX_LINKERS = 1000  # owners remembered
 
 _SHA256, _MD5 = LENGTHS["sha256"], LENGTHS["md5"]
 Diffs = Dict[Tuple[str, ...], str]  # identity of a modified file -> how its text differs
@@ -243,6 +245,7 @@ class _Access:
         self._listed = [pattern.split("/") for pattern in listed]
         self._paths = Paths(Mounts.read())
         self._owners = Owners()
+        self._linkers: Dict[str, str] = {}  # folder above one behind a link -> its owner
         self._folder: Optional[_Folder] = None  # of the last item
 
     def close(self) -> None:
@@ -271,11 +274,29 @@ class _Access:
         if self._folder is None or self._folder.path != path:
             steps = self._paths.walk(path or "/")
             try:
-                owner = self._owners.of_folder(os.fstat(steps[-1].descriptor))
+                owner = self._owner(path, steps[-1])
                 self._folder = _Folder(path, steps[-1].real, _is_open(steps), owner)
             finally:
                 close(steps)
         return self._folder
+
+    def _owner(self, path: str, step: Step) -> str:
+        """On whose account a folder counts: behind links, of whoever may write to the folder with the first that is not
+        root's."""
+        linker = ROOT
+        if step.real != (path or "/"):
+            above = path.rpartition("/")[0]
+            if above not in self._linkers:
+                found = self._paths.find(above or "/")
+                try:
+                    owner = self._owner(above, found)
+                finally:
+                    os.close(found.descriptor)
+                if len(self._linkers) >= _MAX_LINKERS:
+                    self._linkers.clear()
+                self._linkers[above] = owner
+            linker = self._linkers[above]
+        return linker or self._owners.of_folder(os.fstat(step.descriptor))
 
     def read(self, item: File, limit: int) -> Tuple[bytes, str]:
         """The content, or why there is none. The file and each folder on the way are judged before and after, and the

@@ -42,8 +42,7 @@ MAX_HIDDEN = 100  # folders remembered as not entered, of one folder; where ther
 DAY = 86400
 REHASH_DAYS = 7.0  # within which every content is read again, see docs/files.md
 
-
-_LEAST = 2.0**-16  # of an amount; a smaller rest counts as none
+_LEAST = 2.0**-16  # of an amount that is shared; a smaller rest counts as none
 
 
 class Share:
@@ -102,14 +101,12 @@ class Budget:
         self._read = Share(RUN_SECONDS)
         self._large: Dict[str, float] = {}  # owner -> seconds spent
 
-    def seconds(self, uid: int) -> float:
-        """How long a file of this user may be read; 0 where there is no time left."""
-        owner = self.owners.of_user(uid)
+    def seconds(self, owner: str) -> float:
+        """How long a file of this owner may be read; 0 where there is no time left."""
         limit = FILE_SECONDS if owner == ROOT else OWNER_SECONDS - self._large.get(owner, 0.0)
         return max(0.0, min(FILE_SECONDS, limit, self._read.left(owner)))
 
-    def spend(self, uid: int, seconds: float) -> None:
-        owner = self.owners.of_user(uid)
+    def spend(self, owner: str, seconds: float) -> None:
         self._read.spend(owner, seconds)
         self._large[owner] = self._large.get(owner, 0.0) + seconds
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 from .budget import FILE_BYTES, SMALL_BYTES, Budget
 from .opening import Replaced
-from .statx import owner, size, status_of
+from .statx import size, status_of
 
 ATTEMPTS = 3  # at a file that changes while it is read
 LENGTHS = {"sha256": 64, "md5": 32, "none": 0}  # of a checksum, hex digits
@@ -55,14 +55,16 @@ def is_allowed(algorithm: str) -> bool:
         return False
 
 
-def read_file(open_file: Callable[[], int], new: Callable[..., Any], listed: bytes, budget: Budget) -> Reading:
+def read_file(
+    open_file: Callable[[], int], new: Callable[..., Any], listed: bytes, budget: Budget, owner: str
+) -> Reading:
     """Read a regular file within the budget. `open_file` gives a descriptor of it, see opening.py; `listed`: its status as
-    listed. `new`: see constructor(). A small file that keeps still is read_at_once()'s, which is quicker.
+    listed. `new`: see constructor(). `owner`: on whose account it is read, see owners.py. A small file that keeps still is read_at_once()'s, which is quicker.
     """
-    length, uid = size(listed), owner(listed)
+    length = size(listed)
     if length > FILE_BYTES:
         return Reading(None, "", "large")
-    allowed = float("inf") if length <= SMALL_BYTES else budget.seconds(uid)
+    allowed = float("inf") if length <= SMALL_BYTES else budget.seconds(owner)
     if not allowed:
         return Reading(None, "", "late")
     start = budget.clock()
@@ -75,7 +77,7 @@ def read_file(open_file: Callable[[], int], new: Callable[..., Any], listed: byt
     except OSError as error:
         return Reading(None, "", "gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else str(error.strerror))
     finally:
-        budget.spend(uid, budget.clock() - start)
+        budget.spend(owner, budget.clock() - start)
 
 
 def _read(

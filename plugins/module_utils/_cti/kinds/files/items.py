@@ -16,7 +16,9 @@ from .hashing import LENGTHS, Reading, constructor, read_file
 from .listing import Found, Listing, Place
 from .mounts import Barred
 from .opening import Paths, Replaced, open_regular, read_at_once, reopen
+from .owners import ROOT
 from .statx import CTIME, LINKS, MODE, MTIME, SIZE, Numbers, unpack
+from .statx import owner as owner_of
 
 _TYPES = {
     stat.S_IFREG: "file",
@@ -137,7 +139,9 @@ class Maker:
         def open_file() -> int:
             return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
 
-        reading = read_file(open_file, new, status, self._budget)
+        # A link is the work of whoever may write to its folder.
+        owner = (place.owner if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
+        reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
             self._checksums[reading.status, algorithm] = reading.checksum
         return reading

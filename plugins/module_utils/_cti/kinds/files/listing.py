@@ -45,7 +45,7 @@ class Place(NamedTuple):
     path: str  # as the rules name it
     real: str  # without links
     home: str  # the mount point it lies on
-    owner: str  # see owners.py
+    owner: str  # on whose account it counts, see owners.py
     identity: Tuple[int, int]  # device and inode
 
 

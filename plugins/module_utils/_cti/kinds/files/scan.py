@@ -41,7 +41,7 @@ class _Frame(NamedTuple):
     claims: Claimants
     above: Optional[_Above]
     links: int  # followed on the way here
-    linker: str  # owner of the directory with the first of these links
+    linker: str  # owner of the directory with the last of these links; ROOT where there is none
 
 
 class Scan(Collection):
@@ -263,7 +263,8 @@ class Scan(Collection):
             try:
                 status = os.fstat(descriptor)
                 home = self._admit(frame, real, status)
-                owner = self._budget.owners.of_folder(status)
+                # Whoever puts a link into a folder makes the work behind it.
+                owner = frame.linker or self._budget.owners.of_folder(status)
                 if not self._budget.folders.take(owner):
                     raise _NotEntered("folders", owner)
             except BaseException:
@@ -388,9 +389,8 @@ class Scan(Collection):
                     home = real if real in self._mounts.kinds else place.home
                     yield _Frame(path, name, real, home, claims.below, above, frame.links, frame.linker)
                 elif frame.links < MAX_LINKS:
-                    linker = frame.linker if frame.links else place.owner
                     home = self._mounts.of(target)
-                    yield _Frame(path, "", target, home, claims.behind, above, frame.links + 1, linker)
+                    yield _Frame(path, "", target, home, claims.behind, above, frame.links + 1, place.owner)
                 else:
                     claims.note("deep", path)
 
