@@ -52,8 +52,8 @@ class Forward:
             document = ask(self._config, EXTENSION, self._given["allow_users"])
             if document is None:
                 raise ForwardError(
-                    "The agent at %s has no data collection rule for %s; associate one with this machine, or give dcr."
-                    % (self._config, EXTENSION)
+                    "The agent at %s has no data collection rule for %s; associate one with this machine, or, if that is a relay,"
+                    " add one to its relay_chunks, or give dcr." % (self._config, EXTENSION)
                 )
             self._asked = dcr.load(document, "of the agent at %s" % str(self._config))
         return self._asked
@@ -90,7 +90,7 @@ class Forward:
                 notes += outbox.notes
         if delivery.waiting:
             notes.append(
-                "%d of %d records are kept for the next run: %s takes them so slowly that %d s were not enough. See why it is slow."
+                "%d of %d records are kept for the next run: %s takes them so slowly that %d s were not enough. See the receiver's log."
                 % (delivery.waiting, sum(delivery), self._address, SECONDS)
             )
         return dict(delivery._asdict())

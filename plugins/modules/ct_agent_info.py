@@ -6,11 +6,11 @@
 
 DOCUMENTATION = r"""
 module: ct_agent_info
-short_description: How the agent on a host fares
+short_description: Get the status of the agent on a host
 version_added: "0.1.0"
 description:
   - Returns what C(agent.pyz status) and C(agent.pyz doctor) say on the host, as data.
-  - A host without the agent is no failure, and neither is one whose agent is in a bad way.
+  - The task succeeds even if the agent is missing or unhealthy.
 options:
   program:
     description: The agent's program. The default is that of the role P(changetracking.inventory.agent#role).
@@ -25,6 +25,8 @@ notes:
   - The state belongs to the agent's user, so this needs that user or root.
 seealso:
   - module: changetracking.inventory.ct_state_info
+  - plugin: changetracking.inventory.ct_checks
+    plugin_type: filter
 author:
   - changetracking.inventory contributors (@changetracking)
 """
@@ -59,12 +61,20 @@ status:
   sample: {Running: true, Pid: 812, Version: 0.1.0, Outbox: {Records: 0, Bytes: 0, Oldest: null}}
 doctor:
   description:
-    - The links of the chain from the rule to the records, each with its C(Name), C(Status) (V(ok), V(warning), V(broken), V(unknown)),
+    - C(Links) are the checks from the rule to the records, each with its C(Name), C(Status) (V(ok), V(warning), V(broken), V(unknown)),
       C(Message), C(Remedy) and C(Details).
-    - C(Ok) is whether none is broken; C(Broken) and C(Remedy) are of the first that is.
+    - C(Ok) is whether no check failed (V(broken)). C(Broken) is the name of the first that did, C(Remedy) what is wrong and what to do.
+    - C(Summary) is the result in one line. C(Warnings) has a sentence for each cause of a warning, and for each check whose result
+      is unknown. The filter P(changetracking.inventory.ct_checks#filter) groups both by host.
   returned: when it is installed
   type: dict
-  sample: {Ok: false, Broken: service, Remedy: "No agent runs with the state in /var/lib/ctagent. Start it: systemctl start ctagent", Links: []}
+  sample:
+    Ok: false
+    Broken: service
+    Remedy: "No agent runs with the state in /var/lib/ctagent. Start it: systemctl start ctagent"
+    Summary: "First failed check: service. No agent runs with the state in /var/lib/ctagent. Start it: systemctl start ctagent"
+    Warnings: []
+    Links: []
 """
 
 import json
@@ -102,7 +112,10 @@ def ask(module, question):
     try:
         return json.loads(output), ""
     except ValueError:
-        silence = "%s ended with %d and said nothing; see whether it is whole." % (module.params["program"], code)
+        silence = "%s ended with status %d and without an answer. Deploy the agent again." % (
+            module.params["program"],
+            code,
+        )
         return None, (complaint.strip().splitlines() or [silence])[-1]
 
 

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The doctor names the first broken link, and changes nothing."""
+"""The doctor names the first failed check and every warning, and changes nothing."""
 
 import json
 import os
@@ -13,6 +13,7 @@ import zlib
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.doctor import Link
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.lock import StateLock
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
@@ -23,7 +24,7 @@ RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extens
 
 @pytest.fixture
 def running(host):
-    """A host on which every link holds."""
+    """A host on which no check fails."""
     host.write("a")
     host.relay.start()
     host.start("--refresh", "1000")
@@ -48,7 +49,42 @@ def test_where_all_links_hold_it_says_so_and_how_the_rule_was_read(running):
     assert report["Ok"], report
     assert link(report, "paths")["Details"] == ["%s/* is a shell pattern; 1 files" % running.tracked]
     code, text = running.run("doctor")
-    assert code == 0 and text.splitlines()[-1] == "All links hold."
+    assert code == 0 and text.splitlines()[-1] == report["Summary"]
+    assert (
+        report["Summary"]
+        == doctor.as_data([Link(one["Name"], one["Status"], "") for one in report["Links"]])["Summary"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("statuses", "summary"),
+    [
+        (["ok", "ok", "ok"], "All checks passed."),
+        (["ok", "warning", "ok"], "Checks passed, with 1 warning: state."),
+        (["warning", "warning", "unknown"], "Checks passed, with 2 warnings: service, state; 1 unknown: microsoft."),
+        (["ok", "ok", "unknown"], "Checks passed, with 1 unknown: microsoft."),
+        (["ok", "broken", "warning"], "First failed check: state. state message state remedy"),
+    ],
+)
+def test_the_summary_says_that_all_is_well_only_where_it_is(statuses, summary):
+    names = ("service", "state", "microsoft")
+    links = [Link(name, status, name + " message", name + " remedy") for name, status in zip(names, statuses)]
+    report = doctor.as_data(links)
+    assert report["Summary"] == list(doctor.lines(links))[-1] == summary
+    assert report["Ok"] == ("broken" not in statuses)
+    noted = [name for name, status in zip(names, statuses) if status in ("warning", "unknown")]
+    assert report["Warnings"] == ["%s: %s message %s remedy" % (name, name, name) for name in noted]
+
+
+def test_a_source_that_cannot_be_read_is_one_warning_without_the_counts_of_the_host(running):
+    status = json.loads((running.state / "status.json").read_text())
+    status["Kinds"]["files"]["Failed"] = {"item": "Permission denied", "other": "It hangs."}
+    (running.state / "status.json").write_text(json.dumps(status))
+    report = found(running)
+    assert report["Ok"] and report["Summary"].startswith("Checks passed, with 1 warning: files")
+    warnings = [text for text in report["Warnings"] if text.startswith("files: ")]
+    remedy = "Make it readable; until then, nothing of it is reported as removed."
+    assert warnings == ["files: item: Permission denied. " + remedy, "files: other: It hangs. " + remedy]
 
 
 def test_it_changes_nothing(running):

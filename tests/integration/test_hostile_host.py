@@ -52,7 +52,8 @@ def everywhere(text):
         "packed": pack({"packages": [row], "files": [{"FileSystemPath": text}]}), "changes": [row], "files": [text],
         "msg": text, "warnings": [text], "deprecations": [{"msg": text, "version": "99.0"}], "diff": {"before": text},
         "ansible_facts": {"ct_packages": summary, text: text}, text: text, "stdout": text, "invocation": text,
-        "installed": True, "doctor": {"Remedy": text, "Links": [text], text: text}, "status": {text: text},
+        "installed": True, "status": {text: text},
+        "doctor": {"Remedy": text, "Summary": text, "Warnings": [text], "Links": [text], text: text},
         "history": {"state": text, "first": text, "last": text}, "add_host": {"host_name": "added"}, "_ansible_x": text,
     })  # fmt: skip
 
@@ -124,7 +125,8 @@ FILTERS = """
         k7: "{{ (r.packed | default(nothing)) | changetracking.inventory.ct_unpack }}"
         k8: "{{ [hostvars[inventory_hostname].r.packed | default(nothing)] | map('changetracking.inventory.ct_unpack') }}"
         k9: "{{ hostvars[inventory_hostname].ansible_facts }}"
-    - ansible.builtin.set_fact: {again: "{{ [k1, k2, k3, k4, k5, k6, k7, k8, k9] }}"}
+        k10: "{{ [inventory_hostname] | changetracking.inventory.ct_checks(hostvars, 'r') }}"
+    - ansible.builtin.set_fact: {again: "{{ [k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k10 | list] }}"}
     - ansible.builtin.debug: {msg: "{{ again }} {{ again | to_json }} {{ k6 ~ k5[1] }}"}
     - ansible.builtin.debug: {msg: "{{ item }}"}
       loop: "{{ again + k5 }}"
@@ -221,20 +223,26 @@ def steering(text):
 
 
 def test_no_text_of_a_host_steers_the_terminal(place):
-    healthy = '{"installed": true, "doctor": {"Remedy": null}}'
-    remedy = json.dumps({"installed": True, "doctor": {"Remedy": "Mend " + CONTROLS}})
+    well = {"Ok": True, "Summary": "All checks passed.", "Warnings": []}
+    warned = dict(well, Summary="Checks passed, with 1 warning: state.", Warnings=["state: Full."])
+    failed = dict(warned, Ok=False, Summary="Mend " + CONTROLS, Warnings=["state: Full.", CONTROLS])
+    answers = {"healthy": well, "fine": well, "warned": warned, "remedy": failed}
+    answers = {host: json.dumps({"installed": True, "doctor": doctor}) for host, doctor in answers.items()}
     other = json.dumps({"installed": True, "doctor": 5, "ansible_facts": {"ct_doctor": {"a": 1}}})
     hosts = {name: ODD[name] for name in ("controls", "failing", "junk")}
-    fleet = Fleet(place, {**hosts, "healthy": healthy, "remedy": remedy, "other": other})
+    fleet = Fleet(place, {**hosts, **answers, "other": other})
     arguments = ["-e", '{"ct_kinds": ["packages"], "ct_state": "%s"}' % (place.folder / "db")]
     run = fleet.run("changetracking.inventory.inventory", "--diff", *arguments, "-l", ",".join([*hosts, "honest"]))
     for host in hosts:
         assert '"%s ' % host in run.output
     assert not steering(run.output), run.output
     assert json.loads((place.folder / "fetched/controls/Packages.json").read_text()) == [{"SoftwareName": CONTROLS}]
-    arguments = ["-e", '{"ansible_become": false}', "-l", "healthy,remedy,other"]
+    arguments = ["-e", '{"ansible_become": false}', "-l", ",".join([*answers, "other"])]
     run = fleet.run("changetracking.inventory.doctor", *arguments)
-    assert '"All checks passed.": "healthy"' in run.output and '": "remedy"' in run.output, run.output
+    assert '"All checks passed.": "fine, healthy"' in run.output and '": "remedy"' in run.output, run.output
+    assert '"Checks passed, with 1 warning: state.": "warned"' in run.output, run.output
+    assert '"Warning: state: Full.": "remedy, warned"' in run.output, run.output
+    assert '"No answer.": "other"' in run.output and "2 of 5 hosts need attention" in run.output, run.output
     assert not steering(run.output), run.output
 
 

@@ -150,6 +150,33 @@ def test_without_a_socket_the_user_hears_that_ama_opens_it_for_a_dcr_which_names
     assert "only after it has loaded a DCR that names the extension" in text and "azuremonitoragent" in text
 
 
+@pytest.mark.parametrize(
+    ("installed", "named"),
+    [(["ama"], ["ama"]), (["relay"], ["relay"]), (["ama", "relay"], ["ama", "relay"]), ([], ["ama", "relay"])],
+)
+def test_without_a_socket_the_remedy_names_what_is_installed_here_or_both(tmp_path, monkeypatch, installed, named):
+    for name, constant in (("ama", "AMA_FOLDER"), ("relay", "RELAY_UNIT")):
+        monkeypatch.setattr(sockets, constant, str(tmp_path / name))
+        if name in installed:
+            (tmp_path / name).mkdir()
+    text = refusal(Address("abstract", "ct-test-nobody-is-here"))
+    assert ("azuremonitoragent" in text, "systemctl start ctrelay" in text) == ("ama" in named, "relay" in named)
+
+
+@pytest.mark.parametrize("name", ["config", "ChangeTracking-Linux"])
+def test_without_a_socket_in_the_relays_own_folder_the_remedy_is_to_start_it(tmp_path, name):
+    text = refusal(Address("file", "%s/%s.socket" % (tmp_path, name)))
+    assert "start the relay" in text and "--sockets %s)" % tmp_path in text and "azuremonitoragent" not in text
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_without_a_receiver_on_the_network_the_remedy_names_the_relay_and_not_ama(scheme):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        text = refusal(Address(scheme, "127.0.0.1", unused.getsockname()[1]), allowed_users=[])
+    assert "ctrelay" in text and "relay_listen" in text and "firewall" in text and "azuremonitoragent" not in text
+
+
 def test_a_socket_file_left_behind_is_nobody_there(tmp_path):
     where = Address("file", str(tmp_path / "s"))
     bound(where.name).close()

@@ -10,6 +10,7 @@ import zlib
 import pytest
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.changetracking.inventory.plugins.filter.ct_checks import ct_checks
 from ansible_collections.changetracking.inventory.plugins.filter.ct_query import ct_query
 from ansible_collections.changetracking.inventory.plugins.filter.ct_table import ct_table
 from ansible_collections.changetracking.inventory.plugins.filter.ct_unpack import ct_unpack
@@ -140,6 +141,51 @@ def table(**results):
 
 
 NOTHING = {"added": 0, "removed": 0, "modified": 0, "baseline": False}
+
+
+def answer(ok, summary, *warnings):
+    return {"installed": True, "doctor": {"Ok": ok, "Summary": summary, "Warnings": list(warnings)}}
+
+
+def test_the_checks_of_a_fleet_are_shown_once_for_each_cause():
+    passed, warned = "All checks passed.", "Checks passed, with 2 warnings: state, files."
+    fleet = {
+        "b": answer(True, passed),
+        "a": answer(True, passed),
+        "c": answer(True, warned, "state: Full.", "files: x: Permission denied."),
+        "d": answer(False, "First failed check: service.", "state: Full."),
+        "none": {"installed": False},
+        "old": {"installed": True, "doctor": {"Ok": True, "Remedy": None, "Links": []}},
+        "older": {"installed": True, "doctor": {"Ok": False, "Remedy": "Start it.", "Links": []}},
+        "failed": {"failed": True, "msg": "The agent does not answer"},
+        "gone": None,
+    }
+    found = ct_checks(list(fleet), {host: {"ct_agent": result} for host, result in fleet.items()})
+    assert found == {
+        passed: "a, b",
+        warned: "c",
+        "Warning: state: Full.": "c, d",
+        "Warning: files: x: Permission denied.": "c",
+        "First failed check: service.": "d",
+        "No agent is installed.": "none",
+        "Checks passed. Deploy the agent again to see its warnings here: this version does not return them.": "old",
+        "Start it.": "older",
+        "No answer.": "failed, gone",
+    }
+
+
+@pytest.mark.parametrize(
+    "doctor", [5, [], {}, {"Ok": True, "Summary": 1, "Warnings": []}, {"Summary": "x", "Warnings": "y"}, {"Remedy": {}}]
+)
+def test_whatever_an_agent_answers_it_is_not_taken_for_healthy(doctor):
+    (text,) = ct_checks(["h"], {"h": {"r": {"installed": True, "doctor": doctor}}}, "r")
+    assert "All checks passed" not in text
+
+
+def test_the_warnings_of_one_host_are_bounded_and_on_one_line():
+    found = ct_checks(["h"], {"h": {"ct_agent": answer(True, "x\n\x1b", *map(str, range(1000)), "y" * 10**6)}})
+    assert "20 of 1001 warnings are shown." in found and len(found) == 22
+    assert all(len(text) < 5000 and text.isprintable() for text in found)
 
 
 def test_the_table_has_a_line_for_every_host_whatever_became_of_it():

@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The chain from the rule to the records, link by link: which holds, and what to do about the first that does not.
+"""Checks everything between the rule and the records, and says what to do about the first check that fails.
 
-It looks and changes nothing; no link takes longer than DEADLINE seconds or so.
+It reads only and changes nothing; no check takes longer than DEADLINE seconds or so.
 """
 
 import os
@@ -30,31 +30,44 @@ UNITS = "/run/systemd/units"  # where systemd keeps a link invocation:UNIT for e
 SELINUX = "/sys/fs/selinux/enforce"
 CHECKED_BYTES = 256 << 20  # a larger database is not read through
 FREE_BYTES = 64 << 20
-LATE_SECONDS = 600  # a record that waits so long is worth a word
+LATE_SECONDS = 600  # a record that waits longer is a warning
 _CAP_DAC_READ_SEARCH = 2  # its bit, capabilities(7)
 _SYNTAXES = {"literal": "a path", "glob": "a shell pattern", "regex": "a regular expression"}
+_ASSOCIATE = "Associate a data collection rule with this machine, or add one to the relay's relay_chunks"
+_NO_SOCKET = "; or, if no rule is to come from there, set config_address (the role's agent_config_address) to ''"
 _START = "Start it: systemctl start ctagent; what it says is in journalctl -u ctagent."
 
 
 class Link(NamedTuple):
+    """The result of one check."""
+
     name: str
     status: str  # ok warning broken unknown
     message: str
     remedy: str = ""
     details: Sequence[str] = ()
+    causes: Sequence[str] = ()  # of a warning, each the same text on all hosts; empty: the message is the cause
 
 
 def examine(options: Options, owner: Optional[int] = None) -> List[Link]:
-    """All links, in the order in which the data travels. `owner`: a uid that may own the state."""
+    """Run all checks, in the order in which the data travels. `owner`: a uid that may own the state."""
     return list(_Examination(options, owner).links())
 
 
 def as_data(links: Sequence[Link]) -> Dict[str, Any]:
+    """The result for programs. `Warnings` are sentences that are equal on all hosts that have the same cause."""
     broken = _first_broken(links)
     return {
         "Ok": broken is None,
         "Broken": broken.name if broken else None,
-        "Remedy": "%s %s" % (broken.message, broken.remedy) if broken else None,
+        "Remedy": _sentences(broken.message, broken.remedy) if broken else None,
+        "Summary": _summary(links),
+        "Warnings": [
+            _sentences("%s: %s" % (link.name, cause), link.remedy)
+            for link in links
+            if link.status in (WARNING, UNKNOWN)
+            for cause in link.causes or [link.message]
+        ],
         "Links": [
             {
                 "Name": link.name,
@@ -69,7 +82,7 @@ def as_data(links: Sequence[Link]) -> Dict[str, Any]:
 
 
 def lines(links: Sequence[Link]) -> Iterator[str]:
-    """For a person."""
+    """The result as text, for a terminal; the last line is the summary."""
     broken = _first_broken(links)
     for link in links:
         yield "%-8s %-14s %s" % (link.status, link.name, link.message)
@@ -77,10 +90,26 @@ def lines(links: Sequence[Link]) -> Iterator[str]:
             yield "%-23s   %s" % ("", detail)
         if link.remedy and link is not broken:
             yield "%-23s %s" % ("", link.remedy)
-    if broken is None:
-        yield "All links hold."
-    else:
-        yield "The first broken link is %s: %s %s" % (broken.name, broken.message, broken.remedy)
+    yield _summary(links)
+
+
+def _summary(links: Sequence[Link]) -> str:
+    """The first failed check with its remedy; or that none failed, and which have warnings or are unknown."""
+    broken = _first_broken(links)
+    if broken is not None:
+        return _sentences("First failed check: %s." % broken.name, broken.message, broken.remedy)
+    warnings = [link.name for link in links if link.status == WARNING]
+    unknown = [link.name for link in links if link.status == UNKNOWN]
+    parts = []
+    if warnings:
+        parts.append("%d warning%s: %s" % (len(warnings), "s" if len(warnings) > 1 else "", ", ".join(warnings)))
+    if unknown:
+        parts.append("%d unknown: %s" % (len(unknown), ", ".join(unknown)))
+    return "Checks passed, with %s." % "; ".join(parts) if parts else "All checks passed."
+
+
+def _sentences(*texts: str) -> str:
+    return " ".join(text for text in texts if text)
 
 
 def _without_counts(error: str) -> str:
@@ -143,10 +172,11 @@ class _Examination:
         except OSError as error:
             return Link("state", BROKEN, "%s cannot be used (%s)." % (folder, error.strerror), _START)
         if free.f_bavail * free.f_frsize < FREE_BYTES:
-            message = "Only %d MiB are free where %s is." % (free.f_bavail * free.f_frsize >> 20, folder)
-            return Link("state", WARNING, message, "Free some space: on a full disk nothing new can be kept.")
-        told = "is whole" if whole else "can be opened; it is too large to be read through"
-        return Link("state", OK, "%s %s." % (self._options.database, told))
+            message = "The file system of %s has less than %d MiB free." % (folder, FREE_BYTES >> 20)
+            remedy = "Free some space: on a full disk, nothing new can be stored."
+            return Link("state", WARNING, message, remedy, ["%d MiB are free" % (free.f_bavail * free.f_frsize >> 20)])
+        result = "is intact" if whole else "can be opened; it is too large to be read through"
+        return Link("state", OK, "%s %s." % (self._options.database, result))
 
     # --- the rule
 
@@ -161,7 +191,7 @@ class _Examination:
                 elsewhere = reasons[1:]
         if self._rule is None:
             message = "There is no rule that can be used, so nothing is collected."
-            remedy = "Associate a data collection rule with this machine, or put one into %s." % self._options.dcr
+            remedy = "%s, or put one into %s." % (_ASSOCIATE, self._options.dcr)
             yield Link("rule", BROKEN, message, elsewhere[0] if elsewhere else remedy, [*said, *reasons])
             return
         if self._status.get("Running") and not (self._status.get("Rule") or {}).get("Origin"):
@@ -171,8 +201,9 @@ class _Examination:
             return
         settings = self._rule.settings
         details = [*settings.warnings, *said, *elsewhere]
-        message = "It is that of %s: %s." % (self._rule.origin, ", ".join(settings.rules[:5]))
-        yield Link("rule", WARNING if details else OK, message, "Correct what these say." if details else "", details)
+        message = "Using the rule from %s: %s." % (self._rule.origin, ", ".join(settings.rules[:5]))
+        remedy = "Correct the rule, or the place that it should come from." if details else ""
+        yield Link("rule", WARNING if details else OK, message, remedy, details, details)
         if "files" in settings.kinds:
             yield self._paths(settings)
 
@@ -181,30 +212,35 @@ class _Examination:
         if answered:
             return Link("config socket", OK, "%s answers with a rule." % self._options.config_address)
         if answered is not None:
-            return Link("config socket", WARNING, reason, "Associate a data collection rule with this machine.")
+            return Link(
+                "config socket", WARNING, reason, _ASSOCIATE + (_NO_SOCKET if self._rule is not None else "") + "."
+            )
         if self._rule is not None:
-            return Link("config socket", WARNING, "%s." % reason)
-        return Link("config socket", BROKEN, "%s." % reason, "Do as it says.")
+            return Link("config socket", WARNING, "%s%s." % (reason, _NO_SOCKET))
+        return Link("config socket", BROKEN, "%s." % reason)
 
     def _paths(self, settings: Settings) -> Link:
-        """How each destinationPath was read, and what it matched at the last run."""
+        """Show how each destinationPath was read, and what it matched in the last run.
+
+        A source that failed is a warning of the check `files`.
+        """
         details = []
         try:
             with Store(self._options.database, read_only=True, owner=self._owner, traceless=True) as store:
                 sources = store.last_sources(FILES)
         except CtiError:
             sources = {}
-        bad = False
+        failed = 0
         for rule in settings.file_rules:
             source = sources.get(rule.name) or sources.get("%s (%s)" % (rule.name, rule.path))
             matched = "not looked at yet"
             if source is not None:
-                bad = bad or source.status == "failed"
+                failed += source.status == "failed"
                 matched = "%d files" % source.count if source.status == "ok" and not source.message else ""
                 matched = matched or "%s, %d files: %s" % (source.status, source.count, source.message)
             details.append("%s is %s; %s" % (rule.path, _SYNTAXES[parse_path(rule.path).syntax], matched))
-        remedy = "See why these cannot be read; what was known of them is kept." if bad else ""
-        return Link("paths", WARNING if bad else OK, "%d items of the rule." % len(details), remedy, details)
+        unread = ", %d of which could not be read" % failed if failed else ""
+        return Link("paths", OK, "%d items of the rule%s." % (len(details), unread), "", details)
 
     # --- collecting
 
@@ -219,17 +255,18 @@ class _Examination:
         if when is None:
             message = "Not collected since the agent was started."
             if self._is_late(self._status.get("StartedAt"), every):
-                return Link(
-                    kind, WARNING, message, "Unless the rule is new, restart the agent; see journalctl -u ctagent."
-                )
-            return Link(kind, UNKNOWN, message, "Ask again in %d s." % every)
+                remedy = "Unless the rule is new, restart the agent; see journalctl -u ctagent."
+                return Link(kind, WARNING, message, remedy)
+            return Link(kind, UNKNOWN, message, "Run the doctor again in %d s." % every)
         failed = ["%s: %s" % pair for pair in sorted(seen.get("Failed", {}).items())]
         message = "%d at %s, %d changes." % (seen["Count"], when, seen["Changes"])
         if self._is_late(when, every):
             remedy = "Look into journalctl -u ctagent, and restart the agent."
             return Link(kind, BROKEN, "The next run of %s is overdue." % kind, remedy, [message])
-        remedy = "See why it cannot be read; what was known of it is kept, and nothing of it counts as removed."
-        return Link(kind, WARNING if failed else OK, message, remedy if failed else "", failed)
+        if failed:
+            remedy = "Make it readable; until then, nothing of it is reported as removed."
+            return Link(kind, WARNING, message, remedy, failed, ["%s." % text.rstrip(".") for text in failed])
+        return Link(kind, OK, message)
 
     def _is_late(self, since: Optional[str], every: int) -> bool:
         """A run may start late, and take long."""
@@ -253,7 +290,7 @@ class _Examination:
         try:
             sockets.connect(options.receiver, DEADLINE, options.allow_users, options.tls).close()
         except ForwardError as error:
-            return Link("receiver", BROKEN, "%s." % error, "Until then records are kept.")
+            return Link("receiver", BROKEN, "%s." % error, "Until then, records are kept on this host.")
         return Link("receiver", OK, "%s takes connections." % options.address)
 
     def _delivery(self) -> Link:
@@ -271,24 +308,26 @@ class _Examination:
             full = "The outbox is full."
             return Link("delivery", BROKEN, full, "Nothing is collected until some records are delivered.", [message])
         if oldest and oldest < str(timestamp(time.time() - LATE_SECONDS)):
-            return Link("delivery", WARNING, message, "The oldest waits since %s: look at the receiver's log." % oldest)
+            late = "Records wait for more than %d minutes." % (LATE_SECONDS // 60)
+            details = [message, "the oldest waits since %s" % oldest]
+            return Link("delivery", WARNING, late, "See the receiver's log.", details)
         return Link("delivery", OK, message)
 
     # --- the host
 
     def _privileges(self) -> Link:
         running = self._status.get("Running")
-        pid, who = (self._status.get("Pid"), "The agent") if running else (os.getpid(), "Whoever asks here")
+        pid, who = (self._status.get("Pid"), "The agent") if running else (os.getpid(), "The current user")
         try:
             with open("/proc/%s/status" % pid, encoding="ascii", errors="replace") as file:
                 fields = dict(line.split(":\t", 1) for line in file if ":\t" in line)
             able = int(fields["CapEff"], 16) >> _CAP_DAC_READ_SEARCH & 1
         except (OSError, ValueError, KeyError) as error:
-            return Link("privileges", UNKNOWN, "It is not known what the agent may read (%s)." % error)
+            return Link("privileges", UNKNOWN, "Cannot find out what the agent can read (%s)." % error)
         if able:
-            return Link("privileges", OK, "%s may read every file." % who)
-        message = "%s lacks CAP_DAC_READ_SEARCH: what that user may not read is not seen, or has no checksum." % who
-        return Link("privileges", WARNING, message, "Run it with that capability, as its role does, or as root.")
+            return Link("privileges", OK, "%s can read every file." % who)
+        message = "%s lacks CAP_DAC_READ_SEARCH: files that it cannot read are missing, or have no checksum." % who
+        return Link("privileges", WARNING, message, "Run the agent with that capability, as its role does, or as root.")
 
 
 def _microsoft() -> Link:
@@ -301,15 +340,15 @@ def _microsoft() -> Link:
 
 
 def _selinux(broken: bool) -> Link:
-    """It may be why something else is broken; whether it is, its log alone tells."""
+    """Check whether SELinux enforces; its log alone tells whether it is the cause of a failed check."""
     try:
         with open(SELINUX, encoding="ascii") as file:
             enforcing = file.read(1) == "1"
     except FileNotFoundError:
         return Link("selinux", OK, "SELinux is off.")
     except (OSError, ValueError) as error:
-        return Link("selinux", UNKNOWN, "It is not known whether SELinux is enforcing (%s)." % error)
+        return Link("selinux", UNKNOWN, "Cannot find out whether SELinux is enforcing (%s)." % error)
     if enforcing and broken:
         remedy = "See whether it denied the agent something: ausearch -m avc -ts today -c python3"
-        return Link("selinux", WARNING, "SELinux is enforcing, and may be the cause of what is broken.", remedy)
+        return Link("selinux", WARNING, "SELinux is enforcing, and may be the cause of the failed check.", remedy)
     return Link("selinux", OK, "SELinux is %s." % ("enforcing" if enforcing else "not enforcing"))

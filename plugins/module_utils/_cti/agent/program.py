@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         (_check, "validate the configuration, and do nothing else"),
         (_status, "how it fares; exit status 1 when something is wrong"),
         (_show, "what it knows"),
-        (_doctor, "which link from the rule to the records is broken, and what to do; exit status 1 when one is"),
+        (_doctor, "check all from the rule to the records, and say what to do; exit status 1 if a check fails"),
     ):
         sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
         sub.set_defaults(command=command)

@@ -21,7 +21,9 @@ from ..wire.sockets import Deadline, connect
 MAX_BYTES = 8 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 _MAX_DEPTH = 64
 _TOKEN = re.compile(rb'\\.|\\\Z|["{}\[\]]', re.DOTALL)
-_AGAIN = "ask again; if it stays so, look at the log of azuremonitoragent"
+_AGAIN = (
+    "try again; if that does not help, see the log of azuremonitoragent, or of the relay that takes its place (ctrelay)"
+)
 
 
 def ask(

@@ -30,9 +30,9 @@ _AHEAD = 3  # messages, each near 1 MiB
 _ACK_BYTES = 4096  # an ack is a map of one short text
 _HANGS = (
     "{0}: not delivered, the receiver did not take and acknowledge the records within {1:g} s;"
-    " see why it hangs, or, if it knows no acks, set acks to off"
+    " see the receiver's log, or, if it does not support acknowledgements, set acks to off"
 )
-_SLOW = "{0}: the receiver takes the records so slowly that {1:g} s are not enough; see why it is slow"
+_SLOW = "{0}: the receiver takes the records so slowly that {1:g} s are not enough; see the receiver's log"
 
 
 class _Message(NamedTuple):

@@ -12,14 +12,21 @@ import time
 from typing import Any, Iterable, List, NamedTuple, Optional
 
 from ..errors import ForwardError
-from .address import AMA_USERS, SUN_PATH, Address
+from .address import AMA_USERS, CONFIG, SUN_PATH, Address
 from .tls import Tls, tls_context
 
 AMA_PROCESSES = ("mdsd", "amacoreagent")  # the programs of the Azure Monitor Agent (AMA) that open sockets
 AMA_FOLDER = "/opt/microsoft/azuremonitoragent"  # where AMA is installed
-_NO_AMA = (
-    "AMA listens there while it runs, and on an extension's socket only after it has loaded a DCR that names the"
-    " extension: check that the service azuremonitoragent runs, and that such a DCR is associated with this machine"
+RELAY_FILES = (CONFIG + ".socket", "ChangeTracking-Linux.socket")  # the relay's, with --sockets DIR
+RELAY_UNIT = "/etc/systemd/system/ctrelay.service"  # where the relay's role installs it
+_CHECK_AMA = (
+    "check that the service azuremonitoragent runs and that a DCR is associated with this machine (AMA opens an"
+    " extension's socket only after it has loaded a DCR that names the extension)"
+)
+_CHECK_RELAY = "start it with 'systemctl start ctrelay'; if it does not start, see 'journalctl -u ctrelay'"
+_CHECK_RECEIVER = (
+    "check that the receiver runs (a relay: 'systemctl status ctrelay' on its host, with this address in relay_listen),"
+    " and that no firewall blocks the connection"
 )
 
 
@@ -72,9 +79,10 @@ def connect(
             return _connect_tcp(address, deadline, tls or Tls())
         sock = _connect_unix(address, deadline)
     except socket.timeout:
-        raise ForwardError(
-            "{0}: no connection within {1:g} s; see why what listens there hangs".format(address, deadline_seconds)
-        ) from None
+        advice = (
+            _CHECK_RECEIVER if address.scheme in ("tcp", "tls") else "see the log of what listens there, or restart it"
+        )
+        raise ForwardError("{0}: no connection within {1:g} s; {2}".format(address, deadline_seconds, advice)) from None
     except (OSError, ValueError) as error:  # Python 3.6 has ssl.CertificateError as a ValueError
         reason = getattr(error, "strerror", None) or error
         raise ForwardError("{0}: no connection ({1}); {2}".format(address, reason, _advice(address, error))) from error
@@ -93,10 +101,22 @@ def _advice(address: Address, error: Exception) -> str:
     if isinstance(error, socket.gaierror):
         return "check the host's name, which cannot be resolved here"
     if address.scheme in ("tcp", "tls"):
-        return "check that the receiver runs and that a firewall lets us through"
+        return _CHECK_RECEIVER
     if number in (errno.ECONNREFUSED, errno.ENOENT):
-        return _NO_AMA
+        return _local_advice(address)
     return "check who may use the socket"
+
+
+def _local_advice(address: Address) -> str:
+    """What to do where nobody listens at a unix socket: for AMA or for the relay, or for both where either may be meant."""
+    if address.scheme == "file" and os.path.basename(address.name) in RELAY_FILES:
+        return "start the relay that is to listen there (relay.pyz run --sockets {0})".format(
+            os.path.dirname(address.name)
+        )
+    ama, relay = os.path.isdir(AMA_FOLDER), os.path.exists(RELAY_UNIT)
+    if ama == relay:
+        return "where AMA is to listen, {0}; where the relay is, {1}".format(_CHECK_AMA, _CHECK_RELAY)
+    return _CHECK_AMA if ama else "the relay is installed here: " + _CHECK_RELAY
 
 
 def _connect_unix(address: Address, deadline: Deadline) -> socket.socket:
