@@ -48,6 +48,10 @@ class ActionModule(ActionBase):
             return given, "of the option dcr"
         if given.lstrip().startswith(("{", "[")):
             return dcr.parse(given, "of the option dcr"), "of the option dcr"
+        if not given.strip():
+            raise DcrError(
+                "The rule (dcr; in the playbook: ct_dcr) is empty. Give the path of a file on the controller, or the rule itself."
+            )
         path = self._path(given)
         try:
             with open(path, "rb") as file:

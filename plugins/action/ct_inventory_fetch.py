@@ -48,6 +48,9 @@ class ActionModule(ActionBase):
                 "history_mib": {"type": "float"},
             }
         )
+        problem = _problem(arguments["dest"])
+        if problem:
+            return {"failed": True, "msg": problem}
         in_loop = "ansible_loop_var" in task_vars  # a host then ends more than once
         progress = Progress(self._task._uuid, 0 if in_loop else len(task_vars.get("ansible_play_hosts_all", ())))
         outcome = "failed"
@@ -85,8 +88,8 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": f"The host returned something else than an inventory: {error}"}
         except OSError as error:
             message = (
-                f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Mend it, or give"
-                " another dest: the next run fetches the same changes again."
+                f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Correct this, or give"
+                " another dest (in the playbook: ct_dest). The next run fetches the same changes again."
             )
             return dict(result, failed=True, msg=message)
         if to is not None and had and to.path != had[-1].path:
@@ -156,6 +159,15 @@ def _check_playbook():
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:
         raise _Orphaned
+
+
+def _problem(dest):
+    """What is wrong with the option, whatever is on the disk; None where nothing is."""
+    if not dest.strip():
+        return "The value of dest (in the playbook: ct_dest) is empty. Give the path of a folder on the controller."
+    if dest.startswith("~"):  # Ansible has expanded it if there is such a user
+        return f"The value of dest (in the playbook: ct_dest) is {dest!r}: there is no such user on the controller. Give another path."
+    return None
 
 
 def _known(folder):

@@ -39,6 +39,11 @@ class ActionModule(ActionBase):
             },
             required_one_of=[["dest", "check"]],
         )
+        if arguments["dest"] is not None and not arguments["dest"].startswith(("/", "~")):
+            return {
+                "failed": True,
+                "msg": f"The value of dest is {arguments['dest']!r}. Give an absolute path on the managed host.",
+            }
         descriptor, path = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP, suffix=".pyz")
         try:
             with os.fdopen(descriptor, "wb") as file:

@@ -11,6 +11,7 @@ from ._cti import folders
 from ._cti.errors import DcrError
 from ._cti.rule import dcr
 from ._cti.rule.settings import Settings
+from ._cti.text import quoted
 
 
 def dcr_settings(module: AnsibleModule) -> Settings:
@@ -18,6 +19,8 @@ def dcr_settings(module: AnsibleModule) -> Settings:
     given = module.params["dcr"]
     if given is None:
         return dcr.default()
+    if isinstance(given, str) and not given.strip():
+        raise DcrError("The value of dcr is empty. Give a rule, or leave out dcr to use Azure's template.")
     if not isinstance(given, str):
         settings = dcr.load(given, "of the option dcr")
     elif given.lstrip().startswith(("{", "[")):
@@ -34,5 +37,6 @@ def _read(path: str) -> bytes:
         return folders.read(os.path.expanduser(path), dcr.MAX_BYTES)[0]
     except OSError as error:
         raise DcrError(
-            "The DCR %s cannot be read (%s); give a path on the managed host." % (path, error.strerror)
+            "Cannot read the rule '%s' on the managed host (%s). Give the path of a file there, or the rule itself; for a file of the"
+            " controller use lookup('ansible.builtin.file', PATH)." % (quoted(path), error.strerror)
         ) from error

@@ -4,15 +4,17 @@
 """The one bridge from AnsibleModule to the library: arguments in, results, warnings and failures out."""
 
 import gc
+import os
 from fnmatch import fnmatchcase
 from typing import Any, Callable, Dict, NoReturn, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ._cti.errors import CtiError
+from ._cti.errors import CtiError, StateError
 from ._cti.kinds.sources import Contained
 from ._cti.model import Collection
 from ._cti.records import KINDS
+from ._cti.text import quoted
 from ._cti.tracking import report
 from ._cti.tracking.snapshot import glance
 
@@ -35,6 +37,32 @@ def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> NoReturn:
     except CtiError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
+
+
+def check_path(option: str, path: str) -> None:
+    """Check that an option is an absolute path. A relative one would start at a folder that depends on how Ansible connects.
+
+    `path`: as Ansible returns it, with `~` expanded if that user exists. Raises StateError.
+    """
+    if path.startswith("/"):
+        return
+    problem = "is empty" if not path.strip() else "is relative"
+    if path.startswith("~"):
+        problem = "names the home of a user who is not on this host"
+    raise StateError(
+        "The value of %s is '%s', which %s. Give an absolute path on the managed host, or one that starts with ~/."
+        % (option, quoted(path), problem)
+    )
+
+
+def check_state_path(option: str, path: str) -> None:
+    """Check that an option is the path of a file, such as a state database, which may not exist yet. Raises StateError."""
+    check_path(option, path)
+    if path.endswith("/") or os.path.isdir(path):
+        raise StateError(
+            "The value of %s is '%s', which is a folder. Give the path of a file in it, such as '%s/inventory.db'."
+            % (option, quoted(path), quoted(path.rstrip("/")))
+        )
 
 
 def facts(

@@ -83,6 +83,9 @@ import sys
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._cti.errors import CtiError
+from ..module_utils._module import check_path
+
 
 def main():
     module = AnsibleModule(
@@ -92,11 +95,20 @@ def main():
         },
         supports_check_mode=True,
     )
+    try:
+        check_path("program", module.params["program"])
+        if module.params["config"] is not None:
+            check_path("config", module.params["config"])
+    except CtiError as error:
+        module.fail_json(msg=str(error))
     if not os.path.exists(module.params["program"]):
         module.exit_json(installed=False)
     doctor, complaint = ask(module, "doctor")
     if doctor is None:
-        module.fail_json(msg="The agent does not answer: %s" % complaint)
+        module.fail_json(
+            msg="The program '%s' does not answer: %s Correct the option program, or deploy the agent again."
+            % (module.params["program"], complaint.rstrip(".") + ".")
+        )
     status, complaint = ask(module, "status")
     if complaint:
         module.warn(complaint)
@@ -112,10 +124,7 @@ def ask(module, question):
     try:
         return json.loads(output), ""
     except ValueError:
-        silence = "%s ended with status %d and without an answer. Deploy the agent again." % (
-            module.params["program"],
-            code,
-        )
+        silence = "it ended with status %d and without an answer" % code
         return None, (complaint.strip().splitlines() or [silence])[-1]
 
 

@@ -37,7 +37,8 @@ options:
     default: summary
   state:
     description:
-      - Path of the state database on the managed host. It is created where it does not exist, readable by its owner alone.
+      - Path of the state database on the managed host, absolute or starting with C(~/). It is created where it does not exist,
+        readable by its owner alone.
       - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
       - The state belongs to one machine, known by its machine-id, and as root also by the UUID of its firmware. On a clone, or
         after a change of the machine-id, the next run is a new baseline, with a warning.
@@ -57,9 +58,10 @@ options:
         any O(report) and of all kinds. This needs O(state). Asking uses nothing up.
       - Best, RV(history.place) of the result before. A list of such places is taken too, latest last; the one that belongs to
         the state counts.
-      - Or the number of a change. V(0) stands for all that is kept.
+      - Or the number of a change. V(0) stands for all that is kept. For a number above that of the newest change, all that is kept is
+        returned, with a warning.
       - Or a time, as V(2026-01-09T08:00:00Z), V(2026-01-09 08:00:00+01:00) or V(2026-01-09). Without an offset it is in UTC.
-        If the clock of the host was set back, more is returned rather than less.
+        If the clock of the host was set back, more is returned rather than less. For a time in the future there is a warning.
       - Or an age, as V(30m), V(12h), V(2d) or V(1w).
       - Without it, RV(changes) are those that this run found. A consumer that must not miss a change, whatever happens to a result
         on its way, or whoever else uses the same O(state), gives a place.
@@ -393,7 +395,7 @@ from ..module_utils._cti.state.store import Store, run_until_stored
 from ..module_utils._cti.tracking.survey import survey
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._forward_option import ARGUMENTS, Forward
-from ..module_utils._module import run
+from ..module_utils._module import check_state_path, run
 
 
 def main():
@@ -424,6 +426,7 @@ def work(module):
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
         return survey(kinds, settings, given["report"], None, module.warn, known=given["known"])
+    check_state_path("state (in the playbook: ct_state)", given["state"])
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
 

@@ -18,7 +18,8 @@ options:
   version:
     description:
       - Keep only packages whose version meets all of these conditions.
-      - A condition is one of C(<), C(<=), C(=), C(!=), C(>=), C(>) and a version, for example C(< 3.0.2).
+      - A condition is one of C(<), C(<=), C(=), C(!=), C(>=), C(>) and a version, for example C(< 3.0.2). A version without a digit,
+        such as C(foo), is refused.
       - Versions are ordered as the package manager of the package orders them. An epoch that is not given is 0, so for a
         package with an epoch write it down (C(< 1:3.0.8) for the OpenSSL of EL 9). The module warns where a package that
         O(name) selects has an epoch and a condition has none. For rpm, a release that is not given is not compared.

@@ -14,7 +14,7 @@ description:
 options:
   path:
     description:
-      - The state database. The default is that of the role P(changetracking.inventory.agent#role).
+      - The state database, as an absolute path or one that starts with C(~/). The default is that of the role P(changetracking.inventory.agent#role).
       - A folder stands for the item files that Microsoft's agent or ours keeps there, C(Packages.json), C(Services.json) and
         C(File.json). Their items are returned as they are. Of Microsoft's files, the form of C(File.json) alone is known.
     type: path
@@ -109,7 +109,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.recall import from_database, from_item_files
-from ..module_utils._module import run
+from ..module_utils._module import check_path, run
 
 
 def main():
@@ -126,11 +126,15 @@ def main():
     path, wanted, given = module.params["path"], module.params["report"], module.params["since"]
 
     def work():
+        check_path("path", path)
         since = None if given is None else parse(given)
         if not os.path.isdir(path):
             return from_database(path, module.params["kinds"], wanted, owner_of_folder(path), since, module.warn)
         if since is not None:
-            raise SinceError("%s is a folder of item files, which hold no changes; leave out since." % path)
+            raise SinceError(
+                "'%s' is a folder of item files, which hold no changes. Leave out since, or give the path of a state database."
+                % path
+            )
         return from_item_files(path, module.params["kinds"], wanted)
 
     run(module, work)

@@ -253,6 +253,7 @@ def test_several_rules_are_merged_and_each_gets_the_records(host):
         (["--refresh", "0"], "at the least 1", 2),
         (["--config", "/nowhere.json"], "There is no /nowhere.json", 2),
         (["--state", "/proc/nowhere"], "cannot be used", 1),
+        (["--state", ""], "The option state is empty", 2),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(host, options, words, status):
@@ -261,8 +262,12 @@ def test_what_cannot_be_is_refused_in_one_line(host, options, words, status):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"sate": "/x"}', '{"jitter": true}', '{"allow_users": "root"}', '{"jitter": -1}']
-)
+    "content",
+    [
+        "{", "[]", '{"sate": "/x"}', '{"jitter": true}', '{"allow_users": "root"}', '{"jitter": -1}', '{"state": "state"}',
+        '{"tls_ca": "ca.pem"}', '{"item_files": "~/items"}', '{"dcr": "./dcr.json"}',
+    ],
+)  # fmt: skip
 def test_a_wrong_configuration_is_refused_in_one_line(host, content):
     config = host.folder / "agent.json"
     config.write_text(content)

@@ -253,8 +253,8 @@ def test_only_a_regular_file_within_the_limit_is_read(tmp_path):
 
 
 def test_a_state_that_may_not_be_looked_for_is_not_called_absent(tmp_path):
-    with pytest.raises(StateError, match=r"There is no .*; nothing was collected yet, or give"):
+    with pytest.raises(StateError, match=r"There is no state .* Either nothing was collected yet, or give another one"):
         recall.require(str(tmp_path / "none.db"), "give another one")
     (tmp_path / "loop").symlink_to("loop")  # an error that root meets as well
-    with pytest.raises(StateError, match=r"cannot be read .*run this as root"):
+    with pytest.raises(StateError, match=r"cannot be read .*Run this as root"):
         recall.require(str(tmp_path / "loop"), "give another one")

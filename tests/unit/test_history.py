@@ -6,11 +6,12 @@
 import os
 import shutil
 import sqlite3
+import time
 
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RetentionError, RowDamaged
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified, timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import history
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import History, Retention
@@ -91,9 +92,23 @@ def test_a_number_of_a_change_is_a_place_too_also_in_the_middle_of_a_run(state):
 def test_a_number_that_was_never_given_yields_all_that_is_kept(state):
     state.run()
     state.run(2)
-    page = state.follow(Since(number=3))
+    since = Since(number=3)
+    page = state.follow(since)
     assert outcome(page) == ([0, 1], 0, 0, True)
-    assert "not in the history" in history.warnings(page, "state.db")[0]
+    (text,) = history.warnings(page, "state.db", since)
+    assert "since is 3, and the newest change in the history of 'state.db' has the number 2." in text
+    place = Since(places=[Place("f" * 32, 3, "")])
+    (text,) = history.warnings(state.follow(place), "state.db", place)
+    assert "not in the history" in text
+
+
+@pytest.mark.parametrize("seconds, warned", [(3600, 1), (-3600, 0)])
+def test_a_time_in_the_future_is_named_with_that_of_the_host(state, seconds, warned):
+    state.run()
+    since = Since(at=int(time.time()) + seconds)
+    texts = history.warnings(state.follow(since), "state.db", since)
+    assert len(texts) == warned
+    assert all(timestamp(since.at) in text and "in the future" in text for text in texts)
 
 
 def test_numbers_are_never_given_twice_although_all_changes_are_gone(state):

@@ -155,7 +155,7 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (b"garbage" * 1000, "is no state database (file is not a database); give another path"),
+        (b"garbage" * 1000, "is not a state database (file is not a database). Give another path"),
         (b"SQLite format 3\0" + b"\xff" * 4096, "is damaged"),
     ],
 )

@@ -122,7 +122,25 @@ def test_a_condition_without_a_release_covers_every_release_of_rpm():
 
 def test_an_epoch_that_is_no_number_gets_one_sentence():
     with pytest.raises(CtiError, match="epoch that is no number"):
-        satisfies("1.0", parse_condition("< a:1"), "dpkg")
+        compare_dpkg("1.0", "a:1")
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["foo", "latest", "x.y.z", "-", "1:", "1:foo", "a:1", ":1", "1,0", "3.0;", "1.0'", "1/2", "v\u0661", "3.0\u00b2"],
+)
+def test_what_can_be_no_version_is_refused_and_not_compared(version):
+    with pytest.raises(CtiError, match=r"^version condition .* has no valid version: write ") as caught:
+        parse_condition("< " + version)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["3", "1:3.0.7-5.el9", "svn15878", "git20240101.abc", "2:1:0-1", "1.0~rc1+b1", "1.0^git1", "a1", "0:0", "1%2"],
+)
+def test_every_version_that_dpkg_or_rpm_lets_a_package_have_is_accepted(version):
+    assert parse_condition("< " + version) == Condition("<", version)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,47 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateOvertaken
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
+    StateError,
+    StateOvertaken,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._module import check_path, check_state_path
 from ansible_collections.changetracking.inventory.plugins.modules import ct_inventory_info as info
+
+
+@pytest.mark.parametrize("path", ["/x", "/x/y.db", "/", "/x/"])
+def test_an_absolute_path_is_accepted(path):
+    check_path("state", path)
+
+
+@pytest.mark.parametrize(
+    "path, problem",
+    [
+        ("", "is '', which is empty"),
+        ("  ", "is '  ', which is empty"),
+        ("s.db", "is 's.db', which is relative"),
+        ("./x/../s.db", "which is relative"),
+        (".", "which is relative"),
+        (" /s.db", "is ' /s.db', which is relative"),
+        ("~nobody-of-that-name/s.db", "names the home of a user who is not on this host"),
+        ("a\nb", "is 'a\\x0ab', which is relative"),
+    ],
+)
+@pytest.mark.parametrize("check", [check_path, check_state_path])
+def test_a_path_that_does_not_say_where_it_starts_is_refused_with_the_option_the_value_and_the_remedy(
+    check, path, problem
+):
+    with pytest.raises(StateError) as caught:
+        check("state", path)
+    text = str(caught.value)
+    assert text.startswith("The value of state is ") and problem in text and "Give an absolute path" in text
+
+
+@pytest.mark.parametrize("name", ["", "/", "/new/", "/new//"])
+def test_a_folder_is_not_taken_for_the_file_of_a_state_and_none_is_made(tmp_path, name):
+    with pytest.raises(StateError, match="which is a folder. Give the path of a file in it, such as '%s" % tmp_path):
+        check_state_path("state", str(tmp_path) + name)
+    assert not os.listdir(str(tmp_path))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from ..errors import CtiError
 from ..kinds.files.budget import REHASH_DAYS
 from ..rule.settings import EXTENSION
 from ..state.history import KEEP, Retention
+from ..text import quoted
 from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, parse
 from ..wire.sender import ACKS
 from ..wire.tls import Tls
@@ -91,6 +92,7 @@ HELP = {
     "history_mib": ("MIB", "how much of them is kept, compressed; the oldest go first"),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
+_PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files")
 _DEFAULTS: Dict[str, Any] = Options()._asdict()
 
 
@@ -115,7 +117,15 @@ def load(arguments: argparse.Namespace) -> Options:
     flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
     for name, value in [*configured.items(), *flags.items()]:
         _check(name, value)
+    for name in _PATHS:
+        path = configured.get(name, "")
+        if path and not path.startswith("/"):  # a service's current folder is not the one that was meant
+            raise OptionError(
+                "The option %s is '%s'. Give an absolute path, which starts with /." % (name, quoted(path))
+            )
     options = Options(**dict(configured, **flags))
+    if not options.state:
+        raise OptionError("The option state is empty. Give the path of a directory.")
     Retention.checked(options.history_days, options.history_mib)
     for address in (options.address, options.config_address):
         if address:

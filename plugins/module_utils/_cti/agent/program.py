@@ -65,7 +65,7 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
 def _show(options: Options, parsed: argparse.Namespace) -> int:
     from ..tracking.recall import require
 
-    require(options.database, "--state is another folder")
+    require(options.database, "the agent has another state directory: then give it with --state")
     with Store(options.database, read_only=True, owner=_owner(options), traceless=True) as store:
         if parsed.what == "changes":
             rows: Iterable[Dict[str, Any]] = store.history()

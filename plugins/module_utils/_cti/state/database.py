@@ -214,7 +214,7 @@ class Database:
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
-            raise StateError("%s is not a regular file; give the path of a state database." % self.path)
+            raise StateError("'%s' is not a regular file. Give the path of a state database." % self.path)
         if status.st_uid not in self._owners or status.st_mode & 0o022:
             raise StateError(
                 "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
@@ -346,7 +346,9 @@ class Database:
         if self._at_rest and os.path.exists(self.path + "-wal"):
             return StateError("%s was written to while it was read; ask again." % self.path)
         if "not a database" in reason and not self._has_header():
-            return StateDamaged("%s is no state database (%s); give another path for the state." % (self.path, reason))
+            return StateDamaged(
+                "'%s' is not a state database (%s). Give another path for the state." % (self.path, reason)
+            )
         return StateDamaged(
             "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
             % (self.path, reason)

@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import RetentionError
-from ..records import RECORD_ID, Row
+from ..records import RECORD_ID, Row, timestamp
 from ..text import printable, quoted
 from .database import Database, inflate, json_list, pack, set_aside, unpack
 from .since import Place, Since
@@ -260,7 +260,7 @@ def answer(
     stores nothing come last, and `not_stored` is their number. `warn` is called as survey() has it. Raises StateError.
     """
     path = os.path.abspath(store.path)
-    until = None
+    until, asked = None, since
     if since is None:
         until = store.after.number if store.after is not None else None
         since = Since(places=[store.before]) if store.before is not None and found else None
@@ -268,7 +268,7 @@ def answer(
         page = history.follow(since, until) if since is not None else history.end(until)
     if store.ignored:
         page = NOTHING
-    for text in warnings(page, path):
+    for text in warnings(page, path, asked):
         warn(text)
     result: Dict[str, Any] = {"history": describe(page, path)}
     if since is not None or found is not None:
@@ -279,11 +279,23 @@ def answer(
     return result
 
 
-def warnings(page: Page, path: str) -> List[str]:
-    """One sentence for each reason why a consumer did not get what it asked for."""
+def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:
+    """Say why a consumer did not get what it asked for: one text for each reason. `since`: what it asked for."""
     name = quoted(path)
     texts = []
-    if page.restarted:
+    if since is not None and since.at is not None and since.at > time.time():
+        texts.append(
+            "The value of since is %s, which is in the future: the clock of this host is at %s. No changes are returned."
+            " Give an earlier time, an age such as 2d, or history.place of an earlier result."
+            % (timestamp(since.at), timestamp(time.time()))
+        )
+    if page.restarted and since is not None and since.number is not None:
+        texts.append(
+            "The value of since is %d, and the newest change in the history of '%s' has the number %d. All changes that are kept"
+            " are returned. Give history.place of an earlier result, or 0 for all changes."
+            % (since.number, name, page.last or 0)
+        )
+    elif page.restarted:
         texts.append(
             "The place given as since is not in the history of %s: the state was removed, restored from a backup, or belongs to"
             " another machine or user. All changes that are kept are returned." % name

@@ -100,6 +100,7 @@ def _parse_time(match: Any) -> Optional[Since]:
 
 def _quoted(value: Any) -> str:
     try:
-        return "'%s'" % quoted(value if isinstance(value, str) else str(value), 80)
+        text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        return "'%s'" % quoted(text, 80)
     except ValueError:  # Python writes no number of more than 4,300 digits
         return "a number of too many digits"

@@ -38,7 +38,7 @@ def from_database(
 ) -> Dict[str, Any]:
     """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
     besides root and ourselves. Raises StateError."""
-    require(path, "give the path of another state")
+    require(path, "the state is elsewhere: then give its path")
     with Store(path, read_only=True, owner=owner, traceless=True) as store:
         if store.is_foreign(host.identity()):
             warn(
@@ -57,7 +57,7 @@ def from_database(
             page = changes.follow(since) if since is not None else changes.latest()
             types = {KINDS[kind].config_type for kind in kinds}
             result["changes"] = [record for record in page.records if record.get("ConfigChangeType") in types]
-    for text in history.warnings(page, os.path.abspath(path)):
+    for text in history.warnings(page, os.path.abspath(path), since):
         warn(text)
     result["history"] = history.describe(page, os.path.abspath(path))
     return result
@@ -69,9 +69,13 @@ def require(path: str, otherwise: str) -> None:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise StateError("There is no %s; nothing was collected yet, or %s." % (path, otherwise)) from None
+        raise StateError(
+            "There is no state '%s'. Either nothing was collected yet, or %s." % (quoted(path), otherwise)
+        ) from None
     except OSError as error:
-        raise StateError("%s cannot be read (%s); run this as root (with -b)." % (path, error.strerror)) from error
+        raise StateError(
+            "The state '%s' cannot be read (%s). Run this as root (with -b)." % (quoted(path), error.strerror)
+        ) from error
 
 
 def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
@@ -92,8 +96,8 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str,
     found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
         raise StateError(
-            "%s holds none of %s; give the folder of an agent's item files."
-            % (folder, ", ".join(NAMES[kind] for kind in kinds))
+            "The folder '%s' holds none of %s. Give the folder of an agent's item files, or the path of a state database."
+            % (quoted(folder), ", ".join(NAMES[kind] for kind in kinds))
         )
     result: Dict[str, Any] = {
         "inventory": {

@@ -68,7 +68,7 @@ def expand(path: str) -> str:
 
 def _refusal(path: str, problem: str) -> DcrError:
     shown = path if len(path) <= 300 else path[:300] + "..."
-    return DcrError("destinationPath {0} {1}.".format(printable(shown.replace("\0", "\\0")) or '""', problem))
+    return DcrError("destinationPath '{0}' {1}.".format(printable(shown.replace("\0", "\\0")), problem))
 
 
 def _split(path: str) -> Tuple[str, str]:

@@ -18,6 +18,7 @@ _RPM_SEGMENT = re.compile(r"[0-9]+|[A-Za-z]+|~|\^")
 _DIGITS = re.compile(r"[0-9]+\Z")
 _RPM_EPOCH = re.compile(r"([0-9]*):")
 _CONDITION = re.compile(r"\s*(<=|>=|==|!=|<|>|=)\s*([^\s<>=!]+)\s*\Z")
+_VERSION = re.compile(r"(?=[^0-9]*[0-9])[0-9A-Za-z.+~^_%:-]+\Z")  # of dpkg or rpm, without the epoch
 _HOLDS: Dict[str, Callable[[int], bool]] = {
     "<": lambda sign: sign < 0,
     "<=": lambda sign: sign <= 0,
@@ -36,13 +37,22 @@ class Condition(NamedTuple):
 
 
 def parse_condition(text: str) -> Condition:
-    """A condition as a user writes it: "< 3.0.2", ">= 1:2.3", "= 1.0" (also "=="), "!= 1"; CtiError for all else."""
+    """A condition as a user writes it: "< 3.0.2", ">= 1:2.3", "= 1.0" (also "=="), "!= 1"; CtiError for all else.
+
+    A version without a digit is refused: dpkg allows none, and a slip would be compared as if it were one.
+    """
     match = _CONDITION.match(text)
     if match is None:
         raise CtiError(
             "version condition %.80r is not understood: write one of < <= = != >= > and a version, as '< 3.0'" % text
         )
     relation, version = match.groups()
+    epoch, colon, rest = version.partition(":")
+    if not _VERSION.match(rest if colon else version) or (colon and not _DIGITS.match(epoch)):
+        raise CtiError(
+            "version condition %.80r has no valid version: write [EPOCH:]VERSION with a digit in it, of letters, digits and"
+            " . + - ~ ^ _ %%, such as '< 1:3.0'" % text
+        )
     return Condition("=" if relation == "==" else relation, version)
 
 
