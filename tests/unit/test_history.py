@@ -11,12 +11,13 @@ import time
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RetentionError, RowDamaged
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified, timestamp
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import history
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import History, Retention
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.since import Place, Since
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
 PACKAGES = KINDS["packages"]
 DAY = 86400

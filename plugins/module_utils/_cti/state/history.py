@@ -13,8 +13,8 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..errors import RetentionError
-from ..records import RECORD_ID, Row, timestamp
-from ..text import printable, quoted
+from ..records import RECORD_ID, Row
+from ..text import printable, quoted, timestamp
 from .database import Database, inflate, json_list, pack, set_aside, unpack
 from .since import Place, Since
 
