@@ -80,6 +80,7 @@ class Manager:
     def __init__(self, root, units=(), path=(), version="252"):
         self.units, self.path, self.version = list(units), list(path), version
         self.properties = {}  # (name of a unit, property) -> (signature, value), or the name of an error
+        self.ending = []  # units that are listed once, and then no longer
         self.connections = 0
         self.drop = 0  # so many connections are closed at the first call
         self.garbage = None  # sent in place of each reply
@@ -121,7 +122,8 @@ class Manager:
 
     def _answer(self, call, serial):
         if b"ListUnitsByPatterns" in call:
-            return 2, serial, "a(ssssssouso)", self.units
+            listed, self.ending = self.units + self.ending, []
+            return 2, serial, "a(ssssssouso)", listed
         if b"Hello" in call:
             return 2, serial, "s", ":1.1"
         if b"UnitPath" in call:

@@ -243,6 +243,12 @@ def test_logins_connections_and_transient_units_are_no_services_unless_asked_for
     assert host.names(transient=True) == before | more
 
 
+def test_a_transient_unit_that_ends_while_the_units_are_read_is_no_service(host):
+    assert host.run() == []
+    host.manager.ending = [unit("run-u8.service", *UP)]
+    assert host.run() == [] and not host.manager.ending
+
+
 def test_only_links_and_targets_say_where_a_service_belongs(host):
     write(host.root, {"run/systemd/transient/session-53.scope.wants/helper.service": ("/usr/lib/systemd/system/x",)})
     found = {item.name: item for item in systemd.collect(Known(), str(host.root)).items}

@@ -101,7 +101,7 @@ def _with_manager(root: str, templates: bool, transient: bool) -> _Found:
         files = _unit_files(root, loaded.search_path, loaded.version)
         found = _on_disk(files, loaded.services, templates)
         startable = loaded.triggered | bus_activated(files)
-        _add_unwritten(files, loaded, found, startable, transient)
+        _add_unwritten(root, files, loaded, found, startable, transient)
         waiting = _at_rest(found.services, loaded.services, startable)
         ended = service_manager.ended_by_themselves(root, waiting)
         if _generated(root) == before:
@@ -185,17 +185,25 @@ def _add(files: UnitFiles, unit: Tuple[str, str], state: service_manager.Unit, f
 
 
 def _add_unwritten(
-    files: UnitFiles, loaded: service_manager.Loaded, found: _Found, startable: AbstractSet[str], transient: bool
+    root: str,
+    files: UnitFiles,
+    loaded: service_manager.Loaded,
+    found: _Found,
+    startable: AbstractSet[str],
+    transient: bool,
 ) -> None:
     """Add the loaded services that have no name of their own on disk: instances that were started by hand, services
     whose files were removed; with `transient` all others too."""
-    for name in loaded.services.keys() - found.services.keys() - found.unread.keys():
+    names = loaded.services.keys() - found.services.keys() - found.unread.keys()
+    come_and_go = {name for name in names if name in files.transient or name in startable or _is_of_login(name)}
+    # A transient unit that ended since it was listed took its file with it, and looks like a service whose file was removed.
+    remaining = service_manager.loaded(root).services if names - come_and_go else loaded.services
+    for name in names:
         state = loaded.services[name]
         unit = files.identify(name)
         if unit and unit[0] != name:  # an alias that was made since it was loaded
             continue
-        comes_and_goes = name in files.transient or name in startable or _is_of_login(name)
-        if not transient and comes_and_goes:
+        if name not in remaining or (name in come_and_go and not transient):
             found.left_out.add(name)
         elif transient or state.active_state in _UP:
             found.unwritten.add(name)
