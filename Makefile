@@ -42,9 +42,12 @@ export GIT_CONFIG_KEY_0 := safe.directory
 export GIT_CONFIG_VALUE_0 := *
 endif
 
+# What pytest is given besides, in a step of tests, whose output is then shown: make unit-3.13 ARGS="-k text"
+ARGS ?=
 STEP := tests/tools/step
 PREPARE := $(STEP) --prepare
-PYTEST := python -m pytest -p no:cacheprovider -q
+TESTS := $(STEP) $(if $(ARGS),--show)
+pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tests/%,$(ARGS)),,$1) --junitxml=$(BUILD)/results/$@/pytest.xml
 
 LINT := lint-ruff lint-mypy lint-shell lint-reuse lint-yaml lint-ansible lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
@@ -169,23 +172,23 @@ $(SANITY) $(MORE_CORES:%=sanity-%): sanity-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* tests/tools/sanity
 
 $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done unit-packages
-	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
-# A Python in FIPS mode, in both forms: see tests/fips/sitecustomize.py.
-$(FIPS): fips-%: $(VENV)/unit-3.11/done unit-packages
-	@$(STEP) $@ unit-3.11 env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips:$(COLLECTIONS) $(PYTEST) tests/unit --ignore=tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+	@$(TESTS) $@ unit-$* $(call pytest,tests/unit --ignore=tests/unit/controller)
+# A Python in FIPS mode, in both forms: see tests/fips/sitecustomize.py. EL 9's, and without pytest-ansible, which needs md5.
+$(FIPS): fips-%: $(VENV)/unit-3.9/done unit-packages
+	@$(TESTS) $@ unit-3.9 env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips $(call pytest,tests/unit --ignore=tests/unit/controller)
 $(CORES:%=controller-%) $(MORE_CORES:%=controller-%): controller-%: $(VENV)/core-%/done
-	@$(STEP) $@ core-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/unit/controller --junitxml=$(BUILD)/results/$@/pytest.xml
+	@$(TESTS) $@ core-$* $(call pytest,tests/unit/controller)
 $(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done
-	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/agent --junitxml=$(BUILD)/results/$@/pytest.xml
+	@$(TESTS) $@ unit-$* $(call pytest,tests/agent)
 $(filter relay-%,$(PROCESSES)): relay-%: $(VENV)/unit-%/done
-	@$(STEP) $@ unit-$* env PYTHONPATH=$(COLLECTIONS) $(PYTEST) tests/relay --junitxml=$(BUILD)/results/$@/pytest.xml
+	@$(TESTS) $@ unit-$* $(call pytest,tests/relay)
 interop: $(VENV)/interop/done debian-packages
-	@$(STEP) $@ interop tests/tools/interop
+	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
 quickstart-user: $(VENV)/core-2.19/done debian-packages
-	@$(STEP) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && $(PYTEST) tests/quickstart --junitxml=$$RESULTS/pytest.xml'
+	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
-	  $(STEP) $@ core-$* $(PYTEST) $(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)) --junitxml=$(BUILD)/results/$@/pytest.xml
+	  $(TESTS) $@ core-$* $(call pytest,$(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)))
 
 $(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ tools tests/tools/molecule $*

@@ -1,15 +1,55 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The programs, as `make programs` builds them."""
+"""Makes the collection importable in any clone, and builds the programs as `make programs` does.
 
+Tests import everything as `ansible_collections.changetracking.inventory`, so that name must lead to this clone. The
+import itself is pytest-ansible's, or a plain entry of sys.path where there is none: it needs Python 3.10.
+"""
+
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-BUILDER = Path(__file__).parents[1] / "plugins" / "plugin_utils" / "_zipapp.py"
+try:
+    from pytest_ansible.units import inject_only
+except ImportError:
+    inject_only = None
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILDER = ROOT / "plugins/plugin_utils/_zipapp.py"
+
+
+def lay_collections():
+    """The folder with ansible_collections in it, through which this clone is imported: the one that make lays too."""
+    if ROOT.parts[-3:] == ("ansible_collections", "changetracking", "inventory"):
+        return ROOT.parents[2]
+    collections = ROOT / ".build/collections"
+    link = collections / "ansible_collections/changetracking/inventory"
+    if not link.exists() or link.resolve() != ROOT:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        new = link.with_name("inventory.%d" % os.getpid())
+        new.symlink_to(ROOT)
+        new.replace(link)
+    return collections
+
+
+COLLECTIONS = str(lay_collections())
+os.environ["ANSIBLE_COLLECTIONS_PATH"] = COLLECTIONS
+if inject_only:
+    inject_only()  # already here: the next conftest imports the collection, before pytest-ansible is configured
+elif COLLECTIONS not in sys.path:
+    sys.path.insert(0, COLLECTIONS)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """Have pytest-ansible do no more than that: by itself it fills a folder `collections` with links."""
+    if hasattr(config.option, "ansible_unit_inject_only"):
+        config.option.ansible_unit_inject_only = True
 
 
 @pytest.fixture(scope="session")

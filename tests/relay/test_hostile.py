@@ -9,7 +9,6 @@ afterwards, and the relay never needs more than 128 MiB. How long the longest ac
 -rP to see it.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.tests.helpers import floods
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 from ansible_collections.changetracking.inventory.tests.helpers.relay_process import EXTENSION, certificate, read_value
 
@@ -65,8 +65,7 @@ class Flood:
 
     def __init__(self, name, address):
         command = [sys.executable, "-m", floods.__name__, name, address]
-        environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=importing())
         assert self._process.stdout.readline() == b"on\n"
 
     def end(self):

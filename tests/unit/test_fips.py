@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
+
 FOLDER = Path(__file__).parents[1] / "fips"
 SCAN = """
 import sys
@@ -20,19 +22,19 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import track
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 settings = dcr.default()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
 for kind in KINDS.values():
     with Store(sys.argv[3]) as store:
-        seen = track.track(kind, settings, store, keep_items=True)
+        seen = run.track(kind, settings, store, keep_items=True)
     if kind.name == "files":
         print([item.checksum for item in seen.items], seen.sources["r"])
 """
 
 
 def run(mode, *arguments):
-    path = os.pathsep.join([str(FOLDER)] + [entry for entry in sys.path if entry])
-    environment = dict(os.environ, PYTHONPATH=path, CT_FIPS=mode)
+    environment = importing(CT_FIPS=mode)
+    environment["PYTHONPATH"] = os.pathsep.join([str(FOLDER), environment["PYTHONPATH"]])
     done = subprocess.run(
         [sys.executable, "-c", *arguments], check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

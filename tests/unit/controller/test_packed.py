@@ -21,6 +21,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
     kinds,
     unpack,
 )
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
 NUMBERS = st.integers(-(1 << 63), 1 << 63) | st.floats(allow_nan=False, allow_infinity=False)
 ROWS = st.lists(
@@ -162,7 +163,7 @@ BOMBS = {
 def test_a_bomb_is_refused_within_64_mib_of_memory(bomb):
     head, unit, times = BOMBS[bomb]
     run = subprocess.run(
-        [sys.executable, "-c", STREAM, head, unit, str(times)],
+        [sys.executable, "-c", STREAM, head, unit, str(times)], env=importing(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
     )  # fmt: skip
     assert run.stdout.startswith("This is not what ct_inventory_info returns as packed ("), run.stdout

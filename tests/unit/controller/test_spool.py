@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import spool as spools
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import DAMAGED, Spool
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
 MIB = 1 << 20
 
@@ -220,6 +221,7 @@ def test_a_full_disk_tears_no_line(folder):
     """RLIMIT_FSIZE stands in for the full disk: write(2) takes a part, then fails."""
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(folder)],
+        env=importing(),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000)),
         stdout=subprocess.PIPE,
         check=True,
