@@ -65,7 +65,8 @@ options:
   data_tag:
     description:
       - Tag of the ConfigurationData records.
-      - The default is what AMA's data collection rules say, and C(CONFIG_DATA_BLOB_V2) where O(address) is TCP or TLS.
+      - The default depends on O(address). At a unix socket it is the tag that AMA's data collection rules name for the stream
+        C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
     type: str
     env:
       - name: AMA_FORWARD_DATA_TAG
@@ -75,7 +76,8 @@ options:
   change_tag:
     description:
       - Tag of the ConfigurationChange records.
-      - The default is what AMA's data collection rules say, and C(CONFIG_CHANGE_BLOB_V2) where O(address) is TCP or TLS.
+      - The default depends on O(address). At a unix socket it is the tag that AMA's data collection rules name for the stream
+        C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
     type: str
     env:
       - name: AMA_FORWARD_CHANGE_TAG
@@ -299,7 +301,7 @@ class CallbackModule(CallbackBase):
             target,
             address.parse(self.get_option("config_address")),
             self.get_option("allow_users"),
-            {stream: (tag,) for stream, tag in given.items() if tag},
+            {stream: tag for stream, tag in given.items() if tag},
             self.get_option("acks"),
             tls,
         )

@@ -6,7 +6,7 @@
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ._cti.errors import ForwardError
-from ._cti.rule import dcr
+from ._cti.rule import dcr, tags
 from ._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION, Settings
 from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, parse
 from ._cti.wire.tls import Tls
@@ -42,7 +42,7 @@ class Forward:
     @property
     def to_agent(self) -> bool:
         """Whether it is the Azure Monitor Agent, or what stands in for it, rather than any receiver on the network."""
-        return self._address.scheme in ("abstract", "file")
+        return self._address.is_local
 
     def settings(self) -> Settings:
         """What the agent says is to be tracked. Raises DcrError too."""
@@ -59,17 +59,13 @@ class Forward:
         return self._asked
 
     def tags(self, settings: Settings) -> Dict[str, Sequence[str]]:
-        """By stream: the ones given, else the rule's, else those of the rule the agent has."""
+        """By stream, as tags.choose() has it; where the rule names none, those of the rule that the agent has."""
         given = {CHANGE_STREAM: self._given["change_tag"], DATA_STREAM: self._given["data_tag"]}
-        tags: Dict[str, Sequence[str]] = {}
-        for stream, tag in given.items():
-            if tag:
-                tags[stream] = [tag]
-            elif not self.to_agent:
-                tags[stream] = [stream]
-            else:
-                tags[stream] = settings.streams.get(stream) or self.settings().streams.get(stream, ())
-        return tags
+        chosen = tags.choose(self._address, settings.streams, given)
+        if not all(chosen.values()):
+            of_agent = tags.choose(self._address, self.settings().streams, given)
+            chosen = {stream: found or of_agent[stream] for stream, found in chosen.items()}
+        return chosen
 
     def deliver(self, state: str, settings: Settings) -> Dict[str, int]:
         """Hand over what waits in the outbox, from earlier runs too. Raises StateError too."""
@@ -78,14 +74,14 @@ class Forward:
 
         given = self._given
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])
-        tags = self.tags(settings)
+        chosen = self.tags(settings)
         notes: List[str] = []
         self.notes = notes
         with Outbox(state) as outbox, Sender(
             self._address, given["allow_users"], given["acks"], deadline=SECONDS, tls=tls, turn=SECONDS
         ) as sender:
             try:
-                delivery = deliver(outbox, sender.send, tags)
+                delivery = deliver(outbox, sender.send, chosen)
             finally:
                 notes += outbox.notes
         if delivery.waiting:

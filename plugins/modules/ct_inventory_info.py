@@ -132,11 +132,15 @@ options:
         default: auto
       change_tag:
         description:
-          - The tag for changes. The default is that of the stream C(CONFIG_CHANGE_BLOB_V2) in the rule, and
-            for a V(tcp) or V(tls) address that name itself.
+          - The tag for changes.
+          - The default depends on O(forward.address). At a unix socket it is the tag that the rule names for the stream
+            C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
         type: str
       data_tag:
-        description: The same for the inventory, whose stream is C(CONFIG_DATA_BLOB_V2).
+        description:
+          - The tag for the inventory.
+          - The default depends on O(forward.address). At a unix socket it is the tag that the rule names for the stream
+            C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
         type: str
       tls_ca:
         description:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.ama import config
 from ...module_utils._cti.errors import CtiError, ForwardError
 from ...module_utils._cti.packed_reader import PackedError
-from ...module_utils._cti.rule import dcr
-from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION
+from ...module_utils._cti.rule import dcr, tags
+from ...module_utils._cti.rule.settings import EXTENSION
 from ...module_utils._cti.wire import sockets
 from ...module_utils._cti.wire.address import Address
 from ...module_utils._cti.wire.forward import flat
@@ -29,7 +29,6 @@ from . import parcel as parcels
 from .parcel import ROWS, Parcel, Row
 from .spool import Spool, SpoolFile
 
-STREAMS = (CHANGE_STREAM, DATA_STREAM)
 LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
 KEPT_SECONDS = 0.4  # of them, for the end of the run
 TASK_SECONDS = 0.25  # of deliveries between two tasks
@@ -42,7 +41,7 @@ class Receiver(NamedTuple):
     address: Address
     config: Address  # of the socket that tells the tags not given
     allow_users: Sequence[str]
-    tags: dict[str, tuple[str, ...]]  # by stream
+    tags: Mapping[str, str]  # by stream; those that are given
     acks: str
     tls: Tls
 
@@ -58,7 +57,8 @@ class Delivery:
         self.problem = ""
         self.query_problem = ""
         self._receiver = receiver
-        self._tags = dict(receiver.tags)
+        self._tags = tags.choose(receiver.address, {}, receiver.tags)
+        self._asked = False  # for the tags that are not given
         self._sender: Sender | None = None
         self._clock = clock
         self._flush_left = flush_seconds
@@ -131,16 +131,16 @@ class Delivery:
         except ValueError:
             self.damaged += 1
             return 0
-        tags = self._tags_of(parcel.stream)
+        chosen = self._tags_of(parcel.stream)
         if parcel.query and jmespath is None:
             self.problem = "Records wait for a query to select them; install jmespath next to ansible-core"
             return None
-        if not tags:
+        if not chosen:
             return None
         sent = 0
         try:
             for records in _batches(self._chosen(parcel)):
-                for tag in tags:
+                for tag in chosen:
                     self._send(tag, records)
                 sent += len(records)
         except PackedError:
@@ -162,26 +162,23 @@ class Delivery:
         entries = [(now, flat(record)) for record in records]
         self._patiently(lambda: self._sender.send(tag, entries))
 
-    def _tags_of(self, stream: str) -> tuple[str, ...]:
+    def _tags_of(self, stream: str) -> Sequence[str]:
         """Empty: there are none, and `problem` says so."""
-        if stream not in self._tags:
-            if self._receiver.address.scheme in ("tcp", "tls"):
-                self._tags[stream] = (stream,)
-            else:
-                self._tags.update({**self._patiently(self._ask_for_tags), **self._receiver.tags})
+        if not self._asked and not self._tags[stream]:
+            self._tags = tags.choose(self._receiver.address, self._patiently(self._ask_for_tags), self._receiver.tags)
+            self._asked = True
         if not self._tags[stream]:
             self.problem = f"AMA has no tag for the stream {stream}; associate a rule with this machine, or set the tag"
             if not any(self._tags.values()):  # no need to read on
                 raise ForwardError(self.problem)
         return self._tags[stream]
 
-    def _ask_for_tags(self) -> dict[str, tuple[str, ...]]:
+    def _ask_for_tags(self) -> Mapping[str, Sequence[str]]:
         until = Deadline(self._patience)
         address = self._receiver.config
         with sockets.connect(address, until.left(), self._receiver.allow_users) as sock:
             document = config.request(sock, EXTENSION, until.left())
-        streams = dcr.load(document, "that AMA gave out").streams if document is not None else {}
-        return {stream: tuple(streams.get(stream, ())) for stream in STREAMS}
+        return dcr.load(document, "that AMA gave out").streams if document is not None else {}
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
         """Do it; where it fails, the time is lost."""

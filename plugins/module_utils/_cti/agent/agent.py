@@ -9,13 +9,14 @@ import os
 import random
 import signal
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 from .. import host, itemfiles
 from ..daemon import Log, Notifier
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..records import KINDS, Kind, Row
-from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
+from ..rule import tags
+from ..rule.settings import Settings
 from ..state.database import Database
 from ..state.outbox import Outbox, deliver
 from ..state.store import Store, run_until_stored
@@ -205,11 +206,9 @@ class Agent:
             turn=self._round,
         )
 
-    def _tags(self) -> Any:
-        streams = self._source.rule.settings.streams if self._source.rule is not None else {}
-        if self._options.receiver.scheme in ("tcp", "tls"):
-            return {stream: streams.get(stream, (stream,)) for stream in (CHANGE_STREAM, DATA_STREAM)}
-        return streams
+    def _tags(self) -> Dict[str, Sequence[str]]:
+        rule = self._source.rule
+        return tags.choose(self._options.receiver, rule.settings.streams if rule is not None else {}, {})
 
     def _not_delivered(self, why: str) -> None:
         self._backoff = next_backoff(self._backoff)

@@ -14,7 +14,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from ..errors import CtiError, ForwardError
 from ..kinds.files.pathspec import parse as parse_path
 from ..records import FILES
-from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
+from ..rule import tags
+from ..rule.settings import Settings
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
 from ..text import timestamp
@@ -276,14 +277,14 @@ class _Examination:
     # --- handing over
 
     def _streams(self, rule: Rule) -> Link:
-        wanted = (CHANGE_STREAM, DATA_STREAM)
-        missing = [stream for stream in wanted if not rule.settings.streams.get(stream)]
-        if missing and self._options.receiver.scheme not in ("tcp", "tls"):
+        chosen = tags.choose(self._options.receiver, rule.settings.streams, {})
+        missing = [stream for stream, found in chosen.items() if not found]
+        if missing:
             message = "The rule names no tag for %s, so their records are kept." % " and ".join(missing)
             remedy = "Use the rule as the agent's config socket or config chunks hold it: the ARM form names no tags."
             return Link("streams", BROKEN, message, remedy)
-        tags = [tag for stream in wanted for tag in rule.settings.streams.get(stream, (stream,))]
-        return Link("streams", OK, "Records go out under %s." % ", ".join(tags))
+        names = [tag for found in chosen.values() for tag in found]
+        return Link("streams", OK, "Records go out under %s." % ", ".join(names))
 
     def _receiver(self) -> Link:
         options = self._options

@@ -88,7 +88,7 @@ class Listeners:
         if address.scheme == "tls":
             context = tls_context(tls, server=True)
             context.options |= _no_renegotiation()
-        kind = clients.NETWORK if address.scheme in ("tcp", "tls") else clients.LOCAL
+        kind = clients.LOCAL if address.is_local else clients.NETWORK
         self._further.append(self._listen(address, context, kind))
         return address
 

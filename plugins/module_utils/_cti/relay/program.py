@@ -37,10 +37,10 @@ def _check(options: argparse.Namespace) -> int:
 
     open_uploader(_upload(options), options.allow_user, _tls(options)).close()
     for text in options.listen:
-        scheme = parse(text).scheme
-        if scheme not in ("tcp", "tls"):
+        address = parse(text)
+        if address.is_local:
             raise RelayError("--listen %s: write tcp://HOST:PORT or tls://HOST:PORT." % text)
-        if scheme == "tls" and not options.tls_cert:
+        if address.scheme == "tls" and not options.tls_cert:
             raise RelayError("--listen %s needs a certificate; give --tls-cert FILE." % text)
     sys.stdout.write("The options are valid.\n")
     return 0

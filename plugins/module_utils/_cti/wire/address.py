@@ -24,8 +24,13 @@ class Address(NamedTuple):
     name: str  # of the socket, of its file, or of the host
     port: int = 0
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a unix socket, as the Azure Monitor Agent and what stands in for it have."""
+        return self.scheme in ("abstract", "file")
+
     def __str__(self) -> str:
-        if self.scheme in ("tcp", "tls"):
+        if not self.is_local:
             host = "[" + self.name + "]" if ":" in self.name else self.name
             return "{0}://{1}:{2}".format(self.scheme, host, self.port)
         return "@" + self.name if self.scheme == "abstract" else self.name
