@@ -11,13 +11,13 @@ from ..errors import SinceError
 from ..text import quoted
 
 MOST_PLACES = 32
-_PLACE = re.compile(r"([0-9a-f]{32}):([0-9]{1,18}):([0-9a-f]{0,8})")
-_AGE = re.compile(r"([0-9]{1,9})([smhdw])")
+# Compiled where one is used: most runs are given no `since`.
+_PLACE = r"([0-9a-f]{32}):([0-9]{1,18}):([0-9a-f]{0,8})"
+_AGE = r"([0-9]{1,9})([smhdw])"
 _AGE_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_TIME = re.compile(
+_TIME = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,][0-9]{1,9})?)?)?"
-    r" ?(Z|UTC|([+-])([0-9]{2}):?([0-9]{2})?)?",
-    re.IGNORECASE,
+    r" ?(Z|UTC|([+-])([0-9]{2}):?([0-9]{2})?)?"
 )
 
 
@@ -47,7 +47,7 @@ class Since(NamedTuple):
 
 def place(text: Any) -> Optional[Place]:
     """The place that a text is; None where it is none."""
-    match = _PLACE.fullmatch(text) if isinstance(text, str) else None
+    match = re.fullmatch(_PLACE, text) if isinstance(text, str) else None
     return Place(match.group(1), int(match.group(2)), match.group(3)) if match else None
 
 
@@ -75,10 +75,10 @@ def _parse_text(text: str) -> Optional[Since]:
     one = place(text)
     if one is not None:
         return Since(places=[one])
-    age = _AGE.fullmatch(text)
+    age = re.fullmatch(_AGE, text)
     if age:
         return Since(at=int(time.time()) - int(age.group(1)) * _AGE_SECONDS[age.group(2)])
-    match = _TIME.fullmatch(text)
+    match = re.fullmatch(_TIME, text, re.IGNORECASE)
     return _parse_time(match) if match else None
 
 
