@@ -1,12 +1,16 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Ansible can do with a module. Most only look; what another does differently it says itself."""
+"""Attributes of the modules. Most modules only read; one that differs overrides the attribute in its own documentation."""
 
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
+  action_group:
+    support: full
+    description: Use C(group/changetracking.inventory.ct) in C(module_defaults) to set defaults for this module.
+    membership: [changetracking.inventory.ct]
   check_mode:
     support: full
     description: Can run in C(check_mode) and returns the same as without it.

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the fact modules have in common."""
+"""The option and the attribute that all fact modules have."""
 
 
 class ModuleDocFragment:
@@ -9,8 +9,8 @@ class ModuleDocFragment:
 options:
   name:
     description:
-      - Keep only items whose name (for files, whose path) matches one of these shell patterns.
-      - Patterns are case-sensitive and know C(*), C(?), C([seq]) and C([!seq]). A C(*) also matches a slash.
+      - Return only items whose name matches one of these shell patterns. The name of a tracked file is its path.
+      - Patterns are case-sensitive and support C(*), C(?), C([seq]) and C([!seq]). A C(*) also matches a slash.
     type: list
     elements: str
     default: []

@@ -2,27 +2,27 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks the agent's own program, which knows best."""
+"""Run the agent's own program on the host and return its answers."""
 
 DOCUMENTATION = r"""
 module: ct_agent_info
 short_description: Get the status of the agent on a host
 version_added: "0.1.0"
 description:
-  - Returns what C(agent.pyz status) and C(agent.pyz doctor) say on the host, as data.
+  - Runs C(agent.pyz status) and C(agent.pyz doctor) on the host and returns their output as data.
   - The task succeeds even if the agent is missing or unhealthy.
 options:
   program:
-    description: The agent's program. The default is that of the role P(changetracking.inventory.agent#role).
+    description: Path of the agent's program. The default is where the role P(changetracking.inventory.agent#role) installs it.
     type: path
     default: /usr/local/lib/ctagent/agent.pyz
   config:
-    description: Its configuration, where that is not C(/etc/ctagent/agent.json).
+    description: Path of the agent's configuration file. By default, the program reads C(/etc/ctagent/agent.json).
     type: path
 extends_documentation_fragment:
   - changetracking.inventory.attributes
 notes:
-  - The state belongs to the agent's user, so this needs that user or root.
+  - Only the user of the agent and root can read the state, so the module needs C(become) or that user.
 seealso:
   - module: changetracking.inventory.ct_state_info
   - plugin: changetracking.inventory.ct_checks
@@ -32,12 +32,12 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Ask the agents
+- name: Get the status of the agents
   changetracking.inventory.ct_agent_info:
   become: true
   register: agent
 
-- name: Show what is broken, and what to do
+- name: Show the first failed check and what to do
   ansible.builtin.debug:
     msg: "{{ agent.doctor.Remedy }}"
   when: agent.installed and not agent.doctor.Ok
@@ -45,28 +45,32 @@ EXAMPLES = r"""
 
 RETURN = r"""
 installed:
-  description: Whether the program is there.
+  description: Whether the program exists on the host.
   returned: success
   type: bool
   sample: true
 status:
   description:
-    - How the agent fares. C(Running); C(Pid), C(Version), C(StartedAt) of the one that runs or last did; C(Rule) with its C(Origin),
-      C(Ids) and C(Warnings); C(Kinds), each with C(CollectedAt), C(Count), C(Changes), C(Failed) sources, C(Error) and, during a long run,
-      C(Progress), the items so far; C(Delivery);
-      and the C(Outbox) with the number of C(Records) that wait.
-    - Null where its state cannot be read; RV(doctor) tells why.
-  returned: when it is installed
+    - The status of the agent. C(Running) is whether it runs. C(Pid), C(Version) and C(StartedAt) are those of the process that runs,
+      or that ran last.
+    - C(Rule) has the C(Origin), C(Ids) and C(Warnings) of the data collection rule in use.
+    - C(Kinds) has, for each kind, C(CollectedAt), C(Count), C(Changes), the C(Failed) sources and C(Error). While a long run lasts,
+      C(Progress) is the number of items collected so far.
+    - C(Delivery) is the state of the delivery. C(Outbox) has the number of C(Records) that are not delivered yet, their C(Bytes), and
+      the time of the C(Oldest).
+    - Null if the state cannot be read. RV(doctor) then has the reason.
+  returned: when the agent is installed
   type: dict
   sample: {Running: true, Pid: 812, Version: 0.1.0, Outbox: {Records: 0, Bytes: 0, Oldest: null}}
 doctor:
   description:
-    - C(Links) are the checks from the rule to the records, each with its C(Name), C(Status) (V(ok), V(warning), V(broken), V(unknown)),
-      C(Message), C(Remedy) and C(Details).
-    - C(Ok) is whether no check failed (V(broken)). C(Broken) is the name of the first that did, C(Remedy) what is wrong and what to do.
-    - C(Summary) is the result in one line. C(Warnings) has a sentence for each cause of a warning, and for each check whose result
-      is unknown. The filter P(changetracking.inventory.ct_checks#filter) groups both by host.
-  returned: when it is installed
+    - The result of the agent's checks, from the rule to the delivery of records.
+    - C(Links) has the checks in order, each with C(Name), C(Status) (V(ok), V(warning), V(broken), V(unknown)), C(Message), C(Remedy)
+      and C(Details).
+    - C(Ok) is V(true) if no check is V(broken). C(Broken) is the name of the first failed check, C(Remedy) what is wrong and what to do.
+    - C(Summary) is the result in one line. C(Warnings) has one sentence for each cause of a warning, and for each check whose result
+      is unknown. The filter P(changetracking.inventory.ct_checks#filter) groups both by cause.
+  returned: when the agent is installed
   type: dict
   sample:
     Ok: false

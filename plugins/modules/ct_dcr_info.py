@@ -2,27 +2,28 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action plugin of the same name."""
+"""Documentation of the action plugin ct_dcr_info."""
 
 DOCUMENTATION = r"""
 module: ct_dcr_info
-short_description: How a data collection rule is read
+short_description: Validate a data collection rule and show what it tracks
 version_added: "0.1.0"
 description:
-  - Reads a data collection rule on the controller as the agent and the modules of this collection do on a host, and tells what they will track.
-  - A rule that cannot be read fails the task with one sentence. A key that would be ignored, and a file item that would be left out, are warnings.
-  - No host is needed, and none is touched.
+  - Reads a data collection rule (DCR) on the controller, in the way the agent and the modules of this collection read it on a host,
+    and returns what it tracks.
+  - A rule that cannot be read fails the task with one sentence. Each ignored key and each skipped file item is a warning.
+  - The module connects to no host.
 options:
   dcr:
     description:
       - The rule, as the path of a file on the controller, as data, or as JSON text.
-      - Any form is taken, the ARM resource, a list of them, an ARM or Bicep template, the config chunk, or what the Azure Monitor Agent hands
-        to its extensions.
-      - A relative path is looked for as Ansible looks for files, next to the role or the playbook, and then in the current directory.
+      - Accepts an ARM resource, a list of them, an ARM or Bicep template, a config chunk of the Azure Monitor Agent (AMA), and the
+        document that AMA sends to its extensions.
+      - Ansible looks for a relative path next to the role or the playbook, and then in the current directory.
     type: raw
     required: true
   name:
-    description: What to put before the ids of the rules in RV(chunk), so that those of several documents differ.
+    description: Prefix for the rule ids in RV(chunk). Give a different one to each document, so that their ids differ.
     type: str
     default: ""
 attributes:
@@ -38,7 +39,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Check a rule before it is rolled out
+- name: Check a rule before deploying it
   changetracking.inventory.ct_dcr_info:
     dcr: dcr.json
   delegate_to: localhost
@@ -47,7 +48,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ids:
-  description: The rules that were found in it, sorted. Several are merged.
+  description: Ids of the rules in the document, sorted. Several rules are merged into one.
   returned: success
   type: list
   elements: str
@@ -58,31 +59,31 @@ rule:
   type: raw
 chunk:
   description:
-    - The rule in the form of a config chunk, for O(changetracking.inventory.relay#role:main:relay_chunks). A rule that names no tags gets some of its own.
-    - A config chunk is returned as it is.
+    - The rule as a config chunk, for O(changetracking.inventory.relay#role:main:relay_chunks). A rule without tags gets tags.
+    - A config chunk is returned unchanged.
   returned: success
   type: dict
 every:
-  description: Of each kind that is tracked, and of the inventory, every how many seconds it is collected.
+  description: Seconds between two collections of each tracked kind, and between two complete inventories.
   returned: success
   type: dict
   sample: {packages: 300, services: 300, files: 900, inventory: 36000}
 files:
-  description: The file items that are enabled, as they are read.
+  description: The enabled file items of the rule.
   returned: success
   type: list
   elements: dict
   contains:
     name:
-      description: Its name, or its path where it has none.
+      description: Name of the file item; its path if it has no name.
       type: str
       returned: success
     path:
-      description: Its C(destinationPath).
+      description: The C(destinationPath) of the file item.
       type: str
       returned: success
     syntax:
-      description: How the last segment of the path is read, C(literal), C(glob) or C(regex).
+      description: How the last segment of the path is read, as V(literal), V(glob) or V(regex).
       type: str
       returned: success
   sample: [{name: ChangeTrackingLinuxPath_default, path: /etc/.*.conf, syntax: regex}]

@@ -2,67 +2,69 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thin: arguments, one call, exit_json."""
+"""Module ct_file_facts: options, one call of the library, and the result."""
 
 DOCUMENTATION = r"""
 module: ct_file_facts
-short_description: Tracked files as facts in Change Tracking & Inventory format
+short_description: Gather tracked files as facts in Change Tracking & Inventory format
 version_added: "0.1.0"
 description:
-  - Returns the files that a data collection rule (DCR) tracks, or those below the given paths, as the fact C(ct_files).
-  - Contents are hashed as a stream, so the checksum is right at any size.
-  - Loops of links, entries that vanish and special files do not disturb the scan. What could not be read is named in
-    C(sources) and in a warning; it is never left out silently.
-  - The scan does not descend into network file systems, automounts, and pseudo file systems such as C(/proc). Each of O(paths)
-    may name a path on the first two.
-  - Time, size and number of what is read are limited, so that no file, folder or link keeps the others from being looked at.
-    What is beyond a limit is counted in C(sources); see the page C(docs/files.md) of the collection.
+  - Returns the files that match O(paths), or the files that a data collection rule (DCR) tracks, as the fact C(ct_files).
+  - Contents are hashed in pieces, so a checksum is correct whatever the size of the file.
+  - Symlink loops, files that vanish during the scan and special files do not disturb the scan. Whatever cannot be read is named in
+    C(sources) and in a warning, and is never left out silently.
+  - The scan does not descend into network file systems, automounts, and pseudo file systems such as C(/proc). To list files on a
+    network file system or an automount, name its path in O(paths).
+  - Time, size and number of files are limited, so that no file, folder or symlink keeps the others from being read. C(sources) counts
+    what is beyond a limit. The limits are listed on the page C(docs/files.md) of the collection.
 options:
   paths:
     description:
-      - What to track, each as C(destinationPath) of a DCR.
-      - The last segment may be a shell pattern (C(/etc/*.conf)) or, as in Azure's template, a regular expression on the file's
-        whole name (C(/etc/.*.conf)). Without either it is a file, or a folder and what is in it.
-      - A leading C(~) is the home directory of the user the module runs as, and C(~name) that of another user.
-      - The default is what Azure's template tracks, C(/etc/.*.conf).
+      - Paths to track, in the syntax of C(destinationPath) in a DCR. The default is the path of Azure's template, C(/etc/.*.conf).
+      - The last segment may be a shell pattern (C(/etc/*.conf)), or a regular expression for the whole file name (C(/etc/.*.conf)).
+        Without either, the path is a file, or a folder with its contents.
+      - A leading C(~) is the home directory of the user that runs the module, C(~name) that of another user.
+      - O(paths) and O(dcr) are mutually exclusive.
     type: list
     elements: str
   recurse:
-    description: Whether folders below each of O(paths) are searched as well.
+    description: Whether to search the folders below each of O(paths).
     type: bool
     default: true
   links:
     description:
-      - What to do with symbolic links below O(paths).
-      - With V(follow), an item describes the target; with V(manage), the link itself; with V(ignore), links are left out.
+      - What to return for a symlink below one of O(paths).
+      - With V(follow), the item describes the target. With V(manage), it describes the symlink itself. With V(ignore), symlinks are
+        skipped.
     type: str
     choices: [follow, manage, ignore]
     default: follow
   type:
-    description: Whether to return files, directories, or V(any) entry, which includes sockets, pipes and devices.
+    description: Which entries to return. V(any) includes sockets, pipes and devices.
     type: str
     choices: [file, directory, any]
     default: file
   checksum:
     description:
-      - How to hash contents. With V(none) no file is read.
-      - A host in FIPS mode forbids V(md5). Its files are then returned without checksums, and the module warns.
+      - Algorithm for the checksum of each file. With V(none), no file is read.
+      - A host in FIPS mode forbids V(md5). Its files are then returned without checksums, with a warning.
     type: str
     choices: [sha256, md5, none]
     default: sha256
   dcr:
     description:
-      - A data collection rule whose file items are to be returned instead of O(paths), with their own options.
-      - A path on the managed host, the rule's JSON text, or the rule itself. See M(changetracking.inventory.ct_inventory_info).
+      - A data collection rule. Its file items, with their own settings, replace O(paths), O(recurse), O(links), O(type) and O(checksum).
+      - A path on the managed host, the rule's JSON text, or the rule as data. All accepted forms are listed at
+        O(changetracking.inventory.ct_inventory_info#module:dcr).
     type: raw
   max_files:
-    description: Return at most this many items, and say how many there are. V(0) means all.
+    description: Maximum number of items to return. If there are more, a warning says how many. V(0) means no limit.
     type: int
     default: 0
   fields:
     description:
-      - Keep only these keys of each item.
-      - Ansible keeps the facts of every host in memory for the whole run, so on a fleet it pays to name the keys that are used.
+      - Return only these keys of each item.
+      - Ansible keeps the facts of every host in memory for the whole run. On a large fleet, select the keys that you use.
     type: list
     elements: str
     default: []
@@ -78,7 +80,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Gather what Azure's template tracks
+- name: Gather the files that Azure's template tracks
   changetracking.inventory.ct_file_facts:
 
 - name: Gather checksums of the ssh configuration
@@ -93,7 +95,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The fact this module adds.
+  description: The facts that the module adds.
   returned: always
   type: dict
   contains:
@@ -104,19 +106,20 @@ ansible_facts:
       contains:
         item:
           description:
-            - One of the elements of the list C(items), which holds the entries sorted by path.
-            - In a template, write C(['items']); C(.items) is a method of every dictionary.
-          returned: as the elements of C(items)
+            - An element of the list C(items), which is sorted by path.
+            - In a template, write C(ct_files['items']), because C(.items) is a method of every dictionary.
+          returned: as an element of C(items)
           type: dict
           contains:
             FileSystemPath:
               description:
-                - Path of the entry. A byte that is not UTF-8 is written C(\\xNN), in lower case.
-                - Backslashes directly before such a code are doubled, so an even number of them means the letters C(xNN) themselves.
+                - Path of the entry. A byte that is not valid UTF-8 is written as C(\\xNN), in lower case.
+                - Backslashes directly before such a code are doubled, so an even number of backslashes means the characters C(xNN)
+                  themselves.
               type: str
               sample: /etc/ssh/sshd_config
             FileContentChecksum:
-              description: Checksum in lower-case hexadecimal; empty where there is no content or it could not be read.
+              description: Checksum in lower-case hexadecimal. Empty for an entry without contents, and for a file that cannot be read.
               type: str
               sample: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
             Size:
@@ -124,11 +127,11 @@ ansible_facts:
               type: int
               sample: 3223
             Owner:
-              description: Name of the owner, or the number where it has no name.
+              description: Name of the owner, or its number if it has no name.
               type: str
               sample: root
             Group:
-              description: Name of the group, or the number where it has no name.
+              description: Name of the group, or its number if it has no name.
               type: str
               sample: root
             Mode:
@@ -137,13 +140,12 @@ ansible_facts:
               sample: "0644"
             DateModified:
               description:
-                - Time of the last change of the content, in UTC.
-                - Years after 9999 are written with a sign and six digits, as ISO 8601 has it, V(+010000-01-01T00:00:00Z); so are those
-                  before 0.
+                - Time of the last change of the contents, in UTC.
+                - Years before 0 and after 9999 have a sign and six digits, as in ISO 8601, for example V(+010000-01-01T00:00:00Z).
               type: str
               sample: "2026-01-09T08:00:01Z"
             DateCreated:
-              description: Time of birth, in UTC; null where the file system does not keep it.
+              description: Creation time, in UTC. Null if the file system does not record it.
               type: str
               sample: "2026-01-09T08:00:01Z"
             FileType:
@@ -151,27 +153,28 @@ ansible_facts:
               type: str
               sample: file
             LinkTarget:
-              description: What the symbolic link says; empty for anything else.
+              description: Target of the symlink, as it is written in the symlink. Empty for other entries.
               type: str
         count:
           description: Number of items returned.
           type: int
           returned: always
         digest:
-          description: Equal digests mean equal items.
+          description: Checksum over the items. Two results with the same digest have the same items.
           type: str
           returned: always
           sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
         sources:
           description:
-            - How each of O(paths), or each file item of the DCR, fared.
-            - C(status) is V(ok), V(absent) (the folder does not exist) or V(failed) (a part of it could not be seen, which does
-              not mean that nothing is there); C(count) is the number of entries seen, before any filter; C(message) says why.
+            - Status of each of O(paths), or of each file item of the DCR.
+            - C(status) is V(ok), V(absent) (the folder does not exist) or V(failed) (a part of it could not be read). After V(failed), files may
+              exist that are not returned.
+            - C(count) is the number of entries found, before any filter. C(message) has the reason for a status other than V(ok).
           type: dict
           returned: always
           sample: {/etc/ssh: {status: ok, count: 12}}
         collected_at:
-          description: When the scan ended, in UTC.
+          description: Time at which the scan ended, in UTC.
           type: str
           returned: always
           sample: "2026-01-09T08:00:01Z"

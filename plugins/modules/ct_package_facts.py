@@ -2,38 +2,37 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thin: arguments, one call, exit_json."""
+"""Module ct_package_facts: options, one call of the library, and the result."""
 
 DOCUMENTATION = r"""
 module: ct_package_facts
-short_description: Installed packages as facts in Change Tracking & Inventory format
+short_description: Gather installed packages as facts in Change Tracking & Inventory format
 version_added: "0.1.0"
 description:
   - Returns the installed packages of dpkg and rpm hosts as the fact C(ct_packages).
-  - The package databases are read directly. Neither C(python3-apt) nor C(python3-rpm) is needed on the managed host.
-  - A package counts as installed when its package manager says so. One that was removed but left its configuration
-    files behind does not.
-  - Multi-arch packages and several versions of one package (kernels) are separate items.
+  - Reads the package databases directly. The managed host needs neither C(python3-apt) nor C(python3-rpm).
+  - A package counts as installed if its package manager says so. A removed package that left its configuration files does not count.
+  - Multi-arch packages, and several versions of one package such as kernels, are separate items.
 options:
   version:
     description:
-      - Keep only packages whose version meets all of these conditions.
+      - Return only packages whose version meets all of these conditions.
       - A condition is one of C(<), C(<=), C(=), C(!=), C(>=), C(>) and a version, for example C(< 3.0.2). A version without a digit,
         such as C(foo), is refused.
       - Versions are ordered as the package manager of the package orders them. An epoch that is not given is 0, so for a
-        package with an epoch write it down (C(< 1:3.0.8) for the OpenSSL of EL 9). The module warns where a package that
+        package with an epoch give the epoch (C(< 1:3.0.8) for the OpenSSL of EL 9). The module warns if a package that
         O(name) selects has an epoch and a condition has none. For rpm, a release that is not given is not compared.
     type: list
     elements: str
     default: []
   gpg_keys:
-    description: Whether the public keys that rpm keeps among its packages (C(gpg-pubkey)) count as packages.
+    description: Whether to return the public keys that rpm stores as packages (C(gpg-pubkey)).
     type: bool
     default: false
   fields:
     description:
-      - Keep only these keys of each item.
-      - Ansible keeps the facts of every host in memory for the whole run, so on a fleet it pays to name the keys that are used.
+      - Return only these keys of each item.
+      - Ansible keeps the facts of every host in memory for the whole run. On a large fleet, select the keys that you use.
     type: list
     elements: str
     default: []
@@ -52,13 +51,13 @@ EXAMPLES = r"""
 - name: Gather all installed packages
   changetracking.inventory.ct_package_facts:
 
-- name: Find an OpenSSL that is older than 3.0.2
+- name: Gather OpenSSL packages older than 3.0.2
   changetracking.inventory.ct_package_facts:
     name: openssl*
     version: "< 3.0.2"
     fields: [SoftwareName, CurrentVersion]
 
-- name: Fail where there is one
+- name: Fail if there are any
   ansible.builtin.assert:
     that: ansible_facts.ct_packages.count == 0
     fail_msg: "{{ ansible_facts.ct_packages['items'] }}"
@@ -66,7 +65,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The fact this module adds.
+  description: The facts that the module adds.
   returned: always
   type: dict
   contains:
@@ -77,9 +76,9 @@ ansible_facts:
       contains:
         item:
           description:
-            - One of the elements of the list C(items), which holds the packages sorted by name, architecture and version.
-            - In a template, write C(['items']); C(.items) is a method of every dictionary.
-          returned: as the elements of C(items)
+            - An element of the list C(items), which is sorted by name, architecture and version.
+            - In a template, write C(ct_packages['items']), because C(.items) is a method of every dictionary.
+          returned: as an element of C(items)
           type: dict
           contains:
             SoftwareName:
@@ -95,10 +94,10 @@ ansible_facts:
               type: str
               sample: Secure Sockets Layer toolkit - cryptographic utility
             Publisher:
-              description: The maintainer (dpkg) or packager (rpm); empty where the package names none.
+              description: The maintainer (dpkg) or packager (rpm). Empty if the package names none.
               type: str
             CurrentVersion:
-              description: The version as dpkg writes it, or C(EPOCH:VERSION-RELEASE) for rpm, with 0 for no epoch.
+              description: The version as dpkg writes it. For rpm, C(EPOCH:VERSION-RELEASE), with 0 for a package without an epoch.
               type: str
               sample: 3.0.11-1~deb12u2
             Architecture:
@@ -106,13 +105,14 @@ ansible_facts:
               type: str
               sample: amd64
             Size:
-              description: Installed size in bytes; null where the package does not tell.
+              description: Installed size in bytes. Null if the package does not state it.
               type: int
               sample: 2319360
             InstalledOn:
               description:
-                - Time of installation, in UTC. rpm records it.
-                - For dpkg it is an estimate, the time at which the package's list of files was last written; null where there is none.
+                - Time of installation, in UTC, as rpm records it.
+                - For dpkg, the time at which the package's list of files was last written, which is an estimate. Null if there is no such
+                  list.
               type: str
               sample: "2026-01-09T08:00:01Z"
         count:
@@ -120,20 +120,21 @@ ansible_facts:
           type: int
           returned: always
         digest:
-          description: Equal digests mean equal items, C(InstalledOn) apart.
+          description: Checksum over the items without C(InstalledOn). Two results with the same digest have the same items.
           type: str
           returned: always
           sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
         sources:
           description:
-            - How each package database fared, by its name (V(dpkg), V(rpm)).
-            - C(status) is V(ok), V(absent) (the host has no such database) or V(failed) (there is no data, which does not mean
-              that there are no databases); C(count) is the number of packages read, before any filter; C(message) says why.
+            - Status of each package database, by its name (V(dpkg), V(rpm)).
+            - C(status) is V(ok), V(absent) (the host has no such database) or V(failed) (the database could not be read). After V(failed),
+              packages may be installed that are not returned.
+            - C(count) is the number of packages read, before any filter. C(message) has the reason for a status other than V(ok).
           type: dict
           returned: always
           sample: {dpkg: {status: ok, count: 776}, rpm: {status: absent, count: 0, message: There is no rpm database.}}
         collected_at:
-          description: When the packages were read, in UTC.
+          description: Time at which the packages were read, in UTC.
           type: str
           returned: always
           sample: "2026-01-09T08:00:01Z"

@@ -2,35 +2,36 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thin: arguments, one call, exit_json."""
+"""Module ct_service_facts: options, one call of the library, and the result."""
 
 DOCUMENTATION = r"""
 module: ct_service_facts
-short_description: systemd services as facts in Change Tracking & Inventory format
+short_description: Gather systemd services as facts in Change Tracking & Inventory format
 version_added: "0.1.0"
 description:
-  - Returns every systemd service unit of the host as the fact C(ct_services), with systemd's own states and in CT&I's words.
-  - A unit appears once, under its own name, whatever aliases it has. An instance of a template is included if it is enabled
-    or running. Units that come and go with logins and connections are included only if O(transient=true).
-  - Units that other units name but that the host does not have are left out.
-  - Where systemd is not running, in a container or an image, the unit files are still returned; their states are V(unknown).
+  - Returns every systemd service unit of the host as the fact C(ct_services), with systemd's own states and those of Azure Change
+    Tracking & Inventory.
+  - A unit is returned once, under its own name, even if it has aliases. An instance of a template is returned if it is enabled or
+    running. Units that come and go with logins and connections are returned only with O(transient=true).
+  - Units that other units refer to, but that do not exist on the host, are not returned.
+  - If systemd is not running, as in a container or an image, the unit files are still returned, with the state V(Unknown).
 options:
   templates:
-    description: Whether unit files such as C(getty@.service), which are services only as instances, are returned too.
+    description: Whether to return template unit files such as C(getty@.service), which run only as instances.
     type: bool
     default: false
   transient:
     description:
-      - Whether to return the units too that exist only while they run. These are transient units (C(systemd-run)), the units
+      - Whether to return units that exist only while they run. These are transient units (C(systemd-run)), the units
         that a login starts (C(user@1000.service), C(user-runtime-dir@1000.service), a getty on another console), the
-        instances that a socket starts for each connection, and instances that something has loaded but that do not run.
-      - They are not part of the inventory, as a login or a status command changes them.
+        instances that a socket starts for each connection, and instances that are loaded but do not run.
+      - They are not part of the inventory, because a login or a status command changes them.
     type: bool
     default: false
   fields:
     description:
-      - Keep only these keys of each item.
-      - Ansible keeps the facts of every host in memory for the whole run, so on a fleet it pays to name the keys that are used.
+      - Return only these keys of each item.
+      - Ansible keeps the facts of every host in memory for the whole run. On a large fleet, select the keys that you use.
     type: list
     elements: str
     default: []
@@ -49,7 +50,7 @@ EXAMPLES = r"""
 - name: Gather all services
   changetracking.inventory.ct_service_facts:
 
-- name: Gather the state of the ssh services alone
+- name: Gather the state of the ssh services only
   changetracking.inventory.ct_service_facts:
     name: ["ssh", "sshd"]
     fields: [SvcName, SvcState, SvcStartupType]
@@ -57,7 +58,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: The fact this module adds.
+  description: The facts that the module adds.
   returned: always
   type: dict
   contains:
@@ -68,9 +69,9 @@ ansible_facts:
       contains:
         item:
           description:
-            - One of the elements of the list C(items), which holds the units sorted by name.
-            - In a template, write C(['items']); C(.items) is a method of every dictionary.
-          returned: as the elements of C(items)
+            - An element of the list C(items), which is sorted by name.
+            - In a template, write C(ct_services['items']), because C(.items) is a method of every dictionary.
+          returned: as an element of C(items)
           type: dict
           contains:
             SvcName:
@@ -83,8 +84,8 @@ ansible_facts:
               sample: OpenBSD Secure Shell server
             SvcState:
               description:
-                - V(Running), V(Stopped), or V(Unknown) where systemd is not running. A service that reloads its
-                  configuration is running.
+                - V(Running) or V(Stopped). A service that reloads its configuration is V(Running).
+                - V(Unknown) if systemd is not running.
               type: str
               sample: Running
             SvcStartupType:
@@ -93,7 +94,7 @@ ansible_facts:
               sample: Enabled
             SvcRunlevels:
               description:
-                - The units that start this one, sorted, separated by blanks. These are the units with a link to it in their
+                - The units that start this unit, sorted and separated by spaces. These are the units with a symlink to it in their
                   C(.wants), C(.requires) or C(.upholds) directory, and the targets whose unit files name it.
               type: str
               sample: multi-user.target
@@ -106,19 +107,19 @@ ansible_facts:
               type: str
               sample: /lib/systemd/system/ssh.service
             LoadState:
-              description: systemd's own word.
+              description: systemd's property of this name, which is whether the unit file was loaded.
               type: str
               sample: loaded
             ActiveState:
-              description: systemd's own word.
+              description: systemd's property of this name, which is the state that all types of units have.
               type: str
               sample: active
             SubState:
-              description: systemd's own word.
+              description: systemd's property of this name, which is the detailed state of a service.
               type: str
               sample: running
             UnitFileState:
-              description: systemd's own word.
+              description: systemd's property of this name, which is whether the unit file is enabled.
               type: str
               sample: enabled
         count:
@@ -127,21 +128,22 @@ ansible_facts:
           returned: always
         digest:
           description:
-            - Equal digests mean equal items. C(LoadState), C(ActiveState) and C(SubState) are left out, and the C(SvcState) of
-              services that systemd starts when they are needed.
+            - Checksum over the items. Two results with the same digest have the same items.
+            - C(LoadState), C(ActiveState) and C(SubState) are left out, and so is C(SvcState) for services that systemd starts on demand.
           type: str
           returned: always
           sample: sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
         sources:
           description:
-            - How the service manager fared, by its name (V(systemd)).
-            - C(status) is V(ok), V(absent) (the host has no systemd) or V(failed) (there is no data, which does not mean that there
-              are no managers); C(count) is the number of units read, before any filter; C(message) says why.
+            - Status of the service manager, by its name (V(systemd)).
+            - C(status) is V(ok), V(absent) (the host has no systemd) or V(failed) (the services could not be read). After V(failed),
+              services may exist that are not returned.
+            - C(count) is the number of units read, before any filter. C(message) has the reason for a status other than V(ok).
           type: dict
           returned: always
           sample: {systemd: {status: ok, count: 119}}
         collected_at:
-          description: When the services were read, in UTC.
+          description: Time at which the services were read, in UTC.
           type: str
           returned: always
           sample: "2026-01-09T08:00:01Z"

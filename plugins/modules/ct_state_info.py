@@ -2,47 +2,50 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thin: arguments, one call, exit_json."""
+"""Module ct_state_info: options, one call of the library, and the result."""
 
 DOCUMENTATION = r"""
 module: ct_state_info
-short_description: What was last seen on a host, without collecting again
+short_description: Return the last recorded inventory and changes of a host
 version_added: "0.1.0"
 description:
-  - Returns the last state and the latest changes that an agent, or M(changetracking.inventory.ct_inventory_info), keeps on the host.
-  - Nothing is collected and nothing is changed. A running agent is not disturbed.
+  - Returns the last inventory and the latest changes from the state database that an agent, or
+    M(changetracking.inventory.ct_inventory_info), keeps on the host.
+  - Collects nothing and changes nothing. A running agent is not disturbed.
 options:
   path:
     description:
-      - The state database, as an absolute path or one that starts with C(~/). The default is that of the role P(changetracking.inventory.agent#role).
-      - A folder stands for the item files that Microsoft's agent or ours keeps there, C(Packages.json), C(Services.json) and
-        C(File.json). Their items are returned as they are. Of Microsoft's files, the form of C(File.json) alone is known.
+      - Path of the state database, absolute or starting with C(~/). The default is the database of the role
+        P(changetracking.inventory.agent#role).
+      - If the path is a folder, the module reads the item files of Microsoft's agent or of this collection's agent in it,
+        C(Packages.json), C(Services.json) and C(File.json), and returns their items unchanged. Of Microsoft's files, only the format
+        of C(File.json) is known.
     type: path
     default: /var/lib/ctagent/changetracking.db
   kinds:
-    description: What to return.
+    description: Kinds of items to return.
     type: list
     elements: str
     choices: [packages, services, files]
     default: [packages, services, files]
   report:
     description:
-      - With V(summary), counts, digests and when they were collected.
-      - With V(changes), in addition the latest changes.
-      - With V(full), in addition all items.
+      - What to return.
+      - With V(summary), counts, digests and collection times. With V(changes), also the latest changes. With V(full), also all items.
     type: str
     choices: [summary, changes, full]
     default: summary
   since:
     description:
-      - Return the changes that follow in the history of the host, oldest first, with any O(report). The values are those of
-        O(changetracking.inventory.ct_inventory_info#module:since).
-      - The place in RV(history) covers all kinds, whatever O(kinds) says.
+      - Return the changes that follow in the history of the host as RV(changes), oldest first, whatever O(report) is.
+      - A place (RV(history.place) of the previous result) or a list of places, the number of a change, a time such as
+        V(2026-01-09T08:00:00Z), or an age such as V(12h). O(changetracking.inventory.ct_inventory_info#module:since) describes them in detail.
+      - The place in RV(history) covers all kinds, whatever O(kinds) is.
     type: raw
 extends_documentation_fragment:
   - changetracking.inventory.attributes
 notes:
-  - The state belongs to the agent's user, so this needs that user or root.
+  - Only the user of the agent and root can read the agent's state, so the module needs C(become) or that user.
 seealso:
   - module: changetracking.inventory.ct_inventory_info
   - module: changetracking.inventory.ct_agent_info
@@ -53,18 +56,18 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Ask the fleet what changed lately
+- name: Get the latest changes of each host
   changetracking.inventory.ct_state_info:
     report: changes
   become: true
   register: state
 
-- name: Ask what changed in the last two days
+- name: Get the changes of the last two days
   changetracking.inventory.ct_state_info:
     since: 2d
   become: true
 
-- name: Read what Microsoft's agent saw
+- name: Get the files that Microsoft's agent recorded
   changetracking.inventory.ct_state_info:
     path: /var/log/azure/Microsoft.Azure.ChangeTrackingAndInventory.ChangeTracking-Linux
     kinds: [files]
@@ -75,8 +78,9 @@ EXAMPLES = r"""
 RETURN = r"""
 inventory:
   description:
-    - What was seen of each kind, by its name, as M(changetracking.inventory.ct_inventory_info) returns it.
-    - A kind that was never collected is left out. Of item files, C(count) is known, and C(collected_at) is when the file was written.
+    - Summary of each kind, by its name, with the keys that M(changetracking.inventory.ct_inventory_info) returns.
+    - A kind that was never collected is left out. For item files, C(count) is the number of items and C(collected_at) the time at which
+      the file was written.
   returned: success
   type: dict
   sample:
@@ -87,17 +91,19 @@ inventory:
       sources: {dpkg: {status: ok, count: 776}}
 changes:
   description:
-    - Change records, oldest first, as M(changetracking.inventory.ct_inventory_info) returns them.
-    - Without O(since), the latest ones, about 10,000 at the most; with it, those that follow.
-  returned: with O(since), or when O(report) is V(changes) or V(full), and O(path) is a state database
+    - Change records, oldest first, with the keys that M(changetracking.inventory.ct_inventory_info) returns.
+    - Without O(since), the latest changes, at most about 10,000. With O(since), the changes that follow.
+  returned: when O(path) is a state database, with O(since) or when O(report) is V(changes) or V(full)
   type: list
   elements: dict
 history:
-  description: The history of the host and the place in it after RV(changes), as M(changetracking.inventory.ct_inventory_info) returns it.
+  description:
+    - The history of the host, and the place in it after RV(changes), with the keys that M(changetracking.inventory.ct_inventory_info)
+      returns.
   returned: when O(path) is a state database
   type: dict
 packed:
-  description: All items by kind, as one string that the filter P(changetracking.inventory.ct_unpack#filter) opens.
+  description: All items by kind, packed in one string. The filter P(changetracking.inventory.ct_unpack#filter) unpacks it.
   returned: when O(report) is V(full)
   type: str
 """

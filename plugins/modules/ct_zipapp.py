@@ -2,44 +2,47 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action plugin of the same name."""
+"""Documentation of the action plugin ct_zipapp."""
 
 DOCUMENTATION = r"""
 module: ct_zipapp
-short_description: The agent or the relay on a host, as one file
+short_description: Install the program of the agent or the relay as one file
 version_added: "0.1.0"
 description:
-  - Builds a program of this collection on the controller and copies it to the host, where a Python of 3.6 or later runs it.
-  - The same version of the collection gives the same bytes on every controller, so that a task is changed only where the host has another program.
-  - The file is replaced at once, belongs to root, and everybody may run it.
-  - The roles C(agent) and C(relay) use this module, and make a service of the program.
+  - Builds the agent or the relay on the controller as one file and copies it to the host. The file needs Python 3.6 or later on the
+    host, and nothing else.
+  - The same version of the collection builds the same bytes on every controller. The task reports a change only if the file on the
+    host differs.
+  - The file is replaced atomically. It belongs to root, and every user can run it.
+  - The roles P(changetracking.inventory.agent#role) and P(changetracking.inventory.relay#role) use this module and run the program as
+    a service.
 options:
   program:
-    description: Which one.
+    description: The program to build.
     type: str
     choices: [agent, relay]
     required: true
   dest:
     description:
-      - Path of the file on the host, in a folder that exists.
-      - Required, unless O(check) is given. Without it nothing is copied.
+      - Absolute path of the file on the host. The parent directory must exist.
+      - If it is not given, nothing is copied. Either O(dest) or O(check) is required.
     type: path
   check:
     description:
-      - Arguments of the program's command C(check), which is run on the controller before anything is copied.
-      - The task fails with the program's message where its options are not valid.
+      - Arguments for the program's command C(check), which validates them on the controller before anything is copied.
+      - If an argument is not valid, the task fails with the program's message.
     type: list
     elements: str
   stdin:
-    description: What that command reads from its standard input.
+    description: Text for the standard input of the program's command C(check).
     type: str
     default: ""
 attributes:
   check_mode:
-    description: Can run in C(check_mode); says whether the host has another program.
+    description: Can run in C(check_mode); reports whether the file on the host differs.
   diff_mode:
     support: partial
-    description: Names the files. The program is not text.
+    description: Shows the names of the files. The program is not text.
 extends_documentation_fragment:
   - changetracking.inventory.attributes
   - changetracking.inventory.attributes.action
@@ -50,7 +53,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Install the relay, to be run by other means than systemd
+- name: Install the relay without a systemd service
   changetracking.inventory.ct_zipapp:
     program: relay
     dest: /usr/local/bin/relay.pyz
@@ -69,8 +72,43 @@ dest:
   type: str
   sample: /usr/local/bin/relay.pyz
 checksum:
-  description: SHA-1 of the program.
+  description: SHA-1 checksum of the file.
   returned: when O(dest) is given
   type: str
   sample: 6e642bb8dd5c2e027bf21dd923337cbb4214f827
+mode:
+  description: Permissions of the file.
+  returned: when O(dest) is given, outside of check mode
+  type: str
+  sample: "0755"
+owner:
+  description: Owner of the file.
+  returned: when O(dest) is given, outside of check mode
+  type: str
+  sample: root
+group:
+  description: Group of the file.
+  returned: when O(dest) is given, outside of check mode
+  type: str
+  sample: root
+uid:
+  description: Number of the owner.
+  returned: when O(dest) is given, outside of check mode
+  type: int
+  sample: 0
+gid:
+  description: Number of the group.
+  returned: when O(dest) is given, outside of check mode
+  type: int
+  sample: 0
+size:
+  description: Size of the file in bytes.
+  returned: when O(dest) is given, outside of check mode
+  type: int
+  sample: 183204
+state:
+  description: Type of the entry at O(dest).
+  returned: when O(dest) is given, outside of check mode
+  type: str
+  sample: file
 """
