@@ -58,7 +58,7 @@ options:
         O(changetracking.inventory.ct_inventory_info#module:dcr).
     type: raw
   max_files:
-    description: Maximum number of items to return. If there are more, a warning says how many. V(0) means no limit.
+    description: Maximum number of items to return. If there are more, C(sources) says how many. V(0) means no limit.
     type: int
     default: 0
   fields:

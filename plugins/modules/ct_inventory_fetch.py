@@ -2,59 +2,64 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Documentation of the action plugin of the same name."""
+"""Documentation of the action plugin ct_inventory_fetch."""
 
 DOCUMENTATION = r"""
 module: ct_inventory_fetch
-short_description: Inventory of a host as files on the controller
+short_description: Store the inventory of a host, and its changes, in files on the controller
 version_added: "0.1.0"
 description:
-  - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes what it found to files on the controller,
-    C(Packages.json), C(Services.json) and C(File.json) in a folder per host.
-  - With O(state), C(Changes.json) holds the changes that followed in the host's history since the last run that wrote to the same
-    folder. A run without changes, and the baseline, write an empty list. The first run into a folder fetches all changes that
-    the host keeps.
-  - Of a kind that is on the host just as the file on the controller has it, the items do not travel, so that a run costs what
-    changed. A file that was edited is written anew.
-  - On a run that takes long, it prints every ten seconds how many hosts are done.
-  - The files hold one item a line, in a fixed order, so that two of them can be compared line by line or kept in version control.
-  - The place in the history is kept next to the files, in C(.place.json), and moves on when they are on the disk. Whatever breaks
-    before, the next run gets the same changes again, under the same C(RecordId).
-  - A file is left as it is where nothing of its kind could be collected. None is written before everything that the host returned
-    was read and found sound.
-  - The items are written as each host's result arrives and are not kept in the memory of the controller. The managed host is not
-    trusted; see the limits in P(changetracking.inventory.ct_unpack#filter). A long text in the result is cut to 4,096 characters.
+  - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes its result to C(Packages.json), C(Services.json) and
+    C(File.json) in a folder per host on the controller.
+  - With O(state), also writes C(Changes.json), with the changes in the host's history that follow those of the last run with the same
+    O(dest). If there are none, and on the baseline run, the list is empty. The first run with a new O(dest) fetches all changes that the
+    host keeps.
+  - Only what differs is transferred. If the file of a kind already has what the host has, the host does not send its items. A file
+    that was edited is written again.
+  - On a long run with more than ten hosts, prints every ten seconds how many hosts are done.
+  - The files hold one item per line, in a fixed order, so that you can compare them line by line or keep them in version control.
+  - Stores the place in the host's history next to the files, in C(.place.json), after they are on disk. If anything fails before, the
+    next run fetches the same changes again, with the same C(RecordId).
+  - Does not touch the file of a kind if nothing of that kind could be collected. Writes no file before the whole result is received and
+    checked.
+  - Writes the items as each result arrives, and does not keep them in memory. The managed host is not trusted; see the limits in
+    P(changetracking.inventory.ct_unpack#filter). A text of the result is cut to 4,096 characters.
   - With C(delegate_to), the files are those of the host that the task is delegated to.
 options:
   dest:
     description:
-      - Folder on the controller. The files of a host go into a folder below it that bears the host's inventory name.
-      - A relative path starts at the folder in which Ansible was started.
+      - Folder on the controller. The files of each host are in a folder below it that has the inventory name of the host.
+      - A relative path starts at the current directory of Ansible.
     type: path
     required: true
   kinds:
-    description: As in M(changetracking.inventory.ct_inventory_info).
+    description: Kinds of items to collect. The default are the kinds that the data collection rule enables.
     type: list
     elements: str
     choices: [packages, services, files]
   dcr:
-    description: As in M(changetracking.inventory.ct_inventory_info).
+    description:
+      - The data collection rule (DCR) that says what to track. The default is Azure's template, which tracks packages, services and
+        C(/etc/.*.conf).
+      - A path on the managed host, the rule's JSON text, or the rule as data. All accepted forms are listed at
+        O(changetracking.inventory.ct_inventory_info#module:dcr).
     type: raw
   state:
     description:
-      - As in M(changetracking.inventory.ct_inventory_info).
-      - Each user has its own home, and so its own state where the path starts with C(~). A run that used another state than the run
-        before, as with and without C(become), prints a warning.
+      - Path of the state database on the managed host, absolute or starting with C(~/). It keeps the last inventory, with which the
+        next run compares, and the changes. See O(changetracking.inventory.ct_inventory_info#module:state).
+      - A path that starts with C(~/) is another one for each user. If a run uses another state than the run before, for example with and
+        without C(become), there is a warning.
     type: path
   history_days:
-    description: As in M(changetracking.inventory.ct_inventory_info), whose default it has.
+    description: Number of days for which O(state) keeps changes. The default is 30.
     type: float
   history_mib:
-    description: As in M(changetracking.inventory.ct_inventory_info), whose default it has.
+    description: Maximum size of the changes that O(state) keeps, compressed, in MiB. The oldest are dropped first. The default is 64.
     type: float
 attributes:
   check_mode:
-    description: Can run in C(check_mode); writes nothing on the controller and keeps the state as it is.
+    description: Can run in C(check_mode); writes nothing on the controller and does not change the state.
   diff_mode:
     support: full
     description: Shows the lines of the files that differ.
@@ -63,12 +68,14 @@ extends_documentation_fragment:
   - changetracking.inventory.attributes.action
 seealso:
   - module: changetracking.inventory.ct_inventory_info
+  - plugin: changetracking.inventory.ct_table
+    plugin_type: filter
 author:
   - changetracking.inventory contributors (@changetracking)
 """
 
 EXAMPLES = r"""
-- name: Keep the inventory of each host in files
+- name: Store the inventory of each host in files
   changetracking.inventory.ct_inventory_fetch:
     dest: inventory
     state: /var/lib/changetracking/inventory.db
@@ -76,23 +83,24 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The files on the controller, whether or not they had to be written.
+  description: Paths of the files on the controller, written by this run or not.
   returned: always
   type: list
   elements: str
   sample: [/home/admin/inventory/web01/Packages.json]
 Computer:
-  description: As M(changetracking.inventory.ct_inventory_info) returns it, as are the other keys that are not described here.
+  description:
+    - Host name of the managed host. This and all keys that are not described here are those of
+      M(changetracking.inventory.ct_inventory_info).
   returned: always
   type: str
   sample: web01
 packed:
-  description:
-    - What changed since the run before, as C(changes), packed. The filter P(changetracking.inventory.ct_unpack#filter) opens it.
-  returned: when anything changed
+  description: The fetched changes, as C(changes), packed in one string. The filter P(changetracking.inventory.ct_unpack#filter) unpacks it.
+  returned: when there are changes
   type: str
 inventory:
-  description: Counts, digests, sources and numbers of changes, as M(changetracking.inventory.ct_inventory_info) returns them.
+  description: Counts, digests, sources and numbers of changes, with the keys that M(changetracking.inventory.ct_inventory_info) returns.
   returned: always
   type: dict
 """

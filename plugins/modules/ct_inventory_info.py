@@ -2,167 +2,168 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Thin: arguments, one call, exit_json."""
+"""Module ct_inventory_info: options, a few calls of the library, and the result."""
 
 DOCUMENTATION = r"""
 module: ct_inventory_info
-short_description: Inventory of a host, and what changed in it, in one small result
+short_description: Collect a compact inventory of a host and report changes
 version_added: "0.1.0"
 description:
-  - Collects packages, services and tracked files in one pass and returns counts and digests and, if asked, what changed or everything.
-  - With O(state), each run keeps what it saw on the managed host, and the next one tells what is different.
-  - A source that could not be read is reported as such. It never makes anything look removed.
+  - Collects packages, services and tracked files in one pass. Returns counts and digests and, on request, the changes or all items.
+  - With O(state), each run stores its inventory on the managed host, and the next run reports the changes since then.
+  - A source that cannot be read is reported as failed. None of its items is reported as removed.
 options:
   kinds:
-    description: What to collect. The default is what the DCR enables.
+    description: Kinds of items to collect. The default are the kinds that the data collection rule enables.
     type: list
     elements: str
     choices: [packages, services, files]
   dcr:
     description:
-      - The data collection rule (DCR) that says what is tracked. The default is Azure's template, which tracks packages,
+      - The data collection rule (DCR) that says what to track. The default is Azure's template, which tracks packages,
         services and C(/etc/.*.conf).
-      - A path on the managed host, the rule's JSON text, or the rule itself (as an ARM resource, an ARM template, or a config chunk
-        of the Azure Monitor Agent).
-      - Keys that the format does not know are ignored with a warning each.
+      - A path on the managed host, the rule's JSON text, or the rule as data. Accepts an ARM resource, a list of them, an ARM or Bicep
+        template, and a config chunk of the Azure Monitor Agent.
+      - Unknown keys are ignored, with a warning for each.
     type: raw
   report:
     description:
-      - With V(summary), counts and digests are returned.
-      - With V(changes), in addition what changed since the run before; this needs O(state). See O(since) for a consumer that must
-        not miss anything.
-      - With V(full), in addition all items, and with O(state) what changed.
+      - What to return.
+      - With V(summary), counts and digests.
+      - With V(changes), also the changes since the last run. This requires O(state). A consumer that must not miss a change uses
+        O(since).
+      - With V(full), also all items and, with O(state), the changes.
     type: str
     choices: [summary, changes, full]
     default: summary
   state:
     description:
-      - Path of the state database on the managed host, absolute or starting with C(~/). It is created where it does not exist,
-        readable by its owner alone.
-      - The first run is the baseline and reports no changes. Every later one stores what it saw, whatever it reports.
-      - The state belongs to one machine, known by its machine-id, and as root also by the UUID of its firmware. On a clone, or
-        after a change of the machine-id, the next run is a new baseline, with a warning.
-      - If another run of the same state stores its result first, this one collects again, up to five times in all. Then it fails.
-      - In check mode nothing is stored.
+      - Path of the state database on the managed host, absolute or starting with C(~/). If it does not exist, the module creates it,
+        readable only by its owner.
+      - The first run is the baseline and reports no changes. Every later run stores its inventory, whatever O(report) is.
+      - The state belongs to one machine, which is identified by its machine-id and, for root, by the UUID of its firmware. On a clone, or
+        after the machine-id changed, the next run is a new baseline, with a warning.
+      - If another run stores its result in the same state first, this run collects again, up to five times. Then it fails.
+      - In check mode, nothing is stored.
     type: path
   rehash_days:
     description:
-      - Within how many days the contents of every tracked file are read again although its times are the same, spread over the
-        runs. A write through a shared memory mapping, for one, leaves the times as they are. V(0) means never.
-      - This needs O(state).
+      - Number of days within which the contents of every tracked file are read again even if its times have not changed, spread over
+        the runs. Some changes leave the times as they are, for example a write through a shared memory mapping. V(0) means never.
+      - Requires O(state).
     type: float
     default: 7
   since:
     description:
-      - Return the changes that follow in the history of the host as RV(changes), oldest first, those of this run included, with
-        any O(report) and of all kinds. This needs O(state). Asking uses nothing up.
-      - Best, RV(history.place) of the result before. A list of such places is taken too, latest last; the one that belongs to
-        the state counts.
-      - Or the number of a change. V(0) stands for all that is kept. For a number above that of the newest change, all that is kept is
-        returned, with a warning.
-      - Or a time, as V(2026-01-09T08:00:00Z), V(2026-01-09 08:00:00+01:00) or V(2026-01-09). Without an offset it is in UTC.
-        If the clock of the host was set back, more is returned rather than less. For a time in the future there is a warning.
-      - Or an age, as V(30m), V(12h), V(2d) or V(1w).
-      - Without it, RV(changes) are those that this run found. A consumer that must not miss a change, whatever happens to a result
-        on its way, or whoever else uses the same O(state), gives a place.
+      - Return the changes that follow in the history of the host as RV(changes), oldest first, including those of this run. They are of all
+        kinds, whatever O(kinds) and O(report) are. Requires O(state). The changes stay in the history.
+      - A place, which is RV(history.place) of the previous result. A list of places is accepted too, latest last; the last place that
+        belongs to this state is used.
+      - The number of a change. V(0) returns all changes that are kept. A number above that of the newest change does so too, with a
+        warning.
+      - A time, such as V(2026-01-09T08:00:00Z), V(2026-01-09 08:00:00+01:00) or V(2026-01-09). A time without an offset is in UTC.
+        If the clock of the host was set back, more changes are returned rather than fewer. A time in the future gives a warning.
+      - An age, such as V(30m), V(12h), V(2d) or V(1w).
+      - Without O(since), RV(changes) has only the changes that this run found. A consumer that must not miss a change gives a place. It
+        then gets every change even if a result was lost, or if others use the same O(state).
     type: raw
   history_days:
     description:
-      - For how many days O(state) keeps changes for whoever asks with O(since).
-      - A gap of more than a day between two runs counts as one day, so nothing is dropped early where a clock jumps ahead.
+      - Number of days for which O(state) keeps changes.
+      - A gap of more than a day between two runs counts as one day, so no change is dropped early if the clock jumps ahead.
     type: float
     default: 30
   history_mib:
-    description: How many MiB of changes, compressed, O(state) keeps. The oldest go first.
+    description: Maximum size of the changes that O(state) keeps, compressed, in MiB. The oldest are dropped first.
     type: float
     default: 64
   known:
     description:
-      - With O(report=full), what the caller has already. A kind of which it has the same is left out of RV(packed).
-      - For each kind the SHA-256, in hexadecimal, of its items as M(changetracking.inventory.ct_inventory_fetch) writes them to
-        a file.
+      - What the caller already has. With O(report=full), a kind of which the host has the same is left out of RV(packed).
+      - For each kind, the SHA-256 checksum, in hexadecimal, of the file that M(changetracking.inventory.ct_inventory_fetch) writes.
     type: dict
     suboptions:
       packages:
-        description: Of C(Packages.json).
+        description: Checksum of C(Packages.json).
         type: str
       services:
-        description: Of C(Services.json).
+        description: Checksum of C(Services.json).
         type: str
       files:
-        description: Of C(File.json).
+        description: Checksum of C(File.json).
         type: str
   forward:
     description:
-      - Sends the records of this run, and what earlier runs could not send, from the managed host to the Azure Monitor Agent (AMA)
-        there or to any receiver of the Fluentd forward protocol. V({}) stands for AMA with its usual sockets.
-      - What changed goes to the change stream. All items go to the data stream at the first run and then as often as the
-        rule's C(inventoryCollectionFrequency) says.
-      - This needs O(state), which keeps the records until they were handed over. Where they cannot be, the task fails after it
-        stored what it saw, and the next run sends them. A receiver may get a record twice; both bear the same C(RecordId).
-      - Without O(dcr), the rule AMA has for this machine is used.
-      - In check mode nothing is sent.
+      - Send the records of this run, and those that earlier runs could not send, from the managed host to the Azure Monitor Agent (AMA)
+        on it, or to any receiver of the Fluentd forward protocol. V({}) means AMA with its default sockets.
+      - Changes go to the change stream. All items go to the data stream on the first run, and then at the interval
+        C(inventoryCollectionFrequency) of the rule.
+      - Requires O(state), which keeps the records until they are delivered. If delivery fails, the task fails after it stored its
+        inventory, and the next run sends the records. A receiver may get a record twice, with the same C(RecordId).
+      - Without O(dcr), the rule that AMA has for this machine is used.
+      - In check mode, nothing is sent.
     type: dict
     suboptions:
       address:
         description:
-          - Where to send, as V(@name) (an abstract unix socket), V(/path) (a socket file), V(tcp://host:port) or V(tls://host:port).
-          - The default is the socket that AMA opens for the extension once it has a rule for it.
+          - Address of the receiver, as V(@name) (an abstract unix socket), V(/path) (a socket file), V(tcp://host:port) or
+            V(tls://host:port).
+          - The default is the socket that AMA opens when it has a rule for the extension C(ChangeTracking-Linux).
         type: str
         default: "@CAgentStream_CloudAgentInfo_ChangeTracking-Linux_default_fluent.socket"
       config_address:
-        description: The unix socket at which AMA is asked for its rule and the tags of the streams.
+        description: Unix socket at which the module asks AMA for its rule and the tags of the streams.
         type: str
         default: "@CAgentStream_CloudAgentInfo_config_default_fluent.socket"
       allow_users:
         description:
-          - Names or numbers of the users whose process may listen at a unix socket. Nothing is sent to anybody else's.
-          - The default are the users AMA runs as. The role P(changetracking.inventory.relay#role) runs as C(ctrelay).
+          - Names or numbers of the users that may listen at a unix socket. Nothing is sent to a process of another user.
+          - The default are the users that AMA runs as. The role P(changetracking.inventory.relay#role) runs the relay as C(ctrelay).
         type: list
         elements: str
         default: [root, syslog, azuremonitoragent]
       acks:
         description:
-          - With V(require), records count as handed over when the receiver acknowledged them; with V(off), when it has read them.
-          - V(auto) is V(off) when AMA is at the other end of the unix socket, and V(require) for every other receiver.
-            Whether AMA acknowledges is not documented. It is recognized by the name of its process, C(mdsd).
-          - Set V(off) for another receiver that does not acknowledge, such as Fluentd's C(in_unix).
+          - When a record counts as delivered. With V(require), when the receiver acknowledges it. With V(off), when the receiver has read it.
+          - V(auto) is V(off) if AMA is at the other end of the unix socket, and V(require) for every other receiver.
+            Whether AMA acknowledges is not documented. AMA is recognized by the name of its process, C(mdsd).
+          - For another receiver that does not acknowledge, such as Fluentd's C(in_unix), set V(off).
         type: str
         choices: [auto, require, "off"]
         default: auto
       change_tag:
         description:
-          - The tag for changes.
+          - Tag of the change records.
           - The default depends on O(forward.address). At a unix socket it is the tag that the rule names for the stream
-            C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
+            C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, because the tags of a rule are meant for AMA.
         type: str
       data_tag:
         description:
-          - The tag for the inventory.
+          - Tag of the inventory records.
           - The default depends on O(forward.address). At a unix socket it is the tag that the rule names for the stream
-            C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
+            C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, because the tags of a rule are meant for AMA.
         type: str
       tls_ca:
         description:
-          - PEM file on the managed host with the authorities that may have signed the certificate of a V(tls) receiver.
-          - It replaces those of the system.
+          - Path on the managed host of a PEM file with the certificate authorities that a V(tls) receiver's certificate may be signed by.
+          - It replaces the authorities of the system.
         type: path
         default: ""
       tls_cert:
-        description: PEM file on the managed host with a certificate of our own.
+        description: Path on the managed host of a PEM file with the client certificate, for a V(tls) receiver that requires one.
         type: path
         default: ""
       tls_key:
-        description: PEM file on the managed host with its key, where that is another file.
+        description: Path on the managed host of a PEM file with the key of O(forward.tls_cert). By default, that file has the key too.
         type: path
         default: ""
 attributes:
   check_mode:
-    description: Can run in C(check_mode); compares with the state and leaves it as it is.
+    description: Can run in C(check_mode); compares with the state and does not change it.
 extends_documentation_fragment:
   - changetracking.inventory.attributes
 notes:
-  - A different DCR is not a change of the host. Items that are tracked only now, or no longer, are counted in a warning.
+  - A changed rule is not a change of the host. A warning says how many items were added to and removed from the set of tracked items.
 seealso:
   - plugin: changetracking.inventory.ct_unpack
     plugin_type: filter
@@ -172,41 +173,41 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Count what is there
+- name: Count packages, services and files
   changetracking.inventory.ct_inventory_info:
   register: inventory
 
-- name: Tell what changed since the run before
+- name: Report the changes since the last run
   changetracking.inventory.ct_inventory_info:
     report: changes
     state: /var/lib/changetracking/inventory.db
   register: inventory
 
-- name: Show it
+- name: Show them
   ansible.builtin.debug:
     var: inventory.changes
 
-- name: Get all that changed since the last time, whoever ran in between
+- name: Get all changes since the place that was reached, whoever ran in between
   changetracking.inventory.ct_inventory_info:
     state: /var/lib/changetracking/inventory.db
     since: "{{ place | default(0) }}"
   register: inventory
 
-- name: Do something with it
+- name: Process them
   ansible.builtin.debug:
     var: inventory.changes
 
-- name: Move on once that is done
+- name: Store the new place once they are processed
   ansible.builtin.set_fact:
     place: "{{ inventory.history.place }}"
     cacheable: true
 
-- name: Track changes without an agent of our own, from a scheduled play
+- name: Send records to the Azure Monitor Agent from a scheduled play, without an agent of this collection
   changetracking.inventory.ct_inventory_info:
     state: /var/lib/changetracking/inventory.db
     forward: {}
 
-- name: Get everything
+- name: Get all items
   changetracking.inventory.ct_inventory_info:
     report: full
   register: inventory
@@ -218,22 +219,22 @@ EXAMPLES = r"""
 
 RETURN = r"""
 Computer:
-  description: The host's name for itself.
+  description: Host name of the managed host.
   returned: always
   type: str
   sample: web01
 SourceComputerId:
-  description: A UUID that stays the same for the host, derived from its machine-id; null where it has none.
+  description: A UUID that identifies the host, derived from its machine-id. Null if the host has no machine-id.
   returned: always
   type: str
   sample: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
 VMUUID:
-  description: The machine's UUID as its firmware tells it; null where that cannot be read (it needs root).
+  description: UUID of the machine, from its firmware. Null if it cannot be read, which requires root.
   returned: always
   type: str
   sample: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
 inventory:
-  description: What was seen of each kind, by its name (V(packages), V(services), V(files)).
+  description: Summary of each kind, by its name (V(packages), V(services), V(files)).
   returned: always
   type: dict
   sample:
@@ -248,7 +249,7 @@ inventory:
       modified: 2
   contains:
     KIND:
-      description: One of the kinds.
+      description: Summary of one kind.
       returned: always
       type: dict
       contains:
@@ -257,39 +258,41 @@ inventory:
           type: int
           returned: always
         digest:
-          description: Equal digests mean that nothing differs that counts as a change.
+          description: Checksum over the values that count as changes. Two results with the same digest have no change between them.
           type: str
           returned: always
         collected_at:
-          description: When they were collected, in UTC.
+          description: Time at which the items were collected, in UTC.
           type: str
           returned: always
         sources:
-          description: C(status) (V(ok), V(absent), V(failed)), C(count) and C(message) of each source.
+          description:
+            - Status of each source, by its name. C(status) is V(ok), V(absent) or V(failed). C(count) is the number of items it returned,
+              C(message) the reason for a status other than V(ok).
           type: dict
           returned: always
         baseline:
-          description: Whether this was the first run, with which the next one compares.
+          description: Whether this run was the first one, with which the next run compares.
           type: bool
           returned: with O(state)
         added:
-          description: Number of items that came since the run before.
+          description: Number of items added since the last run.
           type: int
           returned: with O(state), from the second run on
         removed:
-          description: Number of items that went since the run before.
+          description: Number of items removed since the last run.
           type: int
           returned: with O(state), from the second run on
         modified:
-          description: Number of items that are different from the run before.
+          description: Number of items modified since the last run.
           type: int
           returned: with O(state), from the second run on
 changes:
   description:
     - One record per change, with the columns of the table ConfigurationChange.
-    - A record of an item that was added has no previous values, one of an item that was removed has no current ones.
-    - At most about 10,000 records, or 16 MiB of JSON, are returned at once. RV(history.remaining) says how many follow.
-    - In check mode, what this run found comes last, without C(RecordId).
+    - The record of an added item has no previous values. The record of a removed item has no current values.
+    - At most about 10,000 records, or 16 MiB of JSON, are returned at once. RV(history.remaining) is the number of changes that follow.
+    - In check mode, the changes that this run found come last and have no C(RecordId).
   returned: with O(since), or with O(state) when O(report) is V(changes) or V(full)
   type: list
   elements: dict
@@ -326,30 +329,30 @@ history:
   contains:
     state:
       description:
-        - Identifies the state. It is another one where a state was removed and made anew, and on a clone.
-        - Null where nothing was ever stored.
+        - Identifies the state. A state that was removed and created again, and that of a clone, has another value.
+        - Null if nothing was stored yet.
       type: str
       returned: always
     path:
-      description: The full path of O(state).
+      description: Absolute path of O(state).
       type: str
       returned: always
     place:
-      description: What to give as O(since) the next time.
+      description: The value for O(since) of the next run.
       type: str
       returned: always
     first:
-      description: Number of the oldest change that is kept; null where none is.
+      description: Number of the oldest change that is kept. Null if no change is kept.
       type: int
       returned: always
     last:
-      description: Number of the newest change. Each change that is stored gets the next number.
+      description: Number of the newest change. Each stored change gets the next number.
       type: int
       returned: always
     missed:
       description:
-        - Number of changes after O(since) that are no longer kept or cannot be read. There is a warning as well.
-        - If O(since) is a time before the oldest change that is kept, all that are no longer kept.
+        - Number of changes after O(since) that are no longer kept or cannot be read. There is also a warning.
+        - If O(since) is a time before the oldest change that is kept, the number of all changes that are no longer kept.
       type: int
       returned: always
     remaining:
@@ -357,7 +360,7 @@ history:
       type: int
       returned: always
     restarted:
-      description: Whether O(since) is not a place of this state, so that all changes that are kept are returned.
+      description: Whether O(since) is not a place of this state. All changes that are kept are then returned.
       type: bool
       returned: always
     not_stored:
@@ -365,27 +368,27 @@ history:
       type: int
       returned: in check mode
 forward:
-  description: What was handed over.
+  description: Numbers of delivered and undelivered records.
   returned: with O(forward), outside of check mode
   type: dict
   contains:
     delivered:
-      description: Number of records that were handed over, those of earlier runs included.
+      description: Number of records that were delivered, including records of earlier runs.
       type: int
       returned: success
       sample: 3
     waiting:
       description:
         - Number of records that are kept for the next run.
-        - A task begins no further message after 60 seconds. If the receiver is so slow that records are left, there is a warning.
+        - After 60 seconds, the task begins no further message. If a slow receiver leaves records undelivered, there is a warning.
       type: int
       returned: always
       sample: 0
 packed:
   description:
-    - All items by kind, without the kinds that are O(known) already, as base64 of zlib of JSON. The filter
-      P(changetracking.inventory.ct_unpack#filter) opens it.
-    - The same data as nested lists would cost the controller many times the memory and time.
+    - All items by kind, without the kinds that the caller has according to O(known), as base64 of zlib of JSON. The filter
+      P(changetracking.inventory.ct_unpack#filter) unpacks it.
+    - As nested lists, the same data would take many times the memory and time on the controller.
   returned: when O(report) is V(full)
   type: str
 """

@@ -14,7 +14,7 @@ description:
   - A unit is returned once, under its own name, even if it has aliases. An instance of a template is returned if it is enabled or
     running. Units that come and go with logins and connections are returned only with O(transient=true).
   - Units that other units refer to, but that do not exist on the host, are not returned.
-  - If systemd is not running, as in a container or an image, the unit files are still returned, with the state V(Unknown).
+  - If systemd is not running, as in a container or an image, the unit files are still returned, and C(SvcState) is V(Unknown).
 options:
   templates:
     description: Whether to return template unit files such as C(getty@.service), which run only as instances.
