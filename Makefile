@@ -49,7 +49,7 @@ PREPARE := $(STEP) --prepare
 TESTS := $(STEP) $(if $(ARGS),--show)
 pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tests/%,$(ARGS)),,$1) --junitxml=$(BUILD)/results/$@/pytest.xml
 
-LINT := lint-ruff lint-mypy lint-shell lint-reuse lint-yaml lint-ansible lint-docs lint-importer
+LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
 UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%) $(MORE_CORES:%=controller-%)
@@ -76,7 +76,7 @@ endef
 
 test: ## everything below down to molecule; as root, since hosts are booted
 	$(call run,$(STEPS))
-lint: ## ruff, mypy, shellcheck, reuse, yamllint, ansible-lint, antsibull-docs, galaxy-importer
+lint: ## ruff, mypy, import-linter, shellcheck, reuse, yamllint, ansible-lint, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
@@ -153,6 +153,8 @@ lint-ruff: $(VENV)/tools/done
 	@$(STEP) $@ tools sh -c 'ruff check --no-cache . && ruff format --no-cache --check .'
 lint-mypy: $(VENV)/tools/done
 	@$(STEP) $@ tools mypy --cache-dir=$(BUILD)/mypy
+lint-imports: $(VENV)/tools/done
+	@$(STEP) $@ tools env PYTHONPATH=plugins/module_utils:$(COLLECTIONS) lint-imports --no-cache --no-logo
 lint-shell:
 	@$(STEP) $@ - sh -c 'tests/tools/apt-need shellcheck && shellcheck $$(git grep --untracked -lE "^#!.*[ /]bash$$" \
 	  || true)'

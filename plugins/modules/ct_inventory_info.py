@@ -396,7 +396,8 @@ packed:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import CtiError, RowDamaged
-from ..module_utils._cti.state.history import Retention, answer
+from ..module_utils._cti.state.history import Retention
+from ..module_utils._cti.state.pages import answer
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.state.store import Store, run_until_stored
 from ..module_utils._cti.tracking.survey import survey

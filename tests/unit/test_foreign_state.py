@@ -176,11 +176,11 @@ def test_a_pipe_in_the_place_of_a_database_or_its_journal_holds_nobody_up(path, 
 
 
 def test_many_values_in_few_bytes_are_refused_before_they_are_made(monkeypatch):
-    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
+    from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
 
-    monkeypatch.setattr(database, "MAX_VALUES", 1000)
+    monkeypatch.setattr(packing, "MAX_VALUES", 1000)
     with pytest.raises(ValueError, match="more than 1000 values"):
-        database.json_list("[" + "[]," * 1000 + "[]]")
+        packing.json_list("[" + "[]," * 1000 + "[]]")
 
 
 # --- the agent's other files

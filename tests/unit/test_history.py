@@ -12,9 +12,10 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RetentionError, RowDamaged
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import history
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import history, pages
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import History, Retention
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import Retention
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.pages import History
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.since import Place, Since
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
@@ -96,10 +97,10 @@ def test_a_number_that_was_never_given_yields_all_that_is_kept(state):
     since = Since(number=3)
     page = state.follow(since)
     assert outcome(page) == ([0, 1], 0, 0, True)
-    (text,) = history.warnings(page, "state.db", since)
+    (text,) = pages.warnings(page, "state.db", since)
     assert "since is 3, and the newest change in the history of 'state.db' has the number 2." in text
     place = Since(places=[Place("f" * 32, 3, "")])
-    (text,) = history.warnings(state.follow(place), "state.db", place)
+    (text,) = pages.warnings(state.follow(place), "state.db", place)
     assert "not in the history" in text
 
 
@@ -107,7 +108,7 @@ def test_a_number_that_was_never_given_yields_all_that_is_kept(state):
 def test_a_time_in_the_future_is_named_with_that_of_the_host(state, seconds, warned):
     state.run()
     since = Since(at=int(time.time()) + seconds)
-    texts = history.warnings(state.follow(since), "state.db", since)
+    texts = pages.warnings(state.follow(since), "state.db", since)
     assert len(texts) == warned
     assert all(timestamp(since.at) in text and "in the future" in text for text in texts)
 
@@ -165,7 +166,7 @@ def test_what_is_older_than_the_days_it_is_kept_goes_and_is_told(state):
         state.now += DAY
     page = state.at(start)
     assert outcome(page) == ([2, 3, 4], 2, 0, False)
-    assert history.warnings(page, "/s.db") == [
+    assert pages.warnings(page, "/s.db") == [
         "2 changes are no longer kept in the history of /s.db. Ask more often, or raise history_days or history_mib."
     ]
     assert (page.first, page.last) == (3, 5)
@@ -230,13 +231,13 @@ def test_a_time_tells_what_is_no_longer_kept_only_if_some_of_that_was_later(stat
 
 
 def test_what_is_more_than_a_page_is_told_and_follows(state, monkeypatch):
-    monkeypatch.setattr(history, "PAGE_RECORDS", 4)
+    monkeypatch.setattr(pages, "PAGE_RECORDS", 4)
     start = state.run()
     for _run in range(4):
         state.run(3)
     page = state.at(start)
     assert outcome(page) == ([0, 1, 2, 3, 4, 5], 0, 6, False)
-    assert history.warnings(page, "") == [
+    assert pages.warnings(page, "") == [
         "6 of 12 changes are returned. The rest comes with the next run that gives history.place as since."
     ]
     assert outcome(state.at(page.place)) == ([6, 7, 8, 9, 10, 11], 0, 0, False)
@@ -253,7 +254,7 @@ def test_ten_thousand_changes_of_one_run_are_one_page(state):
 
 
 def test_long_records_are_stored_and_returned_in_pieces(state, monkeypatch):
-    monkeypatch.setattr(history, "PAGE_BYTES", 2 << 20)
+    monkeypatch.setattr(pages, "PAGE_BYTES", 2 << 20)
     start = state.run()
     end = state.run(20, ContentDiff="+" * 400000)
     seen, place = [], start
@@ -270,12 +271,12 @@ def test_a_run_returns_its_own_changes_and_the_place_after_them(state):
         store.remember(list(identified([{"Name": "mine"}])))
         store.finish(PACKAGES, Run(1, [], []), {})
     state.run(1)  # another consumer's, before this one asks
-    result = history.answer(store, None, [{}], pytest.fail)
+    result = pages.answer(store, None, [{}], pytest.fail)
     assert [record["Name"] for record in result["changes"]] == ["mine"]
     assert result["history"]["place"] == str(store.after) and result["history"]["last"] == 3
-    result = history.answer(store, None, [], pytest.fail)
+    result = pages.answer(store, None, [], pytest.fail)
     assert (result["changes"], result["history"]["place"]) == ([], str(store.after))
-    assert "changes" not in history.answer(store, None, None, pytest.fail)
+    assert "changes" not in pages.answer(store, None, None, pytest.fail)
 
 
 def test_a_damaged_row_is_counted_and_the_others_are_returned(state):
@@ -288,8 +289,8 @@ def test_a_damaged_row_is_counted_and_the_others_are_returned(state):
         db.close()
         page = state.at(start)
         assert (names(page), page.damaged, page.remaining) == ([0, 1, 4, 5], 2, 0)
-        assert "2 changes in the history of s are damaged" in history.warnings(page, "s")[0]
-        assert history.describe(page, "s")["missed"] == 2
+        assert "2 changes in the history of s are damaged" in pages.warnings(page, "s")[0]
+        assert pages.describe(page, "s")["missed"] == 2
     assert names(state.follow(Since(number=4))) == [4, 5]
     with Store(state.path, read_only=True) as store:
         seen = []
@@ -300,8 +301,8 @@ def test_a_damaged_row_is_counted_and_the_others_are_returned(state):
 
 def test_a_state_that_never_was_has_no_history(state):
     page = state.follow(Since(number=3))
-    assert page == history.NOTHING
-    assert history.describe(page, "/s.db")["place"] is None and history.warnings(page, "/s.db") == []
+    assert page == pages.NOTHING
+    assert pages.describe(page, "/s.db")["place"] is None and pages.warnings(page, "/s.db") == []
 
 
 @pytest.mark.parametrize("days, mib", [(0, 1), (-1, 1), (1, 0), (float("nan"), 1), (1, float("inf")), (1e9, 1)])

@@ -24,11 +24,11 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
     Source,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database, packing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import History
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.packing import pack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.pages import History
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.since import Since
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import (
@@ -190,7 +190,7 @@ def test_a_row_of_the_wrong_shape_is_damage(path):
 
 def test_a_bomb_in_a_row_is_refused_before_it_is_unpacked(path, monkeypatch):
     keep(path, [PACKAGE] * 100)
-    monkeypatch.setattr(database, "MAX_BYTES", 50)
+    monkeypatch.setattr(packing, "MAX_BYTES", 50)
     refused(path, "longer than 50 bytes")
 
 
@@ -547,7 +547,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_and_keeps_what_it
     os.makedirs(os.path.dirname(path))
     db = sqlite3.connect(path)
     db.executescript(database.SCHEMA[0])
-    packed = database.pack([PACKAGE])
+    packed = packing.pack([PACKAGE])
     db.execute("INSERT INTO part VALUES ('packages', ?, 's', 'd', 1, ?)", (b"dpkg", packed))
     db.execute("INSERT INTO run VALUES ('packages', 7, '[]', '[]')")
     db.commit()

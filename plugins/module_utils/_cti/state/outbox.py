@@ -10,7 +10,8 @@ from ..errors import ForwardError, TurnOver
 from ..records import Row
 from ..text import quoted
 from ..wire.forward import Entry, flat
-from .database import Database, pack, set_aside, unpack
+from .database import Database
+from .packing import pack, set_aside, unpack
 
 MAX_BYTES = 64 << 20  # as they lie in the database
 SHARED_RECORDS = 100  # handed over at once, where each goes out under several tags

@@ -14,7 +14,7 @@ from typing import List
 from ..errors import RowDamaged
 from ..records import KINDS, Kind
 from ..text import quoted
-from .database import pack, set_aside
+from .packing import pack, set_aside
 from .store import DAMAGED, Store
 
 

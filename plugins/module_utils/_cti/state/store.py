@@ -35,7 +35,8 @@ from ..model import Item, Known, Source
 from ..records import Kind, Row
 from ..text import quoted
 from . import history
-from .database import Database, inflate, pack, set_aside
+from .database import Database
+from .packing import inflate, pack, set_aside
 from .since import Place
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside

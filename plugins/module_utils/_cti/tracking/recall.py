@@ -12,8 +12,8 @@ from ..errors import StateError
 from ..itemfiles import NAMES
 from ..packed import pack
 from ..records import KINDS, Kind
-from ..state import history
-from ..state.database import check_size
+from ..state import pages
+from ..state.packing import check_size
 from ..state.since import Since
 from ..state.store import Store
 from ..text import quoted, timestamp
@@ -50,16 +50,16 @@ def from_database(
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
             result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
-    with history.History(path, owner=owner, traceless=True) as changes:
+    with pages.History(path, owner=owner, traceless=True) as changes:
         if since is None and wanted == "summary":
             page = changes.end()
         else:
             page = changes.follow(since) if since is not None else changes.latest()
             types = {KINDS[kind].config_type for kind in kinds}
             result["changes"] = [record for record in page.records if record.get("ConfigChangeType") in types]
-    for text in history.warnings(page, os.path.abspath(path), since):
+    for text in pages.warnings(page, os.path.abspath(path), since):
         warn(text)
-    result["history"] = history.describe(page, os.path.abspath(path))
+    result["history"] = pages.describe(page, os.path.abspath(path))
     return result
 
 
