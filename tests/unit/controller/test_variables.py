@@ -5,6 +5,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,12 +113,18 @@ def test_a_role_refuses_such_facts_before_anything_else(role):
 GROUPS = {"all": ["a", "b"], "ungrouped": [], "web": ["b"]}
 
 
+@pytest.fixture
+def mismatches_are_warnings(monkeypatch):
+    """Ansible's default, which ansible-test sets to errors."""
+    monkeypatch.setattr("ansible.constants.HOST_PATTERN_MISMATCH", "warning")
+
+
 @pytest.mark.parametrize("pattern", ["all", "web", "a:b", "all:!web", "b*", "localhost"])
 def test_a_pattern_that_matches_is_returned(pattern):
     assert ct_matching(pattern, GROUPS) == pattern
 
 
-def test_a_pattern_that_matches_within_the_limit_is_returned():
+def test_a_pattern_that_matches_within_the_limit_is_returned(mismatches_are_warnings):
     assert ct_matching("web", GROUPS, "b,c") == "web"
 
 
@@ -129,7 +136,7 @@ def test_a_pattern_that_matches_within_the_limit_is_returned():
         ("web", "a", "matches no host within --limit 'a'"),
     ],
 )
-def test_a_pattern_that_matches_no_host_is_refused(pattern, limit, words):
+def test_a_pattern_that_matches_no_host_is_refused(mismatches_are_warnings, pattern, limit, words):
     with pytest.raises(AnsibleFilterError, match=re.escape(words)):
         ct_matching(pattern, GROUPS, limit)
 
@@ -189,10 +196,7 @@ def run_role(tmp_path, role, given):
     play = [{"hosts": "localhost", "gather_facts": False, "roles": ["changetracking.inventory." + role]}]
     (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
     command = [
-        sys.executable,
-        "-m",
-        "ansible",
-        "playbook",
+        shutil.which("ansible-playbook", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])),
         "-i",
         "localhost,",
         "-c",
