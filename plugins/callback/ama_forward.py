@@ -340,8 +340,8 @@ class CallbackModule(CallbackBase):
                 continue
             common = self._identities.believed(reading.host, chosen.common)
             line = parcels.line(chosen._replace(query=self._query, common=common))
-            if not self._spool.append(line, chosen.count, reading.host):
-                self._dropped += chosen.count
+            if not self._spool.append(line, chosen.total, reading.host):
+                self._dropped += chosen.total
 
     # --- deliveries
 

@@ -65,7 +65,7 @@ MAX_WARNINGS = 20  # of one host
 
 
 def ct_checks(hosts, hostvars, register="ct_agent"):
-    causes = {}
+    causes: dict[str, list[str]] = {}
     for host in sorted(set(hosts)):
         for text in dict.fromkeys(map(calm, _texts(hostvars[host].get(register)))):
             causes.setdefault(text, []).append(calm(host))

@@ -130,7 +130,7 @@ def _problems(result, inventory):
 
 def _all_changes(results):
     """For each host that has changes a blank line, its name, and its changes."""
-    lines = []
+    lines: list[str] = []
     left_out = 0
     for host, result in results.items():
         changes, _categories, count = _changes_of(result)

@@ -6,7 +6,7 @@
 import gc
 import os
 from fnmatch import fnmatchcase
-from typing import Any, Callable, Dict, NoReturn, Optional
+from typing import Any, Callable, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -30,7 +30,7 @@ def fact_arguments(kind_name: str) -> Dict[str, Dict[str, Any]]:
     }
 
 
-def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> NoReturn:
+def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> None:
     """End the module with what `work` returns, or with the one sentence of the library's error."""
     try:
         result = work()

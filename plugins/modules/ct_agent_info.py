@@ -84,6 +84,7 @@ doctor:
 import json
 import os
 import sys
+from typing import Any, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -91,7 +92,7 @@ from ..module_utils._cti.errors import CtiError
 from ..module_utils._module import check_path
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
@@ -119,7 +120,7 @@ def main():
     module.exit_json(installed=True, status=status, doctor=doctor)
 
 
-def ask(module, question):
+def ask(module: AnsibleModule, question: str) -> Tuple[Any, str]:
     """The answer; or None, and what it said instead."""
     command = [sys.executable, module.params["program"], question, "--json"]
     if module.params["config"]:

@@ -180,6 +180,8 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+from typing import Any, Dict
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.kinds.files.pathspec import expand
@@ -189,7 +191,7 @@ from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._module import fact_arguments, facts, run
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             fact_arguments("files"),
@@ -205,7 +207,7 @@ def main():
         supports_check_mode=True,
     )
 
-    def work():
+    def work() -> Dict[str, Any]:
         given = module.params
         if given["paths"] is None:
             rules = dcr_settings(module).file_rules

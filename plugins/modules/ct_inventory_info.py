@@ -393,9 +393,12 @@ packed:
   type: str
 """
 
+from typing import Any, Dict, List, Optional, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import CtiError, RowDamaged
+from ..module_utils._cti.rule.settings import Settings
 from ..module_utils._cti.state.history import Retention
 from ..module_utils._cti.state.pages import answer
 from ..module_utils._cti.state.since import parse
@@ -406,7 +409,7 @@ from ..module_utils._forward_option import ARGUMENTS, Forward
 from ..module_utils._module import check_state_path, run
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "kinds": {"type": "list", "elements": "str", "choices": ["packages", "services", "files"]},
@@ -427,7 +430,7 @@ def main():
     run(module, lambda: work(module))
 
 
-def work(module):
+def work(module: AnsibleModule) -> Dict[str, Any]:
     given = module.params
     forward = None if given["forward"] is None else Forward(given["forward"])
     settings = settings_for(module, forward)
@@ -438,14 +441,14 @@ def work(module):
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
 
-    warned = []
+    warned: List[str] = []
 
-    def warn(text):
+    def warn(text: str) -> None:
         if text not in warned:  # where it looks again
             warned.append(text)
             module.warn(text)
 
-    def look():
+    def look() -> Tuple[Store, Dict[str, Any]]:
         with Store(given["state"], read_only=module.check_mode, retention=retention) as store:
             return store, survey(
                 kinds,
@@ -483,7 +486,7 @@ def work(module):
     return result
 
 
-def settings_for(module, forward):
+def settings_for(module: AnsibleModule, forward: Optional[Forward]) -> Settings:
     """Of the rule given, else of the one the agent has, else the default; with a warning for each key that is ignored."""
     if forward is None or not forward.to_agent or module.params["dcr"] is not None:
         return dcr_settings(module)

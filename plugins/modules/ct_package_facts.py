@@ -140,6 +140,8 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.kinds.packages import databases
@@ -147,7 +149,7 @@ from ..module_utils._cti.model import Known
 from ..module_utils._module import fact_arguments, facts, run
 
 
-def _versions(texts, epochs):
+def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[str, Any], bool]:
     """Whether a package meets all conditions; adds to `epochs` a version whose epoch decides over a condition without one."""
     # Imported where it is used: a module's code is compiled anew on every run.
     from ..module_utils._cti.kinds.packages.versions import has_epoch, parse_condition, satisfies
@@ -155,7 +157,7 @@ def _versions(texts, epochs):
     conditions = [parse_condition(text) for text in texts]
     without = [condition for condition in conditions if ":" not in condition.version]
 
-    def accept(source, package):
+    def accept(source: str, package: Any) -> bool:
         if without and has_epoch(package.version):
             epochs.append((package.name, package.version))
         return all(satisfies(package.version, condition, source) for condition in conditions)
@@ -163,7 +165,7 @@ def _versions(texts, epochs):
     return accept
 
 
-def _epoch_warning(epochs, texts):
+def _epoch_warning(epochs: Sequence[Tuple[str, str]], texts: Sequence[str]) -> str:
     name, version = epochs[0]
     return (
         "%d of the packages have an epoch, such as %s %s. A condition without an epoch (%s) means epoch 0, so it compares only the"
@@ -172,7 +174,7 @@ def _epoch_warning(epochs, texts):
     )
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             fact_arguments("packages"),
@@ -182,8 +184,9 @@ def main():
         supports_check_mode=True,
     )
 
-    def work():
-        texts, epochs = module.params["version"], []
+    def work() -> Dict[str, Any]:
+        texts = module.params["version"]
+        epochs: List[Tuple[str, str]] = []
         accept = _versions(texts, epochs) if texts else None
         result = facts(module, "packages", databases.collect(Known(), module.params["gpg_keys"]), accept)
         if epochs:

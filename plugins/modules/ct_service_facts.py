@@ -152,11 +152,11 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.kinds.services import managers
-from ..module_utils._cti.model import Known
+from ..module_utils._cti.model import Collection, Known
 from ..module_utils._module import fact_arguments, facts, run
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             fact_arguments("services"),
@@ -166,7 +166,7 @@ def main():
         supports_check_mode=True,
     )
 
-    def collected():
+    def collected() -> Collection:
         return managers.collect(Known(), module.params["templates"], module.params["transient"])
 
     run(module, lambda: facts(module, "services", collected()))

@@ -109,6 +109,7 @@ packed:
 """
 
 import os
+from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -118,7 +119,7 @@ from ..module_utils._cti.tracking.recall import from_database, from_item_files
 from ..module_utils._module import check_path, run
 
 
-def main():
+def main() -> None:
     kinds = ["packages", "services", "files"]
     module = AnsibleModule(
         argument_spec={
@@ -131,7 +132,7 @@ def main():
     )
     path, wanted, given = module.params["path"], module.params["report"], module.params["since"]
 
-    def work():
+    def work() -> Dict[str, Any]:
         check_path("path", path)
         since = None if given is None else parse(given)
         if not os.path.isdir(path):
@@ -146,7 +147,7 @@ def main():
     run(module, work)
 
 
-def owner_of_folder(path):
+def owner_of_folder(path: str) -> Optional[int]:
     """Whoever owns the folder of a state may own the state: root asks for that of the agent's user."""
     try:
         return os.stat(os.path.dirname(path)).st_uid

@@ -12,6 +12,8 @@ try:
 except ImportError:
     jmespath = None
 
+__all__ = ["MISSING", "jmespath", "search"]
+
 MISSING = "needs the Python package jmespath on the controller; install it next to ansible-core"
 
 

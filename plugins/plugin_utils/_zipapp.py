@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import zipfile
+from typing import List
 
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "module_utils", "_cti")
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -49,14 +50,14 @@ def write(room: str, path: str) -> None:
         raise
 
 
-def _sources(library):
-    found = []
+def _sources(library: str) -> List[str]:
+    found: List[str] = []
     for folder, _folders, names in os.walk(library):
         found += [os.path.relpath(os.path.join(folder, name), library) for name in names if name.endswith(".py")]
     return sorted(found)
 
 
-def _add(archive, name, data):
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, EPOCH)
     entry.create_system = 3  # Unix, wherever it is built
     entry.external_attr = 0o644 << 16

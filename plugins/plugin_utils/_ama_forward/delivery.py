@@ -145,9 +145,9 @@ class Delivery:
                 sent += len(records)
         except PackedError:
             self.damaged += 1
-            self.dropped += max(parcel.count - sent, 0)
+            self.dropped += max(parcel.total - sent, 0)
         self.delivered += sent
-        return parcel.count
+        return parcel.total
 
     # --- what blocks
 
@@ -155,12 +155,13 @@ class Delivery:
         if self._clock() >= self._give_up:
             raise ForwardError("The flush deadline passed during the delivery; raise flush_deadline")
         receiver = self._receiver
-        if self._sender is None:
-            self._sender = Sender(receiver.address, receiver.allow_users, receiver.acks, tls=receiver.tls)
-        self._sender.deadline = self._patience
+        sender = self._sender
+        if sender is None:
+            sender = self._sender = Sender(receiver.address, receiver.allow_users, receiver.acks, tls=receiver.tls)
+        sender.deadline = self._patience
         now = int(time.time())
         entries = [(now, flat(record)) for record in records]
-        self._patiently(lambda: self._sender.send(tag, entries))
+        self._patiently(lambda: sender.send(tag, entries))
 
     def _tags_of(self, stream: str) -> Sequence[str]:
         """Empty: there are none, and `problem` says so."""

@@ -39,14 +39,13 @@ class Parcel(NamedTuple):
     common: Row  # the machine columns all records share
     rows: list[Row]
     packed: str = ""
-    kinds: dict[
-        str, list
-    ] = {}  # packed: those to take, each with [its TimeGenerated, how many records it is said to have]
+    # packed: those to take, each with [its TimeGenerated, how many records it is said to have]
+    kinds: dict[str, list[Any]] = {}
     query: str = ""
     identity: str = ""
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """Records, as far as that is known without opening what is packed."""
         return sum(count for _time, count in self.kinds.values()) if self.packed else len(self.rows)
 

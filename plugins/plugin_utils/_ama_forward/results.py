@@ -203,7 +203,7 @@ def _packed_items(parcels: list[Parcel], machine: Row, packed: Any, summaries: R
     kinds = {kind: [_when(summary), _count(summary)] for kind, summary in summaries.items()}
     parcel = Parcel(DATA_STREAM, "", machine, [], str.__str__(packed), kinds)
     if len(packed) > MAX_PACKED:
-        return parcel.count
+        return parcel.total
     parcels.append(parcel)
     return 0
 
@@ -242,7 +242,7 @@ def _rows(parcels: list[Parcel], stream: str, kind: str, common: Row, rows: Any)
     return refused
 
 
-def _list(value: Any) -> list:
+def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 

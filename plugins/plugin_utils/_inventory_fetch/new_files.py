@@ -44,7 +44,7 @@ class NewFiles:
             except FileNotFoundError:
                 pass
 
-    def write(self, name: str, rows: Iterable[dict]) -> int:
+    def write(self, name: str, rows: Iterable[dict[str, Any]]) -> int:
         """Write a file as it will be; returns the number of its rows."""
         if self._check_mode:
             self._new[name] = self._write("", None, rows)
@@ -58,7 +58,7 @@ class NewFiles:
                 os.fsync(descriptor)
         return self._new[name].rows
 
-    def _write(self, temporary: str, file: BinaryIO | None, rows: Iterable[dict]) -> _New:
+    def _write(self, temporary: str, file: BinaryIO | None, rows: Iterable[dict[str, Any]]) -> _New:
         digest, pieces, size = hashlib.sha256(), 0, 0
         kept: list[bytes] = []
         for piece in text_pieces(rows):  # one for each row, and the end
@@ -73,7 +73,7 @@ class NewFiles:
         shown = None if not self._diff else b"".join(kept) if size <= MAX_DIFF else _too_large(size)
         return _New(temporary, digest.hexdigest(), pieces - 1, shown)
 
-    def put(self, name: str, known: str | None) -> dict | None:
+    def put(self, name: str, known: str | None) -> dict[str, str] | None:
         """Replace the file by the new one, unless it has the same content, whose SHA-256 is `known`: then None.
 
         Returns the difference as Ansible shows it, empty where it is not asked for.

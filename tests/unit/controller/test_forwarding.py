@@ -223,7 +223,7 @@ def test_rows_beyond_the_limits_are_refused_and_counted(monkeypatch):
 def test_no_parcel_is_larger_than_a_line_of_the_spool():
     change = {"ConfigChangeType": "Files", "FileSystemPath": "\u00e4" * 60000, "LinkTarget": "\u00e4" * 60000}
     reading = results._told("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
-    assert sum(parcel.count for parcel in reading.parcels) == 500
+    assert sum(parcel.total for parcel in reading.parcels) == 500
     assert max(len(parcels.line(parcel)) for parcel in reading.parcels) < MAX_LINE
 
 
@@ -462,7 +462,7 @@ def test_kinds_are_chosen_in_every_form():
     assert kept(Parcel(DATA_STREAM, "", {}, [{"Status": "failed"}]))
     assert not kept(Parcel(DATA_STREAM, "", {}, [{"Status": "failed", "Kind": "files"}]))
     both = Parcel(DATA_STREAM, "", {}, [], "packed", {"packages": ["now", 2], "files": ["now", 3]})
-    assert kept(both).count == 2 and not kept(both._replace(kinds={"files": ["now", 3]}))
+    assert kept(both).total == 2 and not kept(both._replace(kinds={"files": ["now", 3]}))
 
 
 def test_a_defect_of_ours_is_one_warning_and_no_exception(capsys):
