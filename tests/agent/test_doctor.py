@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.doctor import Link
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.lock import StateLock
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
 from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 
@@ -208,13 +208,13 @@ def test_an_agent_that_may_not_read_every_file(running):
 
 
 def examined(tmp_path, **options):
-    options = Options(state=str(tmp_path), config_address="", chunks="", **options)
+    options = AgentOptions(state=str(tmp_path), config_address="", chunks="", **options)
     return {link.name: link for link in doctor.examine(options)}
 
 
 def test_an_agent_that_does_not_use_the_rule_that_is_there_is_no_agent_for_which_all_holds(tmp_path):
     (tmp_path / "rule.json").write_text(json.dumps(RULE))
-    options = Options(state=str(tmp_path))
+    options = AgentOptions(state=str(tmp_path))
     lock = StateLock(str(tmp_path))  # as a running agent holds it
     status.Status(options).rule(None, [])
     rule = examined(tmp_path, dcr=str(tmp_path / "rule.json"))["rule"]

@@ -20,7 +20,6 @@ import uuid
 from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import retention
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import Sqlite
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +79,7 @@ def main(*sizes):
     folder = tempfile.mkdtemp(prefix="tables")
     path = os.path.join(folder, "relay.db")
     dice, now = random.Random(1), time.time()
-    uploader = Sqlite(path)
+    uploader = SqliteUploader(path)
     done = 0
     try:
         for size in sizes or (100000, 1000000, 10000000):

@@ -6,7 +6,7 @@
 import json
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run
@@ -20,7 +20,7 @@ def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
     nowhere = str(tmp_path / "nowhere")
     log = []
     agent = Agent(
-        Options(
+        AgentOptions(
             state=str(tmp_path / "state"), dcr=str(tmp_path / "dcr.json"), chunks="",
             address=nowhere, config_address=nowhere,
         ),

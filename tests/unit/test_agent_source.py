@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import rule as source_module
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import RuleSource
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama.chunks import Chunks
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
@@ -31,11 +31,11 @@ class Places:
         for name in ("state", "chunks", "served"):
             (folder / name).mkdir()
         self.log = []
-        self.options = Options(
+        self.options = AgentOptions(
             state=str(folder / "state"), chunks=str(folder / "chunks"), dcr=str(folder / "dcr.json"),
             config_address=str(folder / "c"), allow_users=(str(os.geteuid()),),
         )  # fmt: skip
-        self.source = Source(self.options, self.log.append)
+        self.source = RuleSource(self.options, self.log.append)
         self.listener = None
 
     def put(self, name, document):
@@ -75,7 +75,7 @@ class Places:
 
     def restarted(self):
         """The look of an agent that was just started."""
-        return Source(self.options, self.log.append)
+        return RuleSource(self.options, self.log.append)
 
     def found(self):
         rule = self.source.find()

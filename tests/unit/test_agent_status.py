@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, status
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue
@@ -19,7 +19,7 @@ SEEN = Snapshot(KINDS["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, 
 
 @pytest.fixture
 def options(tmp_path):
-    return Options(state=str(tmp_path))
+    return AgentOptions(state=str(tmp_path))
 
 
 def test_a_run_that_goes_on_is_told_until_it_ends(options):
@@ -48,7 +48,7 @@ def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, 
         json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "d", "extensionSettings": {}}]}})
     )
     nowhere = str(tmp_path / "nowhere")
-    options = Options(
+    options = AgentOptions(
         state=str(tmp_path / "state"),
         dcr=str(tmp_path / "dcr.json"),
         chunks="",

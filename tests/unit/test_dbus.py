@@ -67,7 +67,7 @@ def end_of_reply(stream, serial):
 
 def ask(path, answer, calls=1, hang_up=True, seconds=10.0):
     Peer(path, answer, hang_up)
-    with dbus.Connection(str(path), seconds) as connection:
+    with dbus.DBusConnection(str(path), seconds) as connection:
         return connection.calls([("/", PING)] * calls)
 
 
@@ -152,7 +152,7 @@ def test_variants_within_variants_are_bounded():
 
 def test_the_greeting_goes_out_whole_before_the_first_call(tmp_path):
     peer = Peer(tmp_path / "s", captured("bookworm", "private"), hang_up=False)
-    with dbus.Connection(peer.path) as connection:
+    with dbus.DBusConnection(peer.path) as connection:
         connection.calls([("/unit", ECHO)])
     peer.join()
     user = str(os.geteuid()).encode().hex().encode()
@@ -221,10 +221,12 @@ def test_silence_ends_with_the_deadline(tmp_path):
 def test_a_reply_of_another_type_than_expected_is_a_failure(tmp_path):
     typed = dbus.Method("org.example", "org.example.Peer", "Ping", returns="as")
     Peer(tmp_path / "s", captured("bookworm", "bus"), hang_up=False)
-    with dbus.Connection(str(tmp_path / "s")) as connection, pytest.raises(SourceFailed, match="a reply of type 's'"):
+    with dbus.DBusConnection(str(tmp_path / "s")) as connection, pytest.raises(
+        SourceFailed, match="a reply of type 's'"
+    ):
         connection.calls([("/", typed)])
 
 
 def test_no_socket_is_told_apart_from_a_failure(tmp_path):
     with pytest.raises(dbus.Disconnected):
-        dbus.Connection(str(tmp_path / "none"))
+        dbus.DBusConnection(str(tmp_path / "none"))

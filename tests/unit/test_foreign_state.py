@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, untrusted_sqlite
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, lock, status
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Package, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import PACKAGES
@@ -189,7 +189,7 @@ def test_many_values_in_few_bytes_are_refused_before_they_are_made(monkeypatch):
 @pytest.fixture
 def options(path):
     os.rename(path, os.path.join(os.path.dirname(path), "changetracking.db"))
-    return Options(state=os.path.dirname(path), config_address="", chunks="", dcr="", address="/nowhere")
+    return AgentOptions(state=os.path.dirname(path), config_address="", chunks="", dcr="", address="/nowhere")
 
 
 @pytest.mark.parametrize("name", ["status.json", "lock", "dcr.json"])

@@ -25,8 +25,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import (
     MAX_PLANS,
     PLAN_BYTES,
-    JsonLines,
-    Sqlite,
+    JsonLinesUploader,
+    SqliteUploader,
     open_uploader,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
@@ -56,7 +56,9 @@ def take(uploader, *entries):
 
 
 def test_numbers_can_be_compared_as_numbers(database):
-    take(Sqlite(database), change(RecordId="1", Size="9", LastSnapshotAge="300"), change(RecordId="2", Size="10"))
+    take(
+        SqliteUploader(database), change(RecordId="1", Size="9", LastSnapshotAge="300"), change(RecordId="2", Size="10")
+    )
     assert rows(database, "SELECT Size FROM ConfigurationChange WHERE Size > 9") == [(10,)]
 
 
@@ -69,7 +71,7 @@ def test_every_column_of_every_kind_has_one_in_the_tables():
 
 @pytest.mark.parametrize("value", [5, 2**64, 1.5, True, [1], {"a": None}, "\0", "\ud800", "'; DROP TABLE x"])
 def test_any_value_can_be_stored(database, value):
-    take(Sqlite(database), change(FileSystemPath=value, odd=value))
+    take(SqliteUploader(database), change(FileSystemPath=value, odd=value))
     ((path, more),) = rows(database, "SELECT FileSystemPath, AdditionalColumns FROM ConfigurationChange")
     assert isinstance(path, str) and list(json.loads(more)) == ["odd"]
 
@@ -77,7 +79,7 @@ def test_any_value_can_be_stored(database, value):
 def test_a_record_without_an_id_is_known_by_what_it_holds(database):
     for _delivery in range(2):
         take(
-            Sqlite(database),
+            SqliteUploader(database),
             change(FileSystemPath="/a"),
             change(FileSystemPath="/b"),
             change(FileSystemPath="/b", RecordId=""),
@@ -86,7 +88,7 @@ def test_a_record_without_an_id_is_known_by_what_it_holds(database):
 
 
 def test_sets_of_keys_are_remembered_only_while_they_are_few_and_small(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     keys = [{"%d" % number + "k" * 200000: "v"} for number in range(20)]
     keys += [{"%d" % number: "v"} for number in range(1000)]
     keys.append({"%d" % number: "v" for number in range(10000)})
@@ -103,7 +105,7 @@ def test_a_database_of_an_older_relay_gets_the_columns_it_lacks(database, tmp_pa
         "CREATE TABLE ConfigurationChange (RecordId TEXT PRIMARY KEY NOT NULL, Stream TEXT, AdditionalColumns TEXT)"
     )
     db.close()
-    take(Sqlite(database), change(FileSystemPath="/a"))
+    take(SqliteUploader(database), change(FileSystemPath="/a"))
     assert rows(database, "SELECT FileSystemPath FROM ConfigurationChange") == [("/a",)]
 
 
@@ -112,7 +114,7 @@ def test_what_is_no_database_is_left_alone_and_told(tmp_path):
     path.write_text("my shopping list, which is a good deal longer than the header of a database file" * 20)
     before = path.read_bytes()
     with pytest.raises(UploadError, match="cannot be written"):
-        take(Sqlite(str(path)), change())
+        take(SqliteUploader(str(path)), change())
     assert path.read_bytes() == before
 
 
@@ -121,7 +123,7 @@ def test_a_failure_within_a_segment_leaves_nothing_of_it_in_the_tables(database)
         yield [change(RecordId=str(number)) for number in range(2000)]
         raise OSError(5, "Input/output error")
 
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     with pytest.raises(UploadError):
         uploader.take("s", batches())
     assert rows(database, "SELECT count(*) FROM ConfigurationChange") == [(0,)]
@@ -131,7 +133,7 @@ def test_a_failure_within_a_segment_leaves_nothing_of_it_in_the_tables(database)
 
 @pytest.mark.parametrize("torn", [b'{"tag": "s", "ti', b"x" * 200000], ids=["short", "long"])
 def test_json_lines_torn_by_a_kill_are_made_good(tmp_path, torn):
-    uploader = JsonLines(str(tmp_path))
+    uploader = JsonLinesUploader(str(tmp_path))
     take(uploader, change(RecordId="1"))
     with open(str(tmp_path / "s.jsonl"), "ab") as file:
         file.write(torn)
@@ -145,9 +147,9 @@ def test_json_lines_that_cannot_be_written_whole_are_not_written_in_part(tmp_pat
         yield [change(RecordId=str(number)) for number in range(2000)]
         raise OSError(5, "Input/output error")
 
-    take(JsonLines(str(tmp_path)), change(RecordId="0"))
+    take(JsonLinesUploader(str(tmp_path)), change(RecordId="0"))
     with pytest.raises(UploadError):
-        JsonLines(str(tmp_path)).take("s", batches())
+        JsonLinesUploader(str(tmp_path)).take("s", batches())
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 1
 
 
@@ -226,7 +228,7 @@ def names(path, computer="web01"):
 
 
 def test_an_inventory_replaces_the_one_before_it_when_all_of_it_is_there(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     take(uploader, *inventory("a", "one", "two", "three"))
     new = inventory("b", "one", "four")
     take(uploader, new[0])
@@ -236,7 +238,7 @@ def test_an_inventory_replaces_the_one_before_it_when_all_of_it_is_there(databas
 
 
 def test_it_does_so_whichever_record_comes_first_and_however_it_is_cut(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     take(uploader, *inventory("a", "one", "two", "three"))
     new = inventory("b", *("n%d" % number for number in range(5)))
     for one in reversed(new):
@@ -246,7 +248,7 @@ def test_it_does_so_whichever_record_comes_first_and_however_it_is_cut(database)
 
 
 def test_what_comes_again_of_an_inventory_that_was_replaced_does_not_come_back(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     old, new = inventory("a", "one", "two"), inventory("b", "three")
     for again in (old, new, old, new + old, old[:1], old[1:]):
         take(uploader, *again)
@@ -254,7 +256,7 @@ def test_what_comes_again_of_an_inventory_that_was_replaced_does_not_come_back(d
 
 
 def test_an_inventory_that_was_begun_and_never_ended_goes_with_the_next_one(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     cut = inventory("b", "two", "three")
     take(uploader, *inventory("a", "one"), *cut[:1])
     take(uploader, *inventory("c", "four"))
@@ -263,7 +265,7 @@ def test_an_inventory_that_was_begun_and_never_ended_goes_with_the_next_one(data
 
 
 def test_of_two_inventories_that_arrive_mixed_the_one_that_began_later_stays(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     first, second = inventory("a", "one", "two"), inventory("b", "three", "four")
     for one in (first[0], second[0], first[1], second[1]):
         take(uploader, one)
@@ -274,7 +276,7 @@ def test_of_two_inventories_that_arrive_mixed_the_one_that_began_later_stays(dat
 
 @pytest.mark.parametrize("time", ["1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "", None, 7])
 def test_no_clock_of_a_host_makes_an_inventory_newer_or_older(database, time):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     take(uploader, *inventory("a", "one"))
     take(uploader, *inventory("b", "two", "three", TimeGenerated=time))
     assert names(database) == ["three", "two"]
@@ -283,7 +285,7 @@ def test_no_clock_of_a_host_makes_an_inventory_newer_or_older(database, time):
 
 
 def test_inventories_of_other_hosts_and_kinds_stay_and_so_do_records_of_other_types(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     other = inventory("b", "status", ConfigDataType="CollectionStatus")
     take(uploader, *inventory("a", "one", computer="db01"), *inventory("c", "file", ConfigDataType="Files"), *other)
     same_name = inventory("d", "clone", SourceComputerId="another machine")
@@ -295,7 +297,7 @@ def test_inventories_of_other_hosts_and_kinds_stay_and_so_do_records_of_other_ty
 
 @pytest.mark.parametrize("count", [False, "", "x", "-1", "\\u00b2", "99999999999999999999", None, {"a": 1}, 4])
 def test_an_inventory_that_does_not_say_how_large_it_is_or_is_not_all_there_replaces_nothing(database, count):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     new = inventory("b", "two", "three", count=False)
     if count is not False:
         new[-1][1]["InventoryRecords"] = count
@@ -307,7 +309,7 @@ def test_an_inventory_that_does_not_say_how_large_it_is_or_is_not_all_there_repl
 
 
 def test_what_is_remembered_of_replaced_inventories_is_bounded(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     for number in range(30):
         take(uploader, *inventory("batch%d" % number, "name%d" % number))
     assert names(database) == ["name29"]
@@ -315,7 +317,7 @@ def test_what_is_remembered_of_replaced_inventories_is_bounded(database):
 
 
 def test_what_is_announced_and_never_comes_is_forgotten_in_time(database, calendar):
-    uploader = Sqlite(database, keep_days=1)
+    uploader = SqliteUploader(database, keep_days=1)
     for number in range(5):
         calendar.day = number
         take(uploader, *inventory("batch%d" % number, "one", count=9, computer="host%d" % number))
@@ -337,7 +339,7 @@ numbers = itertools.count()
 
 
 def test_an_inventory_under_a_new_name_replaces_that_under_the_old_one(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     take(uploader, *inventory("f", "file", computer="old", SourceComputerId="one id", ConfigDataType="Files"))
     deliver(uploader, "old", "old", "new")
     assert names(database, "old") == ["file"]  # the other kinds follow when it is their turn
@@ -348,7 +350,7 @@ def test_an_inventory_under_a_new_name_replaces_that_under_the_old_one(database)
 
 
 def test_a_late_record_under_the_old_name_does_not_bring_it_back(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     late = inventory("late", "one", "two", computer="old", SourceComputerId="one id")
     take(uploader, late[0])
     deliver(uploader, "old", "new")
@@ -357,7 +359,7 @@ def test_a_late_record_under_the_old_name_does_not_bring_it_back(database):
 
 
 def test_an_old_name_stays_until_the_new_inventory_is_all_there(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     new = inventory("new", "one", "two", computer="new", SourceComputerId="one id")
     deliver(uploader, "old")
     take(uploader, new[0])
@@ -367,7 +369,7 @@ def test_an_old_name_stays_until_the_new_inventory_is_all_there(database):
 
 
 def test_a_host_that_gets_its_name_back_has_one_inventory_in_the_end(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     deliver(uploader, "a", "a", "b", "b", "a")
     assert computers(database) == ["a", "b"]  # so far they might be two hosts
     deliver(uploader, "a", "a", "a")
@@ -376,7 +378,7 @@ def test_a_host_that_gets_its_name_back_has_one_inventory_in_the_end(database):
 
 @pytest.mark.parametrize("hosts", [2, 3, 20])
 def test_hosts_that_share_a_machine_id_have_an_inventory_each_from_the_second_one_on(database, hosts):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     clones = ["clone%02d" % number for number in range(hosts)]
     deliver(uploader, *clones, *clones)
     for _day in range(3):
@@ -389,7 +391,7 @@ def test_hosts_that_share_a_machine_id_have_an_inventory_each_from_the_second_on
 
 
 def test_machines_that_share_a_machine_id_and_have_a_uuid_each_never_replace_each_other(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     deliver(uploader, "a", VMUUID="uuid of a")
     deliver(uploader, "b", VMUUID="uuid of b")
     deliver(uploader, "b", "b", "b", "b", VMUUID="uuid of b")
@@ -400,7 +402,7 @@ def test_machines_that_share_a_machine_id_and_have_a_uuid_each_never_replace_eac
 
 @pytest.mark.parametrize("one, other", [("", "uuid"), ("uuid", ""), ("uuid", None), (None, "uuid"), (None, None)])
 def test_a_uuid_that_is_unknown_tells_no_machines_apart(database, one, other):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     deliver(uploader, "old", VMUUID=one)
     deliver(uploader, "new", VMUUID=other)
     assert computers(database) == ["new"]
@@ -408,7 +410,7 @@ def test_a_uuid_that_is_unknown_tells_no_machines_apart(database, one, other):
 
 @pytest.mark.parametrize("source", ["", None])
 def test_hosts_without_an_id_are_known_by_their_names(database, source):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     for batch, computer in (("a", "web01"), ("b", "web02"), ("c", "web02"), ("d", "web02"), ("e", "web02")):
         take(uploader, *inventory(batch, "one", computer=computer, SourceComputerId=source))
     assert computers(database) == ["web01", "web02"]
@@ -440,7 +442,7 @@ ODD = [
     "column", ["ConfigDataType", "Computer", "SourceComputerId", "TimeGenerated", "RecordId", "InventoryRecords"]
 )
 def test_no_value_of_a_record_keeps_the_others_of_its_upload_out(database, column, value):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     odd = inventory("b", "odd", **{column: value})
     for _delivery in range(2):
         take(uploader, *inventory("a", "one"), *odd, *inventory("c", "two", computer="db01"))
@@ -449,7 +451,7 @@ def test_no_value_of_a_record_keeps_the_others_of_its_upload_out(database, colum
 
 
 def test_a_large_inventory_takes_no_memory_to_replace(database):
-    uploader = Sqlite(database)
+    uploader = SqliteUploader(database)
     for batch in ("a", "b"):
         many = [(1, dict(inventory(batch, "name")[0][1], RecordId="%s-%d" % (batch, n))) for n in range(20000)]
         for _seconds, record in many[:-1]:
@@ -488,7 +490,7 @@ def kept(path, table="ConfigurationChange"):
 
 
 def test_changes_are_kept_for_so_many_days(database, calendar):
-    uploader = Sqlite(database, keep_days=2)
+    uploader = SqliteUploader(database, keep_days=2)
     for number in range(6):
         calendar.day = number
         take(uploader, change(RecordId=str(number)), (1, {"RecordId": str(number)}))
@@ -496,7 +498,7 @@ def test_changes_are_kept_for_so_many_days(database, calendar):
 
 
 def test_a_clock_that_jumps_or_a_year_without_a_record_makes_nothing_old(database, calendar):
-    uploader = Sqlite(database, keep_days=2)
+    uploader = SqliteUploader(database, keep_days=2)
     for number, day in enumerate((0, 4000, 0, 1, 4000, 0, 1)):
         calendar.day = day
         take(uploader, change(RecordId=str(number)))
@@ -508,7 +510,7 @@ def test_a_clock_that_jumps_or_a_year_without_a_record_makes_nothing_old(databas
 
 
 def test_a_table_that_gets_nothing_for_long_keeps_what_it_has(database, calendar):
-    uploader = Sqlite(database, keep_days=2)
+    uploader = SqliteUploader(database, keep_days=2)
     take(uploader, (1, {"RecordId": "0"}))
     for number in range(1, 10):
         calendar.day = number
@@ -519,7 +521,7 @@ def test_a_table_that_gets_nothing_for_long_keeps_what_it_has(database, calendar
 
 def test_old_rows_are_deleted_in_slices_that_keep_up_with_what_arrives(database, calendar, monkeypatch):
     monkeypatch.setattr(retention, "SLICE", 10)
-    uploader = Sqlite(database, keep_days=1)
+    uploader = SqliteUploader(database, keep_days=1)
     take(uploader, *(change(RecordId=str(number)) for number in range(100)))
     for day in (1, 2):
         calendar.day = day
@@ -533,7 +535,7 @@ def test_old_rows_are_deleted_in_slices_that_keep_up_with_what_arrives(database,
 
 
 def test_an_inventory_of_a_host_that_is_gone_goes_with_the_changes_of_its_time(database, calendar):
-    uploader = Sqlite(database, keep_days=1)
+    uploader = SqliteUploader(database, keep_days=1)
     take(uploader, *inventory("a", "one", computer="gone"))
     for day in (1, 2):
         calendar.day = day
@@ -547,7 +549,7 @@ QUERIES = re.findall("^SELECT .*;$", README.read_text("utf-8"), re.MULTILINE)
 
 @pytest.mark.parametrize("query", QUERIES)
 def test_every_documented_query_looks_rows_up_by_an_index(database, query):
-    take(Sqlite(database), change(RecordId="1"))
+    take(SqliteUploader(database), change(RecordId="1"))
     assert len(QUERIES) >= 3
     (plan,) = [row[-1] for row in rows(database, "EXPLAIN QUERY PLAN " + query)]
     assert plan.startswith("SEARCH") and "USING INDEX" in plan and "=?" in plan
@@ -555,7 +557,7 @@ def test_every_documented_query_looks_rows_up_by_an_index(database, query):
 
 def test_no_index_begins_with_what_is_random(database):
     """Rows a second would fall with the number of rows: each would land on a page of its own that is not in memory."""
-    take(Sqlite(database), change(RecordId="1"))
+    take(SqliteUploader(database), change(RecordId="1"))
     for table in tables.TABLES:
         found = rows(database, "SELECT name FROM pragma_index_list('%s')" % table.name)
         assert len(found) == len(table.indexes) + 1
@@ -591,7 +593,7 @@ def old(database, tmp_path):
 
 
 def test_a_database_of_version_0_1_keeps_all_it_has(old):
-    uploader = Sqlite(old)
+    uploader = SqliteUploader(old)
     uploader.prepare()
     take(
         uploader,
@@ -627,5 +629,5 @@ def test_its_change_goes_on_where_it_was_interrupted(old, monkeypatch, end):
         assert "interrupted" in str(error)
     db.set_trace_callback(None)
     db.close()
-    take(Sqlite(old), change(RecordId="100"))
+    take(SqliteUploader(old), change(RecordId="100"))
     assert kept(old) == list(range(101)) and kept(old, "OtherRecords") == [7] and names(old) == ["old"]

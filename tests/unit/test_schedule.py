@@ -8,7 +8,10 @@ import threading
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import schedule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.schedule import Schedule, Task
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.schedule import (
+    Schedule,
+    ScheduledTask,
+)
 
 PATIENCE = 60
 
@@ -44,7 +47,7 @@ def driven():
 
 
 def test_runs_that_were_missed_are_not_made_up_for():
-    task = Task(lambda: None)
+    task = ScheduledTask(lambda: None)
     task.set_interval(10.0, 100.0, 0.0)
     task.started(100.0)
     assert task.due == 110.0

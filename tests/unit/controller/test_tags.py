@@ -10,8 +10,8 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.doctor import _Examination
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import Options
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import Rule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import ActiveRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
@@ -29,14 +29,14 @@ LOCAL, REMOTE = ("@name", "/path"), ("tcp://localhost:1", "tls://localhost:1")
 
 
 def of_agent(address, of_rule, _given, state):
-    agent = Agent(Options(state=state, address=address), print)
-    agent._source.rule = Rule("a test", {}, dcr.default()._replace(streams=of_rule))
+    agent = Agent(AgentOptions(state=state, address=address), print)
+    agent._source.rule = ActiveRule("a test", {}, dcr.default()._replace(streams=of_rule))
     return agent._tags()
 
 
 def of_doctor(address, of_rule, _given, state):
-    examination = _Examination(Options(state=state, address=address), None)
-    link = examination._streams(Rule("a test", {}, dcr.default()._replace(streams=of_rule)))
+    examination = _Examination(AgentOptions(state=state, address=address), None)
+    link = examination._streams(ActiveRule("a test", {}, dcr.default()._replace(streams=of_rule)))
     if link.status == "broken":
         assert CHANGE_STREAM in link.message and DATA_STREAM in link.message
         return NONE

@@ -24,8 +24,8 @@ from ..tracking import enqueue, report, run
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
 from .lock import StateLock
-from .options import OptionError, Options
-from .rule import Source
+from .options import AgentOptions, OptionError
+from .rule import RuleSource
 from .schedule import Schedule
 from .status import Status
 
@@ -50,13 +50,13 @@ def next_backoff(last: float) -> float:
 class Agent:
     """run() until SIGTERM, or once(). Raises CtiError where it cannot even start."""
 
-    def __init__(self, options: Options, log: Log) -> None:
+    def __init__(self, options: AgentOptions, log: Log) -> None:
         self._options = options
         self._log = log
         self._lock = StateLock(options.state)
         self._prepare_database()
         self._status = Status(options)
-        self._source = Source(options, log)
+        self._source = RuleSource(options, log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
         self._silence: float = ONCE_SECONDS

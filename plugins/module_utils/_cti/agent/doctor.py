@@ -21,8 +21,8 @@ from ..state.store import Store
 from ..text import timestamp
 from ..wire import sockets
 from . import status
-from .options import Options
-from .rule import RETRY_SECONDS, Rule, Source
+from .options import AgentOptions
+from .rule import RETRY_SECONDS, ActiveRule, RuleSource
 
 DEADLINE = 5.0
 OK, WARNING, BROKEN, UNKNOWN = "ok", "warning", "broken", "unknown"
@@ -50,7 +50,7 @@ class Link(NamedTuple):
     causes: Sequence[str] = ()  # of a warning, each the same text on all hosts; empty: the message is the cause
 
 
-def examine(options: Options, owner: Optional[int] = None) -> List[Link]:
+def examine(options: AgentOptions, owner: Optional[int] = None) -> List[Link]:
     """Run all checks, in the order in which the data travels. `owner`: a uid that may own the state."""
     return list(_Examination(options, owner).links())
 
@@ -125,11 +125,11 @@ def _first_broken(links: Sequence[Link]) -> Optional[Link]:
 
 
 class _Examination:
-    def __init__(self, options: Options, owner: Optional[int]) -> None:
+    def __init__(self, options: AgentOptions, owner: Optional[int]) -> None:
         self._options = options
         self._owner = owner
         self._status: Dict[str, Any] = {}
-        self._rule: Optional[Rule] = None
+        self._rule: Optional[ActiveRule] = None
 
     def links(self) -> Iterator[Link]:
         broken = False
@@ -183,7 +183,7 @@ class _Examination:
 
     def _config_socket_and_rule(self) -> Iterator[Link]:
         said: List[str] = []
-        source = Source(self._options, said.append, DEADLINE)
+        source = RuleSource(self._options, said.append, DEADLINE)
         self._rule, reasons, _kept = source.look()
         elsewhere = reasons
         if self._options.config_address:
@@ -245,7 +245,7 @@ class _Examination:
 
     # --- collecting
 
-    def _collections(self, rule: Rule) -> Iterator[Link]:
+    def _collections(self, rule: ActiveRule) -> Iterator[Link]:
         for kind in rule.settings.kinds:
             yield self._collection(kind, self._status.get("Kinds", {}).get(kind, {}), rule.settings.every(kind))
 
@@ -276,7 +276,7 @@ class _Examination:
 
     # --- handing over
 
-    def _streams(self, rule: Rule) -> Link:
+    def _streams(self, rule: ActiveRule) -> Link:
         chosen = tags.choose(self._options.receiver, rule.settings.streams, {})
         missing = [stream for stream, found in chosen.items() if not found]
         if missing:

@@ -9,7 +9,7 @@ import time
 
 from .. import folders
 from ..errors import StateError
-from .options import Options
+from .options import AgentOptions
 
 LOCK_SECONDS = 1.0  # who holds the lock for longer is an agent; is_running() has it for a moment
 
@@ -48,7 +48,7 @@ class StateLock:
             time.sleep(LOCK_SECONDS / 20)
 
 
-def is_running(options: Options) -> bool:
+def is_running(options: AgentOptions) -> bool:
     """Whether an agent holds the state's lock. Raises StateError."""
     try:
         file = folders.opener(follow=False)(options.path("lock"), os.O_RDONLY)

@@ -25,7 +25,7 @@ class OptionError(CtiError):
     """The agent was told what it cannot do."""
 
 
-class Options(NamedTuple):
+class AgentOptions(NamedTuple):
     """Seconds are seconds; `help` below says what each is."""
 
     state: str = "/var/lib/ctagent"
@@ -93,7 +93,7 @@ HELP = {
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
 _PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files")
-_DEFAULTS: Dict[str, Any] = Options()._asdict()
+_DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, dest=name, metavar=metavar, action="append", help=text)
 
 
-def load(arguments: argparse.Namespace) -> Options:
+def load(arguments: argparse.Namespace) -> AgentOptions:
     """The file's options with the flags' over them. Raises OptionError and ForwardError."""
     configured = _read(arguments.config or FILE, must_exist=bool(arguments.config))
     flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
@@ -123,7 +123,7 @@ def load(arguments: argparse.Namespace) -> Options:
             raise OptionError(
                 "The option %s is '%s'. Give an absolute path, which starts with /." % (name, quoted(path))
             )
-    options = Options(**dict(configured, **flags))
+    options = AgentOptions(**dict(configured, **flags))
     if not options.state:
         raise OptionError("The option state is empty. Give the path of a directory.")
     Retention.checked(options.history_days, options.history_mib)

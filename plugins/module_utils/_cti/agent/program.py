@@ -17,7 +17,7 @@ from ..text import line
 from ..tracking.report import change_line
 from . import options as agent_options
 from . import status
-from .options import Options
+from .options import AgentOptions
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     return int(code)
 
 
-def _run(options: Options, _parsed: argparse.Namespace) -> int:
+def _run(options: AgentOptions, _parsed: argparse.Namespace) -> int:
     from .agent import Agent
 
     code = Agent(options, Log()).run()
@@ -41,19 +41,19 @@ def _run(options: Options, _parsed: argparse.Namespace) -> int:
     os._exit(code)  # a thread in the midst of a run is not waited for: of that run nothing is kept
 
 
-def _once(options: Options, _parsed: argparse.Namespace) -> int:
+def _once(options: AgentOptions, _parsed: argparse.Namespace) -> int:
     from .agent import Agent
 
     return Agent(options, Log()).once()
 
 
-def _check(options: Options, _parsed: argparse.Namespace) -> int:
+def _check(options: AgentOptions, _parsed: argparse.Namespace) -> int:
     """The options are valid, or main() would have ended before."""
     _print(["The configuration is valid; the state directory is %s." % options.state])
     return 0
 
 
-def _status(options: Options, parsed: argparse.Namespace) -> int:
+def _status(options: AgentOptions, parsed: argparse.Namespace) -> int:
     state = status.read(options, _owner(options))
     _print([json.dumps(state)] if parsed.json else status.lines(state))
     kinds = state.get("Kinds", {}).values()
@@ -62,7 +62,7 @@ def _status(options: Options, parsed: argparse.Namespace) -> int:
     return 0 if state["Running"] and has_rule and not failed else 1
 
 
-def _show(options: Options, parsed: argparse.Namespace) -> int:
+def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from ..tracking.recall import require
 
     require(options.database, "the agent has another state directory: then give it with --state")
@@ -89,7 +89,7 @@ def _or(lines: Iterable[str], otherwise: str) -> Iterable[str]:
         yield otherwise
 
 
-def _doctor(options: Options, parsed: argparse.Namespace) -> int:
+def _doctor(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from . import doctor
 
     links = doctor.examine(options, _owner(options))
@@ -98,7 +98,7 @@ def _doctor(options: Options, parsed: argparse.Namespace) -> int:
     return 0 if found["Ok"] else 1
 
 
-def _owner(options: Options) -> Optional[int]:
+def _owner(options: AgentOptions) -> Optional[int]:
     """Whoever owns the state folder may own what is in it: root looks at the state of the agent's user."""
     try:
         return os.stat(options.state).st_uid

@@ -21,7 +21,7 @@ from ..replace import replace
 from ..rule import dcr
 from ..rule.settings import EXTENSION, Settings
 from ..wire import address
-from .options import Options
+from .options import AgentOptions
 
 SHOWN = 5
 AMA, CHUNKS, FILE = "ama", "chunks", "file"  # the places, in their order
@@ -30,13 +30,13 @@ MAX_KEPT_BYTES = 64 << 20  # the largest rule of any place, in ASCII
 Document = Any  # a rule as it was found, an object or a list; None: there is none
 
 
-class Rule(NamedTuple):
+class ActiveRule(NamedTuple):
     origin: str  # what an operator calls the place it is from
     document: Document
     settings: Settings
 
 
-class Kept(NamedTuple):
+class SavedRule(NamedTuple):
     """What is remembered from one look to the next, in the state's dcr.json."""
 
     place: str = ""  # of the last good rule; empty: there is none, or it is withdrawn
@@ -44,18 +44,18 @@ class Kept(NamedTuple):
     overruled: str = ""  # digest of the config chunks' rule when AMA answered that it has none
 
 
-class Look(NamedTuple):
+class Lookup(NamedTuple):
     """What a look at all places found."""
 
-    rule: Optional[Rule]
+    rule: Optional[ActiveRule]
     reasons: List[str]  # why the rule is not from a place that comes before the one it is from
-    kept: Kept  # what to remember
+    kept: SavedRule  # what to remember
 
 
-class Source:
+class RuleSource:
     """find() it again and again. What it logs is logged once, until it is something else."""
 
-    def __init__(self, options: Options, log: Callable[[str], None], deadline: float = 10.0) -> None:
+    def __init__(self, options: AgentOptions, log: Callable[[str], None], deadline: float = 10.0) -> None:
         """`deadline`: seconds for an answer of AMA's."""
         self._options = options
         self._log = log
@@ -65,10 +65,10 @@ class Source:
         self._logged: List[str] = []
         self._failures = 0  # looks without a rule, one after the other
         self.answered: Optional[bool] = None  # by AMA: with a rule, or without one; None: not at all
-        self.rule: Optional[Rule] = None
-        self.reasons: List[str] = []  # as Look has them
+        self.rule: Optional[ActiveRule] = None
+        self.reasons: List[str] = []  # as Lookup has them
 
-    def find(self) -> Optional[Rule]:
+    def find(self) -> Optional[ActiveRule]:
         """The rule that holds; None where there is none, so that nothing is to be collected."""
         before = self.rule
         self.rule, self.reasons, kept = self.look()
@@ -97,7 +97,7 @@ class Source:
         first, most = RETRY_SECONDS
         return float(min(first * 2 ** min(self._failures - 1, 10), most))
 
-    def look(self) -> Look:
+    def look(self) -> Lookup:
         """Look at all places. Changes nothing."""
         kept, problem = self._read_kept()
         reasons: List[str] = []
@@ -110,7 +110,7 @@ class Source:
                 elif place == CHUNKS and document is not None and _digest(document) == kept.overruled:
                     reasons.append("The rule of %s is not used: AMA has withdrawn it." % origin)
                 elif document is not None:
-                    return Look(_rule(origin, document), reasons, self._to_keep(place, document, kept))
+                    return Lookup(_rule(origin, document), reasons, self._to_keep(place, document, kept))
                 without.add(place)
             except DcrError as error:  # what is broken now may not give way to what was never meant to hold
                 reasons.append(str(error))
@@ -119,12 +119,12 @@ class Source:
                 reasons.append(str(error))
         reasons += [problem] if problem else []
         if kept.document is None or kept.place in without:
-            return Look(None, reasons, self._to_keep("", None, kept))
+            return Lookup(None, reasons, self._to_keep("", None, kept))
         try:
             rule = _rule("the last good rule, %s" % self._path, kept.document)
-            return Look(rule, reasons, self._to_keep(kept.place, kept.document, kept))
+            return Lookup(rule, reasons, self._to_keep(kept.place, kept.document, kept))
         except DcrError as error:
-            return Look(None, [*reasons, str(error)], kept)
+            return Lookup(None, [*reasons, str(error)], kept)
 
     def _ask(self) -> Tuple[str, Document]:
         self.answered = None
@@ -148,7 +148,7 @@ class Source:
     def _read_file(self) -> Tuple[str, Document]:
         return self._options.dcr, _read(self._options.dcr) if self._options.dcr else None
 
-    def _log_rule(self, before: Optional[Rule], rule: Rule) -> None:
+    def _log_rule(self, before: Optional[ActiveRule], rule: ActiveRule) -> None:
         for warning in rule.settings.warnings:
             self._log(warning)
         changed = differences(before.settings, rule.settings) if before is not None else ""
@@ -156,30 +156,30 @@ class Source:
 
     # --- what is kept
 
-    def _read_kept(self) -> Tuple[Kept, str]:
+    def _read_kept(self) -> Tuple[SavedRule, str]:
         """What is kept, and why that is not known."""
         try:
             found = _read(self._path, MAX_KEPT_BYTES, follow=False)
             if found is None:
-                return Kept(), ""
+                return SavedRule(), ""
             if "document" not in found:  # as version 0.1.0 wrote it
-                return Kept(AMA, found), ""
-            kept = Kept(found["place"], found["document"], found["overruled"])
+                return SavedRule(AMA, found), ""
+            kept = SavedRule(found["place"], found["document"], found["overruled"])
             if kept.place in ("", AMA, CHUNKS, FILE) and isinstance(kept.overruled, str):
                 return kept, ""
         except CtiError as error:
-            return Kept(), str(error)
+            return SavedRule(), str(error)
         except (KeyError, TypeError):
             pass
-        return Kept(), "%s is not what the agent writes; remove it." % self._path
+        return SavedRule(), "%s is not what the agent writes; remove it." % self._path
 
-    def _to_keep(self, place: str, document: Document, before: Kept) -> Kept:
+    def _to_keep(self, place: str, document: Document, before: SavedRule) -> SavedRule:
         overruled = before.overruled
         if self.answered is False:
             overruled = self._digest_of_chunks()
         elif place in (AMA, CHUNKS) and _digest(document) == overruled:  # AMA has it again
             overruled = ""
-        return Kept(place, document, overruled)
+        return SavedRule(place, document, overruled)
 
     def _digest_of_chunks(self) -> str:
         if self._chunks is None or _is_missing(self._options.chunks):
@@ -188,7 +188,7 @@ class Source:
         document = self._chunks.document(EXTENSION)
         return "" if document is None else _digest(document)
 
-    def _keep(self, kept: Kept) -> None:
+    def _keep(self, kept: SavedRule) -> None:
         before, problem = self._read_kept()
         if kept == before or (problem and kept.document is None):
             return
@@ -198,7 +198,7 @@ class Source:
             self._log("The rule cannot be kept in %s (%s)." % (self._options.state, error.strerror))
             self._forget(kept)
 
-    def _forget(self, kept: Kept) -> None:
+    def _forget(self, kept: SavedRule) -> None:
         """A withdrawn rule may not come back because the disk was full."""
         if kept.document is None:
             try:
@@ -224,9 +224,9 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def _rule(origin: str, document: Document) -> Rule:
+def _rule(origin: str, document: Document) -> ActiveRule:
     try:
-        return Rule(origin, document, dcr.load(document, "of " + origin))
+        return ActiveRule(origin, document, dcr.load(document, "of " + origin))
     except DcrError as error:
         raise DcrError("The rule of %s is not used. %s" % (origin, error)) from error
 

@@ -18,7 +18,7 @@ def uptime() -> float:
     return time.clock_gettime(_CLOCK_BOOTTIME)
 
 
-class Task:
+class ScheduledTask:
     """Never due by itself until it has an interval."""
 
     def __init__(self, work: Callable[[], object]) -> None:
@@ -50,7 +50,7 @@ class Schedule:
     def __init__(self, failed: Callable[[str, BaseException], None], clock: Callable[[], float] = uptime) -> None:
         self._failed = failed
         self._clock = clock
-        self._tasks: Dict[str, Task] = {}
+        self._tasks: Dict[str, ScheduledTask] = {}
         self._stopping = False
         # A lock, as in threading.Event, could be held by the very thread that a signal handler interrupts.
         self._awoken, self._waker = os.pipe()
@@ -58,8 +58,8 @@ class Schedule:
         os.set_blocking(self._waker, False)
 
     def set(self, name: str, work: Callable[[], object], every: Optional[float], delay: float = 0.0) -> None:
-        """Add a task, or set the interval of one that is there; see Task."""
-        self._tasks.setdefault(name, Task(work)).set_interval(every, self._clock(), delay)
+        """Add a task, or set the interval of one that is there; see ScheduledTask."""
+        self._tasks.setdefault(name, ScheduledTask(work)).set_interval(every, self._clock(), delay)
         self._wake()
 
     def soon(self, name: str, seconds: float = 0.0) -> None:
@@ -110,7 +110,7 @@ class Schedule:
                 task.thread = threading.Thread(target=self._do, args=(name, task), name=name, daemon=True)
                 task.thread.start()
 
-    def _do(self, name: str, task: Task) -> None:
+    def _do(self, name: str, task: ScheduledTask) -> None:
         try:
             task.work()
         except BaseException as error:

@@ -17,8 +17,8 @@ from ..state.outbox import Outbox
 from ..text import load_json, timestamp
 from ..tracking.snapshot import Snapshot
 from .lock import is_running
-from .options import Options
-from .rule import Rule
+from .options import AgentOptions
+from .rule import ActiveRule
 
 MAX_BYTES = 16 << 20
 FILE = "status.json"
@@ -27,7 +27,7 @@ FILE = "status.json"
 class Status:
     """Its methods are called from any thread. What cannot be written is not worth an error: the log says it all."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: AgentOptions) -> None:
         self._path = options.path(FILE)
         self._lock = threading.Lock()
         self._state: Dict[str, Any] = {
@@ -39,7 +39,7 @@ class Status:
             "Delivery": {"At": None, "Records": 0, "Error": ""},
         }
 
-    def rule(self, rule: Optional[Rule], reasons: List[str]) -> None:
+    def rule(self, rule: Optional[ActiveRule], reasons: List[str]) -> None:
         described: Dict[str, Any] = {"Origin": None, "Ids": [], "Warnings": [], "Reasons": reasons}
         if rule is not None:
             described.update(Origin=rule.origin, Ids=list(rule.settings.rules), Warnings=rule.settings.warnings)
@@ -98,7 +98,7 @@ class Status:
             pass
 
 
-def read(options: Options, owner: Optional[int] = None) -> Dict[str, Any]:
+def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
     """The status of the agent that runs with this state, or that last did, with what waits in its outbox.
 
     Raises StateError.

@@ -56,15 +56,15 @@ def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = re
     word, colon, rest = text.partition(":")
     if colon and rest:
         if word == "jsonl":
-            return JsonLines(rest)
+            return JsonLinesUploader(rest)
         if word == "sqlite":
-            return Sqlite(rest, keep_days)
+            return SqliteUploader(rest, keep_days)
         if word == "forward":
-            return Forward(rest, users, tls)
+            return ForwardUploader(rest, users, tls)
     raise RelayError("%r is no destination; write jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
 
 
-class JsonLines(Uploader):
+class JsonLinesUploader(Uploader):
     """One file a stream, one record a line: {"tag", "time", "record"}.
 
     What is delivered twice is there twice, with one RecordId.
@@ -101,7 +101,7 @@ class JsonLines(Uploader):
         os.fsync(file)
 
 
-class Sqlite(Uploader):
+class SqliteUploader(Uploader):
     """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once.
 
     An inventory replaces the one before it; changes, and all that is no inventory, are kept for `keep_days`.
@@ -177,7 +177,7 @@ class Sqlite(Uploader):
             self._db = None
 
 
-class Forward(Uploader):
+class ForwardUploader(Uploader):
     """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. What is delivered twice has one RecordId."""
 
     remote = True

@@ -15,7 +15,7 @@ from ..records import RECORD_ID
 REMEMBERED = 1 << 15  # messages; of some 150 bytes each
 
 
-class Known:
+class KnownMessages:
     def __init__(self) -> None:
         self._messages: Dict[bytes, None] = {}  # oldest first
 

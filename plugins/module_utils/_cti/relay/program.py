@@ -56,10 +56,10 @@ def _tls(options: argparse.Namespace) -> Tls:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .server import Options, Relay
+    from .server import Relay, RelayOptions
 
     Relay(
-        Options(
+        RelayOptions(
             chunks=options.chunks,
             events=options.events,
             upload=_upload(options),

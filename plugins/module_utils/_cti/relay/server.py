@@ -31,7 +31,7 @@ from .clients import Clients
 from .connection import Client, Connection, Work
 from .destinations import open_uploader
 from .errors import RelayError, SinkError
-from .known import Known
+from .known import KnownMessages
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
 from .retention import KEEP_DAYS
@@ -57,7 +57,7 @@ ACK_BYTES = 16  # of an acknowledgement, besides its chunk
 SHOWN_TAG = 200  # characters of a tag in a message
 
 
-class Options(NamedTuple):
+class RelayOptions(NamedTuple):
     chunks: str
     events: str
     upload: str
@@ -73,7 +73,7 @@ class Options(NamedTuple):
 class Relay:
     """run() until SIGTERM or SIGINT. Both raise CtiError when it cannot even start."""
 
-    def __init__(self, options: Options, log: Log) -> None:
+    def __init__(self, options: RelayOptions, log: Log) -> None:
         self._options = options
         self._log = log
         uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days)
@@ -95,7 +95,7 @@ class Relay:
         self._ended: List[Connection] = []
         self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str, bytes]]] = {}
         self._arrived_bytes = 0
-        self._known = Known()
+        self._known = KnownMessages()
         self._stopping = False
         self._started = time.monotonic()
 

@@ -140,7 +140,7 @@ class Sieve:
         return next(segments.read(segment.path, self._log), None) if segment is not None else None
 
 
-class Task:
+class UploadTask:
     """One sink's."""
 
     def __init__(self, due: float) -> None:
@@ -167,7 +167,7 @@ class Uploading:
         self._interval = interval
         self._log = log
         self._monotonic = monotonic
-        self._tasks: Dict[str, Task] = {}
+        self._tasks: Dict[str, UploadTask] = {}
         try:
             uploader.prepare()
         except UploadError as error:  # a full disk is no reason to take nothing; each upload tries again
@@ -181,7 +181,7 @@ class Uploading:
         for stream in [stream for stream in self._tasks if self._sinks.get(stream) is None]:
             del self._tasks[stream]
         for sink in self._sinks:
-            task = self._tasks.setdefault(sink.stream, Task(now + self._interval if sink.received else now))
+            task = self._tasks.setdefault(sink.stream, UploadTask(now + self._interval if sink.received else now))
             sink.trim(task.in_flight)
             if task.in_flight is None and now >= task.due:
                 self._start(sink, task, now)
@@ -198,7 +198,7 @@ class Uploading:
         """Why the last upload failed; empty when it did not."""
         return self._tasks[stream].error if stream in self._tasks else ""
 
-    def _start(self, sink: LocalSink, task: Task, now: float) -> None:
+    def _start(self, sink: LocalSink, task: UploadTask, now: float) -> None:
         sink.seal()
         if sink.oldest() is None:
             task.due = now + self._interval
@@ -207,7 +207,7 @@ class Uploading:
             self._log_rows(sink)
         self._send_oldest(sink, task)
 
-    def _send_oldest(self, sink: LocalSink, task: Task) -> None:
+    def _send_oldest(self, sink: LocalSink, task: UploadTask) -> None:
         task.in_flight = sink.oldest()
         if task.in_flight is not None:
             doubtful = task.failures > 0 and task.failures % DOUBT_AFTER == 0
@@ -233,7 +233,7 @@ class Uploading:
             elif not last:
                 self._send_oldest(sink, task)
 
-    def _failed(self, sink: LocalSink, task: Task, error: str) -> None:
+    def _failed(self, sink: LocalSink, task: UploadTask, error: str) -> None:
         task.failures += 1
         task.error = error
         delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)

@@ -89,7 +89,7 @@ CHECKSUMS = {
 
 def default() -> Settings:
     """What Azure's template asks for: every kind, and every *.conf below /etc."""
-    warnings, paths = Warnings(), Paths()
+    warnings, paths = Warnings(), DestinationPaths()
     return _merge([_settings(forms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
 
 
@@ -117,7 +117,7 @@ def load(document: Any, origin: str) -> Settings:
     """
     if not isinstance(document, (dict, list)):
         raise DcrError("The DCR %s is %s; give the rule's JSON object." % (origin, shown(document)))
-    warnings, paths = Warnings(), Paths()
+    warnings, paths = Warnings(), DestinationPaths()
     elements = forms.find(document, origin)
     if len(elements) > MAX_RULES:
         text = "Only the first %d of %d rules by id are used; associate fewer with this machine."
@@ -147,7 +147,7 @@ class Warnings:
         ]
 
 
-class Paths:
+class DestinationPaths:
     """The destinationPaths of the rules in their normal form, as many as are used: a regular expression takes long to compile."""
 
     def __init__(self) -> None:
@@ -189,7 +189,7 @@ def reaches(rule: FileRule, item: File) -> bool:
     return below and spec.match(name)
 
 
-def _settings(element: forms.Element, warnings: Warnings, paths: Paths) -> Settings:
+def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPaths) -> Settings:
     where, streams = element.id, element.streams
     settings = _section(where + ": extensionSettings", element.settings, KEYS, warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
@@ -268,7 +268,7 @@ def _unusable(where: str, value: Any, form: str, preset: str) -> str:
 # --- file items
 
 
-def _file_rules(where: str, items: Any, warnings: Warnings, paths: Paths) -> List[FileRule]:
+def _file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPaths) -> List[FileRule]:
     """The file items that are enabled and can be used. Raises DcrError where `items` is no list."""
     if items is None:
         return []
@@ -289,7 +289,7 @@ def _file_rules(where: str, items: Any, warnings: Warnings, paths: Paths) -> Lis
     return rules
 
 
-def _file_rule(where: str, item: Any, warnings: Warnings, paths: Paths) -> Optional[FileRule]:
+def _file_rule(where: str, item: Any, warnings: Warnings, paths: DestinationPaths) -> Optional[FileRule]:
     """A file item; None where it is not enabled, or beyond the limit. Raises DcrError."""
     item = _section(where, item, ITEM_KEYS, warnings)
     if not _typed(item, "enabled", bool, True):
@@ -336,7 +336,7 @@ def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) 
     return words[value.lower()]
 
 
-def _merge(found: List[Settings], warnings: Warnings, paths: Paths) -> Settings:
+def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -> Settings:
     kinds = tuple(
         kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
     )

@@ -37,7 +37,7 @@ class Depth(NamedTuple):
         return self.bytes >= MAX_BYTES
 
 
-class Delivery(NamedTuple):
+class DeliveryCounts(NamedTuple):
     delivered: int  # records
     waiting: int
 
@@ -95,7 +95,7 @@ class Outbox(Database):
         self._query("DELETE FROM outbox WHERE id = ?", batch.id)
 
 
-def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> Delivery:
+def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> DeliveryCounts:
     """Hand over what waits, each record under every tag of its stream.
 
     A record stays until it was handed over under all of them; what arrives twice then bears the same RecordId. Where the
@@ -128,7 +128,7 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
             "No data collection rule names a tag for the stream %s, so %d records are kept; associate a rule with this"
             " machine, or give the tags." % (" or ".join(sorted(untagged)), sum(untagged.values()))
         )
-    return Delivery(delivered, outbox.depth().records)
+    return DeliveryCounts(delivered, outbox.depth().records)
 
 
 def _hand_over(records: Sequence[Row], send: Send, tags: Sequence[str]) -> None:

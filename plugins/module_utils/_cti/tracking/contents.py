@@ -228,7 +228,7 @@ def _text(raw: bytes) -> Optional[str]:
         return None
 
 
-class _Folder(NamedTuple):
+class _TrackedFolder(NamedTuple):
     """A folder of tracked files."""
 
     path: str  # as the items name it
@@ -246,7 +246,7 @@ class _Access:
         self._paths = Paths(Mounts.read())
         self._owners = Owners()
         self._linkers: Dict[str, str] = {}  # folder above one behind a link -> its owner
-        self._folder: Optional[_Folder] = None  # of the last item
+        self._folder: Optional[_TrackedFolder] = None  # of the last item
 
     def close(self) -> None:
         self._paths.close()
@@ -269,13 +269,13 @@ class _Access:
             return ""
         return "" if self._is_listed(folder.real.rstrip("/") + "/" + name) else PRIVATE
 
-    def _enter(self, path: str) -> "_Folder":
+    def _enter(self, path: str) -> "_TrackedFolder":
         """The folder with this path, walked to unless it is the last one."""
         if self._folder is None or self._folder.path != path:
             steps = self._paths.walk(path or "/")
             try:
                 owner = self._owner(path, steps[-1])
-                self._folder = _Folder(path, steps[-1].real, _is_open(steps), owner)
+                self._folder = _TrackedFolder(path, steps[-1].real, _is_open(steps), owner)
             finally:
                 close(steps)
         return self._folder

@@ -26,7 +26,7 @@ RECORDS = 1000  # so many share an ack at most; more gain nothing
 Entry = Tuple[int, Mapping[str, Any]]  # unix seconds, record
 
 
-class Batch(NamedTuple):
+class ForwardMessage(NamedTuple):
     """What one message carries, in whichever of the four modes it came."""
 
     tag: str
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 # --- receiving
 
 
-def decode(message: Any) -> Batch:
+def decode(message: Any) -> ForwardMessage:
     """A value out of the Unpacker, in Message, Forward, PackedForward or CompressedPackedForward mode.
 
     A time's fraction is dropped: CT&I's records hold times of their own; nil is now. FormatError: that is no such
@@ -53,7 +53,7 @@ def decode(message: Any) -> Batch:
     return batch._replace(entries=list(batch.entries))
 
 
-def decode_lazily(message: Any) -> Batch:
+def decode_lazily(message: Any) -> ForwardMessage:
     """The same, but packed entries are read as they are asked for, once, so that not all of them are in memory.
 
     FormatError: also from the entries.
@@ -71,13 +71,13 @@ def decode_lazily(message: Any) -> Batch:
     elif isinstance(body, (str, bytes)):
         options = _options(message, 2)
         packed = body.encode("utf-8") if isinstance(body, str) else body
-        return Batch(tag, _unpack_entries(packed, options.get("compressed", "text")), options)
+        return ForwardMessage(tag, _unpack_entries(packed, options.get("compressed", "text")), options)
     else:
         if len(message) < 3:
             raise FormatError("a forward message with a time has a record, too")
         options = _options(message, 3)
         entries = [_entry(message[1:3])]
-    return Batch(tag, entries, options)
+    return ForwardMessage(tag, entries, options)
 
 
 def _options(message: Sequence[Any], at: int) -> Dict[str, Any]:

@@ -19,7 +19,7 @@ LENGTHS = {"sha256": 64, "md5": 32, "none": 0}  # of a checksum, hex digits
 _CHUNK = 256 * 1024
 
 
-class Reading(NamedTuple):
+class HashResult(NamedTuple):
     """What became of one file."""
 
     status: Optional[bytes]  # of the very file that was read; None where it was not
@@ -57,32 +57,32 @@ def is_allowed(algorithm: str) -> bool:
 
 def read_file(
     open_file: Callable[[], int], new: Callable[..., Any], listed: bytes, budget: Budget, owner: str
-) -> Reading:
+) -> HashResult:
     """Read a regular file within the budget. `open_file` gives a descriptor of it, see opening.py; `listed`: its status as
     listed. `new`: see constructor(). `owner`: on whose account it is read, see owners.py. A small file that keeps still is read_at_once()'s, which is quicker.
     """
     length = size(listed)
     if length > FILE_BYTES:
-        return Reading(None, "", "large")
+        return HashResult(None, "", "large")
     allowed = float("inf") if length <= SMALL_BYTES else budget.seconds(owner)
     if not allowed:
-        return Reading(None, "", "late")
+        return HashResult(None, "", "late")
     start = budget.clock()
     try:
         return _read(open_file, new, listed, lambda: budget.clock() - start > allowed)
     except _TimeIsUp:
-        return Reading(None, "", "late")
+        return HashResult(None, "", "late")
     except Replaced:
-        return Reading(None, "", "replaced")
+        return HashResult(None, "", "replaced")
     except OSError as error:
-        return Reading(None, "", "gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else str(error.strerror))
+        return HashResult(None, "", "gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else str(error.strerror))
     finally:
         budget.spend(owner, budget.clock() - start)
 
 
 def _read(
     open_file: Callable[[], int], new: Callable[..., Any], expected: bytes, is_late: Callable[[], bool]
-) -> Reading:
+) -> HashResult:
     for _attempt in range(ATTEMPTS):
         descriptor = open_file()
         try:
@@ -91,11 +91,11 @@ def _read(
         finally:
             os.close(descriptor)
         if status == expected:
-            return Reading(status, checksum, "")
+            return HashResult(status, checksum, "")
         expected = status
         if size(expected) > FILE_BYTES:
-            return Reading(None, "", "large")
-    return Reading(status, "", "changing")
+            return HashResult(None, "", "large")
+    return HashResult(status, "", "changing")
 
 
 def _digest(descriptor: int, length: int, new: Callable[..., Any], is_late: Callable[[], bool]) -> str:

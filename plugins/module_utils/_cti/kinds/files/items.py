@@ -12,8 +12,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from ...model import File
 from .budget import SMALL_BYTES, Budget
 from .file_rules import Target, to_text
-from .hashing import LENGTHS, Reading, constructor, read_file
-from .listing import Found, Listing, Place
+from .hashing import LENGTHS, HashResult, constructor, read_file
+from .listing import Found, Listing, OpenDirectory
 from .mounts import Barred
 from .opening import Paths, Replaced, open_regular, read_at_once, reopen
 from .owners import ROOT
@@ -70,7 +70,7 @@ class Maker:
         self._groups = Groups()
         self._checksums: Dict[Tuple[bytes, str], str] = {}  # of large files with several names, by status and algorithm
 
-    def items(self, listing: Listing, place: Place, known: Sequence[File], again: bool = False) -> List[File]:
+    def items(self, listing: Listing, place: OpenDirectory, known: Sequence[File], again: bool = False) -> List[File]:
         """The entries in full. What did not change since `known` is taken from there, its content is not read, unless
         it is to be read `again`."""
         before = {item.path: item for item in known}
@@ -78,7 +78,7 @@ class Maker:
         return sorted([item for item in items if item is not None])
 
     def _item(
-        self, listing: Listing, place: Place, found: Found, before: Dict[str, File], again: bool
+        self, listing: Listing, place: OpenDirectory, found: Found, before: Dict[str, File], again: bool
     ) -> Optional[File]:
         name, status, claims = found
         checksum = listing.checksums.get(name)
@@ -111,7 +111,7 @@ class Maker:
             else:
                 reading = self._read(place, name, target, algorithm, status, numbers)
                 if old is not None and serves and reading.problem == "late":
-                    reading = Reading(status, old.checksum, "")
+                    reading = HashResult(status, old.checksum, "")
                     for claim in claims:
                         claim.rule.notes.add("again", listing.prefix + name)
                 if reading.problem or reading.status != status:
@@ -120,8 +120,8 @@ class Maker:
         return self._file(path, checksum, numbers, link_target, listing.racy and _is_racy(listing, numbers))
 
     def _read(
-        self, place: Place, name: str, target: Optional[Target], algorithm: str, status: bytes, numbers: Numbers
-    ) -> Reading:
+        self, place: OpenDirectory, name: str, target: Optional[Target], algorithm: str, status: bytes, numbers: Numbers
+    ) -> HashResult:
         """A large file that has several names, or that links lead to, is read once for all of them."""
         new = constructor(algorithm)
         if numbers[SIZE] <= SMALL_BYTES and target is None:
@@ -130,11 +130,11 @@ class Maker:
             except OSError:
                 content = None
             if content is not None:
-                return Reading(status, new(content).hexdigest(), "")
+                return HashResult(status, new(content).hexdigest(), "")
         shared = numbers[SIZE] > SMALL_BYTES and (target is not None or numbers[LINKS] > 1)
         known = self._checksums.get((status, algorithm)) if shared else None
         if known is not None:
-            return Reading(status, known, "")
+            return HashResult(status, known, "")
 
         def open_file() -> int:
             return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
@@ -146,7 +146,7 @@ class Maker:
             self._checksums[reading.status, algorithm] = reading.checksum
         return reading
 
-    def _open_target(self, place: Place, target: Target) -> int:
+    def _open_target(self, place: OpenDirectory, target: Target) -> int:
         try:
             step = self._paths.find(target.real, home=place.home)
         except Barred as barred:
@@ -165,7 +165,7 @@ class Maker:
         )
 
     def _unsettled(
-        self, listing: Listing, found: Found, reading: Reading, listed: bytes, path: str, link_target: str
+        self, listing: Listing, found: Found, reading: HashResult, listed: bytes, path: str, link_target: str
     ) -> Optional[File]:
         """An entry that was no longer what it was when listed, or could not be read."""
         listing.settled = False

@@ -38,7 +38,7 @@ class Crowded(Exception):
         self.entries = entries
 
 
-class Place(NamedTuple):
+class OpenDirectory(NamedTuple):
     """An open directory."""
 
     descriptor: int
@@ -91,7 +91,7 @@ class Lister:
         self._clock = clock
         self._budget = budget
 
-    def list(self, place: Place, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
+    def list(self, place: OpenDirectory, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
         """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed.
 
         A directory of more than SLICED_ABOVE entries, or one that is `sliced` already, is listed in SLICES slices. Raises
@@ -107,7 +107,7 @@ class Lister:
             self._fill(listing, place, claims, first, [_split(names.pop()) for names in buckets])
             yield listing
 
-    def _whole(self, place: Place, claims: Claims, first: bool) -> Optional[Listing]:
+    def _whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
         listing = Listing(place.path, self._clock())
         links: List[str] = []
@@ -117,7 +117,7 @@ class Lister:
                 return None
         return self._finish(listing, place, claims, links)
 
-    def _buckets(self, place: Place) -> List[List[bytearray]]:
+    def _buckets(self, place: OpenDirectory) -> List[List[bytearray]]:
         """The names in a directory, each with a NUL behind: of files, links, directories, and others, by slice from the
         last to the first."""
         kinds = [[bytearray() for _number in range(SLICES)] for _kind in range(4)]
@@ -142,7 +142,7 @@ class Lister:
         return kinds
 
     def _fill(
-        self, listing: Listing, place: Place, claims: Claims, first: bool, kinds: Sequence[Sequence[str]]
+        self, listing: Listing, place: OpenDirectory, claims: Claims, first: bool, kinds: Sequence[Sequence[str]]
     ) -> None:
         files, links, directories, others = kinds
         barred = self._paths.mounts.barred_in(place.real)
@@ -161,7 +161,7 @@ class Lister:
                     _missed(listing, claims, name, error)
         self._finish(listing, place, claims, links)
 
-    def _add(self, listing: Listing, place: Place, name: str, takers: Claimants, read: bool) -> None:
+    def _add(self, listing: Listing, place: OpenDirectory, name: str, takers: Claimants, read: bool) -> None:
         """Ask for the status of an entry; read: and for the content, see read_at_once()."""
         algorithm = takers[0].rule.checksum if read else "none"
         if algorithm == "none":
@@ -173,7 +173,13 @@ class Lister:
         listing.found.append((name, status, takers))
 
     def _take(
-        self, listing: Listing, place: Place, claims: Claims, first: bool, entries: Iterator[Any], links: List[str]
+        self,
+        listing: Listing,
+        place: OpenDirectory,
+        claims: Claims,
+        first: bool,
+        entries: Iterator[Any],
+        links: List[str],
     ) -> None:
         barred = self._paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
@@ -215,7 +221,7 @@ class Lister:
         if any(claim.wants(name) for claim in claims.directories):
             listing.unsure.add((to_text(listing.prefix + name),))
 
-    def _finish(self, listing: Listing, place: Place, claims: Claims, links: Sequence[str]) -> Listing:
+    def _finish(self, listing: Listing, place: OpenDirectory, claims: Claims, links: Sequence[str]) -> Listing:
         for name in links if claims.links else ():
             try:
                 self._list_link(listing, place, claims, name)
@@ -226,7 +232,7 @@ class Lister:
         listing.subdirectories.sort()
         return listing
 
-    def _list_link(self, listing: Listing, place: Place, claims: Claims, name: str) -> None:
+    def _list_link(self, listing: Listing, place: OpenDirectory, claims: Claims, name: str) -> None:
         hits = tuple(claim for claim in claims.links if claim.wants(name))
         if not hits and not claims.behind:
             return
@@ -251,7 +257,9 @@ class Lister:
             listing.found.append((name, status, hits))
             listing.targets[name] = target
 
-    def _reach(self, listing: Listing, place: Place, claims: Claims, name: str, text: str, tracked: bool) -> Target:
+    def _reach(
+        self, listing: Listing, place: OpenDirectory, claims: Claims, name: str, text: str, tracked: bool
+    ) -> Target:
         try:
             step = self._paths.find(text, place.real, place.home)
         except Barred as barred:
@@ -269,7 +277,7 @@ class Lister:
             os.close(step.descriptor)
 
 
-def _scan(place: Place) -> Any:
+def _scan(place: OpenDirectory) -> Any:
     return os.scandir(place.descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % place.descriptor)
 
 

@@ -10,7 +10,7 @@ from ...model import File, Known, Part
 from .budget import Budget
 from .file_rules import Claims, Rule, to_text
 from .items import Maker
-from .listing import Found, Listing, Place, signature, slice_name, slice_of
+from .listing import Found, Listing, OpenDirectory, signature, slice_name, slice_of
 from .marks import Mark, home_id, parse_mark, period
 
 _FORMAT = b"4"  # of the signatures; another one makes every known signature void
@@ -37,7 +37,7 @@ class Parts:
         self._now = now
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
 
-    def part(self, place: Place, claims: Claims, listing: Listing) -> Optional[Part]:
+    def part(self, place: OpenDirectory, claims: Claims, listing: Listing) -> Optional[Part]:
         """The part of a listing: without its items where they are the known ones, or where its owner has no changes left
         in this run. None where there is nothing to tell of it."""
         folder = to_text(place.path)
@@ -120,7 +120,7 @@ class Parts:
         return self._regrouped.pop(listing.slice_name, [])
 
     def _keep_covered(
-        self, mark: Mark, was: Mark, place: Place, claims: Claims, listing: Listing, known: Sequence[File]
+        self, mark: Mark, was: Mark, place: OpenDirectory, claims: Claims, listing: Listing, known: Sequence[File]
     ) -> Mark:
         """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
         if not was.home or was.home == mark.home:

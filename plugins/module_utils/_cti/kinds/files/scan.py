@@ -16,7 +16,7 @@ from ...text import quoted
 from .budget import MAX_DEPTH, MAX_HIDDEN, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .items import Maker
-from .listing import BROKEN, Crowded, Lister, Listing, Place, Subdirectories
+from .listing import BROKEN, Crowded, Lister, Listing, OpenDirectory, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
 from .opening import DIRECTORY, Paths
@@ -251,7 +251,7 @@ class Scan(Collection):
             for directory, _frames in levels[1:]:
                 os.close(directory)
 
-    def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[Place]:
+    def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[OpenDirectory]:
         """Open a directory; None where it is gone, or is not to be entered, which is noted."""
         try:
             if depth > MAX_DEPTH or (
@@ -283,7 +283,7 @@ class Scan(Collection):
         finally:
             self._pending.pop(frame.path, None)
         self._direct += not frame.links
-        return Place(descriptor, frame.path, real, home, owner, (status.st_dev, status.st_ino))
+        return OpenDirectory(descriptor, frame.path, real, home, owner, (status.st_dev, status.st_ino))
 
     def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
         if frame.name:
@@ -322,7 +322,9 @@ class Scan(Collection):
             raise _NotEntered("often", linker)
         self._visits.add(identity)
 
-    def _visit(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[Part]:
+    def _visit(
+        self, place: OpenDirectory, frame: _Frame, claims: Claims, listings: List[Subdirectories]
+    ) -> Iterator[Part]:
         """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
         sliced = name in self._sliced
@@ -376,7 +378,9 @@ class Scan(Collection):
         below = at < len(self._names) and self._names[at].startswith(path + "/")
         return below or self._known.signature(path) is not None
 
-    def _below(self, place: Place, frame: _Frame, claims: Claims, listings: List[Subdirectories]) -> Iterator[_Frame]:
+    def _below(
+        self, place: OpenDirectory, frame: _Frame, claims: Claims, listings: List[Subdirectories]
+    ) -> Iterator[_Frame]:
         if not claims.below:
             return
         above = (*place.identity, frame.above)

@@ -21,7 +21,7 @@ _UNSETTLED = "? "
 _IN_WORK = ("rpmrebuilddb.", "rpmold.")  # folders beside the database's
 
 
-class Place(NamedTuple):
+class DatabaseLocation(NamedTuple):
     """Where a database may be."""
 
     name: str  # of the part
@@ -45,7 +45,7 @@ def signature(stamp: str, folder: str, settled: bool) -> str:
     return "%s%x %s" % ("" if settled else _UNSETTLED, _device_at(folder), stamp)
 
 
-def look(collect: Callable[[Known], Part], known: Known, place: Place) -> Part:
+def look(collect: Callable[[Known], Part], known: Known, place: DatabaseLocation) -> Part:
     """What `collect` returns. SourceAbsent: no earlier run read the database, or it is gone for good. SourceFailed: it is
     out of sight, or `collect` failed."""
     for _attempt in range(_LOOKS):
@@ -74,7 +74,7 @@ def _device(mark: Optional[str]) -> Optional[int]:
         return None
 
 
-def _out_of_sight(place: Place, device: Optional[int]) -> str:
+def _out_of_sight(place: DatabaseLocation, device: Optional[int]) -> str:
     """Why a missing database is not gone for good; empty where it is."""
     for folder in place.folders:
         beside = os.path.dirname(folder)

@@ -9,7 +9,7 @@ from ...errors import SourceAbsent
 from ...model import Collection, Known, Part
 from ..sources import Sources
 from . import rpm
-from .absence import Place, is_there, look
+from .absence import DatabaseLocation, is_there, look
 
 _DPKG = "var/lib/dpkg"
 
@@ -28,8 +28,8 @@ def collect(known: Known, gpg_keys: bool = False, root: str = "/") -> Collection
     def from_rpm(known: Known) -> Part:
         return rpm.collect(known, root, gpg_keys)
 
-    dpkg_place = Place("dpkg", [os.path.join(root, _DPKG)], ("status",))
-    rpm_place = Place(rpm.NAME, [os.path.join(root, folder) for folder in rpm.FOLDERS], rpm.REMAINS)
+    dpkg_place = DatabaseLocation("dpkg", [os.path.join(root, _DPKG)], ("status",))
+    rpm_place = DatabaseLocation(rpm.NAME, [os.path.join(root, folder) for folder in rpm.FOLDERS], rpm.REMAINS)
     return Sources(
         [
             ("dpkg", lambda known: look(from_dpkg, known, dpkg_place)),

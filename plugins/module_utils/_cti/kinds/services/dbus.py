@@ -104,7 +104,7 @@ class Method:
         return head + b"\0" * (-len(head) % 8) + self._body
 
 
-class _Reader:
+class _BodyReader:
     """A cursor over a marshalled body. Whatever the bytes are, it ends with a value or a ValueError."""
 
     def __init__(self, data: bytes, order: str) -> None:
@@ -220,7 +220,7 @@ def unmarshal(signature: str, body: bytes, order: str = "<") -> List[Any]:
 
     ValueError: the bytes are not what the signature says.
     """
-    return _Reader(body, order).values(signature)
+    return _BodyReader(body, order).values(signature)
 
 
 def message_length(head: bytes) -> int:
@@ -283,7 +283,7 @@ def parse_message(data: bytes) -> Message:
 Reply = Union[Refusal, List[Any]]
 
 
-class Connection:
+class DBusConnection:
     """A connection to the socket at `path`, good for `seconds` in all. SourceFailed: it cannot be used (any more).
 
     `bus`: a message bus, where every client says Hello first ("Message Bus Messages"); a peer, such as systemd on its
@@ -305,7 +305,7 @@ class Connection:
             self._socket.close()
             raise
 
-    def __enter__(self) -> "Connection":
+    def __enter__(self) -> "DBusConnection":
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple, 
 
 from ...errors import SourceFailed
 from . import unit_syntax as syntax
-from .dbus import Connection, Disconnected, Method, Refusal, Reply
+from .dbus import Disconnected, Method, Refusal, Reply
 from .unit_files import UNKNOWN_VERSION
 
 _Answer = TypeVar("_Answer")
@@ -114,14 +114,14 @@ def _retry(question: Callable[[], _Answer]) -> _Answer:
     raise AssertionError("unreachable")
 
 
-def _connect(root: str) -> Connection:
+def _connect(root: str) -> DBusConnection:
     """systemd's own socket, which takes root only and needs no message bus; else the system bus."""
     if os.geteuid() == 0:
         try:
-            return Connection(os.path.join(root, "run/systemd/private"))
+            return DBusConnection(os.path.join(root, "run/systemd/private"))
         except Disconnected:
             pass
-    return Connection(os.path.join(root, "run/dbus/system_bus_socket"), bus=True)
+    return DBusConnection(os.path.join(root, "run/dbus/system_bus_socket"), bus=True)
 
 
 def _listed(reply: Reply) -> Tuple[Dict[str, Unit], List[str]]:
