@@ -8,8 +8,14 @@ from typing import Iterable
 
 
 def replace(path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
-    """Write a file's new content beside it, then put it in its place. Raises OSError; one writer at a time."""
+    """Write a file's new content next to it, then put it in its place. Raises OSError; one writer at a time."""
     temporary = path + ".new"
+    write(temporary, pieces, mode)
+    put(temporary, path)
+
+
+def write(temporary: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
+    """Write a new file, onto the disk; there is none if that fails. Raises OSError, and what `pieces` raises."""
     try:
         os.unlink(temporary)  # of a run that was killed; or somebody else's pipe or hard link, in a folder of others
     except FileNotFoundError:
@@ -20,6 +26,14 @@ def replace(path: str, pieces: Iterable[bytes], mode: int = 0o600) -> None:
             stream.writelines(pieces)
             stream.flush()
             os.fsync(stream.fileno())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def put(temporary: str, path: str) -> None:
+    """Put what write() wrote in the place of the file at `path`, in the same folder. Raises OSError."""
+    try:
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

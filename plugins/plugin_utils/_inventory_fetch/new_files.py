@@ -5,23 +5,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterable
-from typing import Any, BinaryIO, NamedTuple
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+from ...module_utils._cti import replace
 from ...module_utils._cti.text import calm_json
 from ...module_utils._cti.tracking.report import text_pieces
 
 MAX_DIFF = 8 << 20  # bytes of a file that a difference shows
 
 
-class _New(NamedTuple):
-    temporary: str  # empty: in check mode, nothing is written
-    digest: str
-    rows: int
-    shown: bytes | None  # for a difference
+class _New:
+    """The content of a file as it is written."""
+
+    def __init__(self, temporary: str, diff: bool) -> None:
+        self.temporary = temporary  # empty: in check mode, nothing is written
+        self.rows = 0
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._diff = diff
+        self._kept: list[bytes] = []
+
+    def pieces(self, rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+        for number, piece in enumerate(text_pieces(rows)):  # one for each row, and the end
+            self.rows = number
+            raw = piece.encode("utf-8")
+            self._digest.update(raw)
+            self._size += len(raw)
+            if self._diff and self._size <= MAX_DIFF:
+                self._kept.append(raw)
+            yield raw
+
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+    def shown(self) -> bytes:
+        """The content, for a difference."""
+        return b"".join(self._kept) if self._size <= MAX_DIFF else _too_large(self._size)
 
 
 class NewFiles:
@@ -32,46 +56,28 @@ class NewFiles:
         self._check_mode = check_mode
         self._diff = diff
         self._new: dict[str, _New] = {}
-        self._temporaries: list[str] = []
 
     def __enter__(self) -> NewFiles:
         return self
 
     def __exit__(self, *_error: Any) -> None:
-        for temporary in self._temporaries:
-            try:
-                os.unlink(temporary)
-            except FileNotFoundError:
-                pass
+        for new in self._new.values():
+            if new.temporary:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(new.temporary)
 
     def write(self, name: str, rows: Iterable[dict[str, Any]]) -> int:
         """Write a file as it will be; returns the number of its rows."""
         if self._check_mode:
-            self._new[name] = self._write("", None, rows)
+            new = _New("", self._diff)
+            for _piece in new.pieces(rows):
+                pass
         else:
             os.makedirs(self._folder, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix="." + name)
-            self._temporaries.append(temporary)
-            with os.fdopen(descriptor, "wb") as file:
-                self._new[name] = self._write(temporary, file, rows)
-                file.flush()
-                os.fsync(descriptor)
-        return self._new[name].rows
-
-    def _write(self, temporary: str, file: BinaryIO | None, rows: Iterable[dict[str, Any]]) -> _New:
-        digest, pieces, size = hashlib.sha256(), 0, 0
-        kept: list[bytes] = []
-        for piece in text_pieces(rows):  # one for each row, and the end
-            raw = piece.encode("utf-8")
-            digest.update(raw)
-            if file is not None:
-                file.write(raw)
-            pieces += 1
-            size += len(raw)
-            if self._diff and size <= MAX_DIFF:
-                kept.append(raw)
-        shown = None if not self._diff else b"".join(kept) if size <= MAX_DIFF else _too_large(size)
-        return _New(temporary, digest.hexdigest(), pieces - 1, shown)
+            new = _New(os.path.join(self._folder, f".{name}.{uuid.uuid4().hex}"), self._diff)
+            replace.write(new.temporary, new.pieces(rows))
+        self._new[name] = new
+        return new.rows
 
     def put(self, name: str, known: str | None) -> dict[str, str] | None:
         """Replace the file by the new one, unless it has the same content, whose SHA-256 is `known`: then None.
@@ -79,20 +85,20 @@ class NewFiles:
         Returns the difference as Ansible shows it, empty where it is not asked for.
         """
         new = self._new[name]
-        if new.digest == known:
+        if new.digest() == known:
             return None
         path = os.path.join(self._folder, name)
         diff = {}
-        if new.shown is not None:
+        if self._diff:
             before = _read(path)
             diff = {
                 "before_header": path,
                 "after_header": path,
                 "before": calm_json(before.decode("utf-8", "replace")),
-                "after": new.shown.decode("utf-8"),
+                "after": new.shown().decode("utf-8"),
             }
         if new.temporary:
-            os.replace(new.temporary, path)
+            replace.put(new.temporary, path)
         return diff
 
 
