@@ -20,6 +20,7 @@ import uuid
 from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import retention
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import SqliteUploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple, 
 
 from ...errors import SourceFailed
 from . import unit_syntax as syntax
-from .dbus import Disconnected, Method, Refusal, Reply
+from .dbus import DBusConnection, Disconnected, Method, Refusal, Reply
 from .unit_files import UNKNOWN_VERSION
 
 _Answer = TypeVar("_Answer")
