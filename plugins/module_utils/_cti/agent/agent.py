@@ -268,7 +268,7 @@ class Agent:
         try:
             with Store(self._options.database) as store:
                 store.check()
-                store.log_ahead()
+                store.enable_wal()
                 for note in store.claim(host.identity()):
                     self._log(note)
                 if not self._options.contents and store.texts():
@@ -276,7 +276,7 @@ class Agent:
         except StateDamaged as error:
             self._set_aside(error)
             with Database(self._options.database) as database:
-                database.log_ahead()
+                database.enable_wal()
 
     def _repair(self, error: RowDamaged) -> None:
         from ..state.repair import repair  # not in memory until it is needed

@@ -163,7 +163,7 @@ class _Examination:
     def _state(self) -> Link:
         folder = self._options.state
         try:
-            with Store(self._options.database, read_only=True, owner=self._owner, traceless=True) as store:
+            with Store(self._options.database, read_only=True, owner=self._owner, leave_no_files=True) as store:
                 whole = not os.path.exists(store.path) or os.path.getsize(store.path) <= CHECKED_BYTES
                 if whole:
                     store.check()
@@ -227,7 +227,7 @@ class _Examination:
         """
         details = []
         try:
-            with Store(self._options.database, read_only=True, owner=self._owner, traceless=True) as store:
+            with Store(self._options.database, read_only=True, owner=self._owner, leave_no_files=True) as store:
                 sources = store.last_sources(FILES)
         except CtiError:
             sources = {}

@@ -66,7 +66,7 @@ def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from ..tracking.recall import require
 
     require(options.database, "the agent has another state directory: then give it with --state")
-    with Store(options.database, read_only=True, owner=_owner(options), traceless=True) as store:
+    with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True) as store:
         if parsed.what == "changes":
             rows: Iterable[Dict[str, Any]] = store.history()
         else:

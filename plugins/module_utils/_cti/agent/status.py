@@ -115,7 +115,7 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
             "%s cannot be read (%s); ask as the agent's user or as root." % (options.path(FILE), reason)
         ) from error
     state["Running"] = is_running(options)
-    with Outbox(options.database, read_only=True, owner=owner, traceless=True) as outbox:
+    with Outbox(options.database, read_only=True, owner=owner, leave_no_files=True) as outbox:
         depth = outbox.depth()
     state["Outbox"] = {"Records": depth.records, "Bytes": depth.bytes, "Oldest": timestamp(depth.oldest)}
     return state

@@ -60,18 +60,18 @@ class Database:
     Read-only, a missing file is an empty state and nothing is created.
 
     `owner`: a uid that may own the file, besides our own and root's. What is in a file of that user is checked before it is
-    read, and reading it is limited in time. So is it where `traceless` is set.
-    `traceless`, for read-only use in a process without another connection to the file: SQLite makes no files next to it
+    read, and reading it is limited in time. So is it where `leave_no_files` is set.
+    `leave_no_files`, for read-only use in a process without another connection to the file: SQLite makes no files next to it
     either, which it otherwise does where no agent runs, and leaves.
     """
 
     def __init__(
-        self, path: str, read_only: bool = False, owner: Optional[int] = None, traceless: bool = False
+        self, path: str, read_only: bool = False, owner: Optional[int] = None, leave_no_files: bool = False
     ) -> None:
         self.path = path
         self._read_only = read_only
         self._owners = (0, os.geteuid(), owner)
-        self._traceless = traceless
+        self._leave_no_files = leave_no_files
         self._at_rest = False
         self._db: Optional[sqlite3.Connection] = None
         self._version = 0
@@ -108,7 +108,7 @@ class Database:
             if found != "ok":
                 raise self._error(ValueError(found.splitlines()[-1]))
 
-    def log_ahead(self) -> None:
+    def enable_wal(self) -> None:
         """Let readers read while something is written, from now on (https://sqlite.org/wal.html)."""
         self._query("PRAGMA journal_mode = WAL")
 
@@ -151,7 +151,7 @@ class Database:
             except FileNotFoundError:
                 pass
         # Whoever only asks is not held up by a state of his own either.
-        self._foreign = self._traceless or status.st_uid not in (0, os.geteuid())
+        self._foreign = self._leave_no_files or status.st_uid not in (0, os.geteuid())
         return found
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
@@ -174,7 +174,7 @@ class Database:
             raise StateError("%s was replaced or removed while it was in use; run again." % self.path)
 
     def _connect(self) -> sqlite3.Connection:
-        self._at_rest = self._traceless and self._is_at_rest()
+        self._at_rest = self._leave_no_files and self._is_at_rest()
         mode = "ro&immutable=1" if self._at_rest else "ro" if self._read_only else "rw"
         uri = "file://%s?mode=%s" % (_quote(os.path.abspath(self.path)), mode)
         db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)

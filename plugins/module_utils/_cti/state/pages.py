@@ -37,8 +37,8 @@ NOTHING = Page([], None, None, None, 0, 0, 0, False)
 class History(Database):
     """The history of the state at `path`, read only. Raises StateError."""
 
-    def __init__(self, path: str, owner: Optional[int] = None, traceless: bool = False) -> None:
-        super().__init__(path, True, owner, traceless)
+    def __init__(self, path: str, owner: Optional[int] = None, leave_no_files: bool = False) -> None:
+        super().__init__(path, True, owner, leave_no_files)
 
     def follow(self, since: Since, until: Optional[int] = None) -> Page:
         """What follows `since`, oldest first, up to the number `until`."""

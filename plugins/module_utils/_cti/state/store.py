@@ -77,10 +77,10 @@ class Store(Database):
         path: str,
         read_only: bool = False,
         owner: Optional[int] = None,
-        traceless: bool = False,
+        leave_no_files: bool = False,
         retention: history.Retention = history.KEEP,
     ) -> None:
-        super().__init__(path, read_only, owner, traceless)
+        super().__init__(path, read_only, owner, leave_no_files)
         self.before: Optional[Place] = None
         self.after: Optional[Place] = None
         self.ignored = False  # it is another machine's, and may not be emptied

@@ -39,7 +39,7 @@ def from_database(
     """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
     besides root and ourselves. Raises StateError."""
     require(path, "the state is elsewhere: then give its path")
-    with Store(path, read_only=True, owner=owner, traceless=True) as store:
+    with Store(path, read_only=True, owner=owner, leave_no_files=True) as store:
         if store.is_foreign(host.identity()):
             warn(
                 "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
@@ -50,7 +50,7 @@ def from_database(
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
             result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
-    with pages.History(path, owner=owner, traceless=True) as changes:
+    with pages.History(path, owner=owner, leave_no_files=True) as changes:
         if since is None and wanted == "summary":
             page = changes.end()
         else:

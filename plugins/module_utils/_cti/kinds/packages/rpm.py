@@ -47,7 +47,7 @@ def _read_installed(path: str, root: str, gpg_keys: bool, known: Known) -> Insta
     items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
     items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
     unsure, messages = _damaged(items, found.damaged, known)
-    works = _rpm_works(path)
+    works = _transaction_running(path)
     if works:
         _add_moving(items, unsure, messages)
     return Installed(items, unsure, "; ".join(messages), final=not (works or found.damaged))
@@ -85,7 +85,7 @@ def _add_moving(items: List[Package], unsure: Set[Identity], messages: List[str]
         messages.append("%s: %s" % (message, names))
 
 
-def _rpm_works(path: str) -> bool:
+def _transaction_running(path: str) -> bool:
     """Whether a transaction is under way: rpm then holds a lock for writing on .rpm.lock beside the database at `path`
     (rpm's lib/rpmlock.c), which fcntl(2) tells of without taking one."""
     import fcntl
