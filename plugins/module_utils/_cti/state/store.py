@@ -38,6 +38,7 @@ from . import history
 from .database import Database
 from .packing import inflate, pack, set_aside
 from .since import Place
+from .stage import Stage
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside
 ATTEMPTS = 5  # of one run, where other runs store their results meanwhile
@@ -85,7 +86,7 @@ class Store(Database):
         self.after: Optional[Place] = None
         self.ignored = False  # it is another machine's, and may not be emptied
         self._retention = retention
-        self._stage: Optional[sqlite3.Connection] = None
+        self._stage: Optional[Stage] = None
         self._generations: Dict[str, Tuple[str, int]] = {}  # of the kinds compared with, as they were then
 
     def __exit__(
@@ -200,13 +201,11 @@ class Store(Database):
         """What is known once this run is committed, part by part."""
         if self._db is None:
             return
-        staged: Dict[bytes, sqlite3.Connection] = {}
-        if self._stage is not None:
-            names = self._stage.execute("SELECT name FROM part WHERE kind = ?", (kind.name,))
-            staged = {name: self._stage for (name,) in names}
+        stage = self._stage
+        staged = stage.parts(kind.name) if stage is not None else set()
         stored = {name for (name,) in self._query("SELECT name FROM part WHERE kind = ?", kind.name)}
-        for name in sorted(stored.union(staged)):
-            where = staged.get(name, self._db)
+        for name in sorted(stored | staged):
+            where = stage if stage is not None and name in staged else self._db
             for (packed,) in where.execute("SELECT items FROM part WHERE kind = ? AND name = ?", (kind.name, name)):
                 yield from self._items(kind, packed) if packed is not None else ()
 
@@ -295,33 +294,21 @@ class Store(Database):
             return
         try:
             if self._stage is None:
-                self._stage = _stage()
+                self._stage = Stage()
             self._stage.execute(statement, values)
         except sqlite3.Error as error:
             raise self._error(error) from error
 
-    def _commit(self, db: sqlite3.Connection, stage: sqlite3.Connection) -> None:
+    def _commit(self, db: sqlite3.Connection, stage: Stage) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             self._check_replaced()
             self.before = self._end()
-            runs = stage.execute("SELECT kind, collected_at, scope, unseen, sources FROM run").fetchall()
-            for kind, *_values in runs:
+            for kind in stage.kinds():
                 self._check_generation(kind)
-            db.executemany("DELETE FROM part WHERE kind = ? AND name = ?", stage.execute(_DROPPED))
-            db.executemany("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?, ?)", stage.execute(_PUT))
-            for kind, collected_at, scope, unseen, sources in runs:
-                db.execute("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?)", (kind, collected_at, scope, unseen))
-                following = self._generation(kind)[1] + 1
-                db.execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", (kind, following, sources))
-            for stream, kind, now in stage.execute("SELECT stream, kind, queued_at FROM renewed"):
-                db.execute("DELETE FROM outbox WHERE stream = ? AND kind = ?", (stream, kind))
-                db.execute("INSERT OR REPLACE INTO inventory VALUES (?, ?)", (kind, now))
-            db.executemany("INSERT INTO outbox VALUES (NULL, ?, ?, ?, ?, ?)", stage.execute(_QUEUED))
-            history.append(db, stage.execute(_REMEMBERED), self._retention, int(time.time()))
+            stage.copy(db)
+            history.append(db, stage.history(), self._retention, int(time.time()))
             self.after = self._end()
-            db.executemany("DELETE FROM content WHERE path = ?", stage.execute(_FORGOTTEN))
-            db.executemany("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?)", stage.execute(_KEPT))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:  # SQLite has ended it where the disk is full
@@ -354,14 +341,6 @@ class Store(Database):
             raise self._row_error(error) from error
 
 
-_DROPPED = "SELECT kind, name FROM part WHERE items IS NULL"
-_PUT = "SELECT kind, name, signature, digest, count, items FROM part WHERE items IS NOT NULL"
-_QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY rowid"
-_REMEMBERED = "SELECT count, mark, records FROM history ORDER BY rowid"
-_FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
-_KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
-
-
 def run_until_stored(run: Callable[[], Result]) -> Result:
     """What `run` returns. It opens a Store, collects and stores; where another run of the same state stored its result
     meanwhile, it is called again. Raises the StateOvertaken of the last of ATTEMPTS, and all other errors at once."""
@@ -371,22 +350,6 @@ def run_until_stored(run: Callable[[], Result]) -> Result:
         except StateOvertaken:
             pass
     return run()
-
-
-def _stage() -> sqlite3.Connection:
-    """A database without a name: in memory while it is small, beyond that in a file that nobody else sees."""
-    stage = sqlite3.connect("", isolation_level=None)
-    for statement in (
-        "PRAGMA journal_mode = OFF",
-        "CREATE TABLE part (kind, name, signature, digest, count, items, PRIMARY KEY (kind, name)) WITHOUT ROWID",
-        "CREATE TABLE run (kind PRIMARY KEY, collected_at, scope, unseen, sources)",
-        "CREATE TABLE renewed (stream, kind, queued_at)",
-        "CREATE TABLE outbox (stream, kind, created, count, records)",
-        "CREATE TABLE history (count, mark, records)",
-        "CREATE TABLE content (path, checksum, size, text)",
-    ):
-        stage.execute(statement)
-    return stage
 
 
 class StoredParts(Known):
