@@ -16,7 +16,7 @@ from ._cti.model import Collection
 from ._cti.records import KINDS
 from ._cti.text import quoted
 from ._cti.tracking import report
-from ._cti.tracking.snapshot import glance
+from ._cti.tracking.snapshot import collect_only
 
 # All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
 gc.disable()
@@ -80,7 +80,7 @@ def facts(
             return False
         return accept is None or accept(part, item)
 
-    snapshot = glance(kind, Contained(kind_name, lambda: collection), select if patterns or accept else None)
+    snapshot = collect_only(kind, Contained(kind_name, lambda: collection), select if patterns or accept else None)
     for warning in snapshot.warnings():
         module.warn(warning)
     return {"ansible_facts": {"ct_" + kind_name: report.facts(snapshot, module.params["fields"])}}

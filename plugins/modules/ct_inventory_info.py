@@ -403,7 +403,7 @@ from ..module_utils._cti.state.history import Retention
 from ..module_utils._cti.state.pages import answer
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.state.store import Store, run_until_stored
-from ..module_utils._cti.tracking.survey import survey
+from ..module_utils._cti.tracking.host_run import run_host
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._forward_option import ARGUMENTS, Forward
 from ..module_utils._module import check_state_path, run
@@ -436,7 +436,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     settings = settings_for(module, forward)
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
-        return survey(kinds, settings, given["report"], None, module.warn, known=given["known"])
+        return run_host(kinds, settings, given["report"], None, module.warn, known=given["known"])
     check_state_path("state (in the playbook: ct_state)", given["state"])
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
@@ -450,7 +450,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
 
     def look() -> Tuple[Store, Dict[str, Any]]:
         with Store(given["state"], read_only=module.check_mode, retention=retention) as store:
-            return store, survey(
+            return store, run_host(
                 kinds,
                 settings,
                 given["report"],

@@ -115,7 +115,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.state.since import parse
-from ..module_utils._cti.tracking.recall import from_database, from_item_files
+from ..module_utils._cti.tracking.last_known import from_database, from_item_files
 from ..module_utils._module import check_path, run
 
 

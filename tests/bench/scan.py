@@ -53,10 +53,12 @@ def main(state, *folders):
     else:
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
+        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import (
+            compare_and_store,
+        )
 
         with Store(state) as store:
-            seen = observe(KINDS["files"], lambda known: Scan(rules, known), store)
+            seen = compare_and_store(KINDS["files"], lambda known: Scan(rules, known), store)
         print(seen.count, len(seen.changes))
 
 

@@ -26,7 +26,7 @@ def main():
     changes, failed, running = [], [], []
     with Store(sys.argv[3]) as store:
         for kind in KINDS.values():
-            snapshot = run.track(kind, settings, store, keep_items=True)
+            snapshot = run.run_kind(kind, settings, store, keep_items=True)
             running += [item.name for item in snapshot.items if getattr(item, "sub_state", "") == "running"]
             failed += ["{0}: {1}".format(name, snapshot.sources[name].message) for name in snapshot.failed()]
             for change in snapshot.changes:

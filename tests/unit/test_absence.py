@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import absence, databases
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 
 ONE = b"Package: one\nStatus: install ok installed\nMaintainer: M <m@x>\nArchitecture: amd64\nVersion: 1\nDescription: d\n\n"
 with gzip.open(os.path.join(os.path.dirname(__file__), "fixtures", "rpm", "rpmdb.sqlite.gz")) as packed:
@@ -41,7 +41,7 @@ class Host:
 
     def run(self):
         with Store(self.state) as store:
-            return observe(KINDS["packages"], lambda known: databases.collect(known, root=self.root), store)
+            return compare_and_store(KINDS["packages"], lambda known: databases.collect(known, root=self.root), store)
 
 
 @pytest.fixture

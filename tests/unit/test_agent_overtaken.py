@@ -34,7 +34,7 @@ def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
             (tmp_path / "tracked" / others.pop()).write_text("")
             with Store(store.path) as other:
                 settings = agent._source.rule.settings
-                changes(run.track(KINDS["files"], settings, other), other, *arguments)
+                changes(run.run_kind(KINDS["files"], settings, other), other, *arguments)
         return changes(snapshot, store, *arguments)
 
     monkeypatch.setattr(enqueue, "remember", overtaken)

@@ -54,7 +54,7 @@ class Host:
         """What a run tells: {name: difference}, for the changes that have one."""
         settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
         with Store(self.state) as store:
-            snapshot = run.track(FILES, settings, store)
+            snapshot = run.run_kind(FILES, settings, store)
             self.meanwhile()
             snapshot, diffs = contents.keep(snapshot, self.rules, self.listed, store)
             self.records = enqueue.remember(snapshot, store, MACHINE, diffs)
@@ -552,7 +552,7 @@ def test_memory_does_not_follow_the_size_of_all_texts(host):
         "rules = [FileRule('r', sys.argv[2] + '/*', contents=True)]\n"
         "settings = dcr.default()._replace(file_rules=rules)\n"
         "with Store(sys.argv[3]) as store:\n"
-        "    snapshot = run.track(run.KINDS['files'], settings, store)\n"
+        "    snapshot = run.run_kind(run.KINDS['files'], settings, store)\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "    contents.keep(snapshot, rules, [], store)\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

@@ -36,7 +36,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens
 
 NOBODY = pwd.getpwnam("nobody")
@@ -1046,7 +1046,7 @@ class Host:
 
         scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, collect)
         with Store(self.state) as store:
-            seen = observe(KINDS["files"], lambda known: collect(scope.rules, known), store, scope)
+            seen = compare_and_store(KINDS["files"], lambda known: collect(scope.rules, known), store, scope)
         self.sources = seen.sources
         self.count = seen.count
         return sorted((change.category, (change.new or change.old).path) for change in seen.changes)

@@ -26,7 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 settings = dcr.default()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
 for kind in KINDS.values():
     with Store(sys.argv[3]) as store:
-        seen = run.track(kind, settings, store, keep_items=True)
+        seen = run.run_kind(kind, settings, store, keep_items=True)
     if kind.name == "files":
         print([item.checksum for item in seen.items], seen.sources["r"])
 """

@@ -16,7 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Package, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import PACKAGES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import recall
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import last_known
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
 
@@ -47,7 +47,7 @@ def path(home):
 
 
 def ask(path, wanted="full"):
-    return recall.from_database(path, KINDS, wanted, USER, None, lambda text: None)
+    return last_known.from_database(path, KINDS, wanted, USER, None, lambda text: None)
 
 
 # --- where root keeps its own
@@ -254,7 +254,7 @@ def test_only_a_regular_file_within_the_limit_is_read(tmp_path):
 
 def test_a_state_that_may_not_be_looked_for_is_not_called_absent(tmp_path):
     with pytest.raises(StateError, match=r"There is no state .* Either nothing was collected yet, or give another one"):
-        recall.require(str(tmp_path / "none.db"), "give another one")
+        last_known.require(str(tmp_path / "none.db"), "give another one")
     (tmp_path / "loop").symlink_to("loop")  # an error that root meets as well
     with pytest.raises(StateError, match=r"cannot be read .*Run this as root"):
-        recall.require(str(tmp_path / "loop"), "give another one")
+        last_known.require(str(tmp_path / "loop"), "give another one")

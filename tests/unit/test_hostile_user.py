@@ -79,7 +79,7 @@ class Battlefield:
         """One run as the agent makes it; gives its items and its change records."""
         settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
         with Store(str(self.folder / "state.db")) as store:
-            snapshot = run.track(FILES, settings, store, keep_items=True)
+            snapshot = run.run_kind(FILES, settings, store, keep_items=True)
             snapshot, diffs = contents.keep(snapshot, self.rules, [], store)
             records = enqueue.remember(snapshot, store, MACHINE, diffs)
         return snapshot.items, records

@@ -24,10 +24,10 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.host_run import run_host
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.survey import survey
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
 
 
 def package(name, version="1"):
@@ -62,14 +62,14 @@ class Host:
 
     def run(self, keep_items=False, read_only=False):
         with Store(self.state, read_only) as store:
-            return observe(
+            return compare_and_store(
                 KINDS["packages"], lambda known: Sources([("dpkg", self.dpkg)], known), store, keep_items=keep_items
             )
 
     def scan(self, progress=None):
         with Store(self.state) as store:
             scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, lambda rules, known: Folders(self, rules))
-            return observe(KINDS["files"], lambda known: Folders(self), store, scope, progress=progress)
+            return compare_and_store(KINDS["files"], lambda known: Folders(self), store, scope, progress=progress)
 
 
 class Folders(Collection):
@@ -145,10 +145,10 @@ def test_a_defect_in_one_source_is_its_failure_alone_and_removes_nothing(host):
     host.packages = [package("a")]
     with Store(host.state) as store:
         sound = ("rpm", lambda known: Part("rpm", None, [package("r")]))
-        observe(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+        compare_and_store(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
     host.errors = [ZeroDivisionError("by design")]
     with Store(host.state) as store:
-        seen = observe(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+        seen = compare_and_store(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
     assert (seen.count, told(seen)) == (1, [])
     status, _count, message = seen.sources["dpkg"]
     assert status == "failed" and "internal error: ZeroDivisionError: by design (test_observe.py, line " in message
@@ -167,7 +167,7 @@ def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
     del host.folders["/etc/b"]
     host.folders["/etc"].append(entry("/etc/d"))
     with Store(host.state) as store:
-        seen = observe(KINDS["files"], lambda known: Contained("files", lambda: Defective(host)), store)
+        seen = compare_and_store(KINDS["files"], lambda known: Contained("files", lambda: Defective(host)), store)
     assert told(seen) == [("Added", "/etc/d")]
     assert seen.sources["files"].status == "failed" and "MemoryError" in seen.sources["files"].message
     host.folders["/etc/e"] = [entry("/etc/e/f")]
@@ -186,7 +186,7 @@ def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, bro
     warnings = []
     with Store(str(tmp_path / "state.db")) as store:
         kept = store if with_state else None
-        result = survey(list(KINDS), dcr.default(), "full", kept, warnings.append)["inventory"]
+        result = run_host(list(KINDS), dcr.default(), "full", kept, warnings.append)["inventory"]
     for name in KINDS:
         assert {source["status"] for source in result[name]["sources"].values()} == (
             {"failed"} if name == broken else {"ok"}
@@ -228,21 +228,21 @@ def test_an_unchanged_signature_saves_the_reading_and_loses_nothing(host):
 
 def test_a_glance_and_a_run_agree_on_the_digest(host):
     host.packages = [package("a"), package("b")]
-    seen = glance(KINDS["packages"], Sources([("dpkg", host.dpkg)], Known()))
+    seen = collect_only(KINDS["packages"], Sources([("dpkg", host.dpkg)], Known()))
     assert (seen.digest, seen.items, seen.count) == (host.run().digest, host.packages, 2)
 
 
 def test_a_glance_counts_what_is_selected(host):
     host.packages = [package("a"), package("b")]
     collection = Sources([("dpkg", host.dpkg)], Known())
-    seen = glance(KINDS["packages"], collection, lambda part, item: item.name == "b")
+    seen = collect_only(KINDS["packages"], collection, lambda part, item: item.name == "b")
     assert (seen.items, seen.count, seen.sources["dpkg"]) == ([package("b")], 1, Source("ok", 2))
 
 
 def test_an_empty_part_makes_no_difference_to_the_digest(host):
     def digest(**folders):
         host.folders = folders
-        return glance(KINDS["files"], Folders(host), lambda part, item: item.path == "/etc/a").digest
+        return collect_only(KINDS["files"], Folders(host), lambda part, item: item.path == "/etc/a").digest
 
     assert digest(etc=[entry("/etc/a")], srv=[entry("/srv/b")]) == digest(etc=[entry("/etc/a")])
 
@@ -326,7 +326,7 @@ class Tracker:
     def run(self, *rules):
         tracked = [FileRule("r%d" % number, self.path, **rule) for number, rule in enumerate(rules)]
         with Store(self.state) as store:
-            return run.track(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
+            return run.run_kind(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
 
 
 @pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
@@ -388,7 +388,7 @@ def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, 
             FileRule(str(number), **dict(rule, path=str(tmp_path) + rule["path"])) for number, rule in enumerate(rules)
         ]
         with Store(tracker.state) as store:
-            return run.track(KINDS["files"], dcr.default()._replace(file_rules=given), store)
+            return run.run_kind(KINDS["files"], dcr.default()._replace(file_rules=given), store)
 
     look(same, [EVERY])
     look(other, [EVERY])
@@ -565,6 +565,6 @@ def test_a_long_scan_tells_how_many_items_it_has_seen_and_a_short_one_does_not(h
     told = []
     host.scan(told.append)
     assert told == []
-    monkeypatch.setattr(sys.modules[observe.__module__], "PROGRESS_SECONDS", 0)
+    monkeypatch.setattr(sys.modules[compare_and_store.__module__], "PROGRESS_SECONDS", 0)
     host.scan(told.append)
     assert told == [0, 2, 3]

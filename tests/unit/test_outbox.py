@@ -16,7 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.packing import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run, survey
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, host_run, run
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender
 
 FILES = KINDS["files"]
@@ -58,7 +58,7 @@ class Host:
             return self.look(store)
 
     def look(self, store):
-        snapshot = run.track(FILES, self.settings, store)
+        snapshot = run.run_kind(FILES, self.settings, store)
         enqueue.queue(snapshot, enqueue.remember(snapshot, store, MACHINE), self.settings, store, MACHINE)
         return snapshot
 
@@ -79,11 +79,11 @@ def host(tmp_path):
 def test_a_clone_sends_its_own_inventory_and_nothing_that_its_image_had_to_send(host, monkeypatch):
     for name in ("image", "image", "clone", "clone"):
         machine = {"Computer": name, "SourceComputerId": name, "VMUUID": None}
-        monkeypatch.setattr(survey.host, "identity", lambda machine=machine: machine)
+        monkeypatch.setattr(host_run.host, "identity", lambda machine=machine: machine)
         host.write("a", name + str(host.tracked.stat().st_mtime_ns))
         warnings = []
         with Store(host.state) as store:
-            result = survey.survey(["files"], host.settings, "changes", store, warnings.append, forward=True)
+            result = host_run.run_host(["files"], host.settings, "changes", store, warnings.append, forward=True)
         if name == "clone":
             host.write("b", "new")
     assert [change["FileSystemPath"][-1] for change in result["changes"]] == ["a", "b"] and warnings == []

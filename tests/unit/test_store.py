@@ -37,7 +37,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
     Store,
     run_until_stored,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 
 PACKAGES, FILES = KINDS["packages"], KINDS["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)
@@ -399,7 +399,7 @@ def test_a_damaged_part_is_set_aside_and_told_and_the_others_are_compared(path, 
     def run(*names):
         parts = [(name, packages[: 1 + (name in names)]) for name in ("dpkg", "rpm")]
         with Store(path) as store:
-            snapshot = observe(PACKAGES, lambda known: Parts(parts), store)
+            snapshot = compare_and_store(PACKAGES, lambda known: Parts(parts), store)
         return [(change.category, change.new.name) for change in snapshot.changes]
 
     assert run() == run() == []

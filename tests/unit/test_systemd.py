@@ -23,8 +23,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
 from ansible_collections.changetracking.inventory.tests.helpers.buses import Manager, unit
 
 FIXTURES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fixtures", "systemd")
@@ -142,13 +142,13 @@ def test_a_description_is_kept_whole(recording):
 def test_an_image_has_the_same_units_as_the_host_that_runs_from_it(recording, release):
     root = recording(release)
     with Store(os.path.join(root, "state.db")) as store:
-        observe(KIND, lambda known: collection(root, known), store)
+        compare_and_store(KIND, lambda known: collection(root, known), store)
     os.rename(os.path.join(root, "run"), os.path.join(root, "was-run"))
     with Store(os.path.join(root, "state.db")) as store:
-        image = observe(KIND, lambda known: collection(root, known), store, keep_items=True)
+        image = compare_and_store(KIND, lambda known: collection(root, known), store, keep_items=True)
     os.rename(os.path.join(root, "was-run"), os.path.join(root, "run"))
     with Store(os.path.join(root, "state.db")) as store:
-        again = observe(KIND, lambda known: collection(root, known), store)
+        again = compare_and_store(KIND, lambda known: collection(root, known), store)
     assert image.sources["systemd"].message.startswith("systemd is not running here")
     assert {item[2:5] for item in image.items} == {("unknown",) * 3}
     assert (image.changes, again.changes) == ([], [])
@@ -198,7 +198,7 @@ class Host:
         system = self.root / "run/systemd/system"
         system.mkdir(exist_ok=True) if with_manager else system.rmdir()
         with Store(str(self.root / "state.db")) as store:
-            snapshot = observe(KIND, lambda known: collection(self.root, known), store)
+            snapshot = compare_and_store(KIND, lambda known: collection(self.root, known), store)
         assert snapshot.sources["systemd"].status == "ok"
         return [
             " ".join((change.category, (change.new or change.old).name, ",".join(change.fields))).strip()
@@ -421,7 +421,7 @@ def test_a_failure_keeps_what_was_known(host):
     host.run()
     host.manager.garbage = b"\0" * 32
     with Store(str(host.root / "state.db")) as store:
-        snapshot = observe(KIND, lambda known: collection(host.root, known), store)
+        snapshot = compare_and_store(KIND, lambda known: collection(host.root, known), store)
     assert (snapshot.changes, snapshot.sources["systemd"].status) == ([], "failed")
     host.manager.garbage = None
     assert host.run() == []
@@ -462,6 +462,6 @@ def test_a_unit_of_many_drop_ins_is_too_large_too(host):
 def test_a_glance_and_a_run_have_the_same_digest(host):
     with Store(str(host.root / "state.db")) as store:
         assert (
-            observe(KIND, lambda known: collection(host.root, known), store).digest
-            == glance(KIND, collection(host.root, Known())).digest
+            compare_and_store(KIND, lambda known: collection(host.root, known), store).digest
+            == collect_only(KIND, collection(host.root, Known())).digest
         )

@@ -26,8 +26,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
     quoted,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, report
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import observe
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import glance
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
 
 # What codes are made of, so that they come up by chance.
 tricky = st.text(st.sampled_from("\\\\\\xud8f0a-é\n\udcff\udc80\ud800\udfff\U0001f600"), max_size=12)
@@ -115,14 +115,14 @@ def test_all_that_is_made_of_an_item_is_printable_and_tells_bytes_from_letters(t
         return Sources([(name, lambda known: Part(name, None, items))], known)
 
     with Store(str(tmp_path / "state.db")) as store:
-        observe(kind, collect, store)
+        compare_and_store(kind, collect, store)
         items = []
     with Store(str(tmp_path / "state.db")) as store:
-        seen = observe(kind, collect, store, keep_items=True)
+        seen = compare_and_store(kind, collect, store, keep_items=True)
         changes = enqueue.change_records(seen, {"Computer": "h", "SourceComputerId": None})
-    facts = report.facts(glance(kind, collect(Known())))
+    facts = report.facts(collect_only(kind, collect(Known())))
     items = [odd, letters]
-    everything = [facts, changes, report.summary(seen, True), report.facts(glance(kind, collect(Known())))]
+    everything = [facts, changes, report.summary(seen, True), report.facts(collect_only(kind, collect(Known())))]
     everything.append(list(enqueue.inventory_records(kind, items, {"Computer": "h"}, 0)))
     for text in leaves(everything):
         text.encode("utf-8")
@@ -138,7 +138,7 @@ def test_a_warning_and_an_error_are_one_printable_line():
     def failing(known):
         raise SourceFailed("Cannot read /x/\udcff\n\x1b[2J: no such file")
 
-    seen = glance(KINDS["packages"], Sources([("dp\nkg", failing)], Known()))
+    seen = collect_only(KINDS["packages"], Sources([("dp\nkg", failing)], Known()))
     assert seen.warnings() == [r"dp\x0akg: Cannot read /x/\xff\x0a\x1b[2J: no such file"]
     assert str(CtiError("No \udce9\r\u202e here")) == r"No \xe9\x0d\u202e here"
 

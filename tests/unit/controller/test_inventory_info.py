@@ -71,16 +71,16 @@ def run(module):
 def test_a_run_that_another_one_overtakes_looks_again(module, tmp_path, monkeypatch):
     """Each change is stored once, by the run that is the first to store it, and returned to both."""
     assert run(module) == []
-    survey, others = info.survey, ["a", "b"]
+    run_host, others = info.run_host, ["a", "b"]
 
     def overtaken(*arguments, **named):
-        result = survey(*arguments, **named)
+        result = run_host(*arguments, **named)
         if others:
             (tmp_path / "tracked" / others.pop()).write_text("")
             run(module)
         return result
 
-    monkeypatch.setattr(info, "survey", overtaken)
+    monkeypatch.setattr(info, "run_host", overtaken)
     (tmp_path / "tracked" / "c").write_text("")
     module.params["since"] = 0
     assert sorted(run(module)) == ["a", "b", "c"]
@@ -90,16 +90,16 @@ def test_a_run_that_another_one_overtakes_looks_again(module, tmp_path, monkeypa
 
 def test_a_run_that_is_overtaken_again_and_again_fails(module, tmp_path, monkeypatch):
     run(module)
-    survey, depth = info.survey, []
+    run_host, depth = info.run_host, []
 
     def overtaken(*arguments, **named):
-        result = survey(*arguments, **named)
+        result = run_host(*arguments, **named)
         if not depth:
             depth.append(1)
             run(module)
             depth.pop()
         return result
 
-    monkeypatch.setattr(info, "survey", overtaken)
+    monkeypatch.setattr(info, "run_host", overtaken)
     with pytest.raises(StateOvertaken, match="run again"):
         run(module)

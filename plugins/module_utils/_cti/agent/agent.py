@@ -141,7 +141,7 @@ class Agent:
             machine = host.identity()
             notes += store.claim(machine)
             progress = functools.partial(self._status.progress, kind.name)
-            snapshot = run.track(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+            snapshot = run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
             diffs = None
             if self._options.contents and kind.name == "files":
                 from ..tracking import contents  # not in memory unless it is wanted

@@ -63,7 +63,7 @@ def _status(options: AgentOptions, parsed: argparse.Namespace) -> int:
 
 
 def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
-    from ..tracking.recall import require
+    from ..tracking.last_known import require
 
     require(options.database, "the agent has another state directory: then give it with --state")
     with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True) as store:

@@ -155,7 +155,7 @@ def answer(
     """The results `history` and `changes` of a run with a state, whose context `store` has ended.
 
     Without `since`, `changes` are those of the run; `found` are these, None where they are not wanted. Those of a run that
-    stores nothing come last, and `not_stored` is their number. `warn` is called as survey() has it. Raises StateError.
+    stores nothing come last, and `not_stored` is their number. `warn` is called as run_host() has it. Raises StateError.
     """
     path = os.path.abspath(store.path)
     until, asked = None, since

@@ -24,7 +24,7 @@ Progress = Callable[[int], None]  # is told the number of items so far
 PROGRESS_SECONDS = 5
 
 
-def observe(
+def compare_and_store(
     kind: Kind,
     collect: Callable[[Known], Collection],
     store: Store,
@@ -117,7 +117,7 @@ def _collector(kind: Kind, settings: Settings, known: Known, rehash_days: float)
     return scan.Scan(settings.file_rules, known, rehash_days=rehash_days)
 
 
-def track(
+def run_kind(
     kind: Kind,
     settings: Settings,
     store: Store,
@@ -125,7 +125,7 @@ def track(
     progress: Optional[Progress] = None,
     rehash_days: float = REHASH_DAYS,
 ) -> Snapshot:
-    """What is there, compared with the store, which then holds it; `progress` as observe() has it, `rehash_days` as
+    """What is there, compared with the store, which then holds it; `progress` as compare_and_store() has it, `rehash_days` as
     collection() has it."""
 
     def collect(rules: Sequence[FileRule], known: Known) -> Collection:
@@ -135,4 +135,6 @@ def track(
     if kind is KINDS["files"]:
         rules = [list(rule.tracking) for rule in settings.file_rules]
         scope = Scope(rules, dcr.in_scope, lambda rules, known: collect([FileRule(*rule) for rule in rules], known))
-    return observe(kind, lambda known: collect(settings.file_rules, known), store, scope, keep_items, progress)
+    return compare_and_store(
+        kind, lambda known: collect(settings.file_rules, known), store, scope, keep_items, progress
+    )

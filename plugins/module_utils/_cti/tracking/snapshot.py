@@ -39,7 +39,7 @@ class Snapshot(NamedTuple):
         return ["%s: %s" % (line(name), source.message) for name, source in told] + self.notes
 
 
-def glance(kind: Kind, collection: Collection, select: Optional[Callable[[str, Item], bool]] = None) -> Snapshot:
+def collect_only(kind: Kind, collection: Collection, select: Optional[Callable[[str, Item], bool]] = None) -> Snapshot:
     """What is there now, compared with nothing; `select(part name, item)` says which items count."""
     items: List[Item] = []
     digests = {}

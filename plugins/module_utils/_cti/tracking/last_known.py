@@ -36,7 +36,7 @@ def from_database(
     since: Optional[Since],
     warn: Callable[[str], None],
 ) -> Dict[str, Any]:
-    """The result of ct_state_info; `wanted` and `warn` as survey() has them. `owner`: a uid that may own the database,
+    """The result of ct_state_info; `wanted` and `warn` as run_host() has them. `owner`: a uid that may own the database,
     besides root and ourselves. Raises StateError."""
     require(path, "the state is elsewhere: then give its path")
     with Store(path, read_only=True, owner=owner, leave_no_files=True) as store:

@@ -14,10 +14,10 @@ from ..records import KINDS, RECORD_ID, Kind, Row
 from ..rule.settings import Settings
 from ..state.store import Store
 from . import enqueue, report, run
-from .snapshot import Snapshot, glance
+from .snapshot import Snapshot, collect_only
 
 
-def survey(
+def run_host(
     kinds: Sequence[str],
     settings: Settings,
     wanted: str,
@@ -72,5 +72,5 @@ def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, L
 
 def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:
     if store is None:
-        return glance(kind, run.collection(kind, settings, Known()))
-    return run.track(kind, settings, store, keep_items, rehash_days=rehash_days)
+        return collect_only(kind, run.collection(kind, settings, Known()))
+    return run.run_kind(kind, settings, store, keep_items, rehash_days=rehash_days)
