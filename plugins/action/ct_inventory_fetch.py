@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed import CHANGES, pack
 from ..module_utils._cti.packed_reader import kinds, storable
 from ..module_utils._cti.text import line
@@ -20,7 +21,7 @@ from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"
-FILES = {"packages": "Packages.json", "services": "Services.json", "files": "File.json"}
+FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
 OPTIONAL_TEXT = (str, type(None))
 ANSWER = {

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed import CHANGES
 from ..module_utils._cti.packed_reader import PackedError, kinds
-from ..module_utils._cti.records import CHANGE_COLUMNS
+from ..module_utils._cti.records import change_columns, change_line
 from ..module_utils._cti.text import line
-from ..module_utils._cti.tracking.report import change_line
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
@@ -65,8 +65,7 @@ _value:
   elements: str
 """
 
-KINDS = ("packages", "services", "files")
-HEADER = ("HOST", "PACKAGES", "SERVICES", "FILES", "CHANGES", "PROBLEMS")
+HEADER = ("HOST", *(kind.upper() for kind in all_kinds()), "CHANGES", "PROBLEMS")
 CATEGORIES = ("Added", "Removed", "Modified")
 MAX_CHANGES = 20  # of one host
 MAX_LINES = 1000  # with changes
@@ -89,8 +88,8 @@ def _row(host, result):
     problems = _problems(result, inventory)
     if not inventory:
         message = result.get("msg") or "no result: unreachable, or failed before"
-        return (host, "-", "-", "-", "-", problems or _short(message))
-    counts = [_number(inventory[kind].get("count")) if kind in inventory else "-" for kind in KINDS]
+        return (host, *["-"] * (len(HEADER) - 2), problems or _short(message))
+    counts = [_number(inventory[kind].get("count")) if kind in inventory else "-" for kind in all_kinds()]
     return (host, *counts, _changes(result, inventory), problems)
 
 
@@ -99,7 +98,7 @@ def _changes(result, inventory):
     categories, count = _changes_of(result)[1:]
     if count:
         return _totals(count, categories)
-    kinds = [seen for kind, seen in inventory.items() if kind in KINDS]
+    kinds = [seen for kind, seen in inventory.items() if kind in all_kinds()]
     compared = [seen for seen in kinds if not seen.get("baseline", True)]
     if not compared:
         return "baseline" if any(seen.get("baseline") for seen in kinds) else "-"
@@ -118,12 +117,15 @@ def _problems(result, inventory):
     """Why the task failed, then what could not be read."""
     problems = [_text(result["msg"])] if inventory and result.get("failed") and result.get("msg") else []
     root = bool(result.get("VMUUID"))  # only root can read that
-    for kind in KINDS:
-        for name, source in _mapping(inventory.get(kind, {}).get("sources")).items():
+    for kind in all_kinds().values():
+        for name, source in _mapping(inventory.get(kind.name, {}).get("sources")).items():
             if isinstance(source, Mapping) and source.get("status") == "failed":
                 message = _ONE_PATH.sub(r"\1: \2", _text(source.get("message") or "could not be read"))
                 hint = " (run with -b)" if "Permission denied" in message and not root else ""
-                problems.append(f"{kind}: {message if kind == 'files' else f'{_text(name)}: {message}'}{hint}")
+                where = (
+                    kind.name if kind.reaches else f"{kind.name}: {_text(name)}"
+                )  # a rule's own name says less than its paths
+                problems.append(f"{where}: {message}{hint}")
     more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "; ".join([_short(problem) for problem in problems[:MAX_PROBLEMS]] + more)
 
@@ -156,7 +158,7 @@ def _changes_of(result):
             if isinstance(row, Mapping):
                 count += 1
                 if count <= MAX_CHANGES:
-                    first.append({column: _text(row[column]) for column in CHANGE_COLUMNS if row.get(column)})
+                    first.append({column: _text(row[column]) for column in change_columns() if row.get(column)})
                 category = _text(row.get("ChangeCategory"))
                 if category in categories:
                     categories[category] += 1

@@ -11,9 +11,9 @@ from typing import Any, Callable, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ._cti.errors import CtiError, StateError
+from ._cti.kinds.kind import Kind
 from ._cti.kinds.sources import Contained
 from ._cti.model import Collection
-from ._cti.records import KINDS
 from ._cti.text import quoted
 from ._cti.tracking import report
 from ._cti.tracking.snapshot import collect_only
@@ -22,11 +22,11 @@ from ._cti.tracking.snapshot import collect_only
 gc.disable()
 
 
-def fact_arguments(kind_name: str) -> Dict[str, Dict[str, Any]]:
+def fact_arguments(kind: Kind) -> Dict[str, Dict[str, Any]]:
     """The options every fact module has; see the doc fragment `facts`."""
     return {
         "name": {"type": "list", "elements": "str", "default": []},
-        "fields": {"type": "list", "elements": "str", "default": [], "choices": list(KINDS[kind_name].columns)},
+        "fields": {"type": "list", "elements": "str", "default": [], "choices": list(kind.columns)},
     }
 
 
@@ -67,12 +67,11 @@ def check_state_path(option: str, path: str) -> None:
 
 def facts(
     module: AnsibleModule,
-    kind_name: str,
+    kind: Kind,
     collection: Collection,
     accept: Optional[Callable[[str, Any], bool]] = None,
 ) -> Dict[str, Any]:
     """The result of a fact module: `ansible_facts` with `ct_<kind>`. `accept(source, item)` narrows the items further."""
-    kind = KINDS[kind_name]
     patterns = module.params["name"]
 
     def select(part: str, item: Any) -> bool:
@@ -80,7 +79,7 @@ def facts(
             return False
         return accept is None or accept(part, item)
 
-    snapshot = collect_only(kind, Contained(kind_name, lambda: collection), select if patterns or accept else None)
+    snapshot = collect_only(kind, Contained(kind.name, lambda: collection), select if patterns or accept else None)
     for warning in snapshot.warnings():
         module.warn(warning)
-    return {"ansible_facts": {"ct_" + kind_name: report.facts(snapshot, module.params["fields"])}}
+    return {"ansible_facts": {"ct_" + kind.name: report.facts(snapshot, module.params["fields"])}}

@@ -184,9 +184,11 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._cti.kinds.files.kind import FILES
 from ..module_utils._cti.kinds.files.pathspec import expand
 from ..module_utils._cti.kinds.files.scan import Scan
-from ..module_utils._cti.model import FileRule, Known
+from ..module_utils._cti.kinds.files.scope import FileRule
+from ..module_utils._cti.model import Known
 from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -194,7 +196,7 @@ from ..module_utils._module import fact_arguments, facts, run
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
-            fact_arguments("files"),
+            fact_arguments(FILES),
             paths={"type": "list", "elements": "str"},
             recurse={"type": "bool", "default": True},
             links={"type": "str", "choices": ["follow", "manage", "ignore"], "default": "follow"},
@@ -214,7 +216,7 @@ def main() -> None:
         else:
             options = [given[option] for option in ("recurse", "links", "type", "checksum")]
             rules = [FileRule(path, expand(path), *options) for path in given["paths"]]
-        return facts(module, "files", Scan(rules, Known(), given["max_files"]))
+        return facts(module, FILES, Scan(rules, Known(), given["max_files"]))
 
     run(module, work)
 

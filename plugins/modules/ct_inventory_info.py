@@ -398,6 +398,7 @@ from typing import Any, Dict, List, Optional, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import CtiError, RowDamaged
+from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.rule.settings import Settings
 from ..module_utils._cti.state.history import Retention
 from ..module_utils._cti.state.pages import answer
@@ -412,7 +413,7 @@ from ..module_utils._module import check_state_path, run
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "kinds": {"type": "list", "elements": "str", "choices": ["packages", "services", "files"]},
+            "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
             "dcr": {"type": "raw"},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
             "state": {"type": "path"},
@@ -420,7 +421,7 @@ def main() -> None:
             "since": {"type": "raw"},
             "history_days": {"type": "float", "default": 30},
             "history_mib": {"type": "float", "default": 64},
-            "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in ("packages", "services", "files")}},
+            "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in all_kinds()}},
             "forward": ARGUMENTS,
         },
         required_if=[("report", "changes", ["state"])],

@@ -145,6 +145,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.kinds.packages import databases
+from ..module_utils._cti.kinds.packages.kind import PACKAGES
 from ..module_utils._cti.model import Known
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -177,7 +178,7 @@ def _epoch_warning(epochs: Sequence[Tuple[str, str]], texts: Sequence[str]) -> s
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
-            fact_arguments("packages"),
+            fact_arguments(PACKAGES),
             version={"type": "list", "elements": "str", "default": []},
             gpg_keys={"type": "bool", "default": False},
         ),
@@ -188,7 +189,7 @@ def main() -> None:
         texts = module.params["version"]
         epochs: List[Tuple[str, str]] = []
         accept = _versions(texts, epochs) if texts else None
-        result = facts(module, "packages", databases.collect(Known(), module.params["gpg_keys"]), accept)
+        result = facts(module, PACKAGES, databases.collect(Known(), module.params["gpg_keys"]), accept)
         if epochs:
             module.warn(_epoch_warning(epochs, texts))
         return result

@@ -152,6 +152,7 @@ ansible_facts:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.kinds.services import managers
+from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known
 from ..module_utils._module import fact_arguments, facts, run
 
@@ -159,7 +160,7 @@ from ..module_utils._module import fact_arguments, facts, run
 def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
-            fact_arguments("services"),
+            fact_arguments(SERVICES),
             templates={"type": "bool", "default": False},
             transient={"type": "bool", "default": False},
         ),
@@ -169,7 +170,7 @@ def main() -> None:
     def collected() -> Collection:
         return managers.collect(Known(), module.params["templates"], module.params["transient"])
 
-    run(module, lambda: facts(module, "services", collected()))
+    run(module, lambda: facts(module, SERVICES, collected()))
 
 
 if __name__ == "__main__":

@@ -114,13 +114,14 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cti.errors import SinceError
+from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.last_known import from_database, from_item_files
 from ..module_utils._module import check_path, run
 
 
 def main() -> None:
-    kinds = ["packages", "services", "files"]
+    kinds = list(all_kinds())
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},

@@ -14,8 +14,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scan import Scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.statx import status_of
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule, Known
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 
 
 def bare(folders):
@@ -51,14 +52,14 @@ def main(state, *folders):
     elif state == "-":
         print(sum(len(part.items) for part in Scan(rules, Known())))
     else:
-        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+        from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
         from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import (
             compare_and_store,
         )
 
         with Store(state) as store:
-            seen = compare_and_store(KINDS["files"], lambda known: Scan(rules, known), store)
+            seen = compare_and_store(all_kinds()["files"], lambda known: Scan(rules, known), store)
         print(seen.count, len(seen.changes))
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified, sealed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import identified, sealed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address
@@ -53,7 +54,7 @@ class Host(threading.Thread):
         batch = list(identified(sealed(inventory(number, records))))
         with Store(self.state) as store:
             for first in range(0, len(batch), BATCH):
-                store.queue(STREAM, KINDS["packages"], 1, batch[first : first + BATCH])
+                store.queue(STREAM, all_kinds()["packages"], 1, batch[first : first + BATCH])
 
     def run(self):
         """As the agent does, for ever; puts (seconds, attempts that failed)."""

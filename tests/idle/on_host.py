@@ -13,7 +13,7 @@ import sys
 
 sys.path.insert(0, sys.argv[1])
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
@@ -25,7 +25,7 @@ def main():
     os.makedirs(os.path.dirname(sys.argv[3]), exist_ok=True)
     changes, failed, running = [], [], []
     with Store(sys.argv[3]) as store:
-        for kind in KINDS.values():
+        for kind in all_kinds().values():
             snapshot = run.run_kind(kind, settings, store, keep_items=True)
             running += [item.name for item in snapshot.items if getattr(item, "sub_state", "") == "running"]
             failed += ["{0}: {1}".format(name, snapshot.sources[name].message) for name in snapshot.failed()]

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
@@ -41,7 +41,7 @@ class Host:
 
     def queue(self, *names):
         with Store(self.state) as store:
-            store.queue(STREAM, KINDS["files"], 1, [change(name) for name in names])
+            store.queue(STREAM, all_kinds()["files"], 1, [change(name) for name in names])
 
     def deliver(self, **options):
         options.setdefault("deadline", PATIENCE)

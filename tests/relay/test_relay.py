@@ -17,7 +17,10 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.ama import config
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.kind import Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.forward import flat
@@ -183,7 +186,7 @@ def test_the_documentations_queries_find_what_they_are_to_find(relay):
     old = File("/etc/hosts", "aa", 10, "root", "root", 0o644, NOW, None, "file", "")
     new = old._replace(checksum="bb", size=12)
     nginx = Package("nginx", "amd64", "1.22", "", "", 1, None)
-    kinds = records.KINDS
+    kinds = all_kinds()
     changes = [
         records.change_record(kinds["services"], "Modified", up, down, ["SvcState"]),
         records.change_record(

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import absence, databases
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 
@@ -41,7 +41,9 @@ class Host:
 
     def run(self):
         with Store(self.state) as store:
-            return compare_and_store(KINDS["packages"], lambda known: databases.collect(known, root=self.root), store)
+            return compare_and_store(
+                all_kinds()["packages"], lambda known: databases.collect(known, root=self.root), store
+            )
 
 
 @pytest.fixture
@@ -104,7 +106,7 @@ def test_what_was_on_a_file_system_that_is_not_mounted_is_out_of_sight(host, mon
         assert (told(seen), stati(seen)) == (set(), {"dpkg": "failed", "rpm": "failed"})
         assert "is not mounted" in seen.sources["dpkg"].message
     with Store(host.state) as store:
-        assert len(list(store.all_items(KINDS["packages"]))) > 1
+        assert len(list(store.all_items(all_kinds()["packages"]))) > 1
 
 
 def test_a_folder_that_may_not_be_looked_into_is_not_gone(host, monkeypatch):
@@ -158,4 +160,4 @@ def test_a_host_that_never_had_a_database_is_looked_at_once(host, monkeypatch):
 def observed(host, source):
     host.run()
     with Store(host.state) as store:
-        return store.items(KINDS["packages"], source)
+        return store.items(all_kinds()["packages"], source)

@@ -7,7 +7,7 @@ import json
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run
 
@@ -34,12 +34,12 @@ def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
             (tmp_path / "tracked" / others.pop()).write_text("")
             with Store(store.path) as other:
                 settings = agent._source.rule.settings
-                changes(run.run_kind(KINDS["files"], settings, other), other, *arguments)
+                changes(run.run_kind(all_kinds()["files"], settings, other), other, *arguments)
         return changes(snapshot, store, *arguments)
 
     monkeypatch.setattr(enqueue, "remember", overtaken)
     (tmp_path / "tracked" / "c").write_text("")
-    assert agent.collect(KINDS["files"]), log
+    assert agent.collect(all_kinds()["files"]), log
     assert not others
     with Store(agent._options.database, read_only=True) as store:
         assert sorted(row["FileSystemPath"][-1] for row in store.history()) == ["a", "b", "c"]

@@ -9,12 +9,12 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 
-SEEN = Snapshot(KINDS["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
+SEEN = Snapshot(all_kinds()["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
 
 
 @pytest.fixture

@@ -16,15 +16,15 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils import _cti
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RowDamaged
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.hashing import is_allowed
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 
-FILES = KINDS["files"]
+FILES = all_kinds()["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
 LINE = "--- before\n+++ after\n@@ -1 +1 @@\n-%s\n+%s\n"
 
@@ -546,13 +546,14 @@ def test_memory_does_not_follow_the_size_of_all_texts(host):
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "from _cti.rule import dcr\n"
+        "from _cti.kinds.files.kind import FILES\n"
         "from _cti.tracking import contents, run\n"
-        "from _cti.model import FileRule\n"
+        "from _cti.kinds.files.scope import FileRule\n"
         "from _cti.state.store import Store\n"
         "rules = [FileRule('r', sys.argv[2] + '/*', contents=True)]\n"
         "settings = dcr.default()._replace(file_rules=rules)\n"
         "with Store(sys.argv[3]) as store:\n"
-        "    snapshot = run.run_kind(run.KINDS['files'], settings, store)\n"
+        "    snapshot = run.run_kind(FILES, settings, store)\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "    contents.keep(snapshot, rules, [], store)\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"

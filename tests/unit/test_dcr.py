@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
@@ -144,7 +145,8 @@ FORMS = {
 @pytest.mark.parametrize("form", list(FORMS))
 def test_every_form_gives_the_same_settings(form):
     settings = dcr.loads(json.dumps(FORMS[form]), "x")
-    assert settings[:8] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000, [])
+    intervals = {"packages": 300, "services": 300, "files": 900}
+    assert settings[:6] == (("packages", "services", "files"), RULES, intervals, True, 36000, [])
 
 
 def test_several_rules_in_one_document_are_merged_and_named_by_their_resources():
@@ -152,7 +154,7 @@ def test_several_rules_in_one_document_are_merged_and_named_by_their_resources()
     document = {"value": [arm(SETTINGS, name="ct"), arm(other, name="[parameters('n')]"), arm(other, name="Other")]}
     settings = dcr.load(document, "x")
     assert settings.rules == ("CTDataSource-Linux", "Other:CTDataSource-Linux", "ct:CTDataSource-Linux")
-    assert (settings.files_every, settings.file_rules[0].path) == (60, "/srv/x")
+    assert (settings.every("files"), settings.file_rules[0].path) == (60, "/srv/x")
 
 
 def test_a_document_may_be_nested_deeper_than_python_recurses():
@@ -202,7 +204,7 @@ def test_what_only_azure_can_evaluate_is_named(document):
 def test_the_default_is_azures_template():
     settings = dcr.default()
     assert settings.file_rules == RULES[:1]
-    assert settings._replace(file_rules=RULES)[:8] == dcr.load(arm(SETTINGS), "x")[:8]
+    assert settings._replace(file_rules=RULES)[:6] == dcr.load(arm(SETTINGS), "x")[:6]
 
 
 def test_limits_of_contents_are_the_rules_and_0_or_less_is_none():
@@ -233,7 +235,7 @@ def test_several_rules_are_merged():
 
     settings = dcr.load(chunk(SETTINGS, changed(other)), "x")
     assert [rule.path for rule in settings.file_rules] == ["/etc/.*.conf", "/opt/app/*.ini", "/opt/other/*.ini"]
-    assert settings.packages_every == 60
+    assert settings.every("packages") == 60
 
 
 @pytest.mark.parametrize(
@@ -333,14 +335,15 @@ def test_a_file_item_that_is_none_is_left_out_and_named(item):
 )  # fmt: skip
 def test_a_switch_or_frequency_that_cannot_be_used_counts_as_absent_and_is_named(edit, words):
     settings = dcr.load(arm(changed(edit)), "x")
-    assert settings[:7] == (("packages", "services", "files"), RULES, 900, 300, 300, True, 36000)
+    intervals = {"packages": 300, "services": 300, "files": 900}
+    assert settings[:5] == (("packages", "services", "files"), RULES, intervals, True, 36000)
     assert len(settings.warnings) == 1 and words in settings.warnings[0]
 
 
 def test_null_is_as_good_as_absent():
     item = dict.fromkeys(dcr.ITEM_KEYS, None)
     item["destinationPath"] = "/etc/x"
-    settings = dict.fromkeys(dcr.KEYS, None)
+    settings = dict.fromkeys(dcr.setting_keys(), None)
     settings["fileSettings"] = {"fileCollectionFrequency": None, "fileInfo": [item], "uploadSetting": None}
     assert dcr.load(arm(settings), "x") == dcr.load(
         arm({"fileSettings": {"fileInfo": [{"destinationPath": "/etc/x"}]}}), "x"
@@ -461,7 +464,7 @@ def test_any_json_is_either_settings_or_a_dcr_error(document):
 )
 def test_a_rule_reaches_what_it_would_collect(rule, path, expected):
     item = File(path, "", 1, "", "", 0, 1, 1, "file", "")
-    assert dcr.in_scope([list(rule)], item) is expected
+    assert in_scope([list(rule)], item) is expected
 
 
 def test_the_tags_of_several_rules_are_those_of_each_in_the_order_of_their_ids():

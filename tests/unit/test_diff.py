@@ -6,8 +6,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.kind import Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 
 FILE = File("/etc/a.conf", "ab" * 32, 1216, "root", "root", 0o644, 1681426974, 1681426974, "file", "")
@@ -25,7 +27,7 @@ def told(kind, old, new, unsure=frozenset()):
     field = {"packages": "version", "services": "sub_state", "files": "checksum"}[kind]
     return [
         (change.category, getattr(change.old, field, None), getattr(change.new, field, None), list(change.fields))
-        for change in compare(KINDS[kind], old, new, unsure)
+        for change in compare(all_kinds()[kind], old, new, unsure)
     ]
 
 
@@ -111,7 +113,7 @@ packages = st.lists(
 @given(packages, packages)
 def test_applying_the_changes_to_the_old_gives_the_new(old, new):
     result = set(old)
-    for change in compare(KINDS["packages"], old, new):
+    for change in compare(all_kinds()["packages"], old, new):
         if change.old is not None:
             result.remove(change.old)
         if change.new is not None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages import dpkg, dpkg_status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.absence import signature
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Part
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "dpkg")
 QUERY = (

@@ -28,11 +28,12 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan as scanner
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.hashing import is_allowed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.marks import parse_mark
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Barred, Mounts
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, FileRule, Known
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
@@ -293,7 +294,8 @@ def test_identity_does_not_depend_on_the_locale(tmp_path):
     program = (
         "import sys; sys.path[:0] = sys.argv[2:];"
         "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scan import Scan;"
-        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, FileRule;"
+        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known;"
+        "from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule;"
         "print([ascii(i.path) for p in Scan([FileRule('r', sys.argv[1] + '/?.conf')], Known()) for i in p.items])"
     )
     said = set()
@@ -896,7 +898,7 @@ def test_a_file_without_checksum_for_want_of_time_is_no_change_and_has_one_when_
     second, _run = scan(rule(tmp_path), known=Remembered(first))
     old, new = items_of(first)[path], items_of(second)[path]
     assert new.checksum and not old.checksum
-    assert list(compare(KINDS["files"], [old], [new])) == []
+    assert list(compare(all_kinds()["files"], [old], [new])) == []
 
 
 def test_a_large_file_with_many_names_is_read_once(tmp_path, opens):
@@ -1044,9 +1046,9 @@ class Host:
         def collect(rules, known):
             return scanner.Scan([FileRule(*rule) for rule in rules], known, **options)
 
-        scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, collect)
+        scope = Scope([list(rule) for rule in self.rules], in_scope, collect)
         with Store(self.state) as store:
-            seen = compare_and_store(KINDS["files"], lambda known: collect(scope.rules, known), store, scope)
+            seen = compare_and_store(all_kinds()["files"], lambda known: collect(scope.rules, known), store, scope)
         self.sources = seen.sources
         self.count = seen.count
         return sorted((change.category, (change.new or change.old).path) for change in seen.changes)
@@ -1306,11 +1308,11 @@ def test_a_content_that_changed_under_the_same_times_is_seen_within_the_days(hos
     paths = [write(tmp_path / "t" / str(number) / "f") for number in range(40)]
     host.run()
     with Store(host.state) as store:  # as if the contents had been others at the last look
-        for part in list(store.known(KINDS["files"]).parts):
-            known = store.known(KINDS["files"])
+        for part in list(store.known(all_kinds()["files"]).parts):
+            known = store.known(all_kinds()["files"])
             changed = [item._replace(checksum="0" * 64) for item in known.items(part)]
-            store.put(KINDS["files"], part, known.signature(part), "", changed)
-        store.finish(KINDS["files"], store.last_run(KINDS["files"]), {})
+            store.put(all_kinds()["files"], part, known.signature(part), "", changed)
+        store.finish(all_kinds()["files"], store.last_run(all_kinds()["files"]), {})
     assert host.run() == []
     told = [host.run(clock=days(number)) for number in range(8)]
     assert sorted(path for run in told for _category, path in run) == sorted(map(str, paths))

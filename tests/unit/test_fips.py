@@ -19,12 +19,12 @@ FOLDER = Path(__file__).parents[1] / "fips"
 SCAN = """
 import sys
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 settings = dcr.default()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
-for kind in KINDS.values():
+for kind in all_kinds().values():
     with Store(sys.argv[3]) as store:
         seen = run.run_kind(kind, settings, store, keep_items=True)
     if kind.name == "files":

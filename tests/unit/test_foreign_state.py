@@ -13,8 +13,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti impo
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, lock, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Package, Source
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import PACKAGES
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import PACKAGES, Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import last_known
 

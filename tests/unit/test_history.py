@@ -11,7 +11,8 @@ import time
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import RetentionError, RowDamaged
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS, identified
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import identified
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import history, pages
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.history import Retention
@@ -20,7 +21,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
-PACKAGES = KINDS["packages"]
+PACKAGES = all_kinds()["packages"]
 DAY = 86400
 
 

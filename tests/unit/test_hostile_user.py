@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens, exchange
 
 RUNS = 20
-FILES = KINDS["files"]
+FILES = all_kinds()["files"]
 SECRET = b"password = hunter2\n"
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
 

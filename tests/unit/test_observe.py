@@ -9,18 +9,14 @@ import sys
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds import collectors
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import budget
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Contained, Sources
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
-    Collection,
-    File,
-    FileRule,
-    Known,
-    Package,
-    Part,
-    Source,
-)
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Collection, Known, Part, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
@@ -63,13 +59,16 @@ class Host:
     def run(self, keep_items=False, read_only=False):
         with Store(self.state, read_only) as store:
             return compare_and_store(
-                KINDS["packages"], lambda known: Sources([("dpkg", self.dpkg)], known), store, keep_items=keep_items
+                all_kinds()["packages"],
+                lambda known: Sources([("dpkg", self.dpkg)], known),
+                store,
+                keep_items=keep_items,
             )
 
     def scan(self, progress=None):
         with Store(self.state) as store:
-            scope = Scope([list(rule) for rule in self.rules], dcr.in_scope, lambda rules, known: Folders(self, rules))
-            return compare_and_store(KINDS["files"], lambda known: Folders(self), store, scope, progress=progress)
+            scope = Scope([list(rule) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules))
+            return compare_and_store(all_kinds()["files"], lambda known: Folders(self), store, scope, progress=progress)
 
 
 class Folders(Collection):
@@ -81,7 +80,7 @@ class Folders(Collection):
 
     def __iter__(self):
         for name, items in self.host.folders.items():
-            found = [item for item in items if dcr.in_scope(self.rules, item)]
+            found = [item for item in items if in_scope(self.rules, item)]
             if (found or not items) and not self.out_of_sight(name):
                 yield Part(name, None, found)
 
@@ -145,10 +144,12 @@ def test_a_defect_in_one_source_is_its_failure_alone_and_removes_nothing(host):
     host.packages = [package("a")]
     with Store(host.state) as store:
         sound = ("rpm", lambda known: Part("rpm", None, [package("r")]))
-        compare_and_store(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+        compare_and_store(all_kinds()["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
     host.errors = [ZeroDivisionError("by design")]
     with Store(host.state) as store:
-        seen = compare_and_store(KINDS["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store)
+        seen = compare_and_store(
+            all_kinds()["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store
+        )
     assert (seen.count, told(seen)) == (1, [])
     status, _count, message = seen.sources["dpkg"]
     assert status == "failed" and "internal error: ZeroDivisionError: by design (test_observe.py, line " in message
@@ -167,7 +168,7 @@ def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
     del host.folders["/etc/b"]
     host.folders["/etc"].append(entry("/etc/d"))
     with Store(host.state) as store:
-        seen = compare_and_store(KINDS["files"], lambda known: Contained("files", lambda: Defective(host)), store)
+        seen = compare_and_store(all_kinds()["files"], lambda known: Contained("files", lambda: Defective(host)), store)
     assert told(seen) == [("Added", "/etc/d")]
     assert seen.sources["files"].status == "failed" and "MemoryError" in seen.sources["files"].message
     host.folders["/etc/e"] = [entry("/etc/e/f")]
@@ -177,17 +178,17 @@ def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
 @pytest.mark.parametrize("broken", ["packages", "services", "files"])
 @pytest.mark.parametrize("with_state", [True, False])
 def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, broken, with_state):
-    def collector(kind, settings, known, rehash_days):
-        if kind.name == broken:
+    def collector(kind_name, rules, known, rehash_days):
+        if kind_name == broken:
             raise AttributeError("no attribute 'blake2b'")
         return Sources([("source", lambda known: Part("source", None, []))], known)
 
-    monkeypatch.setattr(run, "_collector", collector)
+    monkeypatch.setattr(collectors, "_collector", collector)
     warnings = []
     with Store(str(tmp_path / "state.db")) as store:
         kept = store if with_state else None
-        result = run_host(list(KINDS), dcr.default(), "full", kept, warnings.append)["inventory"]
-    for name in KINDS:
+        result = run_host(list(all_kinds()), dcr.default(), "full", kept, warnings.append)["inventory"]
+    for name in all_kinds():
         assert {source["status"] for source in result[name]["sources"].values()} == (
             {"failed"} if name == broken else {"ok"}
         )
@@ -228,21 +229,21 @@ def test_an_unchanged_signature_saves_the_reading_and_loses_nothing(host):
 
 def test_a_glance_and_a_run_agree_on_the_digest(host):
     host.packages = [package("a"), package("b")]
-    seen = collect_only(KINDS["packages"], Sources([("dpkg", host.dpkg)], Known()))
+    seen = collect_only(all_kinds()["packages"], Sources([("dpkg", host.dpkg)], Known()))
     assert (seen.digest, seen.items, seen.count) == (host.run().digest, host.packages, 2)
 
 
 def test_a_glance_counts_what_is_selected(host):
     host.packages = [package("a"), package("b")]
     collection = Sources([("dpkg", host.dpkg)], Known())
-    seen = collect_only(KINDS["packages"], collection, lambda part, item: item.name == "b")
+    seen = collect_only(all_kinds()["packages"], collection, lambda part, item: item.name == "b")
     assert (seen.items, seen.count, seen.sources["dpkg"]) == ([package("b")], 1, Source("ok", 2))
 
 
 def test_an_empty_part_makes_no_difference_to_the_digest(host):
     def digest(**folders):
         host.folders = folders
-        return collect_only(KINDS["files"], Folders(host), lambda part, item: item.path == "/etc/a").digest
+        return collect_only(all_kinds()["files"], Folders(host), lambda part, item: item.path == "/etc/a").digest
 
     assert digest(etc=[entry("/etc/a")], srv=[entry("/srv/b")]) == digest(etc=[entry("/etc/a")])
 
@@ -326,7 +327,7 @@ class Tracker:
     def run(self, *rules):
         tracked = [FileRule("r%d" % number, self.path, **rule) for number, rule in enumerate(rules)]
         with Store(self.state) as store:
-            return run.run_kind(KINDS["files"], dcr.default()._replace(file_rules=tracked), store)
+            return run.run_kind(all_kinds()["files"], dcr.default()._replace(file_rules=tracked), store)
 
 
 @pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
@@ -388,7 +389,7 @@ def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, 
             FileRule(str(number), **dict(rule, path=str(tmp_path) + rule["path"])) for number, rule in enumerate(rules)
         ]
         with Store(tracker.state) as store:
-            return run.run_kind(KINDS["files"], dcr.default()._replace(file_rules=given), store)
+            return run.run_kind(all_kinds()["files"], dcr.default()._replace(file_rules=given), store)
 
     look(same, [EVERY])
     look(other, [EVERY])
@@ -480,14 +481,14 @@ def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeyp
     tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
     tracker.run(RULE)
     (tmp_path / "t/real.conf").unlink()
-    scan = run._collector
+    scan = collectors._collector
 
-    def broken(kind, settings, *arguments):
-        if settings.file_rules[0].links == "follow":
+    def broken(kind_name, rules, *arguments):
+        if FileRule(*rules[0]).links == "follow":
             raise ZeroDivisionError
-        return scan(kind, settings, *arguments)
+        return scan(kind_name, rules, *arguments)
 
-    monkeypatch.setattr(run, "_collector", broken)
+    monkeypatch.setattr(collectors, "_collector", broken)
     seen = tracker.run(dict(RULE, links="manage"))
     assert told(seen) == [] and "tracked in another way" in seen.notes[-1]
 
@@ -541,7 +542,7 @@ def test_a_source_that_is_gone_for_good_takes_its_items_along_once(host):
     seen = host.run()
     assert told(seen) == [("Removed", "a"), ("Removed", "b")]
     with Store(host.state) as store:
-        assert list(store.all_items(KINDS["packages"])) == []
+        assert list(store.all_items(all_kinds()["packages"])) == []
     assert told(host.run()) == []
     host.errors, host.packages = [], [package("c")]
     assert told(host.run()) == [("Added", "c")]

@@ -9,8 +9,8 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import FileRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
@@ -19,7 +19,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, host_run, run
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import sender
 
-FILES = KINDS["files"]
+FILES = all_kinds()["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
 TAGS = {settings.CHANGE_STREAM: ["change"], settings.DATA_STREAM: ["data"]}
 

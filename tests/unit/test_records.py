@@ -8,12 +8,12 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import File, Package, Service
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
-    KINDS,
-    change_record,
-    digest,
-)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.kind import digest
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.kind import Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import change_record
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 
@@ -27,7 +27,7 @@ FILE = File("/etc/a.conf", "ab" * 32, 1216, "root", "root", 0o4644, 1681426974, 
 
 
 def test_a_package_row_has_the_configuration_data_columns():
-    assert KINDS["packages"].row(PACKAGE) == {
+    assert all_kinds()["packages"].row(PACKAGE) == {
         "SoftwareName": "openssl",
         "SoftwareType": "Package",
         "SoftwareDescription": "Secure Sockets Layer toolkit",
@@ -40,7 +40,7 @@ def test_a_package_row_has_the_configuration_data_columns():
 
 
 def test_a_file_row_keeps_the_setuid_bit_and_tells_that_birth_is_unknown():
-    row = KINDS["files"].row(FILE)
+    row = all_kinds()["files"].row(FILE)
     assert row["Mode"] == "4644"
     assert row["DateModified"] == "2023-04-13T23:02:54Z"
     assert row["DateCreated"] is None
@@ -57,7 +57,7 @@ def test_a_file_row_keeps_the_setuid_bit_and_tells_that_birth_is_unknown():
     ],
 )
 def test_a_service_state_is_in_the_agents_words(sub_state, word):
-    assert KINDS["services"].row(SERVICE._replace(sub_state=sub_state))["SvcState"] == word
+    assert all_kinds()["services"].row(SERVICE._replace(sub_state=sub_state))["SvcState"] == word
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_a_service_state_is_in_the_agents_words(sub_state, word):
     ],
 )
 def test_a_startup_type_is_in_the_agents_words(state, word):
-    assert KINDS["services"].row(SERVICE._replace(unit_file_state=state))["SvcStartupType"] == word
+    assert all_kinds()["services"].row(SERVICE._replace(unit_file_state=state))["SvcStartupType"] == word
 
 
 @pytest.mark.parametrize("item", [PACKAGE, SERVICE, FILE])
 def test_an_item_survives_the_round_trip_through_json(item):
-    kind = {Package: KINDS["packages"], Service: KINDS["services"], File: KINDS["files"]}[type(item)]
+    kind = {Package: all_kinds()["packages"], Service: all_kinds()["services"], File: all_kinds()["files"]}[type(item)]
     again = kind.item(*json.loads(json.dumps(item)))
     assert kind.row(again) == kind.row(item)
     assert digest(kind, [again]) == digest(kind, [item])
@@ -91,16 +91,16 @@ def test_an_item_survives_the_round_trip_through_json(item):
     ],
 )
 def test_what_is_no_change_does_not_touch_the_digest(kind, item, other):
-    assert digest(KINDS[kind], [item]) == digest(KINDS[kind], [other])
+    assert digest(all_kinds()[kind], [item]) == digest(all_kinds()[kind], [other])
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(all_kinds()))
 def test_every_compared_column_of_a_kind_is_one_of_its_columns(kind):
-    assert set(KINDS[kind].tracked) | set(KINDS[kind].uncompared) <= set(KINDS[kind].columns)
+    assert set(all_kinds()[kind].tracked) | set(all_kinds()[kind].uncompared) <= set(all_kinds()[kind].columns)
 
 
 def test_a_path_that_is_not_utf8_becomes_readable_and_json():
-    row = KINDS["files"].row(FILE._replace(path="/etc/\udcff.conf"))
+    row = all_kinds()["files"].row(FILE._replace(path="/etc/\udcff.conf"))
     assert row["FileSystemPath"] == "/etc/\\xff.conf"
 
 
@@ -132,13 +132,13 @@ def test_a_time_of_any_year_is_iso_8601(seconds, written):
 
 def test_a_file_that_is_dated_beyond_the_year_9999_has_changed(tmp_path):
     old = File("/a", "", 1, "root", "root", 0o644, 253402300799, None, "file", "")
-    changes = compare(KINDS["files"], [old], [old._replace(modified=253402300800)])
+    changes = compare(all_kinds()["files"], [old], [old._replace(modified=253402300800)])
     assert [list(change.fields) for change in changes] == [["DateModified"]]
 
 
 def test_a_modified_package_record_has_current_and_previous_version():
     record = change_record(
-        KINDS["packages"], "Modified", PACKAGE, PACKAGE._replace(version="3.0.12-1"), ["CurrentVersion"]
+        all_kinds()["packages"], "Modified", PACKAGE, PACKAGE._replace(version="3.0.12-1"), ["CurrentVersion"]
     )
     assert record == {
         "ConfigChangeType": "Software",
@@ -159,7 +159,7 @@ def test_an_added_daemon_record_is_the_one_seen_in_the_field():
     test = Service(
         "test", "", "loaded", "active", "running", "enabled", "multi-user.target", "/etc/systemd/system/test.service"
     )
-    record = change_record(KINDS["services"], "Added", None, test, [])
+    record = change_record(all_kinds()["services"], "Added", None, test, [])
     assert record["ConfigChangeType"] == "Daemons"
     assert record["ChangeCategory"] == "Added"
     assert {key: record[key] for key in record if key.startswith("Svc")} == {
@@ -174,7 +174,7 @@ def test_an_added_daemon_record_is_the_one_seen_in_the_field():
 
 
 def test_a_removed_file_record_has_only_previous_values():
-    record = change_record(KINDS["files"], "Removed", FILE, None, [])
+    record = change_record(all_kinds()["files"], "Removed", FILE, None, [])
     assert record["FileSystemPath"] == "/etc/a.conf"
     assert record["PreviousFileContentChecksum"] == "ab" * 32
     assert "FileContentChecksum" not in record
@@ -182,10 +182,11 @@ def test_a_removed_file_record_has_only_previous_values():
 
 def test_an_inventory_record_is_the_row_with_its_type():
     package = Package("bash", "amd64", "5.2", "shell", "me", 1, 0)
-    record = records.data_record(records.PACKAGES, records.package_row(package))
+    kind = all_kinds()["packages"]
+    record = records.data_record(kind, kind.make_row(package))
     assert record["ConfigDataType"] == "Software"
-    assert {key: record[key] for key in records.PACKAGES.columns} == records.package_row(package)
-    assert set(record) <= set(records.DATA_COLUMNS)
+    assert {key: record[key] for key in kind.columns} == kind.make_row(package)
+    assert set(record) <= set(records.data_columns())
 
 
 def test_no_two_records_have_one_id():

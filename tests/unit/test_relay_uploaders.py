@@ -20,7 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daem
     Log,
     Notifier,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import inventories, retention, tables
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import (
     MAX_PLANS,
@@ -63,7 +63,7 @@ def test_numbers_can_be_compared_as_numbers(database):
 
 
 def test_every_column_of_every_kind_has_one_in_the_tables():
-    for kind in KINDS.values():
+    for kind in all_kinds().values():
         assert set(kind.columns) <= set(tables.DATA.columns)
         for names in kind.tracked.values():
             assert set(names) <= set(tables.CHANGE.columns)

@@ -22,7 +22,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
     rpm_sqlite,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.absence import signature
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Package, Part
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Part
 
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "rpm")
 FORMAT = (

@@ -16,14 +16,10 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
     StateError,
     StateOvertaken,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import (
-    Collection,
-    File,
-    Package,
-    Part,
-    Source,
-)
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Collection, Part, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import database, packing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import store as store_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
@@ -39,7 +35,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 
-PACKAGES, FILES = KINDS["packages"], KINDS["files"]
+PACKAGES, FILES = all_kinds()["packages"], all_kinds()["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)
 
 

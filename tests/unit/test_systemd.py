@@ -14,14 +14,15 @@ import warnings
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SourceAbsent, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services import (
     dbus,
     managers,
     root_fs,
     systemd,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Service
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.kind import Service
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
@@ -33,7 +34,7 @@ HOST_NAMES = {"bullseye": "svc901", "bookworm": "svc904", "trixie": "svc905"}
 FIELDS = ("Description", "LoadState", "ActiveState", "SubState", "UnitFileState", "WantedBy", "FragmentPath")
 GONE = "org.freedesktop.DBus.Error.UnknownObject"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-KIND = KINDS["services"]
+KIND = all_kinds()["services"]
 
 
 def fixture(release, name):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import daemon, host, itemfiles
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import CtiError, SourceFailed
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Part
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import KINDS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import (
     calm_json,
@@ -106,7 +106,7 @@ def odd_item(kind, mark):
     return kind.item(*values)._replace(**({"stamp": None} if kind.name == "files" else {}))
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+@pytest.mark.parametrize("kind", all_kinds().values(), ids=list(all_kinds()))
 def test_all_that_is_made_of_an_item_is_printable_and_tells_bytes_from_letters(tmp_path, kind):
     odd, letters = odd_item(kind, "\udcff"), odd_item(kind, r"\xff")
     items, name = [odd, letters], "source \udcff"
@@ -130,7 +130,7 @@ def test_all_that_is_made_of_an_item_is_printable_and_tells_bytes_from_letters(t
     one, other = (dict(kind.row(item)) for item in (odd, letters))
     assert one != other and len(changes) == 2
     itemfiles.write(str(tmp_path), kind, items, {})
-    for text in leaves(json.loads((tmp_path / itemfiles.NAMES[kind.name]).read_text())):
+    for text in leaves(json.loads((tmp_path / kind.item_file).read_text())):
         text.encode("utf-8")
 
 
@@ -138,7 +138,7 @@ def test_a_warning_and_an_error_are_one_printable_line():
     def failing(known):
         raise SourceFailed("Cannot read /x/\udcff\n\x1b[2J: no such file")
 
-    seen = collect_only(KINDS["packages"], Sources([("dp\nkg", failing)], Known()))
+    seen = collect_only(all_kinds()["packages"], Sources([("dp\nkg", failing)], Known()))
     assert seen.warnings() == [r"dp\x0akg: Cannot read /x/\xff\x0a\x1b[2J: no such file"]
     assert str(CtiError("No \udce9\r\u202e here")) == r"No \xe9\x0d\u202e here"
 

@@ -1,67 +1,16 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The plain data that travels the road: what collectors yield and every later room reads.
+"""The plain data that collectors return and everything else passes on.
 
-Every field of an item is a JSON scalar (or, for File.stamp, a list of integers), so an item survives
-a round trip through a JSON array. Text may hold lone surrogates (os.fsdecode of a name that is not UTF-8);
-records.py makes it printable. None means "not known"; an empty string means "known to be empty or not applicable".
+An item is a NamedTuple that its kind knows. Each of its fields is a JSON scalar (or, for File.stamp, a list of integers),
+so an item survives a round trip through a JSON array. Text may hold lone surrogates (os.fsdecode of a name that is not
+UTF-8); Kind.row makes it printable. None means "not known"; an empty string means "known to be empty or not applicable".
 """
 
-from typing import AbstractSet, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import AbstractSet, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-
-class Package(NamedTuple):
-    """One installed version of one package."""
-
-    name: str
-    architecture: str
-    version: str  # as the package manager compares it: dpkg's Version, rpm's EPOCH:VERSION-RELEASE
-    summary: str
-    publisher: str
-    size: Optional[int]  # bytes
-    installed_on: Optional[int]  # unix seconds
-
-
-class Service(NamedTuple):
-    """One systemd service unit, under its Id."""
-
-    name: str  # without ".service"
-    description: str
-    load_state: str  # systemd's own words from here on; "unknown" where systemd is not running
-    active_state: str
-    sub_state: str
-    unit_file_state: str
-    wanted_by: str  # sorted, one blank between two
-    path: str  # FragmentPath
-    # Whether systemd starts it when it is needed, so that its state says nothing; None: stored by an earlier version
-    on_demand: Optional[bool] = None
-
-    @property
-    def is_enabled(self) -> bool:
-        """Whether something starts it without its being needed, such as a target."""
-        return bool(self.wanted_by) or self.unit_file_state.startswith("enabled")
-
-
-class File(NamedTuple):
-    """One entry of a tracked path."""
-
-    path: str
-    checksum: str  # lower-case hex; empty where the content was not or could not be read
-    size: Optional[int]  # bytes
-    owner: str
-    group: str
-    mode: Optional[int]  # permission bits with setuid, setgid and sticky
-    modified: Optional[int]  # unix seconds
-    created: Optional[int]  # unix seconds; None where the file system keeps no birth time
-    type: str  # file directory link fifo socket block char
-    link_target: str
-    stamp: Optional[Tuple[int, ...]] = (
-        None  # (dev, inode, size, mtime_ns, ctime_ns): equal means the content need not be read
-    )
-
-
-Item = Union[Package, Service, File]
+Item = Tuple[Any, ...]  # a NamedTuple of one kind, see kinds/
 
 
 class Part(NamedTuple):
@@ -129,22 +78,3 @@ class Collection:
     def out_of_sight(self, part: str) -> bool:
         """Whether a part that was not yielded may still exist, so that its absence is no removal."""
         raise NotImplementedError
-
-
-class FileRule(NamedTuple):
-    """One `fileInfo` item of a DCR."""
-
-    name: str
-    path: str  # destinationPath as written
-    recurse: bool = True
-    links: str = "follow"  # follow manage ignore
-    type: str = "file"  # file directory any
-    checksum: str = "sha256"  # sha256 md5 none
-    contents: bool = False  # whether texts are kept, for differences
-    max_file: int = 0  # bytes of a text; 0: the rule has no limit
-    max_all: int = 0  # bytes of all its texts; likewise
-
-    @property
-    def tracking(self) -> Tuple[str, str, bool, str, str, str]:
-        """What is tracked, and how. Rules with equal ones see the same items."""
-        return self[:6]

@@ -16,8 +16,8 @@ import re
 import zlib
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
+from .kinds.registry import all_kinds
 from .packed import CHANGES
-from .records import KINDS
 from .text import is_utf8, printable
 
 MAX_BYTES = 256 << 20  # of JSON; 500,000 files are about 200 MiB
@@ -58,7 +58,7 @@ def kinds(packed: Any) -> Iterator[Tuple[str, Iterator[Row]]]:
     end = text.expect("}", "") if text.peek() == "}" else ""
     while not end:
         kind = text.value('"')
-        if kind in seen or kind not in (*KINDS, CHANGES):
+        if kind in seen or kind not in (*all_kinds(), CHANGES):
             raise PackedError("it is not items by kind")
         seen.append(kind)
         text.expect(":")

@@ -1,162 +1,18 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Items in Change Tracking & Inventory's words: the only place that knows its field names.
+"""Records of any kind: the columns of the Log Analytics tables ConfigurationData (an item as it is) and
+ConfigurationChange (what happened to it).
 
-The columns are those of the Log Analytics tables ConfigurationData (an item as it is) and ConfigurationChange
-(what happened to it). Owner, Group, Mode and systemd's raw states have no documented column; they ride along.
+Owner, Group, Mode and systemd's raw states have no documented column; they ride along.
 """
 
-import hashlib
-import json
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from functools import lru_cache
+from typing import Iterable, Iterator, Optional, Sequence, Tuple
 
-from .model import File, Item, Package, Service
-from .text import printable, printable_values, timestamp
-
-Row = Dict[str, Any]
-
-
-class Kind(NamedTuple):
-    """What the road needs to know about one kind of item."""
-
-    name: str
-    config_type: str  # ConfigDataType and ConfigChangeType
-    item: Callable[..., Any]  # the item's class, to read it back from a stored array
-    identity: Callable[[Any], Tuple[str, ...]]  # what makes two items the same thing at two times
-    compared: Callable[[Any], Sequence[Any]]  # two items with equal ones have not changed
-    label: Callable[[Any], str]  # what an operator calls the item
-    make_row: Callable[[Any], Row]  # the item's columns, with texts as the host has them: use row()
-    columns: Tuple[str, ...]
-    tracked: Dict[str, Tuple[str, str]]  # column -> its names (current, previous) in a change record
-    uncompared: Tuple[str, ...]  # columns whose change alone is no change of the item
-    # (older item, newer item) -> columns that cannot be compared between these two
-    incomparable: Callable[[Any, Any], Tuple[str, ...]] = lambda older, newer: ()
-
-    def row(self, item: Any) -> Row:
-        """The item's columns, printable: the one way in which an item leaves the library."""
-        return printable_values(self.make_row(item))
-
-
-def package_row(item: Package) -> Row:
-    return {
-        "SoftwareName": item.name,
-        "SoftwareType": "Package",
-        "SoftwareDescription": item.summary,
-        "Publisher": item.publisher,
-        "CurrentVersion": item.version,
-        "Architecture": item.architecture,
-        "Size": item.size,
-        "InstalledOn": timestamp(item.installed_on),
-    }
-
-
-def service_state(item: Service) -> str:
-    if item.sub_state == "unknown":
-        return "Unknown"
-    is_up = "running" in item.sub_state or item.active_state in ("reloading", "refreshing")
-    return "Running" if is_up else "Stopped"
-
-
-def _incomparable_service(older: Service, newer: Service) -> Tuple[str, ...]:
-    """The state of a service that systemd starts when it is needed changes by being used; once nothing starts it any more,
-    and it is not enabled, its state is somebody's doing again. An older version's
-    SvcRunlevels depended on what was loaded. Where systemd ran for one of the two runs only, the other one knows no
-    states and no search path, and may lack what is in /run, drop-ins among it."""
-    out = []
-    if newer.on_demand or (older.on_demand and newer.is_enabled):
-        out.append("SvcState")
-    if older.on_demand is None:
-        out.append("SvcRunlevels")
-    if (older.sub_state == "unknown") != (newer.sub_state == "unknown"):
-        out += ["SvcState", "SvcPath", "SvcDescription"]
-        if "-runtime" in older.unit_file_state + newer.unit_file_state:
-            out += ["SvcStartupType", "SvcRunlevels", "UnitFileState"]
-    return tuple(out)
-
-
-def service_row(item: Service) -> Row:
-    return {
-        "SvcName": item.name,
-        "SvcDescription": item.description,
-        "SvcState": service_state(item),
-        "SvcStartupType": "Enabled" if "enabled" in item.unit_file_state else "Disabled",
-        "SvcRunlevels": item.wanted_by,
-        "SvcController": "systemd",
-        "SvcPath": item.path,
-        "LoadState": item.load_state,
-        "ActiveState": item.active_state,
-        "SubState": item.sub_state,
-        "UnitFileState": item.unit_file_state,
-    }
-
-
-def file_row(item: File) -> Row:
-    return {
-        "FileSystemPath": item.path,
-        "FileContentChecksum": item.checksum,
-        "Size": item.size,
-        "Owner": item.owner,
-        "Group": item.group,
-        "Mode": None if item.mode is None else "%04o" % item.mode,
-        "DateModified": timestamp(item.modified),
-        "DateCreated": timestamp(item.created),
-        "FileType": item.type,
-        "LinkTarget": item.link_target,
-    }
-
-
-def _previous(*columns: str) -> Dict[str, Tuple[str, str]]:
-    return {column: (column, "Previous" + column) for column in columns}
-
-
-PACKAGES = Kind(
-    name="packages",
-    config_type="Software",
-    item=Package,
-    identity=lambda item: (item.name, item.architecture),
-    compared=lambda item: item[:6],
-    label=lambda item: printable(item.name),
-    make_row=package_row,
-    columns=tuple(package_row(Package("", "", "", "", "", None, None))),
-    tracked={"CurrentVersion": ("Current", "Previous")},
-    uncompared=("InstalledOn",),
-)
-SERVICES = Kind(
-    name="services",
-    config_type="Daemons",
-    item=Service,
-    identity=lambda item: (item.name,),
-    compared=lambda item: (item[0], item[1], "" if item.on_demand else service_state(item), *item[5:8]),
-    label=lambda item: printable(item.name),
-    make_row=service_row,
-    columns=tuple(service_row(Service("", "", "", "", "", "", "", ""))),
-    tracked={
-        "SvcState": ("SvcState", "SvcPreviousState"),
-        "SvcStartupType": ("SvcStartupType", "SvcPreviousStartupType"),
-        "SvcRunlevels": ("SvcRunlevels", "SvcPreviousRunlevels"),
-        "SvcController": ("SvcController", "SvcPreviousController"),
-        "SvcPath": ("SvcPath", "SvcPreviousPath"),
-        "UnitFileState": ("UnitFileState", "PreviousUnitFileState"),
-    },
-    uncompared=("LoadState", "ActiveState", "SubState"),
-    incomparable=_incomparable_service,
-)
-_FILE_COLUMNS = tuple(file_row(File("", "", None, "", "", None, None, None, "", "")))
-FILES = Kind(
-    name="files",
-    config_type="Files",
-    item=File,
-    identity=lambda item: (item.path,),
-    compared=lambda item: item[:10],
-    label=lambda item: printable(item.path),
-    make_row=file_row,
-    columns=_FILE_COLUMNS,
-    tracked=_previous(*_FILE_COLUMNS[1:]),
-    uncompared=(),
-)
-KINDS = {kind.name: kind for kind in (PACKAGES, SERVICES, FILES)}
-
+from .kinds.kind import Kind, Row
+from .kinds.registry import all_kinds
+from .model import Item
 
 # What a record on the wire has beside its kind's columns, and the columns of the two tables.
 RECORD_ID = "RecordId"  # stays the same when a record is delivered again
@@ -180,23 +36,25 @@ def _unique(*groups: Iterable[str]) -> Tuple[str, ...]:
     return tuple(dict.fromkeys(column for group in groups for column in group))
 
 
-DATA_COLUMNS = _unique(
-    MACHINE_COLUMNS,
-    ("ConfigDataType", "Name", "SvcDisplayName"),
-    *(kind.columns for kind in KINDS.values()),
-)
-CHANGE_COLUMNS = _unique(
-    MACHINE_COLUMNS,
-    ("ConfigChangeType", "ChangeCategory", "FieldsChanged", "LastSnapshotAge", "SvcDisplayName", "SvcChangeType"),
-    *(_changed(kind) for kind in KINDS.values()),
-    (CONTENT_DIFF,),
-)
+@lru_cache(maxsize=None)
+def data_columns() -> Tuple[str, ...]:
+    """Those of ConfigurationData."""
+    return _unique(
+        MACHINE_COLUMNS,
+        ("ConfigDataType", "Name", "SvcDisplayName"),
+        *(kind.columns for kind in all_kinds().values()),
+    )
 
 
-def digest(kind: Kind, items: Sequence[Item]) -> str:
-    """Hex SHA-256 of what is compared, so that equal digests mean that nothing changed."""
-    compared = json.dumps([list(kind.compared(item)) for item in items], separators=(",", ":"))
-    return hashlib.sha256(compared.encode("ascii")).hexdigest()
+@lru_cache(maxsize=None)
+def change_columns() -> Tuple[str, ...]:
+    """Those of ConfigurationChange."""
+    return _unique(
+        MACHINE_COLUMNS,
+        ("ConfigChangeType", "ChangeCategory", "FieldsChanged", "LastSnapshotAge", "SvcDisplayName", "SvcChangeType"),
+        *(_changed(kind) for kind in all_kinds().values()),
+        (CONTENT_DIFF,),
+    )
 
 
 def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[Item], fields: Sequence[str]) -> Row:
@@ -216,6 +74,19 @@ def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[
         if before:
             record[previous] = before[column]
     return record
+
+
+def change_line(row: Row) -> str:
+    """A ConfigurationChange record in short: when, what happened to what, the old and new version, the fields that differ."""
+    name, values = None, ""
+    kind = next((kind for kind in all_kinds().values() if row.get(kind.columns[0])), None)
+    if kind is not None:
+        name = row[kind.columns[0]]
+        if kind.version:
+            current, previous = kind.tracked[kind.version]
+            values = "%s -> %s" % (row.get(previous) or "-", row.get(current) or "-")
+    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
+    return "  ".join(str(word) for word in (*words, values, row.get("FieldsChanged")) if word)
 
 
 def data_record(kind: Kind, row: Row) -> Row:

@@ -14,8 +14,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.packed_reader import kinds
-from ...module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, data_record
+from ...module_utils._cti.records import MACHINE_COLUMNS, RECORD_ID, change_columns, data_record
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 
 ROWS = 500  # a parcel has no more: a message of some 200 KB
@@ -35,7 +36,7 @@ class Parcel(NamedTuple):
     """Records of one host that go to one stream; with `packed`, its `rows` are in there and `kind` says nothing."""
 
     stream: str
-    kind: str  # of KINDS; empty: the rows are those of a status
+    kind: str  # of all_kinds(); empty: the rows are those of a status
     common: Row  # the machine columns all records share
     rows: list[Row]
     packed: str = ""
@@ -77,8 +78,8 @@ def clean(row: Any, columns: Iterable[str]) -> Row:
 def columns(stream: str, kind: str) -> tuple[str, ...]:
     """Those that may be in the rows of a parcel."""
     if stream == CHANGE_STREAM:
-        return (RECORD_ID, *CHANGE_COLUMNS)
-    return KINDS[kind].columns if kind else STATUS_COLUMNS
+        return (RECORD_ID, *change_columns())
+    return all_kinds()[kind].columns if kind else STATUS_COLUMNS
 
 
 def of_kinds(parcel: Parcel, kinds: Iterable[str]) -> Parcel | None:
@@ -105,7 +106,7 @@ def parse(raw: bytes) -> Parcel:
     for value, preset in zip(parcel, Parcel("", "", {}, [])):
         if type(value) is not type(preset):
             raise ValueError("a field is of the wrong type")
-    known = parcel.stream in (CHANGE_STREAM, DATA_STREAM) and (not parcel.kind or parcel.kind in KINDS)
+    known = parcel.stream in (CHANGE_STREAM, DATA_STREAM) and (not parcel.kind or parcel.kind in all_kinds())
     shaped = all(isinstance(pair, list) and list(map(type, pair)) == [str, int] for pair in parcel.kinds.values())
     if not known or not shaped or not parcel.identity:
         raise ValueError("a field has a value that it cannot have")
@@ -120,7 +121,7 @@ def records(parcel: Parcel) -> Iterator[Row]:
         if not new or (parcel.packed and kind not in parcel.kinds):
             continue
         if parcel.stream == DATA_STREAM:
-            new = data_record(KINDS[kind], new) if kind else dict(new, ConfigDataType=STATUS)
+            new = data_record(all_kinds()[kind], new) if kind else dict(new, ConfigDataType=STATUS)
         new.update(common)
         if parcel.packed:
             new["TimeGenerated"] = parcel.kinds[kind][0]
@@ -136,6 +137,6 @@ def _rows(parcel: Parcel) -> Iterator[tuple[str, Any]]:
             yield parcel.kind, row
         return
     for kind, rows in kinds(parcel.packed):
-        if kind in KINDS:
+        if kind in all_kinds():
             for row in rows:
                 yield kind, row

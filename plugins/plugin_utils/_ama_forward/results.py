@@ -18,31 +18,32 @@ from typing import Any, NamedTuple
 
 from ansible import constants
 
+from ...module_utils._cti.kinds.packages import databases
+from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.packed import CHANGES
 from ...module_utils._cti.packed_reader import PackedError
 from ...module_utils._cti.packed_reader import kinds as opened
-from ...module_utils._cti.records import CHANGE_COLUMNS, KINDS, MACHINE_COLUMNS, RECORD_ID, TIME
+from ...module_utils._cti.records import MACHINE_COLUMNS, RECORD_ID, TIME, change_columns
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 from ...module_utils._cti.text import timestamp
 from .parcel import MAX_ID, MAX_PACKED, MAX_TEXT, REPORTED_COMPUTER, ROWS, Parcel, Row, clean, columns
 
 COLLECTION = "changetracking.inventory."
 MODULES = {  # whose results are taken, and the kind of each
-    "ct_package_facts": "packages",
-    "ct_service_facts": "services",
-    "ct_file_facts": "files",
+    **{kind.fact_module: name for name, kind in all_kinds().items() if kind.fact_module},
     "ct_inventory_info": "",
     "ct_inventory_fetch": "",
 }
 GATHER_FACTS = ("ansible.builtin.gather_facts", "ansible.legacy.gather_facts", "gather_facts")
 ASYNC_STATUS = ("ansible.builtin.async_status", "ansible.legacy.async_status", "async_status")
-CHANGE_ROW = [RECORD_ID, *(column for column in CHANGE_COLUMNS if column not in MACHINE_COLUMNS or column == TIME)]
+CHANGE_ROW = [RECORD_ID, *(column for column in change_columns() if column not in MACHINE_COLUMNS or column == TIME)]
 MAX_ROWS = 100_000  # of one list
 MAX_CHARACTERS = 4 << 20  # of the rows of one parcel
 MAX_SOURCES = 50
 MAX_JOBS = 100_000
 MAX_IDS = 100_000  # of the changes of one host
-SOURCES = ("dpkg", "rpm", "systemd")  # those of files are called as a rule or an argument says
+# Those of files are called as a rule or an argument says.
+SOURCES = (*databases.NAMES, *(source for kind in all_kinds().values() for source in kind.sources))
 FAILED = "It failed; the output of the run says why."
 UNREACHABLE = "The host was unreachable."
 # The reasons that a status may name. A message of the host is never quoted: arguments of the task may be in it.
@@ -151,7 +152,7 @@ def _told(host: str, module: str, data: Row) -> Reading:
     refused = 0
     if module.endswith("_facts") or module in ASYNC_STATUS:
         facts = data.get("ansible_facts")
-        for kind in KINDS:
+        for kind in all_kinds():
             fact = facts.get("ct_" + kind) if isinstance(facts, dict) else None
             if isinstance(fact, dict):
                 common = {"Computer": host, TIME: _when(fact)}
@@ -167,7 +168,7 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row) -> int:
 
     What the host says of itself is in their `common`, as a claim; see _identities.
     """
-    summaries = {kind: data["inventory"][kind] for kind in KINDS if isinstance(data["inventory"].get(kind), dict)}
+    summaries = {kind: data["inventory"][kind] for kind in all_kinds() if isinstance(data["inventory"].get(kind), dict)}
     refused = 0
     if "forward" not in data:  # by the host itself
         machine = _machine(host, data)
@@ -177,7 +178,7 @@ def _inventory(parcels: list[Parcel], host: str, module: str, data: Row) -> int:
         else:
             changes = _list(data.get("changes"))
             refused = _packed_items(parcels, machine, packed, summaries)
-        for kind in KINDS.values():
+        for kind in all_kinds().values():
             of_kind = [
                 row for row in changes if isinstance(row, dict) and row.get("ConfigChangeType") == kind.config_type
             ]
@@ -299,7 +300,7 @@ def _failed_sources(host: str, module: str, kind: str, summary: Row) -> Iterator
     messages: dict[str, list[Any]] = {}
     for name, source in itertools.islice(sources.items() if isinstance(sources, dict) else (), MAX_SOURCES):
         if isinstance(source, dict) and source.get("status") == "failed":
-            known = kind != "files" and name in SOURCES
+            known = all_kinds()[kind].reaches is None and name in SOURCES
             messages.setdefault(name if known else "", []).append(source.get("message"))
     rows = [
         _status(module if module in MODULES else "", kind, "failed", _reason(len(texts), texts), name)

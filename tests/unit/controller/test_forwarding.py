@@ -15,12 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.callback import ama_forward
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import (
-    CHANGE_COLUMNS,
-    DATA_COLUMNS,
-    KINDS,
-)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import change_columns, data_columns
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
     DATA_STREAM,
@@ -136,7 +133,7 @@ def test_a_change_is_a_row_of_a_known_type():
 
 @given(st.sampled_from(sorted(results.MODULES)), st.dictionaries(NAMES, JSON))
 def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(module, data):
-    allowed = {*DATA_COLUMNS, *CHANGE_COLUMNS, *parcels.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
+    allowed = {*data_columns(), *change_columns(), *parcels.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
     reading = results._told("h", module, data)
     for parcel in reading.parcels:
         try:
@@ -473,7 +470,7 @@ def test_a_defect_of_ours_is_one_warning_and_no_exception(capsys):
 
 
 def test_every_kind_of_ours_is_a_fact_that_is_taken():
-    assert {kind for kind in results.MODULES.values() if kind} == set(KINDS)
+    assert {kind for kind in results.MODULES.values() if kind} == set(all_kinds())
 
 
 def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():

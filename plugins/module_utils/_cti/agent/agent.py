@@ -14,7 +14,9 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from .. import host, itemfiles
 from ..daemon import Log, Notifier
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
-from ..records import KINDS, Kind, Row
+from ..kinds.files.kind import FILES
+from ..kinds.kind import Kind, Row
+from ..kinds.registry import all_kinds
 from ..rule import tags
 from ..rule.settings import Settings
 from ..state.database import Database
@@ -35,7 +37,6 @@ TURN_SECONDS = 300  # the same while nobody does: thousands may send to one rela
 DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
 ROUND_SECONDS = 300  # for one round of messages to a slow receiver; the next round uses the rule of that time
 BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
-RECEIVED = {"packages": "Package", "services": "Service", "files": "File"}  # as Microsoft's agent logs them
 
 
 def next_backoff(last: float) -> float:
@@ -92,7 +93,7 @@ class Agent:
         self._status.rule(rule, self._source.reasons)
         if rule is None:
             raise OptionError("There is no data collection rule; associate one with this machine, or give --dcr FILE.")
-        collected = [self.collect(KINDS[kind]) for kind in rule.settings.kinds]
+        collected = [self.collect(all_kinds()[kind]) for kind in rule.settings.kinds]
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
@@ -143,7 +144,7 @@ class Agent:
             progress = functools.partial(self._status.progress, kind.name)
             snapshot = run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
             diffs = None
-            if self._options.contents and kind.name == "files":
+            if self._options.contents and kind is FILES:
                 from ..tracking import contents  # not in memory unless it is wanted
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
@@ -183,7 +184,7 @@ class Agent:
     def _find_rule(self) -> None:
         rule = self._source.find()
         self._status.rule(rule, self._source.reasons)
-        for kind in KINDS.values():
+        for kind in all_kinds().values():
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
             delay = random.uniform(0, min(self._options.jitter, every or 0))
             self._schedule.set(kind.name, functools.partial(self.collect, kind), every, delay)
@@ -231,7 +232,7 @@ class Agent:
 
     def _tell(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
         name = snapshot.kind.name
-        self._log("Number of %s received in this run: %d" % (RECEIVED[name], snapshot.count))
+        self._log("Number of %s received in this run: %d" % (snapshot.kind.received, snapshot.count))
         warnings = snapshot.warnings()
         for warning in warnings:
             if warning not in self._warned.get(name, ()):
@@ -253,7 +254,7 @@ class Agent:
             with Store(self._options.database, read_only=True) as store:
                 itemfiles.write(self._options.item_files or self._options.state, kind, store.all_items(kind), happened)
         except OSError as error:
-            self._log("%s cannot be written (%s)." % (itemfiles.NAMES[kind.name], error.strerror))
+            self._log("%s cannot be written (%s)." % (kind.item_file, error.strerror))
         except StateError as error:
             self._log(str(error))
 

@@ -12,8 +12,8 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from ..errors import CtiError, ForwardError
-from ..kinds.files.pathspec import parse as parse_path
-from ..records import FILES
+from ..kinds.files.kind import FILES
+from ..kinds.files.scope import parse_path
 from ..rule import tags
 from ..rule.settings import Settings
 from ..state.outbox import MAX_BYTES
@@ -205,7 +205,7 @@ class _Examination:
         message = "Using the rule from %s: %s." % (self._rule.origin, ", ".join(settings.rules[:5]))
         remedy = "Correct the rule, or the place that it should come from." if details else ""
         yield Link("rule", WARNING if details else OK, message, remedy, details, details)
-        if "files" in settings.kinds:
+        if FILES.name in settings.kinds:
             yield self._paths(settings)
 
     def _config_socket(self, answered: Optional[bool], reason: str) -> Link:

@@ -7,17 +7,20 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Iterable, List, Optional
 
 from ..daemon import VERSION, Log
 from ..errors import CtiError
-from ..records import KINDS
+from ..kinds.kind import Row
+from ..kinds.registry import all_kinds
+from ..records import change_line
 from ..state.store import Store
 from ..text import line
-from ..tracking.report import change_line
 from . import options as agent_options
 from . import status
 from .options import AgentOptions
+
+CHANGES = "changes"  # can be shown, as the kinds can
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -67,15 +70,17 @@ def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
 
     require(options.database, "the agent has another state directory: then give it with --state")
     with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True) as store:
-        if parsed.what == "changes":
-            rows: Iterable[Dict[str, Any]] = store.history()
+        if parsed.what == CHANGES:
+            rows: Iterable[Row] = store.history()
+            shown: Iterable[str] = map(change_line, rows)
         else:
-            kind = KINDS[parsed.what]
+            kind = all_kinds()[parsed.what]
             rows = (kind.row(item) for item in store.all_items(kind))
+            shown = ("  ".join(str(row[column]) for column in kind.shown) for row in rows)
         if parsed.json:
             _print(map(json.dumps, rows))
         else:
-            _print(_or(map(_COLUMNS[parsed.what], rows), "No %s are recorded." % parsed.what))
+            _print(_or(shown, "No %s are recorded." % parsed.what))
     return 0
 
 
@@ -115,14 +120,6 @@ def _print(lines: Iterable[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
-_COLUMNS = {
-    "packages": lambda row: "%(SoftwareName)s  %(CurrentVersion)s  %(Architecture)s" % row,
-    "services": lambda row: "%(SvcName)s  %(SvcState)s  %(SvcStartupType)s  %(SvcPath)s" % row,
-    "files": lambda row: "%(Mode)s  %(Owner)s  %(Group)s  %(Size)s  %(DateModified)s  %(FileSystemPath)s" % row,
-    "changes": change_line,
-}
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent", description="Tracks packages, services and files as a data collection rule says."
@@ -145,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
         sub.set_defaults(command=command)
         if command is _show:
-            sub.add_argument("what", choices=list(_COLUMNS))
+            sub.add_argument("what", choices=[*all_kinds(), CHANGES])
         if command in (_status, _show, _doctor):
             sub.add_argument("--json", action="store_true", help="for programs; of items and changes, one a line")
     return parser

@@ -17,6 +17,8 @@ from .. import folders
 from ..ama.chunks import Chunks
 from ..ama.config import ask
 from ..errors import CtiError, DcrError, ForwardError
+from ..kinds.files.kind import FILES
+from ..kinds.registry import all_kinds
 from ..replace import replace
 from ..rule import dcr
 from ..rule.settings import EXTENSION, Settings
@@ -252,7 +254,7 @@ def describe(settings: Settings) -> str:
         words.append("%d rules are merged" % len(settings.rules))
     words.append(" and ".join(settings.rules[:3]) + (" and others" if len(settings.rules) > 3 else ""))
     for kind in settings.kinds:
-        items = "%d items of " % len(settings.file_rules) if kind == "files" else ""
+        items = "%d items of " % len(settings.file_rules) if kind == FILES.name else ""
         words.append("%s%s every %d s" % (items, kind, settings.every(kind)))
     words.append("inventory every %d s" % settings.inventory_every if settings.inventory else "no inventory")
     return ", ".join(words)
@@ -261,7 +263,7 @@ def describe(settings: Settings) -> str:
 def differences(old: Settings, new: Settings) -> str:
     """What is new in a rule, as the end of a line; empty where nothing is that counts."""
     words = []
-    for kind in ("packages", "services", "files"):
+    for kind in all_kinds():
         if (kind in old.kinds) != (kind in new.kinds):
             words.append("%s %s" % (kind, "on" if kind in new.kinds else "off"))
         elif kind in new.kinds and old.every(kind) != new.every(kind):

@@ -17,13 +17,14 @@ since the other's last one. No name replaces one whose VMUUID differs.
 import sqlite3
 from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
 
-from ..records import INVENTORY_RECORDS, KINDS, RECORD_ID
+from ..kinds.registry import all_kinds
+from ..records import INVENTORY_RECORDS, RECORD_ID
 from .segments import Entry
 from .tables import generated
 
 REMEMBERED = 8  # inventories of one kind of one host
 SILENT = 3  # inventories of one name that were replaced without one of the other, which is a name of the past then
-_TYPES = frozenset(kind.config_type for kind in KINDS.values())
+_TYPES = frozenset(kind.config_type for kind in all_kinds().values())
 _SCHEMA = (
     # `Records` is NULL until it is known; where `Replaced` is 1 there is a newer one.
     "CREATE TABLE IF NOT EXISTS Inventories (Computer TEXT NOT NULL, SourceComputerId TEXT NOT NULL,"

@@ -8,7 +8,8 @@ import json
 import sqlite3
 from typing import Any, List, NamedTuple, Tuple
 
-from ..records import CHANGE_COLUMNS, DATA_COLUMNS, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
+from ..kinds.registry import all_kinds
+from ..records import INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME, change_columns, data_columns
 from ..text import timestamp
 from .segments import Entry
 
@@ -29,19 +30,17 @@ class Table(NamedTuple):
 DATA = Table(
     "ConfigurationData",
     "ConfigDataType",
-    DATA_COLUMNS,
+    data_columns(),
     ("Computer, ConfigDataType", "SoftwareName"),
 )
 CHANGE = Table(
     "ConfigurationChange",
     "ConfigChangeType",
-    CHANGE_COLUMNS,
+    change_columns(),
     (
         "ConfigChangeType, TimeGenerated, ChangeCategory",
         "Computer, TimeGenerated",
-        "SoftwareName, TimeGenerated",
-        "SvcName, TimeGenerated",
-        "FileSystemPath, TimeGenerated",
+        *("%s, TimeGenerated" % kind.columns[0] for kind in all_kinds().values()),
     ),
 )
 OTHER = Table("OtherRecords", "", (TIME,), ())

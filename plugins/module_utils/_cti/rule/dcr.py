@@ -10,11 +10,14 @@ rest holds. Where the structure itself is wrong, the whole rule is refused by a 
 
 import json
 from functools import lru_cache
-from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Optional, Tuple, Union
 
 from ..errors import DcrError
 from ..kinds.files import pathspec
-from ..model import File, FileRule
+from ..kinds.files.kind import FILES
+from ..kinds.files.scope import FileRule
+from ..kinds.kind import DcrKeys
+from ..kinds.registry import all_kinds
 from ..text import load_json
 from . import forms
 from .forms import shown
@@ -25,8 +28,6 @@ MAX_RULES = 100  # in one document; each record is sent under the tags of all of
 MAX_FILE_ITEMS = 1000  # of all rules together
 MAX_SECONDS = 10**9
 MAX_WARNINGS = 50
-
-parse_path = lru_cache(maxsize=MAX_FILE_ITEMS)(pathspec.parse)
 
 # What Azure's template asks for.
 DEFAULT = {
@@ -43,20 +44,9 @@ DEFAULT = {
     "inventorySettings": {"inventoryCollectionFrequency": 36000},
 }
 
-# The keys of extensionSettings, of its sections, and of a file item. Those without an effect here are known as well.
-SWITCHES = {
-    "packages": "enableSoftware",
-    "services": "enableServices",
-    "files": "enableFiles",
-    "inventory": "enableInventory",
-}
-SECTIONS = {
-    "fileSettings": ("fileCollectionFrequency", "fileInfo", "uploadSetting"),
-    "softwareSettings": ("softwareCollectionFrequency",),
-    "servicesSettings": ("serviceCollectionFrequency",),
-    "inventorySettings": ("inventoryCollectionFrequency",),
-}
-KEYS = (*SWITCHES.values(), *SECTIONS, "enableRegistry", "registrySettings", "enableUpload")
+INVENTORY = DcrKeys("enableInventory", "inventorySettings", "inventoryCollectionFrequency", 36000)
+WITHOUT_EFFECT = ("enableRegistry", "registrySettings", "enableUpload")  # known keys of extensionSettings
+# The keys of a file item. Some have no effect here.
 ITEM_KEYS = (
     "name",
     "enabled",
@@ -171,45 +161,46 @@ class DestinationPaths:
         return found
 
 
-def in_scope(scope: Sequence[Any], item: Any) -> bool:
-    """Whether rules (FileRule, or their fields as the store keeps them) reach a File, by its path and type alone."""
-    return any(reaches(FileRule(*rule), item) for rule in scope)
+@lru_cache(maxsize=None)
+def section_keys() -> Dict[str, Tuple[str, ...]]:
+    """The objects of extensionSettings, each with the keys that it may have."""
+    sections: Dict[str, Tuple[str, ...]] = {FILES.dcr.section: (FILES.dcr.frequency, "fileInfo", "uploadSetting")}
+    for keys in (*(kind.dcr for kind in all_kinds().values()), INVENTORY):
+        sections.setdefault(keys.section, (keys.frequency,))
+    return sections
 
 
-def reaches(rule: FileRule, item: File) -> bool:
-    if rule.type != "any" and item.type != "link" and item.type != rule.type:
-        return False
-    spec = parse_path(rule.path)
-    folder, _slash, name = item.path.rpartition("/")
-    if spec.syntax == "literal":  # may name a folder, which stands for what is in it
-        if item.path == rule.path or folder == rule.path:
-            return True
-        return rule.recurse and item.path.startswith(rule.path.rstrip("/") + "/")
-    below = folder == spec.directory or (rule.recurse and (folder + "/").startswith(spec.directory.rstrip("/") + "/"))
-    return below and spec.match(name)
+@lru_cache(maxsize=None)
+def setting_keys() -> Tuple[str, ...]:
+    """The keys of extensionSettings."""
+    switches = (kind.dcr.switch for kind in all_kinds().values())
+    return (*switches, INVENTORY.switch, *section_keys(), *WITHOUT_EFFECT)
 
 
 def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPaths) -> Settings:
     where, streams = element.id, element.streams
-    settings = _section(where + ": extensionSettings", element.settings, KEYS, warnings)
+    settings = _section(where + ": extensionSettings", element.settings, setting_keys(), warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
         raise DcrError("%s: outputStreams does not map streams to texts; correct the DCR." % where)
     sections = {
-        name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings) for name, keys in SECTIONS.items()
+        name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings)
+        for name, keys in section_keys().items()
     }
-    on = {kind: _switch(where, settings, key, True, warnings) for kind, key in SWITCHES.items()}
+    kinds = all_kinds()
+    on = {name: _switch(where, settings, kind.dcr.switch, True, warnings) for name, kind in kinds.items()}
+    inventory = _switch(where, settings, INVENTORY.switch, True, warnings)
 
-    def every(section: str, key: str, preset: int) -> int:
-        return _seconds("%s: %s" % (where, section), sections[section], key, preset, warnings)
+    def every(keys: DcrKeys) -> int:
+        return _seconds(
+            "%s: %s" % (where, keys.section), sections[keys.section], keys.frequency, keys.seconds, warnings
+        )
 
     return Settings(
-        tuple(kind for kind in ("packages", "services", "files") if on[kind]),
-        _file_rules(where, sections["fileSettings"].get("fileInfo"), warnings, paths),
-        every("fileSettings", "fileCollectionFrequency", 900),
-        every("softwareSettings", "softwareCollectionFrequency", 300),
-        every("servicesSettings", "serviceCollectionFrequency", 300),
-        on["inventory"],
-        every("inventorySettings", "inventoryCollectionFrequency", 36000),
+        tuple(name for name in kinds if on[name]),
+        _file_rules(where, sections[FILES.dcr.section].get("fileInfo"), warnings, paths),
+        {kind.name: every(kind.dcr) for kind in sorted(kinds.values(), key=lambda kind: kind is not FILES)},
+        inventory,
+        every(INVENTORY),
         [],
         (where,),
         {stream: (tag,) for stream, tag in streams.items()},
@@ -342,7 +333,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
     )
     rules: Dict[Any, FileRule] = {}
     for settings in found:
-        for rule in settings.file_rules if "files" in settings.kinds else ():
+        for rule in settings.file_rules if FILES.name in settings.kinds else ():
             same = rules.get(rule.tracking)
             if same is None or (rule.contents and not same.contents):
                 rules[rule.tracking] = rule
@@ -357,9 +348,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
     return Settings(
         kinds,
         list(rules.values())[:MAX_FILE_ITEMS],
-        min(settings.files_every for settings in found),
-        min(settings.packages_every for settings in found),
-        min(settings.services_every for settings in found),
+        {name: min(settings.every(name) for settings in found) for name in all_kinds()},
         any(settings.inventory for settings in found),
         min(settings.inventory_every for settings in found),
         warnings.texts(),

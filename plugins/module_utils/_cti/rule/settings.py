@@ -5,7 +5,7 @@
 
 from typing import List, Mapping, NamedTuple, Tuple
 
-from ..model import FileRule
+from ..kinds.files.scope import FileRule
 
 EXTENSION = "ChangeTracking-Linux"
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
@@ -17,9 +17,7 @@ class Settings(NamedTuple):
 
     kinds: Tuple[str, ...]
     file_rules: List[FileRule]
-    files_every: int
-    packages_every: int
-    services_every: int
+    intervals: Mapping[str, int]  # kind -> seconds between two collections
     inventory: bool
     inventory_every: int
     warnings: List[str]
@@ -28,4 +26,4 @@ class Settings(NamedTuple):
 
     def every(self, kind: str) -> int:
         """Seconds between two collections of a kind."""
-        return {"packages": self.packages_every, "services": self.services_every, "files": self.files_every}[kind]
+        return self.intervals[kind]

@@ -12,7 +12,8 @@ import time
 from typing import Iterable, Iterator, List, NamedTuple, Tuple
 
 from ..errors import RetentionError
-from ..records import RECORD_ID, Row
+from ..kinds.kind import Row
+from ..records import RECORD_ID
 from .packing import inflate, json_list, pack, set_aside, unpack
 
 ROW_BYTES = 1 << 20  # of the JSON of one row, unless a single record is longer

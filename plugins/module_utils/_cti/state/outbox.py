@@ -7,7 +7,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..errors import ForwardError, TurnOver
-from ..records import Row
+from ..kinds.kind import Row
 from ..text import quoted
 from ..wire.forward import Entry, flat
 from .database import Database

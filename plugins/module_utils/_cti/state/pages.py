@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from ..records import Row
+from ..kinds.kind import Row
 from ..text import printable, quoted, timestamp
 from .database import Database
 from .history import read_row

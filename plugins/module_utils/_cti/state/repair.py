@@ -12,7 +12,8 @@ import sqlite3
 from typing import List
 
 from ..errors import RowDamaged
-from ..records import KINDS, Kind
+from ..kinds.kind import Kind
+from ..kinds.registry import all_kinds
 from ..text import quoted
 from .packing import pack, set_aside
 from .store import DAMAGED, Store
@@ -35,7 +36,7 @@ class Repair(Store):
             return []
         db.execute("BEGIN IMMEDIATE")
         try:
-            notes = [note for kind in KINDS.values() for note in self._repair_kind(db, kind)]
+            notes = [note for kind in all_kinds().values() for note in self._repair_kind(db, kind)]
             notes += self._repair_texts(db)
             db.execute("COMMIT")
         except BaseException:

@@ -31,8 +31,8 @@ from typing import (
 
 from .. import host
 from ..errors import StateOvertaken
+from ..kinds.kind import Kind, Row
 from ..model import Item, Known, Source
-from ..records import Kind, Row
 from ..text import quoted
 from . import history
 from .database import Database

@@ -14,13 +14,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from ..kinds.files.budget import Share
 from ..kinds.files.file_rules import to_name, to_text
 from ..kinds.files.hashing import LENGTHS, constructor, is_allowed
+from ..kinds.files.kind import FILES, File
 from ..kinds.files.mounts import Barred, Mounts
 from ..kinds.files.opening import Paths, Step, close, reopen
 from ..kinds.files.owners import ROOT, Owners
+from ..kinds.files.scope import FileRule, parse_path, reaches
 from ..kinds.files.statx import status_of
-from ..model import File, FileRule
-from ..records import KINDS
-from ..rule.dcr import parse_path, reaches
 from ..state.store import Store
 from . import textdiff
 from .diff import Change
@@ -59,7 +58,7 @@ def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], s
         return snapshot, {}
     keeper = _Keeper(snapshot, asking, listed, store)
     try:
-        keeper.go_through(store.all_items(KINDS["files"]))
+        keeper.go_through(store.all_items(FILES))
     finally:
         keeper.close()
     return snapshot._replace(notes=snapshot.notes + keeper.notes()), keeper.diffs
@@ -210,7 +209,9 @@ class _Keeper:
 
 
 def _asks(rule: FileRule, item: File) -> bool:
-    return item.type == "file" and (rule.links == "follow" or not item.link_target) and reaches(rule, item)
+    return (
+        item.type == "file" and (rule.links == "follow" or not item.link_target) and reaches(rule, item.path, item.type)
+    )
 
 
 def _algorithm(item: File) -> str:

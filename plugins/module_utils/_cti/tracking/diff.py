@@ -5,8 +5,8 @@
 
 from typing import AbstractSet, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+from ..kinds.kind import Kind, Row
 from ..model import Item
-from ..records import Kind, Row
 
 Identity = Tuple[str, ...]
 
@@ -75,8 +75,4 @@ def _modified(kind: Kind, old: Item, new: Item) -> Iterable[Change]:
 
 def _differs(column: str, before: Row, after: Row) -> bool:
     was, now = before[column], after[column]
-    if was is None or now is None:
-        return False
-    if column == "FileContentChecksum" and len(was) != len(now):  # not read, or by another algorithm
-        return False
-    return bool(was != now)
+    return was is not None and now is not None and bool(was != now)

@@ -6,8 +6,9 @@
 from itertools import islice
 from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
+from ..kinds.kind import Kind, Row
 from ..model import Item
-from ..records import CONTENT_DIFF, Kind, Row, change_record, data_record, identified, sealed
+from ..records import CONTENT_DIFF, change_record, data_record, identified, sealed
 from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.store import Store
 from ..text import timestamp

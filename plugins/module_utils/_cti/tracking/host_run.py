@@ -7,10 +7,13 @@ import hashlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import host
+from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
+from ..kinds.kind import Kind, Row
+from ..kinds.registry import all_kinds
 from ..model import Known
 from ..packed import pack
-from ..records import KINDS, RECORD_ID, Kind, Row
+from ..records import RECORD_ID
 from ..rule.settings import Settings
 from ..state.store import Store
 from . import enqueue, report, run
@@ -32,13 +35,13 @@ def run_host(
     `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
     where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. `rehash_days`: as run.collection() has it. Raises StateError; a source that fails is told in the result instead.
+    would be the same is not packed. `rehash_days`: as collectors.collect() has it. Raises StateError; a source that fails is told in the result instead.
     """
     machine = host.identity()
     if store is not None:
         for note in store.claim(machine):
             warn(note)
-    snapshots = [_snapshot(KINDS[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
+    snapshots = [_snapshot(all_kinds()[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
     changed: List[Row] = []
     for snapshot in snapshots:
         for warning in snapshot.warnings():
@@ -72,5 +75,5 @@ def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, L
 
 def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:
     if store is None:
-        return collect_only(kind, run.collection(kind, settings, Known()))
+        return collect_only(kind, collectors.collect(kind, settings.file_rules, Known()))
     return run.run_kind(kind, settings, store, keep_items, rehash_days=rehash_days)

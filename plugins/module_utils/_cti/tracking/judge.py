@@ -12,8 +12,8 @@ longer; what does not differ by them is counted instead.
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
 
 from ..errors import CtiError, StateError
+from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part
-from ..records import Kind
 from ..state.store import DAMAGED, Run, StoredParts
 from .diff import Change, Identity, compare, is_unsure
 

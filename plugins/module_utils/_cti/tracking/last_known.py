@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from .. import folders, host
 from ..errors import StateError
-from ..itemfiles import NAMES
+from ..kinds.kind import Kind
+from ..kinds.registry import all_kinds
 from ..packed import pack
-from ..records import KINDS, Kind
 from ..state import pages
 from ..state.packing import check_size
 from ..state.since import Since
@@ -45,7 +45,7 @@ def from_database(
                 "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
                 % quoted(path)
             )
-        snapshots = [_snapshot(store, KINDS[kind], wanted == "full") for kind in kinds]
+        snapshots = [_snapshot(store, all_kinds()[kind], wanted == "full") for kind in kinds]
         seen = [snapshot for snapshot in snapshots if snapshot is not None]
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
@@ -55,7 +55,7 @@ def from_database(
             page = changes.end()
         else:
             page = changes.follow(since) if since is not None else changes.latest()
-            types = {KINDS[kind].config_type for kind in kinds}
+            types = {all_kinds()[kind].config_type for kind in kinds}
             result["changes"] = [record for record in page.records if record.get("ConfigChangeType") in types]
     for text in pages.warnings(page, os.path.abspath(path), since):
         warn(text)
@@ -92,12 +92,12 @@ def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
 def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
     """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
     changes. A file that is not there is left out. Raises StateError."""
-    files = {kind: _read(os.path.join(folder, NAMES[kind])) for kind in kinds}
+    files = {kind: _read(os.path.join(folder, all_kinds()[kind].item_file)) for kind in kinds}
     found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
         raise StateError(
             "The folder '%s' holds none of %s. Give the folder of an agent's item files, or the path of a state database."
-            % (quoted(folder), ", ".join(NAMES[kind] for kind in kinds))
+            % (quoted(folder), ", ".join(all_kinds()[kind].item_file for kind in kinds))
         )
     result: Dict[str, Any] = {
         "inventory": {

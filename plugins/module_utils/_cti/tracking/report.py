@@ -6,7 +6,7 @@
 import json
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
-from ..records import Row
+from ..kinds.kind import Row
 from ..text import calm_json, timestamp
 from .snapshot import Snapshot
 
@@ -35,14 +35,6 @@ def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
         yield before + calm_json(json.dumps(row, ensure_ascii=False))
         before = ",\n"
     yield "[]\n" if before == "[\n" else "\n]\n"
-
-
-def change_line(row: Row) -> str:
-    """A ConfigurationChange record in short: when, what happened to what, the versions of a package, the fields that differ."""
-    name = row.get("SoftwareName") or row.get("SvcName") or row.get("FileSystemPath")
-    versions = "%s -> %s" % (row.get("Previous") or "-", row.get("Current") or "-") if "SoftwareName" in row else ""
-    words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
-    return "  ".join(str(word) for word in (*words, versions, row.get("FieldsChanged")) if word)
 
 
 def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:

@@ -4,16 +4,12 @@
 """One run for one kind: collect what is on the host, compare it with the state, store it."""
 
 import time
-from typing import Callable, List, Optional, Sequence
+from typing import Any, Callable, List, Optional, Sequence
 
-from ..kinds.files import scan
+from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
-from ..kinds.packages import databases
-from ..kinds.services import managers
-from ..kinds.sources import Contained
-from ..model import Collection, FileRule, Item, Known
-from ..records import KINDS, Kind, digest
-from ..rule import dcr
+from ..kinds.kind import Kind, digest
+from ..model import Collection, Item, Known
 from ..rule.settings import Settings
 from ..state.store import Run, Store
 from .diff import is_unsure
@@ -101,22 +97,6 @@ def compare_and_store(
     )
 
 
-def collection(kind: Kind, settings: Settings, known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
-    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
-
-    rehash_days: within how many days every file is read again, though its times are the same; 0: never.
-    """
-    return Contained(kind.name, lambda: _collector(kind, settings, known, rehash_days))
-
-
-def _collector(kind: Kind, settings: Settings, known: Known, rehash_days: float) -> Collection:
-    if kind.name == "packages":
-        return databases.collect(known)
-    if kind.name == "services":
-        return managers.collect(known)
-    return scan.Scan(settings.file_rules, known, rehash_days=rehash_days)
-
-
 def run_kind(
     kind: Kind,
     settings: Settings,
@@ -126,15 +106,14 @@ def run_kind(
     rehash_days: float = REHASH_DAYS,
 ) -> Snapshot:
     """What is there, compared with the store, which then holds it; `progress` as compare_and_store() has it, `rehash_days` as
-    collection() has it."""
+    collectors.collect() has it."""
 
-    def collect(rules: Sequence[FileRule], known: Known) -> Collection:
-        return collection(kind, settings._replace(file_rules=list(rules)), known, rehash_days)
+    def collect_by(rules: Sequence[Any], known: Known) -> Collection:
+        return collectors.collect(kind, rules, known, rehash_days)
 
     scope = None
-    if kind is KINDS["files"]:
-        rules = [list(rule.tracking) for rule in settings.file_rules]
-        scope = Scope(rules, dcr.in_scope, lambda rules, known: collect([FileRule(*rule) for rule in rules], known))
+    if kind.reaches is not None:
+        scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
     return compare_and_store(
-        kind, lambda known: collect(settings.file_rules, known), store, scope, keep_items, progress
+        kind, lambda known: collect_by(settings.file_rules, known), store, scope, keep_items, progress
     )

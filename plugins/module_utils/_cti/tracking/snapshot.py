@@ -8,8 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
 
+from ..kinds.kind import Kind, digest
 from ..model import Collection, Item, Source
-from ..records import Kind, digest
 from ..text import line, printable
 
 if TYPE_CHECKING:  # a module that compares nothing does without it

@@ -9,10 +9,11 @@ import sys
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...errors import DcrError
-from ...model import FileRule, Source
+from ...model import Source
 from ...text import quoted
 from .hashing import LENGTHS, is_allowed
 from .notes import Notes, plural
+from .scope import FileRule
 from .statx import mode
 
 _ENCODING = sys.getfilesystemencoding()

@@ -9,10 +9,10 @@ import pwd
 import stat
 from typing import Dict, List, Optional, Sequence, Tuple
 
-from ...model import File
 from .budget import SMALL_BYTES, Budget
 from .file_rules import Target, to_text
 from .hashing import LENGTHS, HashResult, constructor, read_file
+from .kind import File
 from .listing import Found, Listing, OpenDirectory
 from .mounts import Barred
 from .opening import Paths, Replaced, open_regular, read_at_once, reopen

@@ -6,10 +6,11 @@
 import os
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from ...model import File, Known, Part
+from ...model import Known, Part
 from .budget import Budget
 from .file_rules import Claims, Rule, to_text
 from .items import Maker
+from .kind import File
 from .listing import Found, Listing, OpenDirectory, signature, slice_name, slice_of
 from .marks import Mark, home_id, parse_mark, period
 

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...errors import CtiError, SourceFailed, describe_defect
-from ...model import Collection, FileRule, Known, Part, Source
+from ...model import Collection, Known, Part, Source
 from ...text import quoted
 from .budget import MAX_DEPTH, MAX_HIDDEN, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
@@ -23,6 +23,7 @@ from .opening import DIRECTORY, Paths
 from .owners import ROOT
 from .parts import Parts
 from .pathspec import PathSpec, parse
+from .scope import FileRule
 
 MAX_LINKS = 8  # to directories, in one path
 

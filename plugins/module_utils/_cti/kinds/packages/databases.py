@@ -11,6 +11,7 @@ from ..sources import Sources
 from . import rpm
 from .absence import DatabaseLocation, is_there, look
 
+NAMES = ("dpkg", rpm.NAME)
 _DPKG = "var/lib/dpkg"
 
 

@@ -8,10 +8,11 @@ import stat
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from ...errors import SourceAbsent, SourceFailed
-from ...model import Known, Package, Part
+from ...model import Known, Part
 from .absence import is_there
 from .dpkg_stanza import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza
 from .dpkg_status import parse
+from .kind import Package
 from .unchanged import Installed, read_unchanged
 
 NAME = "dpkg"

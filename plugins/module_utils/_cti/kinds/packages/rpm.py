@@ -10,9 +10,10 @@ import os
 from typing import Dict, List, Sequence, Set, Tuple
 
 from ...errors import SourceAbsent
-from ...model import Known, Package, Part
+from ...model import Known, Part
 from ...text import quoted
 from .absence import is_there
+from .kind import Package
 from .rpm_tags import REMEDY, Found
 from .unchanged import Installed, read_unchanged
 

@@ -8,8 +8,8 @@ import re
 from typing import List, Optional, Tuple
 
 from ...errors import SourceFailed
-from ...model import Package
 from ...text import decode
+from .kind import Package
 from .rpm_tags import REMEDY, TAGS, Found, package, usual
 
 _QUERY_DEADLINE = 120  # seconds

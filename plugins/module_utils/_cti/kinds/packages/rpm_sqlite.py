@@ -12,9 +12,9 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ... import folders
 from ...errors import SourceFailed
-from ...model import Package
 from ...text import decode
 from ...untrusted_sqlite import limit_time
+from .kind import Package
 from .rpm_tags import REMEDY, TAGS, Found, package, usual
 
 _LOCK_WAIT = 2.0  # seconds

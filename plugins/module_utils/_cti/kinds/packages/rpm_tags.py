@@ -6,7 +6,7 @@
 import re
 from typing import Any, List, NamedTuple, Optional, Sequence
 
-from ...model import Package
+from .kind import Package
 
 REMEDY = "check it with `rpmdb --verifydb`, and rebuild it with `rpmdb --rebuilddb` if need be"
 

@@ -7,8 +7,9 @@ import time
 from typing import AbstractSet, Callable, List, NamedTuple, Tuple
 
 from ...errors import SourceFailed
-from ...model import Known, Package, Part
+from ...model import Known, Part
 from .absence import signature
+from .kind import Package
 
 _CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
 _ATTEMPTS = 10

@@ -11,10 +11,11 @@ import os
 from typing import AbstractSet, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...errors import SourceAbsent, SourceFailed
-from ...model import Known, Part, Service
+from ...model import Known, Part
 from . import service_manager
 from . import unit_syntax as syntax
 from .activation import bus_activated
+from .kind import Service
 from .root_fs import Unreadable
 from .unit_files import DEFAULT_PATH, GENERATED, UNKNOWN_VERSION, UnitFile, UnitFiles
 

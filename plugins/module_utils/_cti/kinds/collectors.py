@@ -1,0 +1,37 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What collects each kind, loaded when a kind is collected."""
+
+from typing import Any, Sequence
+
+from ..model import Collection, Known
+from .files.budget import REHASH_DAYS
+from .kind import Kind
+from .sources import Contained
+
+
+def collect(kind: Kind, rules: Sequence[Any], known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
+    """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
+
+    rules: the file items of a data collection rule, or their fields as the store keeps them; for a kind with `reaches`.
+    rehash_days: within how many days every file is read again, though its times are the same; 0: never.
+    """
+    return Contained(kind.name, lambda: _collector(kind.name, rules, known, rehash_days))
+
+
+def _collector(name: str, rules: Sequence[Any], known: Known, rehash_days: float) -> Collection:
+    if name == "packages":
+        from .packages import databases
+
+        return databases.collect(known)
+    if name == "services":
+        from .services import managers
+
+        return managers.collect(known)
+    if name == "files":
+        from .files import scan
+        from .files.scope import FileRule
+
+        return scan.Scan([FileRule(*rule) for rule in rules], known, rehash_days=rehash_days)
+    raise LookupError("Nothing collects the kind %r." % name)
