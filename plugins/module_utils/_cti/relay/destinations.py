@@ -70,11 +70,13 @@ class JsonLinesUploader(Uploader):
     What is delivered twice is there twice, with one RecordId.
     """
 
+    suffix = ".jsonl"
+
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
     def take(self, stream: str, batches: Batches) -> None:
-        path = os.path.join(self._folder, folder_name(stream) + ".jsonl")
+        path = os.path.join(self._folder, folder_name(stream) + self.suffix)
         try:
             os.makedirs(self._folder, 0o700, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -91,10 +93,15 @@ class JsonLinesUploader(Uploader):
         except OSError as error:
             raise UploadError("%s cannot be written (%s)." % (path, error.strerror)) from error
 
+    def lines(self, stream: str, batch: List[Entry]) -> str:
+        """The text of a batch: whole lines, so that half a batch can be told from a whole one."""
+        return "".join(
+            json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch
+        )
+
     def _append(self, file: int, end: int, stream: str, batches: Batches) -> None:
         for batch in batches:
-            lines = [json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch]
-            data = memoryview("".join(lines).encode("ascii"))
+            data = memoryview(self.lines(stream, batch).encode("utf-8"))
             while data:
                 written = os.pwrite(file, data, end)
                 data, end = data[written:], end + written
