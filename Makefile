@@ -49,7 +49,7 @@ PREPARE := $(STEP) --prepare
 TESTS := $(STEP) $(if $(ARGS),--show)
 pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tests/%,$(ARGS)),,$1) --junitxml=$(BUILD)/results/$@/pytest.xml
 
-LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-docs lint-importer
+LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-changelog lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
 UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%) $(MORE_CORES:%=controller-%)
@@ -76,7 +76,7 @@ endef
 
 test: ## everything below down to molecule; as root, since hosts are booted
 	$(call run,$(STEPS))
-lint: ## ruff, mypy, import-linter, shellcheck, reuse, yamllint, ansible-lint, antsibull-docs, galaxy-importer
+lint: ## ruff, mypy, import-linter, shellcheck, reuse, yamllint, ansible-lint, antsibull-changelog, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
 	$(call run,$(SANITY))
@@ -164,6 +164,8 @@ lint-yaml: $(VENV)/tools/done
 	@$(STEP) $@ tools yamllint --strict .
 lint-ansible: $(VENV)/tools/done
 	@$(STEP) $@ tools ansible-lint --offline --strict
+lint-changelog: $(VENV)/tools/done
+	@$(STEP) $@ tools tests/tools/changelog
 lint-docs: $(VENV)/tools/done
 	@$(STEP) $@ tools antsibull-docs lint-collection-docs --plugin-docs .
 
