@@ -15,9 +15,10 @@ from ...model import Known, Part
 from . import service_manager
 from . import unit_syntax as syntax
 from .activation import bus_activated
+from .enablement import GENERATED
 from .kind import Service
 from .root_fs import Unreadable
-from .unit_files import DEFAULT_PATH, GENERATED, UNKNOWN_VERSION, UnitFile, UnitFiles
+from .unit_files import DEFAULT_PATH, UNKNOWN_VERSION, UnitFile, UnitFiles
 
 NAME = "systemd"
 _ATTEMPTS = 5

@@ -1,12 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Service unit files and their enablement, read from disk.
+"""Service unit files, read from disk.
 
-Source: systemd.unit(5), "Unit File Load Path"; systemctl(1), "is-enabled"; systemd's src/basic/unit-file.c
-(unit_file_build_name_map), src/shared/install.c (unit_file_lookup_state) and src/shared/dropin.c. What PID 1 says of a
-unit depends on whether it has it loaded, which a login or a status command changes; what the disk says does not. To ask
-PID 1 also costs it more than a millisecond a unit, and makes it load every unit it is asked about.
+Source: systemd.unit(5), "Unit File Load Path"; systemd's src/basic/unit-file.c (unit_file_build_name_map) and
+src/shared/dropin.c. What PID 1 says of a unit depends on whether it has it loaded, which a login or a status command changes; what
+the disk says does not. To ask PID 1 also costs it more than a millisecond a unit, and makes it load every unit it is asked about.
 """
 
 import os
@@ -15,6 +14,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ...errors import SourceFailed
 from . import exec_lines
 from . import unit_syntax as syntax
+from .enablement import MOST_LINKS, TRANSIENT, Enablement, Folder
 from .root_fs import TOO_LARGE, RootFs, Unreadable
 
 DEFAULT_PATH = (
@@ -32,12 +32,8 @@ DEFAULT_PATH = (
     "/usr/lib/systemd/system",
     "/run/systemd/generator.late",
 )
-_PERSISTENT = "/etc/systemd/system"
-GENERATED = ("/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late")
-_TRANSIENT = "/run/systemd/transient"
 _WANTS = (".wants", ".requires", ".upholds")
 _WANTING = ("Wants", "Requires", "Upholds")
-_MOST_LINKS = 8  # in one chain of aliases, as systemd has it
 _LARGEST_UNIT = 1 << 20  # bytes of one unit file and its drop-ins
 
 
@@ -58,15 +54,6 @@ class UnitFile(NamedTuple):
     wanted_by: Tuple[str, ...]  # sorted; the units that pull it in when they start, whether they are loaded or not
 
 
-class _Folder(NamedTuple):
-    """The symlinks of one folder of the search path that say something about enablement, by the unit they speak of."""
-
-    path: str
-    wants: Dict[str, List[str]]  # names of links in its .wants, .requires and .upholds
-    links: Dict[str, List[Tuple[str, str]]]  # (name, base name of the target) of links in the folder itself
-    pulls: List[Tuple[str, str]]  # (name of its .wants or the like, name of a link in there), of services
-
-
 class UnitFiles:
     """All service unit files of a search path. The folders are read once, here; unit files when asked for.
 
@@ -82,7 +69,7 @@ class UnitFiles:
         self._by_target = version < _FIRST_BY_LINK
         self._files: Dict[str, List[Tuple[str, bool]]] = {}
         self._identified: Dict[str, Optional[Tuple[str, str]]] = {}
-        self._folders: List[_Folder] = []
+        self._folders: List[Folder] = []
         self._dropins: Dict[str, List[str]] = {}
         self._listings: Dict[str, List[str]] = {}
         self._parsed: Dict[str, Tuple[int, syntax.Settings, bool]] = {}
@@ -95,6 +82,7 @@ class UnitFiles:
         self._within = tuple({path + "/" for path in search_path}.union(path + "/" for path in real))
         for path in real.values():
             self._scan(path)
+        self._enablement = Enablement(self.disk, self._files, self._folders, self._within, self._by_target)
         self._any_truncated = any("-." in name for name in self._dropins)  # as systemd-.service.d has it
 
     @property
@@ -109,10 +97,10 @@ class UnitFiles:
             return
         except OSError as error:
             raise SourceFailed("{0}: cannot be read ({1})".format(path, error.strerror)) from error
-        if path == _TRANSIENT:
+        if path == TRANSIENT:
             self.transient.update(entry.name for entry in entries)
             return
-        folder = _Folder(path, {}, {}, [])
+        folder = Folder(path, {}, {}, [])
         self._folders.append(folder)
         for entry in entries:
             name = entry.name
@@ -130,7 +118,7 @@ class UnitFiles:
                 elif entry.is_file():
                     self._files.setdefault(name, []).append((path, False))
 
-    def _scan_wants(self, folder: _Folder, name: str) -> None:
+    def _scan_wants(self, folder: Folder, name: str) -> None:
         try:
             entries = self.disk.entries(folder.path + "/" + name)
         except OSError:
@@ -157,7 +145,7 @@ class UnitFiles:
 
     def _identify(self, name: str) -> Optional[Tuple[str, str]]:
         inst = syntax.instance(name)
-        for _unused in range(_MOST_LINKS):
+        for _unused in range(MOST_LINKS):
             source = self._source(name)
             if source is None and syntax.instance(name):
                 source = self._source(syntax.template(name))
@@ -202,7 +190,9 @@ class UnitFiles:
             state = "bad"
         text = syntax.description(settings, name, self._host)
         self.disk.spend(len(text))
-        return UnitFile(name, path, load_state, state or self._state(name, install), text, self._wanters(name))
+        return UnitFile(
+            name, path, load_state, state or self._enablement.state(name, install), text, self._wanters(name)
+        )
 
     def _is_fatal(self, name: str) -> syntax.Fatal:
         return lambda section, key, value: exec_lines.is_fatal(section, key, value, name, self._host)
@@ -340,108 +330,9 @@ class UnitFiles:
             known = self._parsed[path] = (len(raw or b""), settings, readable)
         return known
 
-    def _state(self, name: str, install: syntax.Settings) -> str:
-        path, kind = self._installed(name)
-        folder, _unused, base = path.rpartition("/")
-        if kind == "bad":
-            return kind
-        if kind == "mask":
-            return "masked-runtime" if _is_runtime(path) else "masked"
-        if base != name and not syntax.instance(name):
-            return "alias"
-        if folder in GENERATED:
-            return "generated"
-        if folder == _TRANSIENT:
-            return "transient"
-        known = set(syntax.words(install, "Install", "Alias"))
-        known.add(name)
-        default = syntax.last(install, "Install", "DefaultInstance")
-        if default and syntax.instance(name) == "":
-            known.add(syntax.instantiate(name, default))
-        enabled = self._links(name, path, known)
-        if enabled:
-            return enabled
-        if self._links(name, path, None):
-            return "indirect"
-        if any(syntax.words(install, "Install", key) for key in ("Alias", "WantedBy", "RequiredBy", "UpheldBy")):
-            return "disabled"
-        return "indirect" if syntax.words(install, "Install", "Also") else "static"
-
-    def _installed(self, name: str) -> Tuple[str, str]:
-        """The file behind a unit's name, through links of its own, and how it is there: file, mask or bad."""
-        found = self._files.get(name)
-        if not found and syntax.instance(name):
-            name = syntax.template(name)
-            found = self._files.get(name)
-        if not found:
-            return "", "bad"
-        folder, is_link = found[0]
-        path = folder + "/" + name
-        for _unused in range(_MOST_LINKS):
-            target = self.disk.link(path) if is_link else None
-            if target is None:
-                return path, "mask" if self.disk.is_mask(path) else "file"
-            if self.disk.is_mask(target):
-                return path, "mask"
-            if not self._may_stand_for(path, target):
-                return path, "bad"
-            path, is_link = target, True  # if it is one, as may be
-        return path, "bad"
-
-    def _may_stand_for(self, path: str, target: str) -> bool:
-        """Newer versions refuse an alias that means nothing, older ones a file from elsewhere with another name."""
-        link, name = os.path.basename(path), os.path.basename(target)
-        within = target.startswith(self._within)
-        if self._by_target:
-            return within or link == name
-        return not within or syntax.may_alias(link, name)
-
-    def _links(self, name: str, path: str, known: Optional[Set[str]]) -> str:
-        """How symlinks enable a unit; `known`: only those by one of these names count."""
-        below = runtime = vendor = False
-        linked = ""
-        for folder in self._folders:
-            found, same = _links_in(folder, name, known, below)
-            if found and folder.path == _PERSISTENT:
-                return "enabled"
-            if found:
-                runtime = runtime or _is_runtime(folder.path)
-                vendor = vendor or not _is_runtime(folder.path)
-            elif same and folder.path == _PERSISTENT:
-                linked = "linked"
-            elif same and _is_runtime(folder.path):
-                linked = linked or "linked-runtime"
-            below = below or path.startswith(folder.path + "/")
-        if runtime:
-            return "enabled-runtime"
-        # What a package's own .wants instantiates is on without anybody's doing.
-        return "static" if vendor and syntax.instance(name) else linked
-
-
-def _links_in(folder: _Folder, name: str, known: Optional[Set[str]], below: bool) -> Tuple[bool, bool]:
-    """Whether a link of this folder enables the unit, and whether one links it under its own name.
-
-    `below`: the folder has less precedence than the unit file, so that a link of the same name is without effect.
-    """
-    wants = folder.wants.get(name)
-    if wants and (known is None or not known.isdisjoint(wants)):
-        return True, False
-    same = False
-    for link, target in folder.links.get(name, ()):
-        mine = link == name and not below
-        if mine and target == name:
-            same = True
-        elif (mine or target == name) and (known is None or link in known):
-            return True, same
-    return False, same
-
 
 def _link_text(path: str) -> str:
     try:
         return os.readlink(path)
     except OSError:
         return ""
-
-
-def _is_runtime(path: str) -> bool:
-    return path.startswith("/run/")
