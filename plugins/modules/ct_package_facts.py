@@ -140,6 +140,7 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+from functools import partial
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -161,7 +162,8 @@ def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[
     def accept(source: str, package: Any) -> bool:
         if without and has_epoch(package.version):
             epochs.append((package.name, package.version))
-        return all(satisfies(package.version, condition, source) for condition in conditions)
+        compare = partial(databases.compare, source)
+        return all(satisfies(package.version, condition, compare) for condition in conditions)
 
     return accept
 

@@ -43,7 +43,7 @@ MAX_SOURCES = 50
 MAX_JOBS = 100_000
 MAX_IDS = 100_000  # of the changes of one host
 # Those of files are called as a rule or an argument says.
-SOURCES = (*databases.NAMES, *(source for kind in all_kinds().values() for source in kind.sources))
+SOURCES = (*databases.source_names(), *(source for kind in all_kinds().values() for source in kind.sources))
 FAILED = "It failed; the output of the run says why."
 UNREACHABLE = "The host was unreachable."
 # The reasons that a status may name. A message of the host is never quoted: arguments of the task may be in it.

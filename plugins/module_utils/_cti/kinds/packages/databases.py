@@ -1,40 +1,76 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every package database a host may have. The code for one it does not have is not loaded."""
+"""The package managers, and a collection of what is in the databases that a host has.
+
+A package manager is a module with collect(known, root, gpg_keys), which returns the part of that name, and with
+compare(version, other), which orders versions; and an entry here. The module of a database that a host does not have is not
+loaded.
+"""
 
 import os
+from typing import Any, Callable, NamedTuple, Tuple
 
 from ...errors import SourceAbsent
 from ...model import Collection, Known, Part
 from ..sources import Sources
-from . import rpm
 from .absence import DatabaseLocation, is_there, look
 
-NAMES = ("dpkg", rpm.NAME)
-_DPKG = "var/lib/dpkg"
+
+def _dpkg() -> Any:
+    from . import dpkg
+
+    return dpkg
+
+
+def _rpm() -> Any:
+    from . import rpm
+
+    return rpm
+
+
+class PackageManager(NamedTuple):
+    """Where the database of a package manager may be, and what reads it."""
+
+    name: str  # of the source, and of its part
+    folders: Tuple[str, ...]  # below the root
+    remains: Tuple[str, ...]  # as DatabaseLocation has it
+    load: Callable[[], Any]  # its module
+
+
+MANAGERS = (
+    PackageManager("dpkg", ("var/lib/dpkg",), ("status",), _dpkg),
+    PackageManager(
+        "rpm",
+        ("usr/lib/sysimage/rpm", "var/lib/rpm"),
+        ("rpmdb.sqlite", "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename"),
+        _rpm,
+    ),
+)
+
+
+def source_names() -> Tuple[str, ...]:
+    """The names that the sources of packages can have."""
+    return tuple(manager.name for manager in MANAGERS)
+
+
+def compare(source: str, version: str, other: str) -> int:
+    """Negative, zero or positive: how a package manager orders two versions of its packages."""
+    return int(next(manager for manager in MANAGERS if manager.name == source).load().compare(version, other))
 
 
 def collect(known: Known, gpg_keys: bool = False, root: str = "/") -> Collection:
     """`gpg_keys`: count the public keys that rpm keeps among its packages."""
+    return Sources([(manager.name, _collector(manager, root, gpg_keys)) for manager in MANAGERS], known)
 
-    def from_dpkg(known: Known) -> Part:
-        folder = os.path.join(root, _DPKG)
-        if not is_there(folder):
-            raise SourceAbsent("there is no dpkg database in %s" % folder)
-        from . import dpkg
 
-        return dpkg.collect(known, root)
+def _collector(manager: PackageManager, root: str, gpg_keys: bool) -> Callable[[Known], Part]:
+    folders = [os.path.join(root, folder) for folder in manager.folders]
 
-    def from_rpm(known: Known) -> Part:
-        return rpm.collect(known, root, gpg_keys)
+    def read(known: Known) -> Part:
+        if not any(is_there(folder) for folder in folders):
+            raise SourceAbsent("there is no %s database in %s" % (manager.name, " or ".join(folders)))
+        part: Part = manager.load().collect(known, root, gpg_keys)
+        return part
 
-    dpkg_place = DatabaseLocation("dpkg", [os.path.join(root, _DPKG)], ("status",))
-    rpm_place = DatabaseLocation(rpm.NAME, [os.path.join(root, folder) for folder in rpm.FOLDERS], rpm.REMAINS)
-    return Sources(
-        [
-            ("dpkg", lambda known: look(from_dpkg, known, dpkg_place)),
-            ("rpm", lambda known: look(from_rpm, known, rpm_place)),
-        ],
-        known,
-    )
+    return lambda known: look(read, known, DatabaseLocation(manager.name, folders, manager.remains))

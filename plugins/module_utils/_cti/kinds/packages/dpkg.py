@@ -22,15 +22,22 @@ _MAX_BYTES = 256 << 20
 _NAMED_IN_MESSAGE = 5
 
 
-def collect(known: Known, root: str = "/") -> Part:
+def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     """The part "dpkg": every package that is installed, one item for each name and architecture. One that awaits or has
     pending triggers is configured, and works.
 
     installed_on is when dpkg last wrote the package's list of files, so an upgrade counts as an installation.
-    SourceAbsent where there is no database, SourceFailed where it cannot be read in full.
+    gpg_keys: dpkg has none. SourceAbsent where there is no database, SourceFailed where it cannot be read in full.
     """
     base = os.path.join(root, _DATABASE)
     return read_unchanged(NAME, base, base, known, lambda: _stamp(base), lambda: _read_installed(base))
+
+
+def compare(version: str, other: str) -> int:
+    """Negative, zero or positive, in the order of deb-version(7)."""
+    from .versions import compare_dpkg  # only where versions are compared
+
+    return compare_dpkg(version, other)
 
 
 def _read_installed(base: str) -> Installed:

@@ -24,8 +24,6 @@ FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 _SQLITE = "rpmdb.sqlite"
 _NDB = "Packages.db"
 _FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
-# How the names begin of the files that are beside one of these.
-REMAINS = (_SQLITE, "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename")
 _NAMED = 10  # packages named in a message
 _GPG_KEY = "gpg-pubkey"  # rpm keeps the keys it trusts as packages of this name
 
@@ -41,6 +39,13 @@ def collect(known: Known, root: str = "/", gpg_keys: bool = False) -> Part:
     return read_unchanged(
         NAME, path, folder, known, lambda: _stamp(path, gpg_keys), lambda: _read_installed(path, root, gpg_keys, known)
     )
+
+
+def compare(version: str, other: str) -> int:
+    """Negative, zero or positive, in the order of rpm-version(7)."""
+    from .versions import compare_rpm  # only where versions are compared
+
+    return compare_rpm(version, other)
 
 
 def _read_installed(path: str, root: str, gpg_keys: bool, known: Known) -> Installed:

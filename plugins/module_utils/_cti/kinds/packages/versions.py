@@ -56,9 +56,8 @@ def parse_condition(text: str) -> Condition:
     return Condition("=" if relation == "==" else relation, version)
 
 
-def satisfies(version: str, condition: Condition, order: str) -> bool:
-    """Whether a version meets a condition in the order of "dpkg" or of "rpm"."""
-    compare = {"dpkg": compare_dpkg, "rpm": compare_rpm}[order]
+def satisfies(version: str, condition: Condition, compare: Callable[[str, str], int]) -> bool:
+    """Whether a version meets a condition. compare(version, other): negative, zero or positive, as the package manager orders."""
     return _HOLDS[condition.relation](compare(version, condition.version))
 
 
