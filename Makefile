@@ -191,7 +191,7 @@ interop: $(VENV)/interop/done debian-packages
 quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
-	@CT_CORE=$* TESTHOST_DIR=$(BUILD)/hosts/$@ \
+	@TESTHOST_DIR=$(BUILD)/hosts/$@ \
 	  $(TESTS) $@ core-$* $(call pytest,$(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)))
 
 $(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)

@@ -12,11 +12,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from ansible.release import __version__ as release
 
 TARGETS = Path(__file__).parent / "targets"
 ROOT = Path(__file__).parents[2]
 # The oldest that each supports but the newest, with which molecule runs the targets on older ones.
 MANAGED_PYTHONS = {"2.16": ("3.6",), "2.18": ("3.8",), "2.19": ("3.8",), "2.21": ("3.13",)}
+
+CORE = ".".join(release.split(".")[:2])
 
 PLAY = """
 - name: {target}
@@ -41,7 +44,7 @@ def managed_python(version):
     return found.stdout.strip()
 
 
-@pytest.mark.parametrize("version", MANAGED_PYTHONS[os.environ["CT_CORE"]])
+@pytest.mark.parametrize("version", MANAGED_PYTHONS.get(CORE, ("3.13",)))
 @pytest.mark.parametrize("target", sorted(path.name for path in TARGETS.iterdir()))
 def test_target(target, version, tmp_path):
     scratch = tmp_path / "scratch"
