@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
                 return dcr.parse(file.read(dcr.MAX_BYTES + 1), path), path
         except OSError as error:
             raise DcrError(
-                f"Cannot read the rule {given!r} on the controller ({error.strerror}); give the path of a file there, absolute or"
+                f"Cannot read the rule {given!r} on the controller ({error.strerror}). Give the path of a file on the controller, absolute or"
                 f" relative to the playbook or to {os.getcwd()}."
             ) from error
 

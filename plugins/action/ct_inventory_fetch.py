@@ -83,10 +83,13 @@ class ActionModule(ActionBase):
         except _Orphaned:
             return {
                 "failed": True,
-                "msg": f"The playbook ended, so {folder} was left as it is: the next run fetches the same changes again.",
+                "msg": f"The playbook was killed, so nothing was written to {folder}. The next run fetches the same changes again.",
             }
         except (ValueError, RecursionError) as error:
-            return {"failed": True, "msg": f"The host returned something else than an inventory: {error}"}
+            return {
+                "failed": True,
+                "msg": f"The host did not return an inventory: {error}. Run again with -vvv to see its answer.",
+            }
         except OSError as error:
             message = (
                 f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Correct this, or give"
@@ -137,7 +140,9 @@ class ActionModule(ActionBase):
         """Replace the files that differ, then the place; returns what new.put() does for each of `names`. Raises _Orphaned."""
         with places.lock(folder):
             if places.read(folder) != had:
-                self._display.warning(f"Another run wrote to {folder} meanwhile, so this one left it as it is.")
+                self._display.warning(
+                    f"Another run wrote to {folder} at the same time, so this run wrote nothing there. The next run fetches its changes."
+                )
                 return []
             _check_playbook()
             diffs = [new.put(name, before.get(name)) for name in names]
@@ -190,14 +195,14 @@ def _seen(inventory):
                 failed = any(source["status"] == "failed" for source in one["sources"].values())
                 seen[kind] = (int(one["count"]), failed)
         except (KeyError, TypeError, AttributeError, OverflowError):
-            raise ValueError("its summary is damaged") from None
+            raise ValueError("its summary is invalid") from None
     return seen
 
 
 def _checked(changes):
     """The changes, if they are a list of records. Raises ValueError."""
     if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
-        raise ValueError("its changes are no list of records, or too many")
+        raise ValueError("its changes are not a list of at most 100000 records")
     return [storable(row) for row in changes]
 
 
@@ -206,13 +211,13 @@ def _next_place(history):
     try:
         return None if history["place"] is None and "not_stored" in history else places.kept(history)
     except (KeyError, TypeError):
-        raise ValueError("it has no place in a history") from None
+        raise ValueError("the place in its history is missing") from None
 
 
 def _another_state(host, to, before):
     return (
-        f"{host}: this run used the state {line(to.path, 300)}, the run before used {line(before.path, 300)}. Each state finds"
-        " changes for itself, so run with the same become setting, or set state (in the playbook: ct_state)."
+        f"{host}: this run used the state {line(to.path, 300)}, the run before used {line(before.path, 300)}. Each state"
+        " reports its own changes. Use the same become setting in every run, or set state (in the playbook: ct_state)."
     )
 
 

@@ -66,7 +66,10 @@ class ActionModule(ActionBase):
         )
         if not run.returncode:
             return ""
-        return (run.stderr.strip().splitlines() or [f"The program ended with {run.returncode} and said nothing."])[-1]
+        return (
+            run.stderr.strip().splitlines()
+            or [f"The program's command check ended with status {run.returncode} and without a message."]
+        )[-1]
 
     def _copy(self, path, dest):
         task = self._task.copy()

@@ -11,29 +11,30 @@ type: notification
 short_description: Send what plays gather to the Azure Monitor Agent or a Fluentd-compatible receiver
 version_added: "0.1.0"
 description:
-  - Takes what M(changetracking.inventory.ct_package_facts), M(changetracking.inventory.ct_service_facts),
-    M(changetracking.inventory.ct_file_facts) and M(changetracking.inventory.ct_inventory_info) return in any play, also through
-    M(ansible.builtin.gather_facts) and M(ansible.builtin.async_status), and sends it as records of the tables
-    ConfigurationData and ConfigurationChange. Of M(changetracking.inventory.ct_inventory_fetch) it takes what changed.
-  - A record holds the documented columns and nothing else. Arguments, variables and other facts are never looked at, messages
-    are not quoted, and of a task with C(no_log) nothing is taken.
-  - C(Computer) is the inventory name of the host. What the host says of itself goes into C(ReportedComputer), C(SourceComputerId)
-    and C(VMUUID), unless another inventory host said it before, in this run or in an earlier one with the same O(spool), or
-      C(ReportedComputer) is the inventory name of another host. Such hosts are named in a warning at the end of the run.
-  - Records wait in a spool on the controller until the receiver has taken them. What a run cannot deliver, a later one does.
-  - Where gathering fails, or the host cannot be reached, a record of the ConfigDataType C(CollectionStatus) says so. That type is
-    one of this collection, and not documented by Azure.
-  - The last line of a run says how many records were delivered, wait in the spool, and were dropped.
+  - Takes the results of M(changetracking.inventory.ct_package_facts), M(changetracking.inventory.ct_service_facts),
+    M(changetracking.inventory.ct_file_facts) and M(changetracking.inventory.ct_inventory_info) in any play, including those that come
+    through M(ansible.builtin.gather_facts) and M(ansible.builtin.async_status), and sends them as records of the tables
+    ConfigurationData and ConfigurationChange. From the results of M(changetracking.inventory.ct_inventory_fetch) it sends the changes.
+  - A record has only the documented columns. The callback does not read arguments, variables and other facts, quotes no messages, and
+    skips tasks with C(no_log).
+  - C(Computer) is the inventory name of the host. C(ReportedComputer), C(SourceComputerId) and C(VMUUID) are what the host itself
+    returned. A value that another inventory host returned before, in this run or in an earlier run with the same O(spool), is left out,
+    and so is a C(ReportedComputer) that is the inventory name of another host. A warning at the end of the run names these hosts.
+  - Records stay in a spool on the controller until they are delivered. What a run cannot deliver, a later run delivers.
+  - If gathering fails, or the host is unreachable, a record with the ConfigDataType C(CollectionStatus) reports it. This type belongs to
+    this collection and is not documented by Azure.
+  - The last line of a run has the number of records that were delivered, that remain in the spool, and that were dropped. It goes to
+    stderr if the stdout callback prints JSON.
 requirements:
   - enable in configuration
   - jmespath on the controller, for O(query)
 options:
   address:
     description:
-      - Where the records go. V(@name) is an abstract unix socket, V(/path) a socket file, V(tcp://host:port) and
-        V(tls://host:port) any receiver of the Fluentd forward protocol.
-      - The default is the socket that the Azure Monitor Agent (AMA), or the role P(changetracking.inventory.relay#role), opens for
-        the extension C(ChangeTracking-Linux) on the controller.
+      - Address of the receiver, as V(@name) (an abstract unix socket), V(/path) (a socket file), V(tcp://host:port) or V(tls://host:port).
+        Any receiver of the Fluentd forward protocol can be used.
+      - The default is the socket that the Azure Monitor Agent (AMA), or the role P(changetracking.inventory.relay#role), opens on
+        the controller for the extension C(ChangeTracking-Linux).
     type: str
     default: "@CAgentStream_CloudAgentInfo_ChangeTracking-Linux_default_fluent.socket"
     env:
@@ -42,7 +43,9 @@ options:
       - section: callback_ama_forward
         key: address
   config_address:
-    description: The unix socket at which AMA tells the tags. It is not asked where O(address) is TCP or TLS, or both tags are set.
+    description:
+      - Unix socket at which the callback asks AMA for the tags. It is not asked if O(address) is TCP or TLS, or if both O(data_tag) and
+        O(change_tag) are set.
     type: str
     default: "@CAgentStream_CloudAgentInfo_config_default_fluent.socket"
     env:
@@ -52,8 +55,8 @@ options:
         key: config_address
   allow_users:
     description:
-      - Users, by name or number, as one of whom a unix socket's other end must run. Nothing is sent to anybody else.
-      - The role P(changetracking.inventory.relay#role) runs its relay as C(ctrelay).
+      - Names or numbers of the users that may listen at a unix socket. Nothing is sent to a process of another user.
+      - The role P(changetracking.inventory.relay#role) runs the relay as C(ctrelay).
     type: list
     elements: str
     default: [root, syslog, azuremonitoragent]
@@ -66,7 +69,7 @@ options:
     description:
       - Tag of the ConfigurationData records.
       - The default depends on O(address). At a unix socket it is the tag that AMA's data collection rules name for the stream
-        C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
+        C(CONFIG_DATA_BLOB_V2). Over TCP or TLS it is the name of the stream, because the tags of a rule are meant for AMA.
     type: str
     env:
       - name: AMA_FORWARD_DATA_TAG
@@ -77,7 +80,7 @@ options:
     description:
       - Tag of the ConfigurationChange records.
       - The default depends on O(address). At a unix socket it is the tag that AMA's data collection rules name for the stream
-        C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, since the tags of a rule are meant for AMA.
+        C(CONFIG_CHANGE_BLOB_V2). Over TCP or TLS it is the name of the stream, because the tags of a rule are meant for AMA.
     type: str
     env:
       - name: AMA_FORWARD_CHANGE_TAG
@@ -86,10 +89,10 @@ options:
         key: change_tag
   query:
     description:
-      - A JMESPath expression over one record. A record is sent where the result is true as JMESPath sees it, which is everything
-        but null, false and what is empty. The record itself is sent, not the result.
-      - A record on which the expression fails is not sent, and a warning says so.
-      - It is applied when records are delivered, also by a later run, as the run that gathered them had it.
+      - JMESPath expression that is applied to each record. A record is sent if the result is true for JMESPath, which is everything
+        but null, false and empty values. The record itself is sent, not the result.
+      - If the expression fails for a record, the record is not sent, and there is a warning.
+      - The expression is applied on delivery, also by a later run, and is always that of the run that gathered the records.
     type: str
     env:
       - name: AMA_FORWARD_QUERY
@@ -97,7 +100,7 @@ options:
       - section: callback_ama_forward
         key: query
   hosts:
-    description: Take only what is of hosts whose inventory name matches one of these shell patterns.
+    description: Send only the results of hosts whose inventory name matches one of these shell patterns.
     type: list
     elements: str
     default: ["*"]
@@ -107,7 +110,7 @@ options:
       - section: callback_ama_forward
         key: hosts
   kinds:
-    description: Take only these kinds.
+    description: Send only items of these kinds.
     type: list
     elements: str
     choices: [packages, services, files]
@@ -119,8 +122,8 @@ options:
         key: kinds
   spool:
     description:
-      - Folder in which records wait. It is made where it does not exist; nobody but its owner must be able to write to it.
-      - Runs may share it if their records go to the same receiver. The default is C(ama_forward) in Ansible's home (C(~/.ansible)).
+      - Folder for records that are not delivered yet. It is created if it does not exist. Only its owner may be able to write to it.
+      - Several runs may share it if they send to the same receiver. The default is C(ama_forward) in Ansible's home (C(~/.ansible)).
     type: path
     env:
       - name: AMA_FORWARD_SPOOL
@@ -129,9 +132,9 @@ options:
         key: spool
   spool_max_mib:
     description:
-      - MiB the spool may hold. When it is full, new records are dropped and counted; what waits already is kept.
-      - One host whose records need more than a 64th of it gets no more than a quarter of what the other hosts left free. What is
-        beyond that is dropped and counted, and a warning names the host.
+      - Maximum size of the spool in MiB. When it is full, new records are dropped and counted. Records in the spool are kept.
+      - A host whose records take more than a 64th of this size gets at most a quarter of what the other hosts left free. The rest is
+        dropped and counted, and a warning names the host.
     type: int
     default: 256
     env:
@@ -141,7 +144,7 @@ options:
         key: spool_max_mib
   flush_deadline:
     description:
-      - Seconds a run may take longer because of deliveries that succeed. Those that do not cost it less than one second in all.
+      - Seconds by which deliveries that succeed may extend a run. Deliveries that fail extend it by less than one second in all.
     type: float
     default: 10
     env:
@@ -151,11 +154,12 @@ options:
         key: flush_deadline
   acks:
     description:
-      - With V(require), a record is delivered when the receiver has acknowledged it.
-      - With V(off), it is when the receiver has read it from a unix socket, or when it is written to TCP or TLS.
-      - V(auto) is V(off) when AMA is at the other end of the unix socket, and V(require) for every other receiver. Whether AMA
-        acknowledges is not documented. It is recognized by the name of its process, C(mdsd).
-      - Set V(off) for another receiver that does not acknowledge, such as Fluentd's C(in_unix).
+      - When a record counts as delivered.
+      - With V(require), when the receiver acknowledges it. With V(off), when the receiver has read it from a unix socket, or when it is
+        written to a TCP or TLS connection.
+      - V(auto) is V(off) if AMA is at the other end of the unix socket, and V(require) for every other receiver. Whether AMA
+        acknowledges is not documented. AMA is recognized by the name of its process, C(mdsd).
+      - For another receiver that does not acknowledge, such as Fluentd's C(in_unix), set V(off).
     type: str
     choices: [auto, require, 'off']
     default: auto
@@ -165,7 +169,7 @@ options:
       - section: callback_ama_forward
         key: acks
   tls_ca:
-    description: PEM file of the authorities to trust, in place of those of the system.
+    description: PEM file with the certificate authorities to trust. It replaces the authorities of the system.
     type: path
     env:
       - name: AMA_FORWARD_TLS_CA
@@ -173,7 +177,7 @@ options:
       - section: callback_ama_forward
         key: tls_ca
   tls_cert:
-    description: PEM file of our own certificate, where the receiver wants one.
+    description: PEM file with the client certificate, for a receiver that requires one.
     type: path
     env:
       - name: AMA_FORWARD_TLS_CERT
@@ -181,7 +185,7 @@ options:
       - section: callback_ama_forward
         key: tls_cert
   tls_key:
-    description: PEM file of its key, without a passphrase. The default is O(tls_cert).
+    description: PEM file with the key of O(tls_cert), without a passphrase. By default, that file has the key too.
     type: path
     env:
       - name: AMA_FORWARD_TLS_KEY
@@ -189,7 +193,7 @@ options:
       - section: callback_ama_forward
         key: tls_key
   tls_verify:
-    description: Whether the receiver's certificate must be valid for its name.
+    description: Whether to require that the receiver's certificate is valid for its name.
     type: bool
     default: true
     env:
@@ -198,16 +202,36 @@ options:
       - section: callback_ama_forward
         key: tls_verify
 notes:
-  - Ad hoc runs load callbacks only with E(ANSIBLE_LOAD_CALLBACK_PLUGINS) set to V(true).
-  - Facts are those of the host that was inventoried, and bear its inventory name as their Computer. That is the host a task is
-    delegated to. M(changetracking.inventory.ct_inventory_info) tells the host's name for itself.
-  - Results of check mode are not taken, since the next run tells the same changes again.
+  - C(ansible) (ad hoc) loads callbacks only if E(ANSIBLE_LOAD_CALLBACK_PLUGINS) is V(true).
+  - C(Computer) is the inventory name of the host that was inventoried, which is the delegated host if a task is delegated.
+  - Results of check mode are not sent, because the next run reports the same changes again.
 seealso:
   - module: changetracking.inventory.ct_inventory_info
   - plugin: changetracking.inventory.ct_query
     plugin_type: filter
 author:
   - changetracking.inventory contributors (@changetracking)
+"""
+
+EXAMPLES = r"""
+# Enable the callback in ansible.cfg and let it send to a relay on another host:
+#
+# [defaults]
+# callbacks_enabled = changetracking.inventory.ama_forward
+#
+# [callback_ama_forward]
+# address = tls://relay.example.org:24224
+# tls_ca = /etc/pki/relay-ca.pem
+
+- name: Gather packages and services of all hosts; the callback sends them
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Gather packages
+      changetracking.inventory.ct_package_facts:
+
+    - name: Gather services
+      changetracking.inventory.ct_service_facts:
 """
 
 import functools
@@ -233,14 +257,16 @@ OURS = "ama_forward"
 
 
 def harmless(hook):
-    """A defect here must not end a run, nor fill its output."""
+    """Turn an exception of a hook into one warning: a defect here must not end a run."""
 
     @functools.wraps(hook)
     def guarded(self, *arguments, **options):
         try:
             hook(self, *arguments, **options)
         except Exception as error:
-            self.warn(f"{hook.__name__} failed ({type(error).__name__}: {error}); the run goes on")
+            self.warn(
+                f"{hook.__name__} failed ({type(error).__name__}: {error}). The run continues, but records may be missing"
+            )
 
     return guarded
 
@@ -258,7 +284,7 @@ class CallbackModule(CallbackBase):
         self._dropped = 0
 
     def warn(self, text):
-        """Once."""
+        """Show a warning, each text once."""
         if text not in self._warned:
             self._warned.add(text)
             self._display.warning(f"{OURS}: {text}.")
@@ -269,7 +295,7 @@ class CallbackModule(CallbackBase):
             self._configure()
         except (CtiError, ValueError) as error:
             self.disabled = True
-            self.warn(f"{error}; nothing is forwarded in this run")
+            self.warn(f"{str(error).rstrip('.')}. Nothing is forwarded in this run")
 
     def _configure(self):
         """Raises CtiError and ValueError with one sentence."""
@@ -280,7 +306,9 @@ class CallbackModule(CallbackBase):
             check_query(self._query)
         mebibytes, seconds = self.get_option("spool_max_mib"), self.get_option("flush_deadline")
         if mebibytes < 1 or not 0 < seconds <= 3600:
-            raise ValueError("spool_max_mib is a number of MiB above 0, and flush_deadline one of seconds up to 3600")
+            raise ValueError(
+                f"spool_max_mib is {mebibytes} and flush_deadline {seconds:g}. Give at least 1 MiB, and more than 0 and at most 3600 seconds"
+            )
         folder = self.get_option("spool") or os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), OURS)
         self._spool = Spool(folder, mebibytes << 20, self.warn)
         self._identities = Identities(self._spool, self.warn)
@@ -333,7 +361,7 @@ class CallbackModule(CallbackBase):
             return
         self._dropped += reading.refused
         if reading.refused:
-            self.warn(f"{reading.host} returned {reading.refused} items that are none, and are dropped")
+            self.warn(f"{reading.host} returned {reading.refused} invalid items, which are dropped")
         for parcel in reading.parcels:
             chosen = parcels.of_kinds(parcel, self._kinds)
             if chosen is None:
@@ -367,7 +395,9 @@ class CallbackModule(CallbackBase):
         earlier = self._spool.waiting()
         waiting = self._spool.records
         if delivery.problem and (waiting or earlier):
-            self.warn(f"{delivery.problem}; what is not delivered waits in {self._spool.folder} for the next run")
+            self.warn(
+                f"{delivery.problem.rstrip('.')}. Undelivered records stay in {self._spool.folder} for the next run"
+            )
         if delivery.query_problem:
             self.warn(delivery.query_problem)
         if delivery.damaged:
@@ -378,7 +408,7 @@ class CallbackModule(CallbackBase):
         if delivery.left_out:
             parts.append(f"{delivery.left_out} left out by the query")
         if earlier:
-            parts.append(f"{earlier} files of other runs wait, too")
+            parts.append(f"{earlier} files of other runs are not delivered yet")
         show(f"{OURS}: {'; '.join(parts)}")
 
 
@@ -394,4 +424,4 @@ def check_query(query):
     try:
         jmespath.compile(query)
     except jmespath.exceptions.JMESPathError as error:
-        raise ValueError(f"The query {query!r} is no JMESPath ({' '.join(str(error).split())})") from None
+        raise ValueError(f"The query {query!r} is not valid JMESPath ({' '.join(str(error).split())})") from None

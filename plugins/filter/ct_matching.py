@@ -60,12 +60,12 @@ def ct_matching(pattern, groups, limit=""):
             inventory.add_host(host, group=group)
     if not inventory.list_hosts(pattern):
         raise AnsibleFilterError(
-            f"The pattern '{pattern}' matches no host of the inventory; give another one with -e ct_hosts=PATTERN, or the inventory with -i."
+            f"The host pattern '{pattern}' matches no host in the inventory. Give another pattern with -e ct_hosts=PATTERN, or another inventory with -i."
         )
     inventory.subset(limit or None)
     if not inventory.list_hosts(pattern):
         raise AnsibleFilterError(
-            f"The pattern '{pattern}' matches no host within --limit '{limit}'; correct one of them."
+            f"The host pattern '{pattern}' matches no host within --limit '{limit}'. Correct ct_hosts or --limit."
         )
     return pattern
 

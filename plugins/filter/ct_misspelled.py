@@ -44,7 +44,7 @@ _value:
   description: The sentences.
   type: list
   elements: str
-  sample: ["There is no variable agent_adress; did you mean agent_address?"]
+  sample: ["Unknown variable 'agent_adress'. Did you mean agent_address?"]
 """
 
 ALIKE = 0.75  # of 1; difflib's ratio
@@ -54,7 +54,7 @@ SHORTEST = 3  # characters of an option whose name may be continued: `ct_destina
 def ct_misspelled(names, options):
     known = {option.partition("_")[2]: option for option in options}
     return [
-        f"There is no variable {name}; did you mean {known[meant]}?"
+        f"Unknown variable '{name}'. Did you mean {known[meant]}?"
         for name in sorted(set(names) - set(options))
         for meant in [_meant(name.partition("_")[2], known)]
         if meant

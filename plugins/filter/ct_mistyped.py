@@ -43,7 +43,7 @@ _value:
   description: The sentences.
   type: list
   elements: str
-  sample: ["agent_allow_users is 'me', which is no list; write it in YAML or JSON, with -e as -e '{\"agent_allow_users\": [...]}'."]
+  sample: ["agent_allow_users is 'me', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"agent_allow_users\": [...]}'."]
 """
 
 SHOWN = 80  # characters of a value
@@ -63,7 +63,7 @@ def _sentences(variable, name, value, option):
         noun = "list" if kind == "list" else "dictionary"
         form = FORMS[kind if name == variable else "dict"]
         yield (
-            f"{name} is {_shown(value)}, which is no {noun}; write it in YAML or JSON, with -e as -e '{{\"{variable}\": {form}}}'."
+            f"{name} is {_shown(value)}, which is not a {noun}. Write it in YAML or JSON; with -e, write -e '{{\"{variable}\": {form}}}'."
         )
     elif kind == "dict":
         for suboption, specification in option.get("options", {}).items():

@@ -79,7 +79,7 @@ def ct_query(data, expression):
     except PackedError as error:
         raise AnsibleFilterError(str(error)) from None
     except ValueError as error:
-        raise AnsibleFilterError(f"The JMESPath expression {expression!r} does not work here: {error}") from None
+        raise AnsibleFilterError(f"The JMESPath expression {expression!r} cannot be evaluated: {error}") from None
 
 
 def _plain(value):

@@ -14,7 +14,7 @@ except ImportError:
 
 __all__ = ["MISSING", "jmespath", "search"]
 
-MISSING = "needs the Python package jmespath on the controller; install it next to ansible-core"
+MISSING = "needs the Python package jmespath on the controller. Install it in the Python environment of ansible-core"
 
 
 def search(expression: str, data: Any) -> Any:
@@ -23,10 +23,10 @@ def search(expression: str, data: Any) -> Any:
         return jmespath.search(expression, data)
     except jmespath.exceptions.JMESPathTypeError as error:
         expected = ", ".join(error.expected_types)
-        raise ValueError(f"{error.function_name}() takes {expected}, and not {error.actual_type}") from None
+        raise ValueError(f"{error.function_name}() takes {expected}, not {error.actual_type}") from None
     except jmespath.exceptions.JMESPathError as error:  # it quotes the expression alone
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError("the data is nested too deeply") from None
     except (TypeError, KeyError, AttributeError, ArithmeticError):
-        raise ValueError("a function does not take what it is given") from None
+        raise ValueError("an argument of a function has the wrong type") from None

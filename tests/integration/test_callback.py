@@ -300,7 +300,7 @@ def test_what_a_bad_receiver_does_not_take_is_delivered_by_the_next_run(place, f
     assert run.status == 0, run.output
     assert run.counts == (0, len(expected), 0)
     (warning,) = run.warnings
-    assert "; what is not delivered waits in" in warning and warning.endswith("for the next run.")
+    assert ". Undelivered records stay in" in warning and warning.endswith("for the next run.")
     place.address = good
     run = place.play("- hosts: h3\n  gather_facts: false\n")
     assert run.counts == (len(expected), 0, 0), run.output
@@ -424,9 +424,9 @@ def test_a_receiver_over_tcp_gets_the_streams_as_tags(place):
     [
         ("address", "localhost:24224", "is no address"),
         ("config_address", "/" + "x" * 200, "has 1 to 107 bytes"),
-        ("query", "[", "The query '[' is no JMESPath"),
-        ("spool_max_mib", "0", "spool_max_mib is a number of MiB above 0"),
-        ("flush_deadline", "nan", "flush_deadline one of seconds"),
+        ("query", "[", "The query '[' is not valid JMESPath"),
+        ("spool_max_mib", "0", "spool_max_mib is 0 and flush_deadline 10."),
+        ("flush_deadline", "nan", "flush_deadline nan. Give"),
         ("acks", "maybe", "maybe"),
         ("kinds", "packages,nonsense", "nonsense"),
         ("tls_ca", "/nonexistent", "/nonexistent: no use for TLS"),

@@ -24,7 +24,7 @@ from ...module_utils._cti.wire.forward import flat
 from ...module_utils._cti.wire.sender import Sender
 from ...module_utils._cti.wire.sockets import Deadline
 from ...module_utils._cti.wire.tls import Tls
-from .._query import jmespath, search
+from .._query import MISSING, jmespath, search
 from . import parcel as parcels
 from .parcel import ROWS, Parcel, Row
 from .spool import Spool, SpoolFile
@@ -34,7 +34,7 @@ KEPT_SECONDS = 0.4  # of them, for the end of the run
 TASK_SECONDS = 0.25  # of deliveries between two tasks
 LEAST_SECONDS = 0.05  # of patience that are worth an attempt
 PAUSE_SECONDS = 1.0  # after a failure; doubles with each
-NO_TIME = "There was no time to deliver all; raise flush_deadline if the next runs do not catch up"
+NO_TIME = "Not all records could be delivered in time. Raise flush_deadline if the next runs do not catch up"
 
 
 class Receiver(NamedTuple):
@@ -133,7 +133,7 @@ class Delivery:
             return 0
         chosen = self._tags_of(parcel.stream)
         if parcel.query and jmespath is None:
-            self.problem = "Records wait for a query to select them; install jmespath next to ansible-core"
+            self.problem = f"Records wait for a query, which {MISSING}"
             return None
         if not chosen:
             return None
@@ -169,7 +169,7 @@ class Delivery:
             self._tags = tags.choose(self._receiver.address, self._patiently(self._ask_for_tags), self._receiver.tags)
             self._asked = True
         if not self._tags[stream]:
-            self.problem = f"AMA has no tag for the stream {stream}; associate a rule with this machine, or set the tag"
+            self.problem = f"AMA has no tag for the stream {stream}. Associate a data collection rule with this machine, or set the tag"
             if not any(self._tags.values()):  # no need to read on
                 raise ForwardError(self.problem)
         return self._tags[stream]
@@ -205,7 +205,9 @@ class Delivery:
         try:
             found = search(query, record)
         except ValueError as error:
-            self.query_problem = f"The query does not work on all records, and leaves out those ({error})"
+            self.query_problem = (
+                f"The query does not work on all records. Those on which it fails are not sent ({error})"
+            )
             return False
         return not (found is None or found is False or (not isinstance(found, int) and not found))
 

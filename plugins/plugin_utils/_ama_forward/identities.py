@@ -64,8 +64,8 @@ class Identities:
             whose = f"is the inventory name of {owner}" if named else f"{owner} reported first"
             own = "hostname" if column == NAME else "machine-id"
             self._warn(
-                f"{', '.join(names)}{more} reported the {column} {value!r}, which {whose}; records of the"
-                f" former are sent without it. If one is a clone of the other, give it a {own} of its own"
+                f"{', '.join(names)}{more} reported the {column} {value!r}, which {whose}. The records of"
+                f" {', '.join(names)}{more} are sent without it. If the host is a clone, give it its own {own}"
             )
         self._disputed = {}
         if self._learnt:
@@ -90,7 +90,7 @@ class Identities:
             if (host, column) not in self._changed:
                 self._changed.add((host, column))
                 self._warn(
-                    f"{host} reported the {column} {value!r}, and {before!r} before; check that it is the same machine"
+                    f"{host} reported the {column} {value!r}, before that {before!r}. Check whether it is the same machine"
                 )
         known[column] = value
         self._learnt.setdefault(host, {})[column] = value

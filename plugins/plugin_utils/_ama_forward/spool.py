@@ -100,21 +100,21 @@ class Spool:
             size = before + len(line)
             if host and size > self._max_bytes // SMALL and size * QUARTER > self._max_bytes - self._bytes + before:
                 self._warn(
-                    f"{host} returned more than a quarter of what is free in the spool {self.folder}, and the rest of its"
-                    " records is dropped; see what it returns, or raise spool_max_mib"
+                    f"{host} needs more than a quarter of the free space in the spool {self.folder}. The rest of its records is"
+                    " dropped. Check what the host returns, or raise spool_max_mib"
                 )
                 return False
             if self._bytes + len(line) > self._max_bytes or len(line) > MAX_LINE:
                 self._warn(
-                    f"The spool {self.folder} holds the {self._max_bytes >> 20} MiB it may, and takes no more records;"
-                    " see why they are not delivered, or raise spool_max_mib"
+                    f"The spool {self.folder} is full ({self._max_bytes >> 20} MiB) and takes no more records."
+                    " Find out why records are not delivered, or raise spool_max_mib"
                 )
                 return False
             if self._own is None:
                 self._own = self._create()
             self._own.append(line, records)
         except OSError as error:
-            self._warn(f"The spool {self.folder} cannot be written ({error.strerror}); records are dropped")
+            self._warn(f"The spool {self.folder} cannot be written ({error.strerror}). New records are dropped")
             return False
         self._bytes += len(line)
         self._of_host[host] = size
@@ -160,13 +160,13 @@ class Spool:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            self._warn(f"{self.folder}/{name} cannot be read ({error.strerror}); it is written anew")
+            self._warn(f"{self.folder}/{name} cannot be read ({error.strerror}). It is created again")
             return b""
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_size > max_bytes:
                 self._warn(
-                    f"{self.folder}/{name} is not a file of ours of up to {max_bytes >> 20} MiB; it is written anew"
+                    f"{self.folder}/{name} is not a regular file of this user of at most {max_bytes >> 20} MiB. It is created again"
                 )
                 return b""
             return file.read(max_bytes)
@@ -241,14 +241,14 @@ class Spool:
         except FileNotFoundError:  # delivered by another run
             return None
         except OSError as error:
-            self._warn(f"{self.folder}/{name} is left alone ({error.strerror})")
+            self._warn(f"{self.folder}/{name} is skipped ({error.strerror})")
             return None
         status = os.fstat(descriptor)
         reason = ""
         if not stat.S_ISREG(status.st_mode):
-            reason = "it is no regular file"
+            reason = "it is not a regular file"
         elif status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            reason = "it must be ours, and nobody else's to read or write"
+            reason = "only the user who runs the playbook may own, read and write it"
         try:
             if not reason:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -259,6 +259,6 @@ class Spool:
         except OSError as error:
             reason = str(error.strerror)
         if reason:
-            self._warn(f"{self.folder}/{name} is left alone: {reason}")
+            self._warn(f"{self.folder}/{name} is skipped: {reason}")
         os.close(descriptor)
         return None

@@ -45,7 +45,7 @@ def kept(history: Any) -> Kept:
     """The place in what a host returned as `history`, or in a row of the file. Raises ValueError."""
     place, path = history["place"], history["path"]
     if since.place(place) is None or not isinstance(path, str) or len(path) > MAX_PATH:
-        raise ValueError("it has no place in a history")
+        raise ValueError("the place in its history is missing")
     return Kept(str(place), str(path))
 
 

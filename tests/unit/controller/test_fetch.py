@@ -216,7 +216,7 @@ def test_nothing_is_written_unless_all_that_was_packed_is_sound(host):
         {},
     ):
         result = host.answer(dict(answer))
-        assert result["failed"] and "The host returned something else than an inventory" in result["msg"], answer
+        assert result["failed"] and "The host did not return an inventory" in result["msg"], answer
     assert host.content() == {"Packages.json": ROWS}  # and no temporary file
 
 

@@ -446,7 +446,7 @@ def test_without_jmespath_a_query_is_refused_and_what_waits_for_one_stays(tmp_pa
     ours = delivery(listen().address)
     ours.at_the_end(spool)
     assert (ours.delivered, spool.records) == (0, 1)
-    assert "install jmespath" in ours.problem
+    assert "Python package jmespath" in ours.problem
 
 
 def test_kinds_are_chosen_in_every_form():

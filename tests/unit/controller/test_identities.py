@@ -81,7 +81,7 @@ def test_a_host_that_was_installed_again_is_named_once_and_believed(folder):
     for value in (TWO, ONE, TWO):
         assert run.believed("web1", SourceComputerId=value) == {"SourceComputerId": value}
     (warning,) = run.end()
-    assert warning.startswith("web1 reported the SourceComputerId '%s', and '%s' before" % (TWO, ONE))
+    assert warning.startswith("web1 reported the SourceComputerId '%s', before that '%s'" % (TWO, ONE))
     run = Run(folder)
     assert run.believed("web2", SourceComputerId=ONE) == {"SourceComputerId": ONE}
 
@@ -120,11 +120,11 @@ def test_a_memory_that_is_no_file_of_ours_is_not_read(folder, monkeypatch):
     os.mkfifo(str(folder / "identities.json"))
     run = Run(folder)
     run.believed("web1", SourceComputerId=ONE)
-    assert "it is written anew" in run.end()[0]
+    assert "It is created again" in run.end()[0]
     monkeypatch.setattr(identities, "MAX_BYTES", 10)
     run = Run(folder)
     run.believed("web2", SourceComputerId=ONE)
-    assert "is not a file of ours of up to 0 MiB" in run.end()[0]
+    assert "is not a regular file of this user of at most 0 MiB" in run.end()[0]
 
 
 def test_no_host_is_called_like_another_host_of_the_inventory(folder):

@@ -145,7 +145,7 @@ def test_a_file_that_is_not_ours_alone_is_named_and_left_alone(folder, said, nam
     assert spool.append(b"own\n", 1)
     assert waiting(spool) == [b"own\n"]
     (complaint,) = set(said)
-    assert complaint.startswith("%s/0" % folder) and " is left alone" in complaint
+    assert complaint.startswith("%s/0" % folder) and " is skipped" in complaint
     after = [(path.name, path.lstat()) for path in folder.iterdir() if path.name.startswith(("0-1", "0.spool"))]
     assert [(name, status[:2]) for name, status in after] == [(name, status[:2]) for name, status in before]
 
@@ -198,7 +198,7 @@ def test_one_host_leaves_room_for_the_others_and_is_named(folder, said):
     spool = make(folder, said, max_bytes=64000)
     greedy = [spool.append(b"x" * 999 + b"\n", 1, "greedy") for _line in range(100)]
     assert sum(greedy) == 16 and len(said) == 84 and set(said) == {said[0]}
-    assert said[0].startswith("greedy returned more than a quarter of what is free in the spool")
+    assert said[0].startswith("greedy needs more than a quarter of the free space in the spool")
     second = [spool.append(b"x" * 999 + b"\n", 1, "second") for _line in range(100)]
     assert sum(second) == 12  # a quarter of the rest
     assert all(spool.append(b"x" * 999 + b"\n", 1, "web%d" % number) for number in range(36))
@@ -229,4 +229,4 @@ def test_a_full_disk_tears_no_line(folder):
     )
     lines = run.stdout.splitlines()
     assert lines[-2:] == ["[True, True, False, False, False]", "[4001, 4001]"]
-    assert "cannot be written (File too large); records are dropped" in lines[0]
+    assert "cannot be written (File too large). New records are dropped" in lines[0]

@@ -75,7 +75,7 @@ def test_the_playbooks_know_all_their_variables():
 )
 def test_a_slip_is_named_with_what_was_meant(slip, meant):
     options = variables_of_playbooks() if slip.startswith("ct_") else variables_of_role(slip.partition("_")[0])
-    assert ct_misspelled([slip, meant], options) == ["There is no variable %s; did you mean %s?" % (slip, meant)]
+    assert ct_misspelled([slip, meant], options) == ["Unknown variable '%s'. Did you mean %s?" % (slip, meant)]
 
 
 @pytest.mark.parametrize("name", ["agent_version", "agent_port", "agent_package", "agent_enabled", "agent_hostname"])
@@ -131,8 +131,12 @@ def test_a_pattern_that_matches_within_the_limit_is_returned(mismatches_are_warn
 @pytest.mark.parametrize(
     ("pattern", "limit", "words"),
     [
-        ("wbe", "", "The pattern 'wbe' matches no host of the inventory; give another one with -e ct_hosts=PATTERN"),
-        ("web:!b", "", "matches no host of the inventory"),
+        (
+            "wbe",
+            "",
+            "The host pattern 'wbe' matches no host in the inventory. Give another pattern with -e ct_hosts=PATTERN",
+        ),
+        ("web:!b", "", "matches no host in the inventory"),
         ("web", "a", "matches no host within --limit 'a'"),
     ],
 )
@@ -142,7 +146,7 @@ def test_a_pattern_that_matches_no_host_is_refused(mismatches_are_warnings, patt
 
 
 def test_an_inventory_without_hosts_is_refused():
-    with pytest.raises(AnsibleFilterError, match="or the inventory with -i"):
+    with pytest.raises(AnsibleFilterError, match="or another inventory with -i"):
         ct_matching("all", {"all": [], "ungrouped": []})
 
 
@@ -173,16 +177,16 @@ def test_values_of_the_right_type_are_accepted():
         (
             "a_list",
             "me",
-            "a_list is 'me', which is no list; write it in YAML or JSON, with -e as -e '{\"a_list\": [...]}'.",
+            "a_list is 'me', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"a_list\": [...]}'.",
         ),
-        ("a_list", {"me": 1}, "a_list is '{'me': 1}', which is no list; "),
-        ("a_list", None, "a_list is null, which is no list; "),
-        ("a_dict", "{'files': ['/etc']}", "a_dict is '{'files': ['/etc']}', which is no dictionary; "),
-        ("a_dict", "x" * 200, "a_dict is '%s...', which is no dictionary; " % ("x" * 80)),
+        ("a_list", {"me": 1}, "a_list is '{'me': 1}', which is not a list. "),
+        ("a_list", None, "a_list is null, which is not a list. "),
+        ("a_dict", "{'files': ['/etc']}", "a_dict is '{'files': ['/etc']}', which is not a dictionary. "),
+        ("a_dict", "x" * 200, "a_dict is '%s...', which is not a dictionary. " % ("x" * 80)),
         (
             "a_dict",
             {"files": "/etc"},
-            "a_dict.files is '/etc', which is no list; write it in YAML or JSON, with -e as -e '{\"a_dict\": {...}}'.",
+            "a_dict.files is '/etc', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"a_dict\": {...}}'.",
         ),
     ],
 )
@@ -222,14 +226,14 @@ def run_role(tmp_path, role, given):
         (
             "agent",
             "agent_track={'files':['/etc/ssh'],'files_every':300}",
-            "agent_track is '{'files':['/etc/ssh'],'files_every':300}', which is no dictionary;",
+            "agent_track is '{'files':['/etc/ssh'],'files_every':300}', which is not a dictionary.",
         ),
-        ("agent", "agent_allow_users=ctrelay", "agent_allow_users is 'ctrelay', which is no list;"),
-        ("agent", '{"agent_track": {"files": "/etc/ssh"}}', "agent_track.files is '/etc/ssh', which is no list;"),
+        ("agent", "agent_allow_users=ctrelay", "agent_allow_users is 'ctrelay', which is not a list."),
+        ("agent", '{"agent_track": {"files": "/etc/ssh"}}', "agent_track.files is '/etc/ssh', which is not a list."),
         (
             "relay",
             "relay_chunks={'inventory':'dcr.json'}",
-            "relay_chunks is '{'inventory':'dcr.json'}', which is no dictionary;",
+            "relay_chunks is '{'inventory':'dcr.json'}', which is not a dictionary.",
         ),
         (
             "relay",
