@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, untrusted_sqlite
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders, text, untrusted_sqlite
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import doctor, lock, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
@@ -178,7 +178,7 @@ def test_a_pipe_in_the_place_of_a_database_or_its_journal_holds_nobody_up(path, 
 def test_many_values_in_few_bytes_are_refused_before_they_are_made(monkeypatch):
     from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
 
-    monkeypatch.setattr(packing, "MAX_VALUES", 1000)
+    monkeypatch.setattr(text, "MAX_VALUES", 1000)
     with pytest.raises(ValueError, match="more than 1000 values"):
         packing.json_list("[" + "[]," * 1000 + "[]]")
 

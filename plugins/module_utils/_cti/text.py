@@ -12,6 +12,7 @@ import re
 import time
 from typing import Any, Dict, Optional, Union
 
+MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
 _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 
 _CODE = r"x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2}"  # of a byte, or of any other lone surrogate, after the backslash
@@ -100,6 +101,13 @@ def quoted(name: str, limit: int = 300) -> str:
     return line(printable(name), limit)
 
 
+def plural(count: int, noun: str) -> str:
+    """A number and what it is of: `1 file`, `2 files`, `2 directories`."""
+    if count == 1:
+        return "1 " + noun
+    return "%d %s" % (count, noun[:-1] + "ies" if noun.endswith("y") else noun + "s")
+
+
 def calm_json(text: str) -> str:
     """A JSON text with every character that steers a terminal written as an escape, which any JSON reader reads back."""
     return text if text.isprintable() else re.sub(_STEERING, lambda match: "\\u%04x" % ord(match.group()), text)
@@ -125,6 +133,13 @@ def timestamp(seconds: Optional[float]) -> Optional[str]:
     except (ValueError, OverflowError, OSError):
         return None
     return ("%04d" if 0 <= year <= 9999 else "%+07d") % year + "-%02d-%02dT%02d:%02d:%02dZ" % tuple(rest)
+
+
+def check_size(text: Any) -> None:
+    """Raise ValueError for a JSON text (str or bytes) with more values than there is memory for."""
+    signs = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
+    if sum(text.count(sign) for sign in signs) > MAX_VALUES:
+        raise ValueError("more than %d values" % MAX_VALUES)
 
 
 def load_json(raw: Union[str, bytes]) -> Any:

@@ -116,7 +116,7 @@ def _tagged_data(text: bytes, tag: str, request_id: str) -> Optional[Dict[str, A
         raise ForwardError("AMA answered another request than ours about {0}; {1}".format(tag, _AGAIN))
     if answer.get("Success") is not True:
         reason = answer.get("Description")
-        said = "".join(c if c.isprintable() else " " for c in reason[:500]) if isinstance(reason, str) else ""
+        said = " ".join(reason[:500].split()) if isinstance(reason, str) else ""
         raise ForwardError(
             "AMA refused the request about {0}: {1}; {2}".format(tag, said or "without a reason", _AGAIN)
         )

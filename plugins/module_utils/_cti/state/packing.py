@@ -9,8 +9,9 @@ import time
 import zlib
 from typing import Any, List, Sequence
 
+from ..text import check_size
+
 MAX_BYTES = 512 << 20  # of one row's JSON, once unpacked
-MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
 ASIDE_BYTES = 64 << 20  # of the rows that are set aside
 
 
@@ -28,13 +29,6 @@ def inflate(packed: bytes) -> bytes:
     if not stream.eof:
         raise ValueError("longer than %d bytes, or cut off" % MAX_BYTES)
     return raw
-
-
-def check_size(text: Any) -> None:
-    """Raise ValueError for a JSON text (str or bytes) with more values than there is memory for."""
-    signs = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
-    if sum(text.count(sign) for sign in signs) > MAX_VALUES:
-        raise ValueError("more than %d values" % MAX_VALUES)
 
 
 def json_list(text: str) -> List[Any]:

@@ -3,29 +3,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What was seen last, without looking at the host again: from a state database, or from Microsoft's item files."""
 
-import json
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
-from .. import folders, host
+from .. import host, itemfiles
 from ..errors import StateError
 from ..kinds.kind import Kind
 from ..kinds.registry import all_kinds
 from ..packed import pack
 from ..state import pages
-from ..state.packing import check_size
 from ..state.since import Since
 from ..state.store import Store
 from ..text import quoted, timestamp
 from . import report
 from .snapshot import Snapshot, combined_digest, in_order
-
-MAX_BYTES = 256 << 20  # of one item file
-
-
-class ItemFile(NamedTuple):
-    written_at: float  # unix seconds
-    items: List[Any]
 
 
 def from_database(
@@ -92,7 +83,7 @@ def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
 def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
     """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
     changes. A file that is not there is left out. Raises StateError."""
-    files = {kind: _read(os.path.join(folder, all_kinds()[kind].item_file)) for kind in kinds}
+    files = {kind: itemfiles.read(folder, all_kinds()[kind]) for kind in kinds}
     found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
         raise StateError(
@@ -107,21 +98,3 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str,
     if wanted == "full":
         result["packed"] = pack({kind: file.items for kind, file in found.items()})
     return result
-
-
-def _read(path: str) -> Optional[ItemFile]:
-    try:
-        raw, status = folders.read(path, MAX_BYTES)
-        check_size(raw)
-        items = json.loads(raw.decode("utf-8-sig"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StateError(
-            "%s cannot be read (%s); give another folder, or become a user who may." % (path, error.strerror)
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise StateError("%s is not JSON (%s); it may be half written: ask again." % (path, error)) from error
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise StateError("%s is no list of items; give the folder of an agent's item files." % path)
-    return ItemFile(status.st_mtime, items)

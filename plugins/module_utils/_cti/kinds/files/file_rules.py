@@ -10,9 +10,9 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...errors import DcrError
 from ...model import Source
-from ...text import quoted
+from ...text import plural, quoted
 from .hashing import LENGTHS, is_allowed
-from .notes import Notes, plural
+from .notes import Notes
 from .scope import FileRule
 from .statx import mode
 

@@ -5,7 +5,7 @@
 
 from typing import Dict, List
 
-from ...text import quoted
+from ...text import plural, quoted
 from .budget import FILE_BYTES
 
 SHOWN = 3  # paths named of each kind
@@ -63,9 +63,3 @@ class Notes:
         counted = "{0} of {1}".format(count, plural(files, noun)) if kind in _OF_ALL else plural(count, noun)
         more = ", ..." if count > len(paths) else ""
         return "{0} {1}: {2}{3}".format(counted, outcome, ", ".join(paths), more)
-
-
-def plural(count: int, noun: str) -> str:
-    if count == 1:
-        return "1 " + noun
-    return "{0} {1}".format(count, noun[:-1] + "ies" if noun.endswith("y") else noun + "s")
