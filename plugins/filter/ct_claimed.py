@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: the facts of a host -> what is wrong, where the host set variables of the operator by them."""
+"""Filter ct_claimed: from the facts of a host to a sentence about variables of the operator that they set."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ name: ct_claimed
 short_description: Refuse variables that a managed host returned as facts
 version_added: "0.2.0"
 description:
-  - Any module's answer may hold facts, and Ansible lets facts outrank the inventory and group variables. So a managed host could
-    choose which file of the controller is read and sent to it, or where files are written.
-  - Returns one sentence where the facts have the name of an option, or one that resembles it, and nothing otherwise.
+  - Returns one sentence if the facts contain the name of an option or a similar name, and an empty list otherwise.
+  - The result of any module may contain facts, and facts take precedence over inventory and group variables. A hostile host could use
+    them to choose which file of the controller is read and sent to it, or where files are written.
   - The roles and playbooks of this collection use it for their own variables.
 positional: _input, options, host
 options:
   _input:
-    description: The variable C(ansible_facts).
+    description: The facts of the host, which are the variable C(ansible_facts).
     type: dict
     required: true
   options:
-    description: The names of the options.
+    description: Names of the options, which all have the same prefix, such as C(ct_).
     type: list
     elements: str
     required: true
   host:
-    description: The name of the host, for the sentence.
+    description: Name of the host, for the sentence.
     type: str
     required: true
 author:

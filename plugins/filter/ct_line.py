@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: a text of a managed host -> the text as one line that is safe to show in a terminal."""
+"""Filter ct_line: from a text of a managed host to one line that is safe to show in a terminal."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ name: ct_line
 short_description: Show a text of a managed host on one line
 version_added: "0.2.0"
 description:
-  - Returns the text with its control characters, and the marks that change the direction of writing, replaced by escapes. Lines
-    are joined, and of a text of more than 4,096 characters the rest is left out.
-  - What is not a text is returned as C(?).
+  - Returns the text as one line. Control characters, and characters that change the writing direction, are replaced by escapes. A text
+    of more than 4,096 characters is cut.
+  - A value that is not text is returned as C(?).
 positional: _input
 options:
   _input:
@@ -27,7 +27,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Show what is broken, and what to do
+- name: Show the first failed check and what to do
   ansible.builtin.debug:
     msg: "{{ agent.doctor.Remedy | changetracking.inventory.ct_line }}"
 """

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: a host pattern -> the same pattern, where it matches a host."""
+"""Filter ct_matching: returns a host pattern unchanged, and fails if it matches no host."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ name: ct_matching
 short_description: Refuse a host pattern that matches no host
 version_added: "0.2.0"
 description:
-  - Returns the pattern, and fails where it matches no host of the inventory, which ansible-playbook takes for success.
+  - Returns the pattern. Fails if the pattern matches no host in the inventory, which ansible-playbook treats as success.
   - The playbooks of this collection use it for C(hosts).
 positional: _input, groups, limit
 options:
   _input:
-    description: The pattern.
+    description: The host pattern.
     type: str
     required: true
   groups:
-    description: The magic variable C(groups).
+    description: The groups of the inventory, which are the magic variable C(groups).
     type: dict
     required: true
   limit:
-    description: The magic variable C(ansible_limit), where C(--limit) is given.
+    description: The value of C(--limit), which is the magic variable C(ansible_limit).
     type: str
     default: ""
 author:
@@ -36,14 +36,14 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Look at the web servers
+- name: Run on the hosts of a variable pattern
   hosts: "{{ target | changetracking.inventory.ct_matching(groups, ansible_limit | default('')) }}"
   tasks: []
 """
 
 RETURN = r"""
 _value:
-  description: The pattern.
+  description: The host pattern, unchanged.
   type: str
 """
 

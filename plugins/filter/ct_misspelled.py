@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: names of variables -> what is wrong with those that look like an option and are none."""
+"""Filter ct_misspelled: from names of variables to a sentence for each that resembles an option."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import difflib
 
 DOCUMENTATION = r"""
 name: ct_misspelled
-short_description: Find variables that were meant for an option and have another name
+short_description: Find misspelled variables
 version_added: "0.2.0"
 description:
-  - Compares names of variables with those of options, and returns a sentence for each that resembles an option and is none.
-  - The roles and playbooks of this collection refuse such variables, which Ansible ignores.
+  - Compares names of variables with names of options. Returns a sentence for each variable that resembles an option but is not one.
+  - The roles and playbooks of this collection refuse such variables, which Ansible itself ignores.
 positional: _input, options
 options:
   _input:
-    description: The names of variables, all with the prefix of the options, such as C(agent_).
+    description: Names of variables that have the prefix of the options, such as C(agent_).
     type: list
     elements: str
     required: true
   options:
-    description: The names of the options.
+    description: Names of the options.
     type: list
     elements: str
     required: true
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The sentences.
+  description: One sentence for each misspelled variable.
   type: list
   elements: str
   sample: ["Unknown variable 'agent_adress'. Did you mean agent_address?"]

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: values of options -> what is wrong with those that should be a list or a dictionary and are not."""
+"""Filter ct_mistyped: from values of options to a sentence for each that must be a list or a dictionary but is not."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from collections.abc import Mapping, Sequence
 
 DOCUMENTATION = r"""
 name: ct_mistyped
-short_description: Find options that should be a list or a dictionary and have another type
+short_description: Find options that must be a list or a dictionary but have another type
 version_added: "0.2.0"
 description:
-  - Returns a sentence for each value that should be a list or a dictionary and is text, a number or null.
-  - C(-e name=value) makes text of every value. Ansible accepts such text when it validates the arguments of a role, and does not convert it.
+  - Returns a sentence for each value that must be a list or a dictionary but is text, a number or null.
+  - C(-e name=value) turns every value into text. Ansible accepts such text when it validates the arguments of a role, and does not
+    convert it.
   - The roles of this collection refuse such values.
 positional: _input, options
 options:
   _input:
-    description: The values by the names of the options.
+    description: Values of the options, by name.
     type: dict
     required: true
   options:
-    description: The options as the argument specification of a role has them.
+    description: The options, in the format of a role's argument specification.
     type: dict
     required: true
 author:
@@ -40,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The sentences.
+  description: One sentence for each value of a wrong type.
   type: list
   elements: str
   sample: ["agent_allow_users is 'me', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"agent_allow_users\": [...]}'."]

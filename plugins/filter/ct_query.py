@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: JMESPath over facts and results."""
+"""Filter ct_query: a JMESPath query on facts and results."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ version_added: "0.1.0"
 description:
   - Applies a JMESPath expression to a fact such as C(ct_packages), to a result of M(changetracking.inventory.ct_inventory_info),
     or to any other data.
-  - In a result that holds C(packed) items, these are found under C(packages), C(services), C(files) and C(changes).
-  - JMESPath knows the types of JSON. A date or a time is its ISO 8601 text.
+  - If a result contains C(packed), the expression sees its contents as C(packages), C(services), C(files) and C(changes).
+  - JMESPath has the types of JSON. Dates and times are text in ISO 8601.
 requirements:
   - jmespath on the controller
 positional: _input, expression
 options:
   _input:
-    description: The data to select from.
+    description: The data to query.
     type: raw
     required: true
   expression:
@@ -37,14 +37,14 @@ options:
     required: true
 seealso:
   - name: JMESPath specification
-    description: The query language.
+    description: Description of the query language.
     link: https://jmespath.org/specification.html
 author:
   - changetracking.inventory contributors (@changetracking)
 """
 
 EXAMPLES = r"""
-- name: Show services that are enabled and do not run
+- name: Show services that are enabled but not running
   ansible.builtin.debug:
     msg: "{{ ansible_facts.ct_services | changetracking.inventory.ct_query(expression) }}"
   vars:
@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: What the expression selects; null where it selects nothing.
+  description: The result of the expression. Null if it selects nothing.
   type: raw
 """
 

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: the results of a fleet as the lines of a table."""
+"""Filter ct_table: from the results of a fleet to the lines of a table."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
 name: ct_table
-short_description: A fleet's inventory results as a table
+short_description: Show the inventory results of a fleet as a table
 version_added: "0.1.0"
 description:
-  - One line per host with its counts, the number of changes, and the sources that failed. Below them, the
-    changes of each host, up to 20, and in all up to 1,000 lines.
-  - The number is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all that followed the last
-    fetch into the same O(changetracking.inventory.ct_inventory_fetch#module:dest). Where a result lists no changes, it is the number that the run found.
-  - What a host returned is cut to the length of a line, and its control characters are replaced.
+  - Returns one line per host, with its counts, the number of changes, and the sources that failed. The changes of each host follow, up
+    to 20 per host and 1,000 lines in all.
+  - The number of changes is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all
+    changes since the last run with the same O(changetracking.inventory.ct_inventory_fetch#module:dest). If a result lists no
+    changes, it is the number that the run found.
+  - Texts that a host returned are cut to the length of a line, and their control characters are replaced.
 positional: _input, hostvars
 options:
   _input:
-    description: Names of the hosts, in the order of the table.
+    description: Names of the hosts, in the order of the rows.
     type: list
     elements: str
     required: true
@@ -48,11 +49,11 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Collect
+- name: Collect the inventory
   changetracking.inventory.ct_inventory_info:
   register: ct_inventory
 
-- name: Show
+- name: Show the table
   ansible.builtin.debug:
     msg: "{{ ansible_play_hosts_all | changetracking.inventory.ct_table(hostvars) }}"
   run_once: true

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: packed items -> items by kind."""
+"""Filter ct_unpack: from packed items to lists of items by kind."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
 name: ct_unpack
-short_description: Open the packed items of ct_inventory_info
+short_description: Unpack the packed items of ct_inventory_info
 version_added: "0.1.0"
 description:
-  - Turns the string C(packed) that M(changetracking.inventory.ct_inventory_info) returns into lists of items.
-  - A managed host wrote the string, so it is read within limits, which a real host does not reach. More than 500,000 items or
-    256 MiB of JSON, an item of more than 512 KiB, and anything that is no list of items fail.
+  - Converts the string C(packed) that M(changetracking.inventory.ct_inventory_info) returns into lists of items.
+  - The string comes from a managed host, so there are limits, which a real host does not reach. The filter fails for more than 500,000
+    items, for more than 256 MiB of JSON, for an item of more than 512 KiB, and for anything other than lists of items.
 positional: _input
 options:
   _input:
-    description: The string, or the whole result that holds it.
+    description: The string C(packed), or a result that contains it.
     type: raw
     required: true
 seealso:
@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The items by kind (C(packages), C(services), C(files)), with the keys that the fact modules give them.
+  description: The items by kind (C(packages), C(services), C(files)), with the keys that the fact modules return.
   type: dict
 """
 
