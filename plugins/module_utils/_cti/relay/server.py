@@ -13,14 +13,12 @@ import json
 import os
 import selectors
 import signal
-import socket
 import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..ama.chunks import Chunks
 from ..daemon import Log, Notifier
-from ..errors import CtiError, FormatError
+from ..errors import FormatError
 from ..text import load_json
 from ..wire import forward
 from ..wire.address import CONFIG, DIAGNOSTICS
@@ -28,15 +26,17 @@ from ..wire.msgpack import Unpacker
 from ..wire.tls import Tls
 from . import clients, known, segments
 from .clients import Clients
+from .configuration import Configuration, open_chunks
 from .connection import Client, Connection, Work
 from .destinations import open_uploader
-from .errors import RelayError, SinkError
+from .errors import SinkError
 from .known import KnownMessages
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
 from .retention import KEEP_DAYS
 from .sinks import MAX_NAMED, MAX_SINKS, Limits, LocalSink, Sinks
 from .uploads import Uploading
+from .waker import Waker
 
 TICK_SECONDS = 1.0
 TURN_BYTES = 4 << 20  # of records, before they are written and synced
@@ -77,17 +77,14 @@ class Relay:
         self._options = options
         self._log = log
         uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days)
-        if not os.path.isdir(options.chunks):
-            raise RelayError(
-                "The folder of config chunks %s is not there; make it, or give another --chunks." % options.chunks
-            )
-        self._chunks = Chunks(options.chunks, log)
+        chunks = open_chunks(options.chunks, log)
         self._selector = selectors.DefaultSelector()
         self._listeners = Listeners(self._selector, options.sockets, options.allow_users, log)
         self._sinks = Sinks(options.events, options.limits, log)
+        self._configuration = Configuration(chunks, self._listeners, self._sinks, log)
         self._refused = Refused(self._sinks.folder)
         self._notifier = Notifier(os.environ)
-        self._waker = _Waker(self._selector)
+        self._waker = Waker(self._selector)
         self._uploading = Uploading(self._sinks, uploader, self._refused, options.interval, log, self._waker.wake)
         self._clients = Clients(_places())
         self._keys: Dict[bytes, Any] = {}  # of records, for all connections
@@ -104,12 +101,12 @@ class Relay:
             signal.signal(number, self._stop)
         signal.set_wakeup_fd(self._waker.writer.fileno())
         sys.setswitchinterval(SWITCH_SECONDS)
-        self._chunks.refresh()
+        self._configuration.refresh()
         for address in [self._listeners.open(role) for role in (CONFIG, DIAGNOSTICS)]:
             self._log("Listening on %s" % str(address))
         for text in self._options.listen:
             self._log("Listening on %s" % str(self._listeners.open_further(text, self._options.tls)))
-        self._follow_chunks()
+        self._configuration.follow()
         self._notifier.tell("READY=1")
         self._log("The relay is ready.")
         next_tick = time.monotonic()
@@ -132,7 +129,7 @@ class Relay:
         for key, mask in ready:
             if isinstance(key.data, Listener):
                 self._accept(key.data)
-            elif isinstance(key.data, _Waker):
+            elif isinstance(key.data, Waker):
                 key.data.drain()
                 self._uploading.tick()
             elif mask & selectors.EVENT_WRITE and not key.data.handshaking:
@@ -283,7 +280,7 @@ class Relay:
         if isinstance(request, dict) and request.get("Request") == "RelayStatus":
             pieces = [json.dumps(self._status()).encode("ascii")]
         else:
-            pieces = self._chunks.answer(request)
+            pieces = self._configuration.answer(request)
         for piece in pieces:
             connection.send(piece)
         connection.flush()
@@ -338,8 +335,8 @@ class Relay:
     def _tick(self, now: float) -> None:
         if self._notifier.watchdog_seconds is not None:
             self._notifier.tell("WATCHDOG=1")
-        if self._chunks.refresh():
-            self._follow_chunks()
+        if self._configuration.refresh():
+            self._configuration.follow()
         self._uploading.tick()
         self._sinks.remove_unused()
         for connection, why in list(self._clients.overdue(now)):
@@ -348,27 +345,6 @@ class Relay:
             if self._clients.may_be_taken(kind, now):
                 self._listeners.resume(kind)
 
-    def _follow_chunks(self) -> None:
-        """The sockets of the extensions that the chunks name, no more and no fewer."""
-        for extension in self._listeners.extensions():
-            if extension not in self._chunks.extensions:
-                self._listeners.close(extension)
-                self._log("No config chunk names %s any more; its socket is closed." % extension)
-        for extension in self._chunks.extensions:
-            if extension in (CONFIG, DIAGNOSTICS) or extension in self._listeners.extensions():
-                continue
-            try:
-                self._log("Listening on %s" % str(self._listeners.open(extension)))
-            except CtiError as error:
-                self._log(str(error))
-        self._sinks.named = frozenset(sorted(self._streams())[:MAX_NAMED])
-
-    def _streams(self) -> Set[str]:
-        """The streams that the chunks name."""
-        documents = [self._chunks.document(extension) or {} for extension in self._chunks.extensions]
-        elements = [element for document in documents for element in document.get("extensionConfigurations", [])]
-        return {stream for element in elements for stream in element["outputStreams"].values()}
-
     def _status(self) -> Dict[str, Any]:
         return {
             "Request": "RelayStatus",
@@ -376,7 +352,7 @@ class Relay:
             "Pid": os.getpid(),
             "UptimeSeconds": int(time.monotonic() - self._started),
             "Connections": len(self._clients),
-            "Extensions": self._chunks.extensions,
+            "Extensions": self._configuration.extensions,
             "Upload": self._options.upload,
             "Sinks": [
                 {
@@ -408,29 +384,6 @@ class Relay:
         self._sinks.close()
         signal.set_wakeup_fd(-1)
         self._log("The relay has stopped; %d rows wait for the next start." % sum(sink.rows for sink in self._sinks))
-
-
-class _Waker:
-    """Ends the selector's wait, from another thread or a signal handler."""
-
-    def __init__(self, selector: selectors.BaseSelector) -> None:
-        self._reader, self.writer = socket.socketpair()
-        self._reader.setblocking(False)
-        self.writer.setblocking(False)
-        selector.register(self._reader, selectors.EVENT_READ, self)
-
-    def wake(self) -> None:
-        try:
-            self.writer.send(b"\0")
-        except BlockingIOError:  # it is being woken already
-            pass
-
-    def drain(self) -> None:
-        try:
-            while self._reader.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
 
 
 def _can_go_on(connection: Connection) -> bool:
