@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A folder that nobody else controls, and files in folders that somebody else does control.
+"""Checks that nobody else controls a folder, and opens files safely in folders that somebody else controls.
 
-Whoever may change one folder on a path decides where the path leads. So a folder that is written to is reached name by name from
-the root, and each folder and each symlink on the way is checked before the next name is looked up.
+Whoever can change one folder of a path decides where the path leads. So check() walks the path name by name from the root, and
+checks each folder and each symlink before it looks up the next name.
 """
 
 import errno
@@ -17,7 +17,7 @@ _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 
 
 class Controlled(OSError):
-    """Somebody else controls `filename`, a folder or a symlink on the way."""
+    """Somebody else controls `filename`, a folder or a symlink on the path."""
 
 
 def check(folder: str, owners: Collection[Optional[int]], make: bool = False) -> None:
@@ -25,44 +25,50 @@ def check(folder: str, owners: Collection[Optional[int]], make: bool = False) ->
 
     Raises Controlled, and OSError where there is no such folder.
     """
-    opened = [os.open("/", _PATH)]  # the folders from the root on; O_PATH descriptors
-    names: List[str] = []
-    todo = os.path.abspath(folder).split("/")[::-1]
+    opened = [os.open("/", _PATH)]  # O_PATH descriptors of the folders from the root to the present one
+    names: List[str] = []  # theirs, without the root
+    pending = os.path.abspath(folder).split("/")[::-1]  # names to look up, the next one last
     links = 0
     try:
         _check_folder(opened[0], "/", owners)
-        while todo:
-            name = todo.pop()
+        while pending:
+            name = pending.pop()
+            if name in ("", "."):
+                continue
             if name == "..":
                 if names:
                     names.pop()
                     os.close(opened.pop())
-            elif name not in ("", "."):
-                where = "/" + "/".join([*names, name])
-                entry = _open(name, opened[-1], make)
-                status = os.fstat(entry)
-                if stat.S_ISLNK(status.st_mode):
-                    links += 1
-                    try:
-                        if status.st_uid not in owners:
-                            raise Controlled(errno.EPERM, os.strerror(errno.EPERM), where)
-                        target = os.readlink("", dir_fd=entry)
-                    finally:
-                        os.close(entry)
-                    if links > _MAX_LINKS:
-                        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), where)
-                    if target.startswith("/"):
-                        names = []
-                        while len(opened) > 1:
-                            os.close(opened.pop())
-                    todo.extend(target.split("/")[::-1])
-                else:
-                    opened.append(entry)
-                    names.append(name)
-                    _check_folder(entry, where, owners)
+                continue
+            path = "/" + "/".join([*names, name])
+            entry = _open(name, opened[-1], make)
+            if not stat.S_ISLNK(os.fstat(entry).st_mode):
+                opened.append(entry)
+                names.append(name)
+                _check_folder(entry, path, owners)
+                continue
+            target = _read_link(entry, path, owners)
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
+                names = []
+                while len(opened) > 1:
+                    os.close(opened.pop())
+            pending.extend(target.split("/")[::-1])
     finally:
         for descriptor in opened:
             os.close(descriptor)
+
+
+def _read_link(descriptor: int, path: str, owners: Collection[Optional[int]]) -> str:
+    """The target of an open symlink, which is closed. Raises Controlled where it is not one of the owners'."""
+    try:
+        if os.fstat(descriptor).st_uid not in owners:
+            raise Controlled(errno.EPERM, os.strerror(errno.EPERM), path)
+        return os.readlink("", dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open(name: str, parent: int, make: bool) -> int:
@@ -87,7 +93,7 @@ def _check_folder(descriptor: int, path: str, owners: Collection[Optional[int]])
 
 
 def opener(follow: bool = True) -> Callable[[str, int], int]:
-    """What open() opens a file of somebody else's with, so that a pipe or a terminal of that name does not hold us up.
+    """An opener for open() that does not wait where a file of somebody else turns out to be a pipe or a terminal.
 
     `follow`: whether the file may be a symlink.
     """
@@ -96,9 +102,9 @@ def opener(follow: bool = True) -> Callable[[str, int], int]:
 
 
 def read(path: str, limit: int, follow: bool = True) -> Tuple[bytes, os.stat_result]:
-    """The content and the status of a regular file of up to `limit` bytes. `follow`: as opener() has it.
+    """The content and the status of a regular file of up to `limit` bytes. `follow`: see opener().
 
-    Raises OSError, also for what is no such file.
+    Raises OSError, also where the file is larger or is not a regular one.
     """
     with open(path, "rb", opener=opener(follow)) as file:
         status = os.fstat(file.fileno())

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""One host in one pass: every kind a DCR asks for, as much of it as is wanted, with the state of the run before."""
+"""Collects several kinds in one run, as far as wanted, and compares them with the state of the last run."""
 
 import hashlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
@@ -32,25 +32,21 @@ def run_host(
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
 
-    `wanted` is `summary`, `changes` (adds the change records) or `full` (adds all items, packed; and the change records
-    where a store is given); `warn` is told what the operator should know. `forward`: put what is to be sent into the
+    `wanted`: `summary`, `changes` (adds the change records) or `full` (adds all items, packed, and the change records where a
+    store is given). `warn` gets each sentence that the operator should read. `forward`: put the records that follow into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. `rehash_days`: as collectors.collect() has it. Raises StateError; a source that fails is told in the result instead.
+    would be the same is not packed. `rehash_days`: see collectors.collect(). Raises StateError; a source that fails is reported
+    in the result.
     """
     machine = host.identity()
     if store is not None:
         for note in store.claim(machine):
             warn(note)
     snapshots = [_snapshot(all_kinds()[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
-    changed: List[Row] = []
     for snapshot in snapshots:
         for warning in snapshot.warnings():
             warn(warning)
-        if store is not None:
-            records = enqueue.remember(snapshot, store, machine)
-            changed += records
-            if forward:
-                enqueue.queue(snapshot, records, settings, store, machine)
+    changed = [] if store is None else _store_records(snapshots, settings if forward else None, store, machine)
     result: Dict[str, Any] = dict(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
@@ -63,8 +59,21 @@ def run_host(
     return result
 
 
+def _store_records(
+    snapshots: List[Snapshot], settings: Optional[Settings], store: Store, machine: enqueue.Machine
+) -> List[Row]:
+    """Put the change records into the history, and with `settings` into the outbox as well. Returns them."""
+    changed: List[Row] = []
+    for snapshot in snapshots:
+        records = enqueue.remember(snapshot, store, machine)
+        changed += records
+        if settings is not None:
+            enqueue.queue(snapshot, records, settings, store, machine)
+    return changed
+
+
 def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, List[Row]]:
-    """The items by kind, of the kinds of which the caller has another text, or none."""
+    """By kind, the items of those kinds whose text the caller does not have."""
     items = {}
     for snapshot in snapshots:
         rows, digest = report.rows(snapshot), known.get(snapshot.kind.name)

@@ -1,22 +1,22 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""One run for one kind: collect what is on the host, compare it with the state, store it."""
+"""Runs one kind: collects its items on the host, compares them with the state, and stores the result."""
 
 import time
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.kind import Kind, digest
-from ..model import Collection, Item, Known
+from ..model import Collection, Item, Known, Part
 from ..rule.settings import Settings
-from ..state.store import Run, Store
+from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
 from .judge import Judge, Scope
 from .snapshot import Snapshot, combined_digest, in_order, outcomes
 
-Progress = Callable[[int], None]  # is told the number of items so far
+Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
 
 
@@ -28,73 +28,103 @@ def compare_and_store(
     keep_items: bool = False,
     progress: Optional[Progress] = None,
 ) -> Snapshot:
-    """What is there now, compared with what the store holds, which then holds what is there now.
+    """Collect the items of a kind, compare them with those in the store, and put the result into the store.
 
-    `scope` is what was to be collected, where rules say so. What differs only because the rules are others than last time is
-    no change. Nor is what was out of sight then, or is now. `progress` is called every PROGRESS_SECONDS at most. Raises
-    StateError.
+    `scope`: the rules that say what is collected, for a kind that has rules. Differences that only follow from other rules than
+    those of the last run are not reported as changes; nor are items that one of the two runs could not see. `progress` is
+    called with the number of items so far, every PROGRESS_SECONDS at most. Raises StateError.
     """
     now = int(time.time())
-    told = time.monotonic()
+    reported = time.monotonic()
     last = store.last_run(kind)
     known = store.known(kind)
     judge = Judge(kind, last, known, scope)
-    left = dict(known.parts)
-    unchanged = []
-    never_known: List[List[str]] = []
-    digests = {}
-    items: List[Item] = []
-    count = 0
+    observed = _Observed(kind, store, known, judge, keep_items)
     collection = collect(known)
     for part in collection:
-        if progress is not None and time.monotonic() - told >= PROGRESS_SECONDS:
-            progress(count)
-            told = time.monotonic()
-        before = left.pop(part.name, None)
-        if part.items is None and before is not None:
-            if before.count:
-                digests[part.name] = before.digest
-            count += before.count
-            unchanged.append(part.name)
-            items.extend(known.items(part.name) if keep_items else ())
-            continue
-        seen = part.items or []
-        old = known.items(part.name) if part.before is None else part.before
-        part_digest = digest(kind, seen)
-        if seen:
-            digests[part.name] = part_digest
-        count += len(seen)
-        items.extend(seen if keep_items else ())
-        judge.compare(part, old)
-        never_known += judge.never_known(part, old)
-        kept = seen
-        if part.unsure:
-            sure = [item for item in seen if not is_unsure(kind.identity(item), part.unsure)]
-            kept = in_order(kind, sure + [item for item in old if is_unsure(kind.identity(item), part.unsure)])
-        store.put(kind, part.name, part.signature, part_digest, kept)
-    for name in left:
-        if name in collection.replaced:
-            store.drop(kind, name)
-        elif not collection.out_of_sight(name):
-            judge.compare_gone(name)
-            store.drop(kind, name)
-        else:
-            unchanged.append(name)
+        if progress is not None and time.monotonic() - reported >= PROGRESS_SECONDS:
+            progress(observed.count)
+            reported = time.monotonic()
+        observed.add(part)
+    observed.add_missing(collection)
     judge.settle(collection.out_of_sight)
-    unseen = [*collection.unseen, *never_known, *judge.still_never_known(unchanged)]
     sources = outcomes(collection)
+    unseen = [*collection.unseen, *observed.never_known, *judge.still_never_known(observed.unchanged)]
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
     return Snapshot(
         kind,
         now,
-        count,
-        combined_digest(digests),
+        observed.count,
+        combined_digest(observed.digests),
         sources,
-        in_order(kind, items),
+        in_order(kind, observed.items),
         judge.changes,
         None if last is None else max(0, now - last.collected_at),
         judge.notes(),
     )
+
+
+class _Observed:
+    """The parts of one run so far: compared by the judge, and put into the store where they differ from what it holds."""
+
+    def __init__(self, kind: Kind, store: Store, known: StoredParts, judge: Judge, keep_items: bool) -> None:
+        self.count = 0  # items
+        self.items: List[Item] = []  # empty unless keep_items
+        self.digests: Dict[str, str] = {}  # of the parts that have items
+        self.unchanged: List[str] = []  # names of parts that stay in the store as they are
+        self.never_known: List[List[str]] = []  # see Judge.never_known()
+        self._kind = kind
+        self._store = store
+        self._known = known
+        self._judge = judge
+        self._keep_items = keep_items
+        self._missing = dict(known.parts)  # those that no part has been added for
+
+    def add(self, part: Part) -> None:
+        stored = self._missing.pop(part.name, None)
+        if part.items is None and stored is not None:
+            self._add_unchanged(part.name, stored)
+        else:
+            self._add_changed(part, part.items or [])
+
+    def _add_unchanged(self, name: str, stored: StoredPart) -> None:
+        if stored.count:
+            self.digests[name] = stored.digest
+        self.count += stored.count
+        self.unchanged.append(name)
+        if self._keep_items:
+            self.items.extend(self._known.items(name))
+
+    def _add_changed(self, part: Part, items: Sequence[Item]) -> None:
+        old = self._known.items(part.name) if part.before is None else part.before
+        part_digest = digest(self._kind, items)
+        if items:
+            self.digests[part.name] = part_digest
+        self.count += len(items)
+        if self._keep_items:
+            self.items.extend(items)
+        self._judge.compare(part, old)
+        self.never_known += self._judge.never_known(part, old)
+        self._store.put(self._kind, part.name, part.signature, part_digest, self._to_store(part, items, old))
+
+    def _to_store(self, part: Part, items: Sequence[Item], old: Sequence[Item]) -> Sequence[Item]:
+        """The items as they were seen; those that are unsure, as they were known before."""
+        if not part.unsure:
+            return items
+        identity = self._kind.identity
+        sure = [item for item in items if not is_unsure(identity(item), part.unsure)]
+        return in_order(self._kind, sure + [item for item in old if is_unsure(identity(item), part.unsure)])
+
+    def add_missing(self, collection: Collection) -> None:
+        """Judge the parts in the store that the collection, now complete, did not yield."""
+        for name in self._missing:
+            if name in collection.replaced:
+                self._store.drop(self._kind, name)
+            elif collection.out_of_sight(name):
+                self.unchanged.append(name)
+            else:
+                self._judge.compare_gone(name)
+                self._store.drop(self._kind, name)
 
 
 def run_kind(
@@ -105,8 +135,7 @@ def run_kind(
     progress: Optional[Progress] = None,
     rehash_days: float = REHASH_DAYS,
 ) -> Snapshot:
-    """What is there, compared with the store, which then holds it; `progress` as compare_and_store() has it, `rehash_days` as
-    collectors.collect() has it."""
+    """compare_and_store() with the collection of the settings. `rehash_days`: see collectors.collect()."""
 
     def collect_by(rules: Sequence[Any], known: Known) -> Collection:
         return collectors.collect(kind, rules, known, rehash_days)

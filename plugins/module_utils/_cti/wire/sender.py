@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Handing records over: to the Azure Monitor Agent (AMA), to a relay, to any receiver of the forward protocol."""
+"""Sends records to a receiver of the forward protocol: the Azure Monitor Agent (AMA), a relay, or another."""
 
 import errno
 import fcntl
@@ -21,14 +21,14 @@ from .sockets import Deadline, connect, is_ama
 from .tls import Tls
 
 ACKS = ("auto", "require", "off")
-FIRST_RECORDS = 16  # of the first message over a connection; each one that is acknowledged lets the next be larger
-GROWTH = 4  # times, up to RECORDS
-QUICK_SECONDS = 1.0  # in which a receiver acknowledges that has no crowd of senders, or is up to it
-CROWD_RECORDS = 64  # of a message to one that takes longer: all of the crowd get on, and little is held or sent again
-UNACKED_SECONDS = 10  # for a message to a receiver that is not asked for acks, as the senders beside us grant AMA
+FIRST_RECORDS = 16  # in the first message of a connection; each acknowledged message allows a larger next one
+GROWTH = 4  # factor by which messages grow, up to RECORDS
+QUICK_SECONDS = 1.0  # a receiver that acknowledges within this time is not overloaded by its senders
+CROWD_RECORDS = 64  # in a message to a slower receiver: every sender gets its turn, and little is held or sent again
+UNACKED_SECONDS = 10  # for a message to a receiver that is not asked for acks; AMA's other senders allow as much
 _AHEAD = 3  # messages, each near 1 MiB
 _ACK_BYTES = 4096  # an ack is a map of one short text
-_HANGS = (
+_TIMED_OUT = (
     "{0}: not delivered, the receiver did not take and acknowledge the records within {1:g} s;"
     " see the receiver's log, or, if it does not support acknowledgements, set acks to off"
 )
@@ -43,17 +43,17 @@ class _Message(NamedTuple):
 
 
 class Sender:
-    """Delivers to one receiver, over a connection it keeps and renews.
+    """Delivers records to one receiver, over a connection that it keeps open and renews when it breaks.
 
-    acks: `require`: a message is delivered once the receiver has acknowledged it. `off`: once the receiver has read it
-    all, over a unix socket, or once it is written, over TCP. `auto`: as `off` where the Azure Monitor Agent is at the
-    other end of a unix socket, since whether it acknowledges is unknown; as `require` for every other receiver.
-    `deadline`: seconds for each message with all that it needs, such as a new connection; may be set anew at any time.
-    `turn`: seconds, from now on, after which no further message is begun: send() then raises TurnOver.
-    `silence`: seconds without any progress (bytes taken, messages acknowledged) after which it is given up before that.
+    acks: `require`: a message is delivered once the receiver has acknowledged it. `off`: once the receiver has read all of it
+    (unix socket) or all of it is written (TCP). `auto`: as `off` where the Azure Monitor Agent is at the other end of a
+    unix socket, since whether it acknowledges is unknown; as `require` for every other receiver.
+    `deadline`: seconds for one message, including a new connection where one is needed; may be changed at any time.
+    `silence`: seconds without progress (bytes written, messages acknowledged) after which a message fails before its deadline.
+    `turn`: seconds, from now on, after which send() starts no further message and raises TurnOver.
 
-    A busy receiver lets its senders wait before it takes anything from them. So the first message is small, and the
-    others are while acknowledgements take long: when the wait is in vain, little is sent again.
+    A busy receiver lets its senders wait before it reads from them. So the first message is small, and so are the next ones
+    as long as acknowledgements are slow: if the wait fails, little is sent again.
     """
 
     def __init__(
@@ -96,10 +96,11 @@ class Sender:
             self._socket = None
 
     def send(self, tag: str, entries: Sequence[Entry]) -> bool:
-        """Deliver (unix seconds, record) pairs, oldest first. Whether the receiver acknowledged them all.
+        """Deliver (unix seconds, record) pairs, oldest first. Returns whether the receiver acknowledged them all.
 
-        What a broken connection leaves unacknowledged is sent once more over a new one. ForwardError: that failed, too;
-        `taken` of the error says how many entries were delivered; some of the others may have been, and arrive twice when they are sent again.
+        What a broken connection leaves unacknowledged is sent again, once, over a new one. Raises ForwardError where that fails
+        too: its `taken` is the number of entries that were delivered. Some of the others may have arrived, and arrive twice
+        if they are sent again.
         """
         self._pending.clear()
         acknowledged = True
@@ -107,7 +108,7 @@ class Sender:
         try:
             while done < len(entries):
                 for packed, count in pack_batches(entries[done : done + self._records]):  # noqa: E203
-                    # The receiver works on one while we make the next, once it has shown that it keeps up.
+                    # The receiver works on one message while the next one is packed, once it has shown that it keeps up.
                     ahead = _AHEAD if self._records == RECORDS and done + count < len(entries) else 0
                     acknowledged = self._deliver(_Message(tag, packed, count, done), ahead) and acknowledged
                     done += count
@@ -117,7 +118,7 @@ class Sender:
         return acknowledged
 
     def _deliver(self, new: "_Message", ahead: int) -> bool:
-        """Send, and wait until at most `ahead` messages are not acknowledged. Whether the others are."""
+        """Transmit a message, over a new connection if the present one breaks. Returns and raises as _transmit() and send() do."""
         if time.monotonic() >= self._turn_end:
             raise TurnOver(_SLOW.format(self._address, self._turn))
         until = Deadline(self.deadline, self._silence)
@@ -126,34 +127,39 @@ class Sender:
         reason = ""
         for _attempt in range(2):
             try:
-                sock, unsent = self._socket, [chunk]
-                if sock is None:
-                    sock = self._connect(until)
-                    unsent = list(self._pending)
-                if not self._ask:
-                    until = Deadline(min(until.left(), UNACKED_SECONDS))
-                self._catch_up(sock, until)
-                started = time.monotonic()
-                for one in unsent:
-                    self._write(sock, one, until)
-                if not self._ask:
-                    return self._await_taken(sock, until)
-                self._await_acks(sock, ahead, until)
-                most = RECORDS if time.monotonic() - started < QUICK_SECONDS else CROWD_RECORDS
-                self._records = min(self._records * GROWTH, most)
-                return True
+                return self._transmit(chunk, ahead, until)
             except socket.timeout:
                 self.close()
                 seconds = min(self.deadline, self._silence if self._ask else UNACKED_SECONDS)
-                raise ForwardError(_HANGS.format(self._address, seconds)) from None
+                raise ForwardError(_TIMED_OUT.format(self._address, seconds)) from None
             except FormatError as error:
-                reason = "the receiver's ack is not valid: {0}".format(error)
+                reason = f"the receiver's ack is not valid: {error}"
             except OSError as error:
-                reason = "the connection broke: {0}".format(error.strerror or error)
+                reason = f"the connection broke: {error.strerror or error}"
             self.close()
-        raise ForwardError(
-            "{0}: not delivered in two attempts, {1}; see the receiver's log".format(self._address, reason)
-        )
+        raise ForwardError(f"{self._address}: not delivered in two attempts, {reason}; see the receiver's log")
+
+    def _transmit(self, chunk: str, ahead: int, until: Deadline) -> bool:
+        """Write a message, and over a new connection all others that are pending. Then wait until at most `ahead` of them are
+        not acknowledged. Returns whether the receiver acknowledges messages at all."""
+        sock, unsent = self._socket, [chunk]
+        if sock is None:
+            sock = self._connect(until)
+            unsent = list(self._pending)
+        if not self._ask:
+            until.shorten(UNACKED_SECONDS)
+        self._read_late_acks(sock, until)
+        started = time.monotonic()
+        for one in unsent:
+            self._write(sock, one, until)
+        if not self._ask:
+            self._await_read(sock, until)
+            return False
+        while len(self._pending) > ahead:
+            self._read_acks(sock, until.left(), until)
+        most = RECORDS if time.monotonic() - started < QUICK_SECONDS else CROWD_RECORDS
+        self._records = min(self._records * GROWTH, most)
+        return True
 
     def _connect(self, until: Deadline) -> socket.socket:
         sock = self._socket = connect(self._address, until.left(), self._allowed_users, self._tls)
@@ -169,39 +175,34 @@ class Sender:
         if self._ask:
             self._asked.add(chunk)
         rest = memoryview(message(tag, packed, count, chunk if self._ask else ""))
-        while rest:  # not sendall: over TLS it grants every piece the whole time
+        while rest:  # not sendall(): over TLS it allows each piece the whole timeout
             until.limit(sock)
             rest = rest[sock.send(rest) :]  # noqa: E203
             until.progress()
 
-    def _catch_up(self, sock: socket.socket, until: Deadline) -> None:
-        """Notice a connection that was closed meanwhile, for a write to it may succeed all the same; and late acks."""
+    def _read_late_acks(self, sock: socket.socket, until: Deadline) -> None:
+        """Read what has arrived. Raises OSError where the receiver closed the connection: a write to it may succeed nevertheless."""
         try:
             if _readable(sock, 0):
                 self._read_acks(sock, 0.001, until)
         except socket.timeout:
             pass  # TLS has bytes of its own, such as session tickets
 
-    def _await_acks(self, sock: socket.socket, ahead: int, until: Deadline) -> None:
-        while len(self._pending) > ahead:
-            self._read_acks(sock, until.left(), until)
-
-    def _await_taken(self, sock: socket.socket, until: Deadline) -> bool:
-        """Until a unix socket's other end has read all of it; that is no acknowledgement, hence False."""
+    def _await_read(self, sock: socket.socket, until: Deadline) -> None:
+        """Wait until the other end of a unix socket has read all that was written; over TCP that is unknown."""
         pause = 0.0
         while self._unix:
-            taken = not struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0]
-            self._catch_up(sock, until)  # after the look at the queue, which a close empties, too
-            if taken:
+            unread = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4))[0]
+            self._read_late_acks(sock, until)  # after the queue was measured: a close empties it too
+            if not unread:
                 break
             until.limit(sock)
             pause = min(pause + 0.0005, 0.02)
             _readable(sock, pause)
         self._pending.clear()
-        return False
 
     def _read_acks(self, sock: socket.socket, seconds: float, until: Deadline) -> None:
-        """What comes within `seconds`, one read of it. A complete ack is progress, a piece of one is not."""
+        """Read once, waiting up to `seconds`. A complete ack counts as progress, a part of one does not."""
         if seconds <= 0:
             raise socket.timeout("timed out")
         sock.settimeout(seconds)
@@ -212,7 +213,7 @@ class Sender:
         for value in self._unpacker:
             chunk = value.get("ack") if isinstance(value, dict) else None
             if not isinstance(chunk, str) or chunk not in self._asked:
-                raise FormatError("it names no message we sent")
+                raise FormatError("it names no message that was sent over this connection")
             self._asked.remove(chunk)
             self._pending.pop(chunk, None)
             until.progress()

@@ -38,8 +38,8 @@ class Peer(NamedTuple):
 
 
 class Deadline:
-    """A point in time, whatever the wall clock does meanwhile. With `silence`, it comes earlier: so many seconds after
-    the last progress()."""
+    """A point in time that changes of the wall clock do not move. With `silence`, it comes earlier: that many seconds
+    after the last progress()."""
 
     def __init__(self, seconds: float, silence: Optional[float] = None) -> None:
         self._end = time.monotonic() + seconds
@@ -47,15 +47,21 @@ class Deadline:
         self.progress()
 
     def progress(self) -> None:
-        """Start the time of silence again."""
+        """Count the seconds of silence from now on."""
         self._silent_end = time.monotonic() + self._silence
 
     def left(self) -> float:
-        """Seconds, never negative."""
+        """Seconds until then; never negative."""
         return max(0.0, min(self._end, self._silent_end) - time.monotonic())
 
+    def shorten(self, seconds: float) -> None:
+        """End after so many seconds at the latest, whatever the progress."""
+        self._silence = min(self.left(), seconds)
+        self._end = time.monotonic() + self._silence
+        self.progress()
+
     def limit(self, sock: socket.socket) -> None:
-        """Let the socket's next operation end in time. socket.timeout: it is too late already."""
+        """Set the socket's timeout to what is left. Raises socket.timeout where nothing is."""
         left = self.left()
         if not left:
             raise socket.timeout("timed out")
