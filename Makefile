@@ -21,6 +21,7 @@ SANITY_CORES := 2.16 2.21
 INTEGRATION_2.16 := tests/integration
 INTEGRATION_BRIEF := tests/integration/test_callback.py tests/integration/test_hostile_host.py
 INTEGRATION_2.18 := $(INTEGRATION_BRIEF) tests/integration/test_targets.py
+INTEGRATION_2.19 := $(INTEGRATION_BRIEF) tests/kinds
 INTEGRATION_2.21 := tests/integration
 core_python = $(if $(filter 2.20 2.21 2.22,$1),3.13,3.11)
 IMAGES := bookworm bullseye trixie rpm
