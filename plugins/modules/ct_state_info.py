@@ -38,7 +38,7 @@ options:
   since:
     description:
       - Return the changes that follow in the history of the host as RV(changes), oldest first, whatever O(report) is.
-      - A place (RV(history.place) of the previous result) or a list of places, the number of a change, a time such as
+      - A place (the key C(place) of RV(history) in the previous result) or a list of places, the number of a change, a time such as
         V(2026-01-09T08:00:00Z), or an age such as V(12h). O(changetracking.inventory.ct_inventory_info#module:since) describes them in detail.
       - The place in RV(history) covers all kinds, whatever O(kinds) is.
     type: raw

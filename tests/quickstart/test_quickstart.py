@@ -96,7 +96,7 @@ def test_a_run_that_is_ended_in_the_middle_leaves_no_process(clone, number):
     seen = []
     for line in process.stdout:
         seen.append(line)
-        if "TASK [Inventory this machine, and forward that]" in line:
+        if "TASK [Inventory this machine and forward the records]" in line:
             break
     running = processes(clone)
     assert any(b"relay.pyz\0run" in Path("/proc/%d/cmdline" % pid).read_bytes() for pid in running), "".join(seen)
