@@ -10,6 +10,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue, run
+from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
 
 
 def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
@@ -18,13 +19,13 @@ def test_a_run_that_another_one_overtakes_collects_again(tmp_path, monkeypatch):
     element = {"id": "x", "extensionSettings": {"fileSettings": files}, "outputStreams": {}}
     (tmp_path / "dcr.json").write_text(json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [element]}}))
     nowhere = str(tmp_path / "nowhere")
-    log = []
+    log = LogLines()
     agent = Agent(
         AgentOptions(
             state=str(tmp_path / "state"), dcr=str(tmp_path / "dcr.json"), chunks="",
             address=nowhere, config_address=nowhere,
         ),
-        log.append,
+        log,
     )  # fmt: skip
     agent.once()
     changes, others = enqueue.remember, ["a", "b"]

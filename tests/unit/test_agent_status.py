@@ -13,6 +13,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
+from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
 
 SEEN = Snapshot(all_kinds()["files"], 0, 9000, "", {"files": Source("ok", 9000, "")}, [], [], None, [])
 
@@ -63,8 +64,8 @@ def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, 
         return changes(snapshot, *arguments)
 
     monkeypatch.setattr(enqueue, "remember", defective)
-    log = []
-    assert agent.Agent(options, log.append).once() == 1
+    log = LogLines()
+    assert agent.Agent(options, log).once() == 1
     kinds = status.read(options)["Kinds"]
     assert kinds["packages"]["Error"].startswith("internal error: ZeroDivisionError: by design (test_agent_status.py")
     assert "Count" in kinds["files"] and "Count" in kinds["services"] and not kinds["files"]["Error"]

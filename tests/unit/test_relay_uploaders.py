@@ -6,9 +6,11 @@
 import io
 import itertools
 import json
+import os
 import re
 import socket
 import sqlite3
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -16,9 +18,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daemon import (
-    COMPLAINTS_A_MINUTE,
+    CLIENT_LINES_A_MINUTE,
     Log,
     Notifier,
+    print_error,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import inventories, retention, tables
@@ -168,12 +171,33 @@ def test_nothing_a_client_says_can_forge_a_line_of_the_log():
 def test_complaints_about_clients_are_limited_and_counted():
     stream, now = io.StringIO(), [0.0]
     log = Log(stream, lambda: now[0])
-    for _unused in range(COMPLAINTS_A_MINUTE + 5):
-        log.complaint("bad client")
+    for _unused in range(CLIENT_LINES_A_MINUTE + 5):
+        log.about_client("bad client")
     now[0] = 60.0
-    log.complaint("another")
+    log.about_client("another")
     lines = stream.getvalue().splitlines()
-    assert len(lines) == COMPLAINTS_A_MINUTE + 2 and "5 more complaints" in lines[-2]
+    assert len(lines) == CLIENT_LINES_A_MINUTE + 2 and "5 more messages" in lines[-2]
+
+
+def test_lines_for_the_journal_have_their_level_and_all_others_the_time(tmp_path, monkeypatch):
+    with (tmp_path / "journal").open("w") as journal, (tmp_path / "file").open("w") as file:
+        status = os.fstat(journal.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", "%d:%d" % (status.st_dev, status.st_ino))
+        for stream in (journal, file):
+            log = Log(stream)
+            log("ready")
+            log.warning("slow")
+            log.error("lost")
+            log.about_client("odd")
+        monkeypatch.setattr(sys, "stderr", journal)
+        print_error("agent", ValueError("bad"))
+        monkeypatch.setattr(sys, "stderr", file)
+        print_error("agent", ValueError("bad"))
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert lines == ["<6>ready", "<4>slow", "<3>lost", "<4>odd", "<3>agent: bad"]
+    assert [line.split("Z ")[-1] for line in (tmp_path / "file").read_text().splitlines()] == [
+        "ready", "slow", "lost", "odd", "agent: bad",
+    ]  # fmt: skip
 
 
 def test_a_log_that_is_gone_is_no_reason_to_stop():
@@ -187,7 +211,7 @@ def test_the_service_manager_is_told_on_an_abstract_socket_too():
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0test-relay-%d" % id(manager))
         manager.settimeout(10)
-        Notifier({"NOTIFY_SOCKET": "@test-relay-%d" % id(manager)}).tell("READY=1")
+        Notifier({"NOTIFY_SOCKET": "@test-relay-%d" % id(manager)}).notify("READY=1")
         assert manager.recv(100) == b"READY=1"
 
 
@@ -203,7 +227,7 @@ def test_the_service_manager_is_told_on_an_abstract_socket_too():
 def test_the_watchdog_is_served_twice_as_often_as_asked_for_by_whom_it_is_meant_for(environment, seconds):
     notifier = Notifier(environment)
     assert notifier.watchdog_seconds == seconds
-    notifier.tell("WATCHDOG=1")
+    notifier.notify("WATCHDOG=1")
 
 
 # --- what is kept, and for how long

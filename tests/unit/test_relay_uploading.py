@@ -18,6 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.refused import Refused
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.sinks import Limits, Sinks
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.uploads import Uploading
+from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
 
 PATIENCE = 60  # seconds for what takes a moment
 
@@ -42,7 +43,7 @@ class Destination(Uploader):
 
 class Place:
     def __init__(self, path, error, remote=True):
-        self.log = []
+        self.log = LogLines()
         self.now = 0.0
         self.woken = queue.Queue()
         self.destination = Destination(error, remote)
@@ -53,7 +54,7 @@ class Place:
             self.destination,
             self.refused,
             1.0,
-            self.log.append,
+            self.log,
             lambda: self.woken.put(1),
             lambda: self.now,
         )

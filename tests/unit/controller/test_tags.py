@@ -20,6 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import parse
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.delivery import Delivery, Receiver
+from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
 
 OF_RULE = {CHANGE_STREAM: ("a:change", "b:change"), DATA_STREAM: ("a:data",)}
 NAMES = {CHANGE_STREAM: (CHANGE_STREAM,), DATA_STREAM: (DATA_STREAM,)}
@@ -29,7 +30,7 @@ LOCAL, REMOTE = ("@name", "/path"), ("tcp://localhost:1", "tls://localhost:1")
 
 
 def of_agent(address, of_rule, _given, state):
-    agent = Agent(AgentOptions(state=state, address=address), print)
+    agent = Agent(AgentOptions(state=state, address=address), LogLines())
     agent._source.rule = ActiveRule("a test", {}, dcr.default()._replace(streams=of_rule))
     return agent._tags()
 

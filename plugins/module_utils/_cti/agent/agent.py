@@ -57,7 +57,7 @@ class Agent:
         self._lock = StateLock(options.state)
         self._prepare_database()
         self._status = Status(options)
-        self._source = RuleSource(options, log)
+        self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
         self._silence: float = ONCE_SECONDS
@@ -76,10 +76,10 @@ class Agent:
         self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
-        self._notifier.tell("READY=1")
+        self._notifier.notify("READY=1")
         self._log("The agent is ready.")
-        self._schedule.run(lambda: self._notifier.tell("WATCHDOG=1"))
-        self._notifier.tell("STOPPING=1")
+        self._schedule.run(lambda: self._notifier.notify("WATCHDOG=1"))
+        self._notifier.notify("STOPPING=1")
         ended = self._schedule.stop(STOP_SECONDS)
         if self._damaged is not None:
             self._set_aside(self._damaged)
@@ -114,7 +114,7 @@ class Agent:
             if again:
                 self._repair(error)
                 return self.collect(kind, again=False)
-            self._log("%s: %s" % (kind.name, error))
+            self._log.error("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
             return False
         except StateDamaged as error:
@@ -122,14 +122,14 @@ class Agent:
             self._schedule.end()
             return False
         except CtiError as error:
-            self._log("%s: %s" % (kind.name, error))
+            self._log.error("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
             return False
         except Exception as error:  # the other kinds are collected all the same
             self._failed(kind.name, error)
             return False
         for note in notes:
-            self._log(note)
+            self._log.warning(note)
         self._tell(snapshot, records, time.monotonic() - started)
         self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
         self._write_items(snapshot)
@@ -164,7 +164,7 @@ class Agent:
                         delivery = deliver(outbox, sender.send, self._tags())
                 finally:
                     for note in outbox.notes:
-                        self._log(note)
+                        self._log.error(note)
         except StateDamaged as error:
             self._damaged = error
             self._schedule.end()
@@ -217,7 +217,7 @@ class Agent:
         self._status.not_delivered(why)
         if why != self._said:
             self._said = why
-            self._log("%s. The next attempt is in %d s." % (why.rstrip("."), self._backoff))
+            self._log.error("%s. The next attempt is in %d s." % (why.rstrip("."), self._backoff))
 
     def _check_outbox(self) -> None:
         with Outbox(self._options.database) as outbox:
@@ -236,7 +236,7 @@ class Agent:
         warnings = snapshot.warnings()
         for warning in warnings:
             if warning not in self._warned.get(name, ()):
-                self._log("%s: %s" % (name, warning))
+                self._log.warning("%s: %s" % (name, warning))
         self._warned[name] = warnings
         if snapshot.age is None:
             self._log("%s: baseline of %d items in %.2f s" % (name, snapshot.count, seconds))
@@ -254,13 +254,13 @@ class Agent:
             with Store(self._options.database, read_only=True) as store:
                 itemfiles.write(self._options.item_files or self._options.state, kind, store.all_items(kind), happened)
         except OSError as error:
-            self._log("%s cannot be written (%s)." % (kind.item_file, error.strerror))
+            self._log.error("%s cannot be written (%s)." % (kind.item_file, error.strerror))
         except StateError as error:
-            self._log(str(error))
+            self._log.error(str(error))
 
     def _failed(self, task: str, error: BaseException) -> None:
         """A defect: the task runs again when it is due, and the others are not disturbed."""
-        self._log("%s: %s." % (task, describe_defect(error)))
+        self._log.error("%s: %s." % (task, describe_defect(error)))
         self._status.not_collected(task, describe_defect(error))
 
     # --- the database
@@ -271,7 +271,7 @@ class Agent:
                 store.check()
                 store.enable_wal()
                 for note in store.claim(host.identity()):
-                    self._log(note)
+                    self._log.warning(note)
                 if not self._options.contents and store.texts():
                     store.forget_texts()  # of when it was on
         except StateDamaged as error:
@@ -282,9 +282,9 @@ class Agent:
     def _repair(self, error: RowDamaged) -> None:
         from ..state.repair import repair  # not in memory until it is needed
 
-        self._log(str(error))
+        self._log.error(str(error))
         for note in repair(self._options.database):
-            self._log(note)
+            self._log.error(note)
 
     def _set_aside(self, error: StateDamaged) -> None:
         aside = self._options.database + ".damaged"
@@ -293,4 +293,4 @@ class Agent:
                 os.replace(self._options.database + suffix, aside + suffix)
             except FileNotFoundError:
                 pass
-        self._log("%s The agent has moved it to %s, with the records that waited in it." % (str(error), aside))
+        self._log.error("%s The agent has moved it to %s, with the records that waited in it." % (str(error), aside))

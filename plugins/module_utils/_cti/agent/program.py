@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Iterable, List, Optional
 
-from ..daemon import VERSION, Log
+from ..daemon import VERSION, Log, print_error
 from ..errors import CtiError
 from ..kinds.kind import Row
 from ..kinds.registry import all_kinds
@@ -32,7 +32,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
         code = 1
         code = parsed.command(options, parsed)
     except CtiError as error:
-        sys.stderr.write("agent: %s\n" % line(str(error)))
+        print_error("agent", error)
     return int(code)
 
 

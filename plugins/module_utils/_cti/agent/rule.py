@@ -57,13 +57,20 @@ class Lookup(NamedTuple):
 class RuleSource:
     """find() it again and again. What it logs is logged once, until it is something else."""
 
-    def __init__(self, options: AgentOptions, log: Callable[[str], None], deadline: float = 10.0) -> None:
-        """`deadline`: seconds for an answer of AMA's."""
+    def __init__(
+        self,
+        options: AgentOptions,
+        warn: Callable[[str], None],
+        deadline: float = 10.0,
+        inform: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        """`deadline`: seconds to wait for an answer of AMA. `inform` gets which rule is used, `warn` all else that is logged."""
         self._options = options
-        self._log = log
+        self._warn = warn
+        self._inform = inform or warn
         self._deadline = deadline
         self._path = options.path("dcr.json")
-        self._chunks = Chunks(options.chunks, log) if options.chunks else None
+        self._chunks = Chunks(options.chunks, warn, inform) if options.chunks else None
         self._logged: List[str] = []
         self._failures = 0  # looks without a rule, one after the other
         self.answered: Optional[bool] = None  # by AMA: with a rule, or without one; None: not at all
@@ -76,13 +83,13 @@ class RuleSource:
         self.rule, self.reasons, kept = self.look()
         for reason in self.reasons:
             if reason not in self._logged:
-                self._log(reason)
+                self._warn(reason)
         self._logged = self.reasons
         if self.rule is None:
             if before is not None:
-                self._log("The data collection rule is withdrawn: nothing is collected until there is one.")
+                self._warn("The data collection rule is withdrawn: nothing is collected until there is one.")
             elif not self._failures:
-                self._log("There is no data collection rule yet: nothing is collected until there is one.")
+                self._warn("There is no data collection rule yet: nothing is collected until there is one.")
             self._failures += 1
         else:
             self._failures = 0
@@ -152,9 +159,9 @@ class RuleSource:
 
     def _log_rule(self, before: Optional[ActiveRule], rule: ActiveRule) -> None:
         for warning in rule.settings.warnings:
-            self._log(warning)
+            self._warn(warning)
         changed = differences(before.settings, rule.settings) if before is not None else ""
-        self._log("The rule is that of %s: %s.%s" % (rule.origin, describe(rule.settings), changed))
+        self._inform("The rule is that of %s: %s.%s" % (rule.origin, describe(rule.settings), changed))
 
     # --- what is kept
 
@@ -197,7 +204,7 @@ class RuleSource:
         try:
             replace(self._path, [json.dumps(kept._asdict()).encode("ascii")])
         except OSError as error:
-            self._log("The rule cannot be kept in %s (%s)." % (self._options.state, error.strerror))
+            self._warn("The rule cannot be kept in %s (%s)." % (self._options.state, error.strerror))
             self._forget(kept)
 
     def _forget(self, kept: SavedRule) -> None:

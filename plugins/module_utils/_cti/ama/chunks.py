@@ -34,9 +34,13 @@ class ChunkFile(NamedTuple):
 class Chunks:
     """The chunks in `folder`. A file that cannot be read, or is half written, counts as it last was."""
 
-    def __init__(self, folder: str, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: str, warn: Callable[[str], None], inform: Optional[Callable[[str], None]] = None
+    ) -> None:
+        """`warn` gets what is wrong with the chunks, `inform` that a chunk is right again."""
         self._folder = folder
-        self._log = log
+        self._warn = warn
+        self._inform = inform or warn
         self._files: Dict[str, ChunkFile] = {}
         self._said: Dict[str, str] = {}
         self._replies: Dict[str, bytes] = {}
@@ -102,7 +106,7 @@ class Chunks:
         if ignored:
             self._say(name, "The config chunk %s: %s." % (path, ignored))
         elif self._said.pop(name, None) is not None:
-            self._log("The config chunk %s is read again." % path)
+            self._inform("The config chunk %s is read again." % path)
         return ChunkFile(kept, stamp[0], elements, ignored if dropped else "")
 
     def _merge(self) -> None:
@@ -114,13 +118,13 @@ class Chunks:
                 known = by_extension.setdefault(extension, {})
                 for element in elements:
                     if known.get(element["id"], element) != element:
-                        self._log(
+                        self._warn(
                             "%s is in several config chunks that differ; the newest, %s, is used."
                             % (element["id"], name)
                         )
                     known[element["id"]] = element
         if len(by_extension) > MAX_EXTENSIONS:
-            self._log(
+            self._warn(
                 "The config chunks name %d extensions; only the first %d by name are served."
                 % (len(by_extension), MAX_EXTENSIONS)
             )
@@ -130,7 +134,7 @@ class Chunks:
             elements = [element for _id, element in sorted(by_extension[extension].items())]
             self._replies[extension] = _tagged_data(extension, elements)
             if len(self._replies[extension]) > MAX_REPLY_BYTES:
-                self._log(
+                self._warn(
                     "The configuration of %s is larger than the %d MiB clients read; take DCRs off this host."
                     % (extension, MAX_REPLY_BYTES >> 20)
                 )
@@ -139,7 +143,7 @@ class Chunks:
         """Log it once, and again only when it is another text."""
         if self._said.get(about) != text:
             self._said[about] = text
-            self._log(text)
+            self._warn(text)
 
 
 def _content(files: Dict[str, ChunkFile]) -> Dict[str, Dict[str, List[Element]]]:

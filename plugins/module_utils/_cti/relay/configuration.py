@@ -4,9 +4,10 @@
 """What the config chunks say: the sockets of extensions, the streams they name, and the answers to requests."""
 
 import os
-from typing import Any, Callable, List, Set
+from typing import Any, List, Set
 
 from ..ama.chunks import Chunks
+from ..daemon import Log
 from ..errors import CtiError
 from ..wire.address import CONFIG, DIAGNOSTICS
 from .errors import RelayError
@@ -14,17 +15,17 @@ from .listeners import Listeners
 from .sinks import MAX_NAMED, Sinks
 
 
-def open_chunks(folder: str, log: Callable[[str], None]) -> Chunks:
+def open_chunks(folder: str, log: Log) -> Chunks:
     """The chunks in a folder, not read yet. Raises RelayError where there is no such folder."""
     if not os.path.isdir(folder):
         raise RelayError("The folder of config chunks %s is not there; make it, or give another --chunks." % folder)
-    return Chunks(folder, log)
+    return Chunks(folder, log.warning, log)
 
 
 class Configuration:
     """Keeps the sockets and the sinks as the chunks say."""
 
-    def __init__(self, chunks: Chunks, listeners: Listeners, sinks: Sinks, log: Callable[[str], None]) -> None:
+    def __init__(self, chunks: Chunks, listeners: Listeners, sinks: Sinks, log: Log) -> None:
         self._chunks = chunks
         self._listeners = listeners
         self._sinks = sinks
@@ -54,7 +55,7 @@ class Configuration:
             try:
                 self._log("Listening on %s" % str(self._listeners.open(extension)))
             except CtiError as error:
-                self._log(str(error))
+                self._log.error(str(error))
         self._sinks.named = frozenset(sorted(self._streams())[:MAX_NAMED])
 
     def _streams(self) -> Set[str]:

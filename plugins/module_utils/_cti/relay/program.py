@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
-from ..daemon import VERSION, Log
+from ..daemon import VERSION, Log, print_error
 from ..errors import CtiError
 from ..text import line
 from ..wire.address import parse
@@ -27,7 +27,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         return int(options.command(options))
     except CtiError as error:
-        sys.stderr.write("relay: %s\n" % line(str(error)))
+        print_error("relay", error)
         return 1
 
 

@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ..daemon import Log, Notifier
+from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
 from ..text import load_json
 from ..wire import forward
@@ -79,8 +79,8 @@ class Relay:
         uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days)
         chunks = open_chunks(options.chunks, log)
         self._selector = selectors.DefaultSelector()
-        self._listeners = Listeners(self._selector, options.sockets, options.allow_users, log)
-        self._sinks = Sinks(options.events, options.limits, log)
+        self._listeners = Listeners(self._selector, options.sockets, options.allow_users, log.warning)
+        self._sinks = Sinks(options.events, options.limits, log.error)
         self._configuration = Configuration(chunks, self._listeners, self._sinks, log)
         self._refused = Refused(self._sinks.folder)
         self._notifier = Notifier(os.environ)
@@ -107,7 +107,7 @@ class Relay:
         for text in self._options.listen:
             self._log("Listening on %s" % str(self._listeners.open_further(text, self._options.tls)))
         self._configuration.follow()
-        self._notifier.tell("READY=1")
+        self._notifier.notify("READY=1")
         self._log("The relay is ready.")
         next_tick = time.monotonic()
         while not self._stopping:
@@ -221,7 +221,7 @@ class Relay:
         def set_aside(entry: segments.Entry, reason: str) -> None:
             self._refused.add(tag, (entry[0], outline(entry[1])), reason)
             self._sinks.sink(tag, connection.peer[0]).set_aside += 1
-            self._log.complaint(
+            self._log.about_client(
                 "%s: a record for %s was set aside in %s: %s"
                 % (connection.name, tag[:SHOWN_TAG], self._refused.path, reason)
             )
@@ -251,7 +251,7 @@ class Relay:
                 if sink is not None:
                     sink.commit()
             except SinkError as error:
-                self._log.complaint("LocalSink %s: %s" % (sink.stream if sink else "", error))
+                self._log.about_client("LocalSink %s: %s" % (sink.stream if sink else "", error), ERROR)
                 for connection, _chunk, _mark in messages:
                     if not connection.closed:
                         self._drop(connection, "")
@@ -289,7 +289,7 @@ class Relay:
 
     def _accept(self, listener: Listener) -> None:
         for _unused in range(ACCEPTED_AT_ONCE):
-            client = self._listeners.accept(listener, self._log.complaint)
+            client = self._listeners.accept(listener, self._log.about_client)
             if client is None:
                 return
             placed = not self._clients.full(client.kind) or self._make_place(client)
@@ -308,7 +308,7 @@ class Relay:
     def _make_place(self, client: Client) -> bool:
         other = self._clients.to_give_way(client.kind, client.peer, time.monotonic())
         if other is None:
-            self._log.complaint("All places for %s clients are in use; others wait until some end." % client.kind)
+            self._log.about_client("All places for %s clients are in use; others wait until some end." % client.kind)
             return False
         self._drop(other, "all places are taken, and it was silent for the longest time")
         return True
@@ -325,7 +325,7 @@ class Relay:
 
     def _drop(self, connection: Connection, why: str) -> None:
         if why:
-            self._log.complaint("%s: disconnected: %s" % (connection.name, why))
+            self._log.about_client("%s: disconnected: %s" % (connection.name, why))
         self._unfinished.discard(connection)
         self._clients.remove(connection)
         connection.close(self._selector)
@@ -334,7 +334,7 @@ class Relay:
 
     def _tick(self, now: float) -> None:
         if self._notifier.watchdog_seconds is not None:
-            self._notifier.tell("WATCHDOG=1")
+            self._notifier.notify("WATCHDOG=1")
         if self._configuration.refresh():
             self._configuration.follow()
         self._uploading.tick()
@@ -376,7 +376,7 @@ class Relay:
         self._stopping = True
 
     def _shut_down(self) -> None:
-        self._notifier.tell("STOPPING=1")
+        self._notifier.notify("STOPPING=1")
         self._listeners.close_all()
         for connection in self._clients:
             self._drop(connection, "")

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from ..daemon import Log
 from ..errors import CtiError
 from . import segments
 from .destinations import Uploader
@@ -159,7 +160,7 @@ class Uploading:
         uploader: Uploader,
         refused: Refused,
         interval: float,
-        log: Callable[[str], None],
+        log: Log,
         wake: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -171,8 +172,8 @@ class Uploading:
         try:
             uploader.prepare()
         except UploadError as error:  # a full disk is no reason to take nothing; each upload tries again
-            log("%s What arrives is kept until it can be." % error)
-        self._courier = Courier(uploader, refused, log, wake)
+            log.error("%s What arrives is kept until it can be." % error)
+        self._courier = Courier(uploader, refused, log.warning, wake)
         self._courier.start()
 
     def tick(self) -> None:
@@ -238,7 +239,7 @@ class Uploading:
         task.error = error
         delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
         task.due = self._monotonic() + delay
-        self._log(
+        self._log.error(
             "Uploading LocalSink %s failed: %s Its %d rows are kept; the next attempt is in %d s."
             % (sink.stream, error, sink.rows, delay)
         )
