@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The texts of small tracked files, kept from one run to the next so that a change can be told line by line.
+"""Keeps the texts of small tracked files from one run to the next, so that a change can be shown line by line.
 
-A text is kept only where a rule says uploadContent and everybody on the host may read the file, or the operator has listed
-it; and only if it is the very content that the file's checksum is of.
+A text is kept only where a rule has uploadContent, and only if everybody on the host may read the file or the operator has listed
+it, and if the checksum that was recorded is that of this text.
 """
 
 import os
@@ -20,7 +20,7 @@ from ..kinds.files.opening import Paths, Step, close, reopen
 from ..kinds.files.owners import ROOT, Owners
 from ..kinds.files.scope import FileRule, parse_path, reaches
 from ..kinds.files.statx import status_of
-from ..state.store import Store
+from ..state.store import Store, Text
 from . import textdiff
 from .diff import Change
 from .snapshot import Snapshot
@@ -28,9 +28,9 @@ from .snapshot import Snapshot
 FILE_BYTES = 64 << 10
 ALL_BYTES = 16 << 20
 LEAST_BYTES = 1 << 10  # that a text counts for, so that ALL_BYTES limits their number as well
-DIFFS_BYTES = 4 << 20  # of the differences that one run tells
+DIFFS_BYTES = 4 << 20  # of the differences that one run shows
 
-# Why there is no text; each is said of one file in its record, and of their number in the log.
+# Why a text is not kept: for one file in its record, for their number in the log.
 UNHASHED = "without a checksum"
 LARGE = "larger than a text may be"
 PRIVATE = "not readable by everybody and not listed in content_paths"
@@ -45,11 +45,10 @@ Diffs = Dict[Tuple[str, ...], str]  # identity of a modified file -> how its tex
 
 
 def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], store: Store) -> Tuple[Snapshot, Diffs]:
-    """Let the store keep the texts of what a run saw, to be committed with it.
+    """Put the texts of the files that a run saw into the store, to be committed with the run.
 
-    `listed`: shell patterns of real paths, as glob(7) reads them, that may be kept although not everybody may read them.
-    Gives the snapshot with a note of what is left out, and what differs in files that were modified. Raises StateError and
-    SourceFailed.
+    `listed`: glob(7) patterns of real paths whose texts may be kept although not everybody may read them. Returns the snapshot
+    with a note about the texts that are left out, and the differences of the modified files. Raises StateError and SourceFailed.
     """
     asking = [rule for rule in rules if rule.contents]
     if not asking:
@@ -58,7 +57,7 @@ def keep(snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], s
         return snapshot, {}
     keeper = _Keeper(snapshot, asking, listed, store)
     try:
-        keeper.go_through(store.all_items(FILES))
+        keeper.keep_texts(store.all_items(FILES))
     finally:
         keeper.close()
     return snapshot._replace(notes=snapshot.notes + keeper.notes()), keeper.diffs
@@ -74,7 +73,7 @@ class _Keeper:
     def __init__(self, snapshot: Snapshot, rules: Sequence[FileRule], listed: Sequence[str], store: Store) -> None:
         self.diffs: Diffs = {}
         self._rules = [(parse_path(rule.path).directory.rstrip("/") + "/", rule) for rule in rules]
-        self._near: Tuple[str, List[FileRule]] = ("", [])  # a folder, and the rules that may reach into it
+        self._cached_folder: Tuple[str, List[FileRule]] = ("", [])  # a folder, and the rules that may reach into it
         self._store = store
         self._kept = store.texts()
         self._access = _Access(listed)
@@ -83,55 +82,62 @@ class _Keeper:
             for change in snapshot.changes
             if isinstance(change.new, File) and "FileContentChecksum" in change.fields
         }
-        self._rooms = {rule: rule.max_all or 2 * ALL_BYTES for rule in rules}
+        self._space = {rule: rule.max_all or 2 * ALL_BYTES for rule in rules}
         self._shares = {rule: Share(rule.max_all or ALL_BYTES) for rule in rules}
         self._share_of_all = Share(ALL_BYTES)
-        self._diffs_room = Share(DIFFS_BYTES)
+        self._diffs_share = Share(DIFFS_BYTES)
         self._asked = 0
-        self._left: Dict[str, int] = {}
+        self._left_out: Dict[str, int] = {}
 
     def close(self) -> None:
         self._access.close()
 
-    def go_through(self, items: Iterator[Any]) -> None:
-        """What is kept has its room before what is new."""
-        gone = set(self._kept)
-        again: List[_Task] = []
+    def keep_texts(self, items: Iterator[Any]) -> None:
+        """Keep the texts of these items, and forget all others. Space goes first to texts that are still current, then to
+        those of modified files, then to new ones."""
+        forgotten = set(self._kept)
+        modified: List[_Task] = []
         new: List[_Task] = []
-        places = Share(ALL_BYTES // LEAST_BYTES)  # in `new`
+        max_new = Share(ALL_BYTES // LEAST_BYTES)
         for item in items:
             task = self._judge(item)
             if task is None:
                 continue
             known = self._kept.get(item.path)
-            if known is None:
-                if places.take(task.owner):
-                    new.append(task)
-                else:
-                    self._leave(item, FULL)
+            if known is None and max_new.take(task.owner):
+                new.append(task)
+            elif known is None:
+                self._leave_out(item, FULL)
             elif known.checksum != item.checksum:
-                again.append(task)
-            elif self._take(task, known.size or 0):
-                gone.discard(item.path)
-                if known.size is None:
-                    self._leave(item, BINARY)
-            else:
-                self._leave(item, FULL)
-        for task in again + new:
+                modified.append(task)
+            elif self._keep_current(task, known):
+                forgotten.discard(item.path)
+        for task in modified + new:
             if self._read(task):
-                gone.discard(task.item.path)
-        for path in gone:
+                forgotten.discard(task.item.path)
+        for path in forgotten:
             self._store.forget_text(path)
 
+    def _keep_current(self, task: _Task, known: Text) -> bool:
+        """Reserve space for the text that is kept, and is still that of the file; False where there is too little."""
+        if not self._reserve(task, known.size or 0):
+            self._leave_out(task.item, FULL)
+            return False
+        if known.size is None:
+            self._leave_out(task.item, BINARY)
+        return True
+
     def notes(self) -> List[str]:
-        left = sum(self._left.values())
-        if not left:
+        left_out = sum(self._left_out.values())
+        if not left_out:
             return []
-        reasons = ", ".join("%d %s" % (count, why) for why, count in sorted(self._left.items()))
-        return ["The texts of %d of %d files are kept; left out are %s." % (self._asked - left, self._asked, reasons)]
+        reasons = ", ".join("%d %s" % (count, why) for why, count in sorted(self._left_out.items()))
+        return [
+            "The texts of %d of %d files are kept; left out are %s." % (self._asked - left_out, self._asked, reasons)
+        ]
 
     def _judge(self, item: File) -> Optional[_Task]:
-        """What is to be kept of an item, as far as that can be told without reading it."""
+        """The task to keep an item's text; None where no rule asks for it, or the text is left out without reading the file."""
         rule = self._rule_of(item)
         if rule is None:
             return None
@@ -143,64 +149,64 @@ class _Keeper:
         else:
             why = self._access.refusal(item)
         if why:
-            self._leave(item, why)
+            self._leave_out(item, why)
             return None
         return _Task(item, rule, self._access.owner)
 
     def _rule_of(self, item: File) -> Optional[FileRule]:
-        """The first that asks for the item's text."""
+        """The first rule that asks for the item's text."""
         folder = item.path.rpartition("/")[0] + "/"
-        if folder != self._near[0]:
-            self._near = (folder, [rule for directory, rule in self._rules if folder.startswith(directory)])
-        return next((rule for rule in self._near[1] if _asks(rule, item)), None)
+        if folder != self._cached_folder[0]:
+            self._cached_folder = (folder, [rule for directory, rule in self._rules if folder.startswith(directory)])
+        return next((rule for rule in self._cached_folder[1] if _asks(rule, item)), None)
 
     def _read(self, task: _Task) -> bool:
-        """Whether there is something to keep."""
+        """Read a file and keep its text, or that it has none; False where it is left out."""
         item, rule, _owner = task
-        if not self._take(task, item.size or 0):
-            self._leave(item, FULL)
+        if not self._reserve(task, item.size or 0):
+            self._leave_out(item, FULL)
             return False
         raw, why = self._access.read(item, _limit(rule))
         if not why and constructor(_algorithm(item))(raw).hexdigest() != item.checksum:
             why = MOVING
         if why:
-            self._leave(item, why)
+            self._leave_out(item, why)
             return False
         text = _text(raw)
         if text is None:
-            self._leave(item, BINARY)
+            self._leave_out(item, BINARY)
         else:
-            self._tell(task, text)
+            self._show_diff(task, text)
         self._store.keep_text(item.path, item.checksum, text)
         return True
 
-    def _take(self, task: _Task, size: int) -> bool:
-        """Use room for a text of so many bytes; False where the rule, or the owner of the folder, has not so much left."""
+    def _reserve(self, task: _Task, size: int) -> bool:
+        """Reserve space for a text of so many bytes; False where the rule, or the owner of the folder, has too little left."""
         rule, owner = task.rule, task.owner
-        if size > self._rooms[rule] or size > self._shares[rule].left(owner):
+        if size > self._space[rule] or size > self._shares[rule].left(owner):
             return False
         if not self._share_of_all.take(owner, max(size, LEAST_BYTES)):
             return False
-        self._rooms[rule] -= size
+        self._space[rule] -= size
         self._shares[rule].spend(owner, size)
         return True
 
-    def _leave(self, item: File, why: str) -> None:
-        self._left[why] = self._left.get(why, 0) + 1
+    def _leave_out(self, item: File, why: str) -> None:
+        self._left_out[why] = self._left_out.get(why, 0) + 1
         self._explain(item, "the file is " + why)
 
-    def _tell(self, task: _Task, text: str) -> None:
+    def _show_diff(self, task: _Task, text: str) -> None:
         item = task.item
         change, known = self._changes.get(item.path), self._kept.get(item.path)
         if change is None or not isinstance(change.old, File):
             return
         if known is None or known.size is None or known.checksum != change.old.checksum:
             self._explain(item, "no text of before is kept")
-        elif not self._diffs_room.left(task.owner):
+        elif not self._diffs_share.left(task.owner):
             self._explain(item, "this run shows no more differences of the same owner")
         else:
             diff = textdiff.unified(self._store.text(item.path), text)
-            self._diffs_room.spend(task.owner, len(diff))
+            self._diffs_share.spend(task.owner, len(diff))
             self.diffs[(item.path,)] = diff
 
     def _explain(self, item: File, why: str) -> None:
@@ -253,7 +259,7 @@ class _Access:
         self._paths.close()
 
     def refusal(self, item: File) -> str:
-        """Why the text of a file must not be kept, as far as its folders and the mode that was seen tell."""
+        """Why the text of a file must not be kept, judged by its folders and the mode that the scan saw; empty where it may."""
         path, _slash, name = to_name(item.path).rpartition("/")
         try:
             folder = self._enter(path)
@@ -271,7 +277,7 @@ class _Access:
         return "" if self._is_listed(folder.real.rstrip("/") + "/" + name) else PRIVATE
 
     def _enter(self, path: str) -> "_TrackedFolder":
-        """The folder with this path, walked to unless it is the last one."""
+        """The folder with this path; the one of the last item is not walked to again."""
         if self._folder is None or self._folder.path != path:
             steps = self._paths.walk(path or "/")
             try:
@@ -300,8 +306,8 @@ class _Access:
         return linker or self._owners.of_folder(os.fstat(step.descriptor))
 
     def read(self, item: File, limit: int) -> Tuple[bytes, str]:
-        """The content, or why there is none. The file and each folder on the way are judged before and after, and the
-        file must be the same: what it held while a folder was closed is no text for everybody."""
+        """The content, and why it must not be kept; one of the two is empty. The file and each folder of its path are checked before
+        and after reading, and the file must be unchanged: what it held while a folder was closed is not public."""
         try:
             steps = self._paths.walk(to_name(item.path), follow=bool(item.link_target))
         except (OSError, Barred):

@@ -1,12 +1,12 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the destinationPath of a data collection rule means.
+"""Parses the destinationPath of a data collection rule.
 
 Azure's documentation writes a glob in the last segment (`/etc/*.conf`), its template a regular expression
-(`/etc/.*.conf`). Both are understood: a last segment that holds a construct which only a regular expression has is
-one, anchored at both ends of the base name; `*.*`, which could be none, is a glob. A glob is case-sensitive, knows
-`*`, `?`, `[ab]`, `[!a]` (see glob(7)), and its `*` matches a leading dot as well.
+(`/etc/.*.conf`). Both are accepted. A last segment with a construct that only regular expressions have is a regular expression,
+anchored at both ends of the base name; `*.*`, which is not a valid one, is a glob. A glob is case-sensitive, has
+`*`, `?`, `[ab]` and `[!a]` (see glob(7)), and its `*` also matches a leading dot.
 """
 
 import os
@@ -26,10 +26,13 @@ _REGEX_ONLY = re.compile(r"\.[*+]|\\[.\\dDwWsS*+?\[\](){}|^$]|\[\^|[\])]\+|.\{\d
 _DOT_STAR = re.compile(r"\.[*+]")
 _BRACES = re.compile(r"\{[^{}]*,[^{}]*\}", re.S)
 _WILDCARDS = re.compile(r"[*?\[]")
+_GLOB_TOKENS = re.compile(
+    r"\[(?:!.|[^!])[^\]]*\]|.", re.S
+)  # a set, in which a first ] stands for itself; or one character
 
 
 class PathSpec(NamedTuple):
-    """A destinationPath taken apart."""
+    """A parsed destinationPath."""
 
     directory: str  # absolute and normalised
     syntax: str  # literal glob regex
@@ -38,7 +41,7 @@ class PathSpec(NamedTuple):
 
 
 def parse(path: str) -> PathSpec:
-    """Read a destinationPath; DcrError says what is wrong with it and what to write instead."""
+    """Parse a destinationPath. Raises DcrError, which says what is wrong with the path and what to write instead."""
     directory, name = _split(path)
     if _WILDCARDS.search(directory):
         raise _refusal(path, "has a wildcard before its last segment; name the directory in full and set recurse")
@@ -56,79 +59,74 @@ def parse(path: str) -> PathSpec:
 
 
 def normal(path: str) -> str:
-    """A destinationPath in the one form in which it is compared: `/x/`, `//x` and `/./x` are `/x`. Raises DcrError."""
+    """A destinationPath in normal form, for comparisons: `/x/`, `//x` and `/./x` become `/x`. Raises DcrError."""
     spec = parse(path)
     return spec.directory.rstrip("/") + "/" + spec.name
 
 
 def expand(path: str) -> str:
-    """`path` as a user of this host writes it, in normal form: a leading `~` is a home directory. Raises DcrError."""
+    """The normal form of a path that a user of this host gave: a leading `~` is a home directory. Raises DcrError."""
     return normal(os.path.expanduser(path))
 
 
 def _refusal(path: str, problem: str) -> DcrError:
     shown = path if len(path) <= 300 else path[:300] + "..."
-    return DcrError("destinationPath '{0}' {1}.".format(printable(shown.replace("\0", "\\0")), problem))
+    shown = printable(shown.replace("\0", "\\0"))
+    return DcrError(f"destinationPath '{shown}' {problem}.")
 
 
 def _split(path: str) -> Tuple[str, str]:
     if "\0" in path:
-        raise _refusal(path, "holds a NUL character, which no path can hold; remove it")
+        raise _refusal(path, "contains a NUL character; remove it")
     try:
         size = len(path.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
         raise DcrError(
-            "destinationPath {0} holds half of a surrogate pair, which no path can hold; write the "
-            "character in full.".format(ascii(path[:300]))
+            f"destinationPath {path[:300]!a} contains half of a surrogate pair; write the character in full."
         ) from None
     if size > MAX_PATH:
-        raise _refusal(path, "is longer than {0} bytes, which no path can be; shorten it".format(MAX_PATH))
+        raise _refusal(path, f"is longer than {MAX_PATH} bytes, the limit for a path; shorten it")
     if not path.startswith("/"):
         raise _refusal(path, "is not an absolute path; start it with /")
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
     if ".." in segments:
-        raise _refusal(path, 'holds ".."; write the directory that is meant')
+        raise _refusal(path, 'contains ".."; write the directory that it stands for')
     return "/" + "/".join(segments[:-1]), segments[-1] if segments else ""
 
 
 def _is_regex(name: str) -> bool:
     if name.startswith(("*", "?")):
-        # No regular expression starts with a repeat: *.* is a glob. What is plainly none is refused when compiled.
+        # No regular expression starts with a repeat: *.* is a glob. An invalid one is refused when it is compiled.
         name = _DOT_STAR.sub("", name)
     return bool(_REGEX_ONLY.search(name))
 
 
 def _translate(glob: str) -> str:
-    """A regular expression that never backtracks far: a piece between two stars stays where it first fits."""
-    pieces: List[str] = [""]
-    position = 0
-    while position < len(glob):
-        character = glob[position]
-        position += 1
-        if character == "*":
+    """A regular expression with the meaning of the glob, which matches in linear time: what stands between two stars stays where
+    it first matches, so that nothing is tried again."""
+    pieces = [""]  # regular expressions of what the stars separate
+    for token in _GLOB_TOKENS.findall(glob):
+        if token == "*":
             pieces.append("")
-        elif character == "?":
+        elif token == "?":
             pieces[-1] += "."
-        elif character == "[":
-            end = glob.find("]", position + (2 if glob[position : position + 1] == "!" else 1))  # noqa: E203
-            if end < 0:
-                pieces[-1] += r"\["
-            else:
-                pieces[-1] += _translate_set(glob[position:end])
-                position = end + 1
+        elif len(token) > 1:
+            pieces[-1] += _translate_set(token[1:-1])
         else:
-            pieces[-1] += re.escape(character)
+            pieces[-1] += re.escape(token)
     if len(pieces) == 1:
         return "(?s)" + pieces[0] + r"\Z"
+    first, *between, last = pieces
+    # A lookahead is not entered again once it has matched, as an atomic group is not, which Python has since 3.11.
     middle = "".join(
-        r"(?=(.*?{0}))\{1}".format(piece, number)
-        for number, piece in enumerate((piece for piece in pieces[1:-1] if piece), 1)
+        r"(?=(.*?%s))\%d" % (piece, number) for number, piece in enumerate([piece for piece in between if piece], 1)
     )
-    return "(?s)" + pieces[0] + middle + ".*" + pieces[-1] + r"\Z"
+    return "(?s)" + first + middle + ".*" + last + r"\Z"
 
 
 def _translate_set(content: str) -> str:
-    """glob(7): a range whose ends are in the wrong order matches nothing."""
+    """A regular expression for what is between the brackets of a set. As in glob(7), a range whose ends are in the wrong order
+    matches nothing."""
     negated = content.startswith("!")
     content = content[1:] if negated else content
     members: List[str] = []
@@ -156,27 +154,25 @@ def _compile(path: str, name: str) -> Callable[[str], Any]:
             pattern = re.compile("(?s)(?:" + name + r")\Z")
     except (re.error, OverflowError, RecursionError) as error:
         raise _refusal(
-            path, "is not a valid regular expression ({0}); correct it, or write a glob such as *.conf".format(error)
+            path, f"is not a valid regular expression ({error}); correct it, or write a glob such as *.conf"
         ) from None
     problem = _runaway(name)
     if problem:
         raise _refusal(
             path,
-            "could take for ever to match, as it {0}; write at most three plain repeats such as .* or [a-z]+".format(
-                problem
-            ),
+            f"could take forever to match, because it {problem}; write at most three plain repeats such as .* or [a-z]+",
         )
     return pattern.match
 
 
 def _runaway(pattern: str) -> str:
-    """Why a valid regular expression is refused. Judged by how it is written, so a little stricter than need be."""
+    """Why a valid regular expression is refused; empty where it is not. Judged by its text, and so a little too strict."""
     if any(escape.group()[1] in "123456789" for escape in re.finditer(r"\\.", pattern, re.S)):
         return "refers back to a group"
     bare = re.sub(r"\\.", "x", pattern, flags=re.S)
     bare = re.sub(r"\[\^?\]?[^\]]*\]", "x", bare)
     if "(?" in bare.replace("(?:", ""):
-        return "holds an extension of the form (?...)"
+        return "contains an extension of the form (?...)"
     bare = bare.replace("(?:", "(")
     if re.search(r"\)(?:[*+?]|\{\d*,?\d*\})", bare):
         return "repeats a group"
@@ -184,7 +180,7 @@ def _runaway(pattern: str) -> str:
     for repeat in re.finditer(r"([*+])\??|\{(\d*)(,?)(\d*)\}\??|\?", bare):
         unbounded, least, comma, most = repeat.groups()
         if max(len(least or ""), len(most or "")) > 3:
-            return "repeats more often than a name is long"
+            return "repeats something more often than a name has characters"
         if unbounded or (comma and not most):
             work *= MAX_NAME
         elif comma:
@@ -195,7 +191,7 @@ def _runaway(pattern: str) -> str:
 
 
 def _alternatives(bare: str) -> int:
-    """In how many ways the groups can be taken together."""
+    """The number of combinations of the groups' alternatives."""
     total, groups = 1, [1]
     for character in bare:
         if character == "(":

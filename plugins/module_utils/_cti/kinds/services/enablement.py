@@ -19,7 +19,7 @@ _PERSISTENT = "/etc/systemd/system"
 
 
 class Folder(NamedTuple):
-    """The symlinks of one folder of the search path that say something about enablement, by the unit they speak of."""
+    """The symlinks in one folder of the search path that enable units, by the name of the unit."""
 
     path: str
     wants: Dict[str, List[str]]  # names of links in its .wants, .requires and .upholds
@@ -28,9 +28,10 @@ class Folder(NamedTuple):
 
 
 class Enablement:
-    """Over the `files` of each name, as (folder, whether it is a symlink), in the folders of a search path.
+    """Computes the UnitFileState of units.
 
-    `within`: the folders, with a slash at the end. `by_target`: as systemd up to 247, which goes by the target of a link.
+    `files`: by name, each (folder, whether it is a symlink) of the search path that has a file of that name, the highest
+    precedence first. `within`: the folders, each with a slash at the end. `by_target`: resolve symlinks as systemd up to 247 does.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Enablement:
 
     def state(self, name: str, install: syntax.Settings) -> str:
         """The UnitFileState of a unit; `install`: its settings of the section Install."""
-        path, kind = self._installed(name)
+        path, kind = self._resolve(name)
         folder, _unused, base = path.rpartition("/")
         if kind == "bad":
             return kind
@@ -61,22 +62,17 @@ class Enablement:
             return "generated"
         if folder == TRANSIENT:
             return "transient"
-        known = set(syntax.words(install, "Install", "Alias"))
-        known.add(name)
-        default = syntax.last(install, "Install", "DefaultInstance")
-        if default and syntax.instance(name) == "":
-            known.add(syntax.instantiate(name, default))
-        enabled = self._links(name, path, known)
+        enabled = self._by_links(name, path, _names(name, install))
         if enabled:
             return enabled
-        if self._links(name, path, None):
+        if self._by_links(name, path, None):
             return "indirect"
         if any(syntax.words(install, "Install", key) for key in ("Alias", "WantedBy", "RequiredBy", "UpheldBy")):
             return "disabled"
         return "indirect" if syntax.words(install, "Install", "Also") else "static"
 
-    def _installed(self, name: str) -> Tuple[str, str]:
-        """The file behind a unit's name, through links of its own, and how it is there: file, mask or bad."""
+    def _resolve(self, name: str) -> Tuple[str, str]:
+        """The path of a unit's file, after following symlinks, and what is there: file, mask or bad."""
         found = self._files.get(name)
         if not found and syntax.instance(name):
             name = syntax.template(name)
@@ -91,57 +87,70 @@ class Enablement:
                 return path, "mask" if self._disk.is_mask(path) else "file"
             if self._disk.is_mask(target):
                 return path, "mask"
-            if not self._may_stand_for(path, target):
+            if not self._is_accepted(path, target):
                 return path, "bad"
-            path, is_link = target, True  # if it is one, as may be
+            path, is_link = target, True  # it may be a symlink too
         return path, "bad"
 
-    def _may_stand_for(self, path: str, target: str) -> bool:
-        """Newer versions refuse an alias that means nothing, older ones a file from elsewhere with another name."""
+    def _is_accepted(self, path: str, target: str) -> bool:
+        """Whether systemd accepts the symlink: newer versions refuse an invalid alias, older ones a target outside of the search
+        path that has another name."""
         link, name = os.path.basename(path), os.path.basename(target)
         within = target.startswith(self._within)
         if self._by_target:
             return within or link == name
         return not within or syntax.may_alias(link, name)
 
-    def _links(self, name: str, path: str, known: Optional[Set[str]]) -> str:
-        """How symlinks enable a unit; `known`: only those by one of these names count."""
-        below = runtime = vendor = False
-        linked = ""
+    def _by_links(self, name: str, path: str, names: Optional[Set[str]]) -> str:
+        """The state that symlinks give a unit with a file at `path`; empty where they give none. `names`: count only symlinks that
+        have one of these names."""
+        enabling: List[str] = []  # folders
+        linking: List[str] = []
+        overridden = False
         for folder in self._folders:
-            found, same = _links_in(folder, name, known, below)
-            if found and folder.path == _PERSISTENT:
+            enables, links = _links_in(folder, name, names, overridden)
+            if enables and folder.path == _PERSISTENT:
                 return "enabled"
-            if found:
-                runtime = runtime or _is_runtime(folder.path)
-                vendor = vendor or not _is_runtime(folder.path)
-            elif same and folder.path == _PERSISTENT:
-                linked = "linked"
-            elif same and _is_runtime(folder.path):
-                linked = linked or "linked-runtime"
-            below = below or path.startswith(folder.path + "/")
-        if runtime:
+            if enables:
+                enabling.append(folder.path)
+            elif links:
+                linking.append(folder.path)
+            overridden = overridden or path.startswith(folder.path + "/")
+        if any(map(_is_runtime, enabling)):
             return "enabled-runtime"
-        # What a package's own .wants instantiates is on without anybody's doing.
-        return "static" if vendor and syntax.instance(name) else linked
+        if enabling and syntax.instance(name):
+            return "static"  # a package's own .wants starts this instance; nobody enabled it
+        if _PERSISTENT in linking:
+            return "linked"
+        return "linked-runtime" if any(map(_is_runtime, linking)) else ""
 
 
-def _links_in(folder: Folder, name: str, known: Optional[Set[str]], below: bool) -> Tuple[bool, bool]:
-    """Whether a link of this folder enables the unit, and whether one links it under its own name.
+def _names(name: str, install: syntax.Settings) -> Set[str]:
+    """The names under which symlinks enable a unit: its own, its aliases, and the default instance of a template."""
+    names = set(syntax.words(install, "Install", "Alias"))
+    names.add(name)
+    default = syntax.last(install, "Install", "DefaultInstance")
+    if default and syntax.instance(name) == "":
+        names.add(syntax.instantiate(name, default))
+    return names
 
-    `below`: the folder has less precedence than the unit file, so that a link of the same name is without effect.
+
+def _links_in(folder: Folder, name: str, names: Optional[Set[str]], overridden: bool) -> Tuple[bool, bool]:
+    """Whether a symlink of the folder enables the unit, and whether one links it under its own name. `names`: see _by_links().
+
+    `overridden`: the unit file is in a folder of higher precedence, so that a symlink with the unit's name has no effect here.
     """
     wants = folder.wants.get(name)
-    if wants and (known is None or not known.isdisjoint(wants)):
+    if wants and (names is None or not names.isdisjoint(wants)):
         return True, False
-    same = False
+    links_unit = False
     for link, target in folder.links.get(name, ()):
-        mine = link == name and not below
-        if mine and target == name:
-            same = True
-        elif (mine or target == name) and (known is None or link in known):
-            return True, same
-    return False, same
+        is_own = link == name and not overridden
+        if is_own and target == name:
+            links_unit = True
+        elif (is_own or target == name) and (names is None or link in names):
+            return True, links_unit
+    return False, links_unit
 
 
 def _is_runtime(path: str) -> bool:
