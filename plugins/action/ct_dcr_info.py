@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a data collection rule on the controller, as it will be read on a host."""
+"""Action ct_dcr_info: reads a data collection rule on the controller in the way a host reads it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
         return {**found, "rule": document, "warnings": settings.warnings}
 
     def _document(self, given):
-        """The rule as data, and what messages call it. Raises DcrError."""
+        """Return the rule as data, and the name that messages use for it. Raises DcrError."""
         if not isinstance(given, str):
             return given, "of the option dcr"
         if given.lstrip().startswith(("{", "[")):
@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
             ) from error
 
     def _path(self, given):
-        """Where Ansible looks for files: beside the role or the playbook; else as a shell would."""
+        """Return the path of a file next to the role or the playbook; if there is none, relative to the current directory."""
         try:
             return self._find_needle("files", given)
         except AnsibleError:

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs ct_inventory_info on the host and writes what it packed to files, in the worker process, not in the controller's main one."""
+"""Action ct_inventory_fetch: runs ct_inventory_info on the host and writes its items to files, in the worker process of the host."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class ActionModule(ActionBase):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
 
     def _write(self, folder, packed, seen, changes, known, had, to):
-        """Write the files that differ, none before all is read; returns `files`, `changed`, `packed` with the changes, and `diff`.
+        """Write the files that differ, after the whole result is read. Returns `files`, `changed`, `packed` with the changes, and `diff`.
 
         A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. `to`:
         the place that its answer leads to, which is written last; None where it has no history. Raises ValueError and OSError.
@@ -137,7 +137,7 @@ class ActionModule(ActionBase):
         return result
 
     def _put(self, folder, new, names, before, had, to):
-        """Replace the files that differ, then the place; returns what new.put() does for each of `names`. Raises _Orphaned."""
+        """Replace the files that differ, then the place. Returns the result of new.put() for each of `names`. Raises _Orphaned."""
         with places.lock(folder):
             if places.read(folder) != had:
                 self._display.warning(
@@ -158,7 +158,7 @@ class _Orphaned(Exception):
 
 
 def _check_playbook():
-    """Raises _Orphaned where the process that started this worker is gone: nobody gets the result, so nothing may count as fetched.
+    """Raise _Orphaned if the process that started this worker is gone: nobody gets the result, so nothing may count as fetched.
 
     The system gives an orphan another parent. The number of the first one is known since before the worker was started.
     """
@@ -168,7 +168,7 @@ def _check_playbook():
 
 
 def _problem(dest):
-    """What is wrong with the option, whatever is on the disk; None where nothing is."""
+    """Return a sentence about an invalid value of the option, or None. Does not look at the disk."""
     if not dest.strip():
         return "The value of dest (in the playbook: ct_dest) is empty. Give the path of a folder on the controller."
     if dest.startswith("~"):  # Ansible has expanded it if there is such a user
@@ -177,13 +177,13 @@ def _problem(dest):
 
 
 def _known(folder):
-    """By kind, the SHA-256 of the file that is there."""
+    """Return the SHA-256 checksum of the existing file of each kind."""
     digests = {kind: sha256(os.path.join(folder, name)) for kind, name in FILES.items()}
     return {kind: digest for kind, digest in digests.items() if digest is not None}
 
 
 def _seen(inventory):
-    """By kind: how many items there are, whether a source of them failed.
+    """Return, for each kind, the number of items and whether one of its sources failed.
 
     Raises ValueError where the host returned something else.
     """
@@ -200,14 +200,14 @@ def _seen(inventory):
 
 
 def _checked(changes):
-    """The changes, if they are a list of records. Raises ValueError."""
+    """Return the changes. Raises ValueError if they are not a list of records."""
     if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
         raise ValueError("its changes are not a list of at most 100000 records")
     return [storable(row) for row in changes]
 
 
 def _next_place(history):
-    """The place after the changes that the host returned; None in check mode, where it has no state yet. Raises ValueError."""
+    """Return the place after the changes that the host returned; None in check mode without a state. Raises ValueError."""
     try:
         return None if history["place"] is None and "not_stored" in history else places.kept(history)
     except (KeyError, TypeError):
@@ -222,5 +222,5 @@ def _another_state(host, to, before):
 
 
 def _folder_name(host):
-    """The inventory name as one path segment, whatever it holds."""
+    """Return the inventory name as one path segment, with special characters quoted."""
     return quote(host, safe=" :@+,=~[]()") if host not in (".", "..") else host.replace(".", "%2E")

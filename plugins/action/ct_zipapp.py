@@ -1,8 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds a program of the library on the controller, lets it check its options there, and leaves the rest to
-ansible.builtin.copy."""
+"""Action ct_zipapp: builds a program on the controller, validates its options there, and copies it with ansible.builtin.copy."""
 
 from __future__ import annotations
 
@@ -60,7 +59,7 @@ class ActionModule(ActionBase):
             os.unlink(path)
 
     def _problem(self, command, text):
-        """What the program says is wrong; empty where nothing is."""
+        """Return the program's message about its options; empty if they are valid."""
         run = subprocess.run(
             [sys.executable, *command], input=text, capture_output=True, text=True, timeout=CHECK_SECONDS, check=False
         )
@@ -86,7 +85,7 @@ class ActionModule(ActionBase):
 
 
 def _differences(diff):
-    """Those that Ansible can show: with texts, attributes of a file, or sizes."""
+    """Return the differences whose values have a type that Ansible can show."""
     every = diff if isinstance(diff, list) else [diff]
     return [
         one

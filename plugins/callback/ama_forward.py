@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options, and hooks: results to the spool, the spool to the receiver."""
+"""Callback ama_forward: its options, and the hooks that write results to the spool and deliver the spool."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ class CallbackModule(CallbackBase):
             self.warn(f"{str(error).rstrip('.')}. Nothing is forwarded in this run")
 
     def _configure(self):
-        """Raises CtiError and ValueError with one sentence."""
+        """Read the options. Raises CtiError and ValueError with one sentence."""
         self._hosts = self.get_option("hosts")
         self._kinds = self.get_option("kinds")
         self._query = self.get_option("query") or ""
@@ -388,7 +388,7 @@ class CallbackModule(CallbackBase):
 
     @harmless
     def v2_playbook_on_stats(self, stats):
-        """The end of a playbook; another may follow in the same run."""
+        """Deliver and report at the end of a playbook. Another playbook may follow in the same run."""
         self._identities.close()
         delivery = self._delivery
         delivery.at_the_end(self._spool)
@@ -413,12 +413,12 @@ class CallbackModule(CallbackBase):
 
 
 def inventory_names(play):
-    """Of all hosts, whether or not the play or --limit selects them."""
+    """Return the inventory names of all hosts, whether or not the play or --limit selects them."""
     return list(play.get_variable_manager()._inventory.hosts)
 
 
 def check_query(query):
-    """Raises ValueError."""
+    """Raise ValueError if the query cannot be used."""
     if jmespath is None:
         raise ValueError(f"The option query {MISSING}")
     try:

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter: what the agents of a fleet found when they checked themselves, each cause once with its hosts."""
+"""Filter ct_checks: from the checks of a fleet's agents to each cause with its hosts."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def ct_checks(hosts, hostvars, register="ct_agent"):
 
 
 def _texts(result):
-    """The summary and the warnings of one host, whatever it returned."""
+    """Return the summary and the warnings of one host, whose result may have any type."""
     result = result if isinstance(result, Mapping) else {}
     if result.get("installed") is False:
         return ["No agent is installed."]

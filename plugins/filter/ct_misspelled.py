@@ -62,7 +62,7 @@ def ct_misspelled(names, options):
 
 
 def _meant(word, known):
-    """The option that a word was meant for, or None. The common prefix of all of them is no resemblance."""
+    """Return the option that a word resembles, or None. Both are without the common prefix of all options."""
     near = difflib.get_close_matches(word, known, 1, ALIKE)
     if near:
         return near[0]

@@ -56,7 +56,7 @@ def ct_mistyped(values, options):
 
 
 def _sentences(variable, name, value, option):
-    """One where the value has another type than the option, or those of the suboptions of a dictionary."""
+    """Yield a sentence if the value has another type than the option; for a dictionary, also for its suboptions."""
     kind = option.get("type")
     if kind not in FORMS:
         return

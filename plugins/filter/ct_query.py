@@ -83,7 +83,7 @@ def ct_query(data, expression):
 
 
 def _plain(value):
-    """The value in the types that JSON has, which are all that jmespath knows: it looks at the exact type's name.
+    """Return the value in the types of JSON. jmespath accepts no others: it compares the exact names of types.
 
     Ansible has types of its own for text, numbers, dates and containers: tagged, lazy, unsafe or encrypted ones.
     """

@@ -95,7 +95,7 @@ def _row(host, result):
 
 
 def _changes(result, inventory):
-    """How many changes are listed below the table, where the result has them; else, how many the run has found."""
+    """Return the number of changes in the result; if it lists none, the number that the run found."""
     categories, count = _changes_of(result)[1:]
     if count:
         return _totals(count, categories)
@@ -115,7 +115,7 @@ def _totals(count, categories):
 
 
 def _problems(result, inventory):
-    """Why the task failed, then what could not be read."""
+    """Return why the task failed, followed by the sources that could not be read."""
     problems = [_text(result["msg"])] if inventory and result.get("failed") and result.get("msg") else []
     root = bool(result.get("VMUUID"))  # only root can read that
     for kind in all_kinds().values():
@@ -132,7 +132,7 @@ def _problems(result, inventory):
 
 
 def _all_changes(results):
-    """For each host that has changes a blank line, its name, and its changes."""
+    """Return, for each host with changes, an empty line, its name, and its changes."""
     lines: list[str] = []
     left_out = 0
     for host, result in results.items():
@@ -151,7 +151,7 @@ def _all_changes(results):
 
 
 def _changes_of(result):
-    """(the first MAX_CHANGES, how many there are of each of CATEGORIES, how many there are)"""
+    """Return the first MAX_CHANGES changes, the number of changes of each of CATEGORIES, and the number of all."""
     first, count = [], 0
     categories = dict.fromkeys(CATEGORIES, 0)
     try:
@@ -169,7 +169,7 @@ def _changes_of(result):
 
 
 def _change_rows(result):
-    """Those that ct_inventory_info returns as a list, or ct_inventory_fetch packed."""
+    """Yield the changes, which are a list from ct_inventory_info, and packed from ct_inventory_fetch."""
     changes = result.get("changes")
     if isinstance(changes, Sequence) and not isinstance(changes, str):
         yield from changes
@@ -180,7 +180,7 @@ def _change_rows(result):
 
 
 def _where(result):
-    """Where all changes of a host are."""
+    """Return the end of a line that names the file with all changes of a host."""
     files = result.get("files")
     paths = [path for path in files if _text(path).endswith("Changes.json")] if isinstance(files, Sequence) else []
     return f"; all are in {_short(paths[0])}" if paths else ""

@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def ask(module: AnsibleModule, question: str) -> Tuple[Any, str]:
-    """The answer; or None, and what it said instead."""
+    """Return the answer and no text; without an answer, None and the last line of its messages."""
     command = [sys.executable, module.params["program"], question, "--json"]
     if module.params["config"]:
         command += ["--config", module.params["config"]]

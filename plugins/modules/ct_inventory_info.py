@@ -488,7 +488,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
 
 
 def settings_for(module: AnsibleModule, forward: Optional[Forward]) -> Settings:
-    """Of the rule given, else of the one the agent has, else the default; with a warning for each key that is ignored."""
+    """Return the settings of the given rule, else of AMA's rule, else the default. Warns about each ignored key."""
     if forward is None or not forward.to_agent or module.params["dcr"] is not None:
         return dcr_settings(module)
     settings = forward.settings()

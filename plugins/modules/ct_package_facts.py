@@ -152,7 +152,7 @@ from ..module_utils._module import fact_arguments, facts, run
 
 
 def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[str, Any], bool]:
-    """Whether a package meets all conditions; adds to `epochs` a version whose epoch decides over a condition without one."""
+    """Return a function that says whether a package meets all conditions, and that adds packages with an epoch to `epochs`."""
     # Imported where it is used: a module's code is compiled anew on every run.
     from ..module_utils._cti.kinds.packages.versions import has_epoch, parse_condition, satisfies
 

@@ -149,7 +149,7 @@ def main() -> None:
 
 
 def owner_of_folder(path: str) -> Optional[int]:
-    """Whoever owns the folder of a state may own the state: root asks for that of the agent's user."""
+    """Return the uid of the folder's owner, who may own the state too: root reads the state of the agent's user."""
     try:
         return os.stat(os.path.dirname(path)).st_uid
     except OSError:
