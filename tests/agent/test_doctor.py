@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import zlib
@@ -77,6 +78,7 @@ def test_the_summary_says_that_all_is_well_only_where_it_is(statuses, summary):
 
 
 def test_a_source_that_cannot_be_read_is_one_warning_without_the_counts_of_the_host(running):
+    running.process.send_signal(signal.SIGSTOP)  # it would write its own status again
     status = json.loads((running.state / "status.json").read_text())
     status["Kinds"]["files"]["Failed"] = {"item": "Permission denied", "other": "It hangs."}
     (running.state / "status.json").write_text(json.dumps(status))
