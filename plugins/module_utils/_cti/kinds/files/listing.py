@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""One directory of a file scan: which of its entries are tracked, and whether they changed."""
+"""Lists one directory of a file scan: which of its entries are tracked, and whether they changed."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ Found = Tuple[str, bytes, Claimants]  # name, status, the claims in the order of
 
 
 class Crowded(Exception):
-    """A directory has more entries than are looked at."""
+    """A directory has more entries than FOLDER_ENTRIES, or longer names than FOLDER_NAMES in all."""
 
     def __init__(self, entries: int) -> None:
         super().__init__(entries)
@@ -50,33 +50,35 @@ class OpenDirectory(NamedTuple):
 
 
 class Listing:
-    """The tracked entries of one directory, or of one slice of it, and its subdirectories, between two moments."""
+    """The tracked entries and the subdirectories of one directory, or of one slice of it, as they were from `begin` to `end`."""
 
-    def __init__(self, path: str, begin: float, slice_name: str = "") -> None:
-        self.path = path
-        self.prefix = path.rstrip("/") + "/"
+    def __init__(self, place: OpenDirectory, claims: Claims, begin: float, slice_name: str = "") -> None:
+        self.place = place
+        self.claims = claims
+        self.prefix = place.path.rstrip("/") + "/"
         self.slice_name = slice_name
         self.found: List[Found] = []
-        self.checksums: Dict[str, str] = {}  # of what was read at once, by name
+        self.checksums: Dict[str, str] = {}  # by name, of files that were read while they were listed
         self.targets: Dict[str, Target] = {}
         self.subdirectories: Subdirectories = []
-        self.hidden: List[str] = []  # names whose status could not be had
+        self.hidden: List[str] = []  # names without a readable status
         self.mounts: List[str] = []  # names of mounts that are not entered
         self.unsure: Set[Tuple[str]] = set()
-        self.racy = False  # some entry changed so lately that it could change again under the same time stamps
-        self.settled = True  # nothing unreadable, nothing changed under way
+        self.racy = False  # an entry changed so recently that it could change again with the same time stamps
+        self.settled = True  # everything was readable, and nothing changed meanwhile
         self.begin = self.end = int(begin)  # unix seconds
 
     def is_racy(self, second: int) -> bool:
-        """Whether a change right after the listing could bear the same time stamp."""
+        """Whether a change right after the listing could have this time stamp."""
         return self.begin - RACY <= second <= self.end + RACY
 
     def doubt(self, name: str) -> None:
+        """Report neither a change nor a removal of the entry, and do not rely on this listing in the next run."""
         self.unsure.add((to_text(self.prefix + name),))
         self.settled = False
 
     def cut(self, count: int) -> None:
-        """Keep the first entries only; the others are there, but not reported."""
+        """Keep the first `count` entries; the others exist, but are not reported."""
         for name, _status, _claims in self.found[count:]:
             self.doubt(name)
             self.targets.pop(name, None)
@@ -92,36 +94,36 @@ class Lister:
         self._budget = budget
 
     def list(self, place: OpenDirectory, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
-        """Read a directory, asking for each tracked entry's status once. OSError where it cannot be listed.
+        """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
 
         A directory of more than SLICED_ABOVE entries, or one that is `sliced` already, is listed in SLICES slices. Raises
-        Crowded for one that has more entries than are looked at. first: read small files at once, as nothing is known.
+        Crowded where it has more entries than the limit. `first`: nothing is known of it, so read small files at once.
         """
-        listing = None if sliced else self._whole(place, claims, first)
+        listing = None if sliced else self._list_whole(place, claims, first)
         if listing is not None:
             yield listing
             return
-        buckets = self._buckets(place)
+        buckets = self._names_by_slice(place)
         for number in range(SLICES):
-            listing = Listing(place.path, self._clock(), slice_name(number))
-            self._fill(listing, place, claims, first, [_split(names.pop()) for names in buckets])
+            listing = Listing(place, claims, self._clock(), slice_name(number))
+            self._add_names(listing, first, [_split(names.pop()) for names in buckets])
             yield listing
 
-    def _whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
+    def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
-        listing = Listing(place.path, self._clock())
-        links: List[str] = []
+        listing = Listing(place, claims, self._clock())
         with _scan(place) as entries:
-            self._take(listing, place, claims, first, islice(entries, SLICED_ABOVE), links)
+            symlinks = self._add_entries(listing, first, islice(entries, SLICED_ABOVE))
             if next(entries, None) is not None:
                 return None
-        return self._finish(listing, place, claims, links)
+        self._complete(listing, symlinks)
+        return listing
 
-    def _buckets(self, place: OpenDirectory) -> List[List[bytearray]]:
-        """The names in a directory, each with a NUL behind: of files, links, directories, and others, by slice from the
-        last to the first."""
+    def _names_by_slice(self, place: OpenDirectory) -> List[List[bytearray]]:
+        """The names of the files, the symlinks, the directories and the other entries: of each of these, one bytearray for each
+        slice, from the last slice to the first, with a NUL after each name."""
         kinds = [[bytearray() for _number in range(SLICES)] for _kind in range(4)]
-        files, links, directories, others = kinds
+        files, symlinks, directories, others = kinds
         count = total = 0
         with _scan(place) as entries:
             for entry in entries:
@@ -131,7 +133,7 @@ class Lister:
                 if entry.is_file(follow_symlinks=False):
                     kind = files
                 elif entry.is_symlink():
-                    kind = links
+                    kind = symlinks
                 else:
                     kind = directories if entry.is_dir(follow_symlinks=False) else others
                 name = entry.name.encode(_ENCODING, "surrogateescape")
@@ -141,140 +143,138 @@ class Lister:
             raise Crowded(count)
         return kinds
 
-    def _fill(
-        self, listing: Listing, place: OpenDirectory, claims: Claims, first: bool, kinds: Sequence[Sequence[str]]
-    ) -> None:
-        files, links, directories, others = kinds
-        barred = self._paths.mounts.barred_in(place.real)
-        for names, takers in ((files, claims.files), (directories, claims.directories), (others, claims.others)):
+    def _add_names(self, listing: Listing, first: bool, kinds: Sequence[Sequence[str]]) -> None:
+        """Add the tracked ones among these files, symlinks, directories and other entries, and complete the listing."""
+        files, symlinks, directories, others = kinds
+        claims = listing.claims
+        barred = self._paths.mounts.barred_in(listing.place.real)
+        for names, candidates in ((files, claims.files), (directories, claims.directories), (others, claims.others)):
             for name in names:
                 try:
                     if barred and name in barred:
-                        self._bar(listing, claims, name, barred[name])
+                        _skip_mount(listing, name, barred[name])
                         continue
                     if names is directories:
                         listing.subdirectories.append((name, ""))
-                    hits = tuple([claim for claim in takers if claim.wants(name)])
-                    if hits:
-                        self._add(listing, place, name, hits, first and names is files)
+                    claimants = tuple([claim for claim in candidates if claim.wants(name)])
+                    if claimants:
+                        self._add(listing, name, claimants, first and names is files)
                 except OSError as error:
-                    _missed(listing, claims, name, error)
-        self._finish(listing, place, claims, links)
+                    _note_unreadable(listing, name, error)
+        self._complete(listing, symlinks)
 
-    def _add(self, listing: Listing, place: OpenDirectory, name: str, takers: Claimants, read: bool) -> None:
-        """Ask for the status of an entry; read: and for the content, see read_at_once()."""
-        algorithm = takers[0].rule.checksum if read else "none"
+    def _add(self, listing: Listing, name: str, claimants: Claimants, read: bool) -> None:
+        """Add an entry with its status; `read`: and its content, see read_at_once()."""
+        algorithm = claimants[0].rule.checksum if read else "none"
         if algorithm == "none":
-            status = status_of(place.descriptor, name.encode(_ENCODING, "surrogateescape"))
+            status = status_of(listing.place.descriptor, name.encode(_ENCODING, "surrogateescape"))
         else:
-            status, content = read_at_once(self._paths.descriptors, place.descriptor, name)
+            status, content = read_at_once(self._paths.descriptors, listing.place.descriptor, name)
             if content is not None:
                 listing.checksums[name] = constructor(algorithm)(content).hexdigest()
-        listing.found.append((name, status, takers))
+        listing.found.append((name, status, claimants))
 
-    def _take(
-        self,
-        listing: Listing,
-        place: OpenDirectory,
-        claims: Claims,
-        first: bool,
-        entries: Iterator[Any],
-        links: List[str],
-    ) -> None:
+    def _add_entries(self, listing: Listing, first: bool, entries: Iterator[Any]) -> List[str]:
+        """Add the tracked ones among these entries of os.scandir(). Returns the names of the symlinks, which are not added yet."""
+        place, claims = listing.place, listing.claims
         barred = self._paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
         add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
+        symlinks: List[str] = []
         for entry in entries:
             name = entry.name
             try:
                 if barred and name in barred:
-                    self._bar(listing, claims, name, barred[name])
+                    _skip_mount(listing, name, barred[name])
                     continue
                 if entry.is_file(follow_symlinks=False):
-                    takers = files
+                    claimants = files
                 elif entry.is_symlink():
-                    links.append(name)
+                    symlinks.append(name)
                     continue
                 elif entry.is_dir(follow_symlinks=False):
                     listing.subdirectories.append((name, ""))
-                    takers = directories
+                    claimants = directories
                 else:
-                    takers = others
-                if len(takers) != 1 or takers[0].match is not None:
-                    takers = tuple([claim for claim in takers if claim.wants(name)])
-                if not takers:
+                    claimants = others
+                if len(claimants) != 1 or claimants[0].match is not None:
+                    claimants = tuple([claim for claim in claimants if claim.wants(name)])
+                if not claimants:
                     continue
-                # As _add() does it, whose call would cost each entry 2 % more.
-                if first and entry.is_file(follow_symlinks=False) and takers[0].rule.checksum != "none":
+                # The same as _add(), a call of which would add 2 % to the cost of each entry.
+                if first and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
                     status, content = read_at_once(descriptors, directory, name)
                     if content is not None:
-                        listing.checksums[name] = constructor(takers[0].rule.checksum)(content).hexdigest()
+                        listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
                 else:
                     status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
-                add((name, status, takers))
+                add((name, status, claimants))
             except OSError as error:
-                _missed(listing, claims, name, error)
+                _note_unreadable(listing, name, error)
+        return symlinks
 
-    def _bar(self, listing: Listing, claims: Claims, name: str, kind: str) -> None:
-        if claims.note_mount(listing.prefix, name, kind):
-            listing.mounts.append(name)
-        if any(claim.wants(name) for claim in claims.directories):
-            listing.unsure.add((to_text(listing.prefix + name),))
-
-    def _finish(self, listing: Listing, place: OpenDirectory, claims: Claims, links: Sequence[str]) -> Listing:
-        for name in links if claims.links else ():
+    def _complete(self, listing: Listing, symlinks: Sequence[str]) -> None:
+        """Add the tracked symlinks, and sort the listing."""
+        for name in symlinks if listing.claims.links else ():
             try:
-                self._list_link(listing, place, claims, name)
+                self._add_symlink(listing, name)
             except OSError as error:
-                _missed(listing, claims, name, error)
+                _note_unreadable(listing, name, error)
         listing.end = int(self._clock())
         listing.found.sort(key=itemgetter(0))
         listing.subdirectories.sort()
-        return listing
 
-    def _list_link(self, listing: Listing, place: OpenDirectory, claims: Claims, name: str) -> None:
-        hits = tuple(claim for claim in claims.links if claim.wants(name))
-        if not hits and not claims.behind:
+    def _add_symlink(self, listing: Listing, name: str) -> None:
+        place, claims = listing.place, listing.claims
+        claimants = tuple(claim for claim in claims.links if claim.wants(name))
+        if not claimants and not claims.behind:
             return
         status = status_of(place.descriptor, os.fsencode(name))
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
-        if claims.behind or any(claim.rule.links == "follow" for claim in hits):
+        if claims.behind or any(claim.rule.links == "follow" for claim in claimants):
             if not self._budget.link_names.left(place.owner):
                 listing.hidden.append(name)
                 listing.doubt(name)
                 claims.note("links", listing.prefix + name, place.owner)
                 return
-            before = self._paths.names
-            try:
-                target = self._reach(listing, place, claims, name, text, bool(hits))
-            finally:
-                self._budget.link_names.spend(place.owner, self._paths.names - before)
+            target = self._follow(listing, name, text, bool(claimants))
             if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
                 listing.subdirectories.append((name, target.real))
-        hits = tuple(claim for claim in hits if claim.rule.takes_link(target))
-        if hits:
-            listing.found.append((name, status, hits))
+        claimants = tuple(claim for claim in claimants if claim.rule.takes_link(target))
+        if claimants:
+            listing.found.append((name, status, claimants))
             listing.targets[name] = target
 
-    def _reach(
-        self, listing: Listing, place: OpenDirectory, claims: Claims, name: str, text: str, tracked: bool
-    ) -> Target:
+    def _follow(self, listing: Listing, name: str, text: str, tracked: bool) -> Target:
+        """The target of a symlink with this text, looked up at the expense of the folder's owner."""
+        place = listing.place
+        before = self._paths.names
         try:
             step = self._paths.find(text, place.real, place.home)
         except Barred as barred:
-            # Hosts are full of links such as /etc/mtab, and nobody looks behind them for files to track.
+            # Hosts have many symlinks into /proc and the like, such as /etc/mtab: only those that are tracked are noted.
             if tracked or barred.kind not in PSEUDO:
-                claims.note("barred", listing.prefix + name, "{0}, {1}".format(barred.point, barred.kind))
+                listing.claims.note("barred", listing.prefix + name, f"{barred.point}, {barred.kind}")
             return Target(text, "", None)
         except OSError as error:
             if error.errno in BROKEN:
                 return Target(text, "", None)
             raise
+        finally:
+            self._budget.link_names.spend(place.owner, self._paths.names - before)
         try:
             return Target(text, step.real, status_of(step.descriptor, b""))
         finally:
             os.close(step.descriptor)
+
+
+def _skip_mount(listing: Listing, name: str, kind: str) -> None:
+    claims = listing.claims
+    if claims.note_mount(listing.prefix, name, kind):
+        listing.mounts.append(name)
+    if any(claim.wants(name) for claim in claims.directories):
+        listing.unsure.add((to_text(listing.prefix + name),))
 
 
 def _scan(place: OpenDirectory) -> Any:
@@ -286,25 +286,25 @@ def _split(names: bytearray) -> List[str]:
 
 
 def slice_name(number: int) -> str:
-    """What the name of a slice's part has behind that of its directory; no path holds `//`."""
+    """What follows the path of the directory in the name of a slice's part; no path contains `//`."""
     return "//%d" % number
 
 
 def slice_of(path: str) -> int:
-    """The number of the slice in which the entry with this path, see to_text(), is."""
+    """The number of the slice that has the entry with this path, see to_text()."""
     return crc32(path.rpartition("/")[2].encode("utf-8", "surrogateescape")) % SLICES
 
 
-def _missed(listing: Listing, claims: Claims, name: str, error: OSError) -> None:
+def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:
     if error.errno == errno.ENOENT:
         return
     listing.hidden.append(name)
     listing.doubt(name)
-    claims.note("unseen", listing.prefix + name, str(error.strerror))
+    listing.claims.note("unseen", listing.prefix + name, str(error.strerror))
 
 
 def signature(listing: Listing, claims: Claims, basis: bytes) -> str:
-    """A digest of all that the items follow from; empty where equal time stamps would prove nothing."""
+    """A digest of everything that the items depend on; empty where equal time stamps would prove nothing."""
     statuses = b"".join([status for _name, status, _claims in listing.found])
     targets = [(name, listing.targets[name]) for name in sorted(listing.targets)]
     followed = b"".join([target.status for _name, target in targets if target.status is not None])
@@ -320,6 +320,6 @@ def signature(listing: Listing, claims: Claims, basis: bytes) -> str:
 
 def _any_racy(listing: Listing, statuses: bytes) -> bool:
     times = seconds(statuses)
-    # The newest is past the window only for a file from the future: then each has to be looked at.
+    # Only a file from the future is newer than the window: then each time has to be compared.
     newest = max(times) if times else 0
     return listing.is_racy(newest) or (newest > listing.end and any(map(listing.is_racy, times)))
