@@ -65,10 +65,8 @@ class ActionModule(ActionBase):
         )
         if not run.returncode:
             return ""
-        return (
-            run.stderr.strip().splitlines()
-            or [f"The program's command check ended with status {run.returncode} and without a message."]
-        )[-1]
+        lines = run.stderr.strip().splitlines()
+        return lines[-1] if lines else f"The program's command check ended with status {run.returncode} and no message."
 
     def _copy(self, path, dest):
         task = self._task.copy()
