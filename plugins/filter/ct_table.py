@@ -123,9 +123,8 @@ def _problems(result, inventory):
             if isinstance(source, Mapping) and source.get("status") == "failed":
                 message = _ONE_PATH.sub(r"\1: \2", _text(source.get("message") or "could not be read"))
                 hint = " (run with -b)" if "Permission denied" in message and not root else ""
-                where = (
-                    kind.name if kind.reaches else f"{kind.name}: {_text(name)}"
-                )  # a rule's own name says less than its paths
+                # The sources of files are rules, whose names say less than their messages.
+                where = kind.name if kind.reaches else f"{kind.name}: {_text(name)}"
                 problems.append(f"{where}: {message}{hint}")
     more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "; ".join([_short(problem) for problem in problems[:MAX_PROBLEMS]] + more)

@@ -49,13 +49,15 @@ EDITS = {
     "plugins/modules/ct_state_info.py": [(CHOICES, "[packages, services, files, mounts]")],
     "plugins/callback/ama_forward.py": [(CHOICES, "[packages, services, files, mounts]")],
 }
+SETTINGS = {"enableSoftware": False, "enableServices": False, "enableFiles": False, "enableMounts": True}
+RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "dcr", "extensionSettings": SETTINGS}]}}
 PLAY = """
 - hosts: h1
   gather_facts: false
   tasks:
     - name: Collect
       changetracking.inventory.ct_inventory_info:
-        kinds: [mounts]
+        dcr: {rule}
         state: "{folder}/agent/changetracking.db"
         report: full
       register: ct_inventory
@@ -127,7 +129,7 @@ def mount(tmp_path):
 
 def run(place, collections):
     """The results of a run on the copy, in which all that happens to this machine is kept apart by path."""
-    run = place.play(PLAY.format(folder=place.folder), ANSIBLE_COLLECTIONS_PATH=collections)
+    run = place.play(PLAY.format(folder=place.folder, rule=json.dumps(RULE)), ANSIBLE_COLLECTIONS_PATH=collections)
     assert run.status == 0, run.output
     return json.loads((place.folder / "results.json").read_text())
 
@@ -143,7 +145,8 @@ def test_a_new_kind_is_known_everywhere(place, collections, mount):
     item = {"MountPath": path, "MountDevice": "ours", "MountType": "tmpfs"}
     seen = run(place, collections)
 
-    # the module's result, and the items in it
+    # the rule, the module's result, and the items in it
+    assert list(seen["inventory"]["inventory"]) == ["mounts"]
     summary = seen["inventory"]["inventory"]["mounts"]
     assert summary["sources"] == {"proc": {"status": "ok", "count": summary["count"]}} and summary["added"] >= 1
     (found,) = [row for row in seen["items"] if row["MountPath"] == path]

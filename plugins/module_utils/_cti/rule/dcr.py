@@ -328,9 +328,7 @@ def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) 
 
 
 def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -> Settings:
-    kinds = tuple(
-        kind for kind in ("packages", "services", "files") if any(kind in settings.kinds for settings in found)
-    )
+    kinds = tuple(name for name in all_kinds() if any(name in settings.kinds for settings in found))
     rules: Dict[Any, FileRule] = {}
     for settings in found:
         for rule in settings.file_rules if FILES.name in settings.kinds else ():
