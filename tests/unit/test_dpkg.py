@@ -98,7 +98,7 @@ def test_every_field_is_as_dpkg_query_prints_it(release):
 def test_the_quick_way_and_the_careful_way_agree(release):
     data = fixture(release + ".status")
     careful = data.replace(b"\nStatus:", b"\nSTATUS :").replace(b"\nVersion:", b"\nversion:\t")
-    assert dpkg_status.parse(careful, "status") == dpkg.parse(data, "status")
+    assert dpkg_status.parse(careful, "status") == dpkg_status.parse(data, "status")
 
 
 def test_a_journal_dpkg_left_behind_counts(root):

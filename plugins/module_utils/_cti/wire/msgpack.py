@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A bounded msgpack codec (https://github.com/msgpack/msgpack/blob/master/spec.md) for peers that are not trusted.
 
-What a message declares is held against the limits before anything is allocated for it: a message is first stepped
-over, as it comes in, and its values are made once all of it is there.
+What a message declares is checked against the limits before anything is allocated for it: while a message arrives, it is
+only skipped; its values are made when it is complete.
 """
 
 import struct
@@ -41,16 +41,16 @@ class ExtType:
         return hash((self.code, self.data))
 
     def __repr__(self) -> str:
-        return "ExtType({0}, {1!r})".format(self.code, self.data)
+        return f"ExtType({self.code}, {self.data!r})"
 
 
 # --- packing
 
 
 def pack(value: Any) -> bytes:
-    """None, bool, int, float, str, bytes, list or tuple, dict or ExtType in the shortest form.
+    """Pack None, bool, int, float, str, bytes, list, tuple, dict or ExtType in the shortest form.
 
-    FormatError: something else, or an integer beyond 64 bits. A lone surrogate in a str becomes \\uNNNN.
+    Raises FormatError for any other type, and for an integer beyond 64 bits. A lone surrogate in a str becomes \\uNNNN.
     """
     out: List[bytes] = []
     _pack(value, out.append)
@@ -80,7 +80,7 @@ def _pack(value: Any, put: Callable[[bytes], None]) -> None:
     elif isinstance(value, ExtType):
         put(_pack_ext(value))
     else:
-        raise FormatError("msgpack has no form for a Python {0}".format(type(value).__name__))
+        raise FormatError(f"msgpack has no form for a Python {type(value).__name__}")
 
 
 _CONSTANTS = {None: b"\xc0", False: b"\xc2", True: b"\xc3"}
@@ -112,7 +112,7 @@ def _head(length: int, fixed: int, below: int, code: int) -> bytes:
         return struct.pack(">BH", code + 1, length)
     if length < 0x100000000:
         return struct.pack(">BI", code + 2, length)
-    raise FormatError("msgpack has no form for {0} bytes or items".format(length))
+    raise FormatError(f"msgpack has no form for {length} bytes or items")
 
 
 def _pack_int(value: int) -> bytes:
@@ -147,9 +147,9 @@ _FIXED_EXT = {1: b"\xd4", 2: b"\xd5", 4: b"\xd6", 8: b"\xd7", 16: b"\xd8"}
 
 
 def pack_entries(entries: Sequence[Tuple[int, Mapping[str, Any]]]) -> bytes:
-    """pack() of a list of (integer, record), made for flat records of texts that have few different sets of keys.
+    """The same as pack(), for a list of (integer, record): fast for flat records of texts with few different sets of keys.
 
-    The PyPI package msgpack does it where its C extension is installed.
+    Uses the PyPI package msgpack where its C extension is installed.
     """
     if _c_pack is not None:
         try:
@@ -157,12 +157,12 @@ def pack_entries(entries: Sequence[Tuple[int, Mapping[str, Any]]]) -> bytes:
         except UnicodeEncodeError:
             pass
         except (TypeError, ValueError, OverflowError) as error:
-            raise FormatError("msgpack has no form for a record ({0})".format(error)) from error
+            raise FormatError(f"msgpack has no form for a record ({error})") from error
     return b"".join(_packed_entries(entries))
 
 
 def _packed_entries(entries: Sequence[Tuple[int, Mapping[str, Any]]]) -> List[bytes]:
-    """Records with the same keys share a template in which all but the values is packed already."""
+    """Records with the same keys share a template that has everything packed but the values."""
     templates: Dict[Tuple[str, ...], bytes] = {}
     heads = _STR_HEADS
     out = [array_head(len(entries))]
@@ -234,22 +234,22 @@ def _count(data: Union[bytes, bytearray], at: int) -> Tuple[int, int]:
     if code < 0xA0:
         return code & 15, 1
     if code not in _COUNT:
-        raise FormatError("the byte {0:#x} starts no msgpack value".format(code))
+        raise FormatError(f"the byte {code:#x} starts no msgpack value")
     read, size = _COUNT[code]
     return read(data, at + 1)[0], size
 
 
 class Unpacker:
-    """Values out of a stream of bytes.
+    """Reads values from a stream of bytes.
 
         unpacker.feed(data)
-        for value in unpacker: ...      # those which are complete by now
+        for value in unpacker: ...      # those that are complete by now
 
-    A str that is not UTF-8 comes as bytes, as a bin does; an array as a list, a map as a dict, an extension as ExtType.
-    FormatError: what came is no msgpack or is over a limit; nothing more can be read. Memory is bounded by `max_bytes`
-    and what was fed at once, and by `max_items` while one message's values are made. `one`: all that will be fed is
-    parts of one message, so `max_items` holds for their sum. `keys`: a dict to remember short keys in, for all
-    Unpackers that get the same one; it grows to some 200 KB.
+    A str becomes a str, or bytes where it is not UTF-8; a bin becomes bytes, an array a list, a map a dict, an extension ExtType.
+    Raises FormatError where the bytes are no msgpack or exceed a limit; nothing more can be read then. Memory is bounded by
+    `max_bytes` and what is fed at once, and by `max_items` while the values of a message are made. `one`: everything that is fed
+    is part of one message, so `max_items` is for all of it. `keys`: a dict to remember short keys in, shared by all
+    Unpackers that get the same one; it grows to about 200 KB.
     """
 
     def __init__(
@@ -274,16 +274,16 @@ class Unpacker:
         return len(self._buffer)
 
     def _begin(self) -> None:
-        self._at = 0  # so far the message has been stepped over
-        self._items = self._items + 1 if self._one else 1  # values it has declared
-        self._missing = 1  # values the innermost open container still lacks
-        self._outer: List[int] = []  # the same for the containers around it
+        self._at = 0  # bytes of the message that have been skipped
+        self._items = self._items + 1 if self._one else 1  # values that it has declared
+        self._missing = 1  # values that the innermost open container still lacks
+        self._outer: List[int] = []  # the same for each container around it, the innermost last
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
     def __iter__(self) -> Iterator[Any]:
-        while self._complete():
+        while self._skip_message():
             with memoryview(self._buffer) as view:  # which spares a copy
                 message = bytes(view[: self._at])
             del self._buffer[: self._at]
@@ -291,8 +291,8 @@ class Unpacker:
             self._check_items()
             yield _Reader(message, self._keys).value()
 
-    def _complete(self) -> bool:
-        """Step over what is there, up to the end of the message."""
+    def _skip_message(self) -> bool:
+        """Go on to the end of the message, or of what has arrived of it. Returns whether the message is complete."""
         buffer, scalar = self._buffer, _SCALAR
         at, missing, outer, end = self._at, self._missing, self._outer, len(self._buffer)
         try:
@@ -301,24 +301,24 @@ class Unpacker:
                 size = scalar[code]
                 if not size:
                     if code in _LENGTH:
-                        length, extra = _LENGTH[code]
-                        size = length(buffer, at + 1)[0] + extra
+                        read_length, extra = _LENGTH[code]
+                        size = read_length(buffer, at + 1)[0] + extra
                     else:
                         count, size = _count(buffer, at)
-                        if count:
+                        if count:  # a container that is not empty: its values come next
                             outer.append(missing - 1)
                             missing = count * 2 if _is_map(code) else count
                             at += size
                             self._check_container(missing)
                             continue
-                if at + size > end:
+                if at + size > end:  # a part of the value has not arrived
                     self._check_length(at + size)
                     break
                 at += size
                 missing -= 1
-                while not missing and outer:
+                while not missing and outer:  # the innermost container is complete
                     missing = outer.pop()
-        except (IndexError, struct.error):  # the next header is not there yet
+        except (IndexError, struct.error):  # a part of the next header has not arrived
             pass
         self._at, self._missing = at, missing
         self._check_length(at)
@@ -326,21 +326,21 @@ class Unpacker:
 
     def _check_container(self, values: int) -> None:
         if len(self._outer) > self._max_depth:
-            raise FormatError("a msgpack message nests deeper than {0}".format(self._max_depth))
+            raise FormatError(f"a msgpack message nests deeper than {self._max_depth}")
         self._items += values
         self._check_items()
 
     def _check_items(self) -> None:
         if self._items > self._max_items:
-            raise FormatError("a msgpack message holds more than {0} values".format(self._max_items))
+            raise FormatError(f"a msgpack message has more than {self._max_items} values")
 
     def _check_length(self, length: int) -> None:
         if length > self._max_bytes:
-            raise FormatError("a msgpack message is longer than {0} bytes".format(self._max_bytes))
+            raise FormatError(f"a msgpack message is longer than {self._max_bytes} bytes")
 
 
 class _Reader:
-    """Makes the values of a message which has been stepped over, so every length is known to be right."""
+    """Makes the values of a complete message, all of whose lengths have been checked."""
 
     def __init__(self, data: bytes, keys: Dict[bytes, Any]) -> None:
         self._data = data
@@ -381,7 +381,7 @@ class _Reader:
         return [value() for _unused in range(count)]
 
     def _map(self, count: int) -> Dict[Any, Any]:
-        """The strings are read in place: they are nearly all there is in a record, and calls are what costs."""
+        """Strings are read in place, not by calls: a record has hardly anything else, and calls cost most."""
         out: Dict[Any, Any] = {}
         data, at, keys = self._data, self._at, self._keys
         for _unused in range(count):

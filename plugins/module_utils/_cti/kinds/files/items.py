@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The tracked entries of one directory in full."""
+"""Makes the items of the tracked entries of one directory."""
 
 import grp
 import os
@@ -39,7 +39,7 @@ _tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third 
 
 
 class Users(Dict[int, str]):
-    """uid -> name, each asked for once; the number where there is no name."""
+    """uid -> name, looked up once; the number as text where there is no name."""
 
     def __missing__(self, uid: int) -> str:
         try:
@@ -50,7 +50,7 @@ class Users(Dict[int, str]):
 
 
 class Groups(Dict[int, str]):
-    """gid -> name, likewise."""
+    """gid -> name, looked up once; the number as text where there is no name."""
 
     def __missing__(self, gid: int) -> str:
         try:
@@ -70,59 +70,71 @@ class Maker:
         self._groups = Groups()
         self._checksums: Dict[Tuple[bytes, str], str] = {}  # of large files with several names, by status and algorithm
 
-    def items(self, listing: Listing, place: OpenDirectory, known: Sequence[File], again: bool = False) -> List[File]:
-        """The entries in full. What did not change since `known` is taken from there, its content is not read, unless
-        it is to be read `again`."""
+    def items(self, listing: Listing, known: Sequence[File], again: bool = False) -> List[File]:
+        """The items of a listing. The checksum of a file that did not change since `known` is taken from there; `again`: its
+        content is read nevertheless."""
         before = {item.path: item for item in known}
-        items = [self._item(listing, place, found, before, again) for found in listing.found]
+        items = [self._item(listing, found, before, again) for found in listing.found]
         return sorted([item for item in items if item is not None])
 
-    def _item(
-        self, listing: Listing, place: OpenDirectory, found: Found, before: Dict[str, File], again: bool
-    ) -> Optional[File]:
+    def _item(self, listing: Listing, found: Found, before: Dict[str, File], again: bool) -> Optional[File]:
+        """None where the entry is gone, or something else took its place."""
         name, status, claims = found
+        numbers = unpack(status)
         checksum = listing.checksums.get(name)
         if checksum is not None:
-            numbers = unpack(status)
             racy = listing.racy and _is_racy(listing, numbers)
             return self._file(to_text(listing.prefix + name), checksum, numbers, "", racy)
         rule = claims[0].rule
         target = listing.targets.get(name)
-        link_target = ""
-        numbers = unpack(status)
-        wanted = _FORMATS[rule.type] if target is None else stat.S_IFLNK
-        if wanted and numbers[MODE] & _FORMAT != wanted:
-            # Between listing a name and asking for its status, something else took its place.
+        expected = _FORMATS[rule.type] if target is None else stat.S_IFLNK
+        if expected and numbers[MODE] & _FORMAT != expected:  # replaced after its name was listed
             listing.doubt(name)
             return None
+        link_target = ""
         if target is not None:
             link_target = to_text(target.text)
             if target.status is not None and rule.links == "follow":
                 status = target.status
                 numbers = unpack(status)
         path = to_text(listing.prefix + name)
-        algorithm = rule.checksum if numbers[MODE] & _FORMAT == stat.S_IFREG else "none"
         checksum = ""
-        if algorithm != "none":
+        if rule.checksum != "none" and numbers[MODE] & _FORMAT == stat.S_IFREG:
             old = before.get(path)
-            serves = old is not None and _serves(old, numbers, algorithm)
-            if old is not None and serves and not again:
+            if old is not None and not _is_current(old, numbers, rule.checksum):
+                old = None
+            if old is not None and not again:
                 checksum = old.checksum
             else:
-                reading = self._read(place, name, target, algorithm, status, numbers)
-                if old is not None and serves and reading.problem == "late":
-                    reading = HashResult(status, old.checksum, "")
-                    for claim in claims:
-                        claim.rule.notes.add("again", listing.prefix + name)
-                if reading.problem or reading.status != status:
-                    return self._unsettled(listing, found, reading, status, path, link_target)
-                checksum = reading.checksum
+                result = self._hash(listing, found, target, status, numbers, old)
+                if result.problem or result.status != status:
+                    return self._unsettled(listing, found, result, status, path, link_target)
+                checksum = result.checksum
         return self._file(path, checksum, numbers, link_target, listing.racy and _is_racy(listing, numbers))
+
+    def _hash(
+        self,
+        listing: Listing,
+        found: Found,
+        target: Optional[Target],
+        status: bytes,
+        numbers: Numbers,
+        current: Optional[File],
+    ) -> HashResult:
+        """Read the content. Where no time is left for that, the checksum of `current` is used: the item of an earlier run, if
+        it still is that of the same content."""
+        name, _status, claims = found
+        result = self._read(listing.place, name, target, claims[0].rule.checksum, status, numbers)
+        if current is None or result.problem != "late":
+            return result
+        for claim in claims:
+            claim.rule.notes.add("again", listing.prefix + name)
+        return HashResult(status, current.checksum, "")
 
     def _read(
         self, place: OpenDirectory, name: str, target: Optional[Target], algorithm: str, status: bytes, numbers: Numbers
     ) -> HashResult:
-        """A large file that has several names, or that links lead to, is read once for all of them."""
+        """Read a regular file. A large one with several names, or with symlinks to it, is read once for all of them."""
         new = constructor(algorithm)
         if numbers[SIZE] <= SMALL_BYTES and target is None:
             try:
@@ -139,7 +151,7 @@ class Maker:
         def open_file() -> int:
             return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
 
-        # A link is the work of whoever may write to its folder.
+        # Whoever may write to the folder of a symlink decides what is read there.
         owner = (place.owner if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
         reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
@@ -167,7 +179,7 @@ class Maker:
     def _unsettled(
         self, listing: Listing, found: Found, reading: HashResult, listed: bytes, path: str, link_target: str
     ) -> Optional[File]:
-        """An entry that was no longer what it was when listed, or could not be read."""
+        """The item of an entry that changed after it was listed, or could not be read; None where it is gone or replaced."""
         listing.settled = False
         name, _status, claims = found
         if reading.problem in ("gone", "replaced"):
@@ -190,8 +202,8 @@ def _is_racy(listing: Listing, numbers: Numbers) -> bool:
     return listing.is_racy(numbers[CTIME]) or listing.is_racy(numbers[MTIME])
 
 
-def _serves(old: File, numbers: Numbers, algorithm: str) -> bool:
-    """Whether the checksum of an earlier sighting is that of the content now."""
+def _is_current(old: File, numbers: Numbers, algorithm: str) -> bool:
+    """Whether the checksum that an earlier run recorded is that of the present content, by this algorithm."""
     if old.stamp is None or tuple(old.stamp) != _stamp(numbers):
         return False
     return len(old.checksum) == LENGTHS[algorithm]

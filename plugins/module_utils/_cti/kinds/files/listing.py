@@ -303,7 +303,7 @@ def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:
     listing.claims.note("unseen", listing.prefix + name, str(error.strerror))
 
 
-def signature(listing: Listing, claims: Claims, basis: bytes) -> str:
+def signature(listing: Listing, basis: bytes) -> str:
     """A digest of everything that the items depend on; empty where equal time stamps would prove nothing."""
     statuses = b"".join([status for _name, status, _claims in listing.found])
     targets = [(name, listing.targets[name]) for name in sorted(listing.targets)]
@@ -313,7 +313,7 @@ def signature(listing: Listing, claims: Claims, basis: bytes) -> str:
         return ""
     names = os.fsencode("/".join([name for name, _status, _claims in listing.found]))
     ends = os.fsencode("\0".join([target.text + ("\0+" if target.status else "\0-") for _name, target in targets]))
-    pieces = (basis, claims.options, names, statuses, ends, followed)
+    pieces = (basis, listing.claims.options, names, statuses, ends, followed)
     whole = b"".join([b"%d:%b" % (len(piece), piece) for piece in pieces])
     return sha256(whole).hexdigest()[:32]
 

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the state keeps of a directory as its part's signature: beside the digest, when contents were last read and where."""
+"""The signature of a directory's part: a digest, when the contents were last read, and where the directory is."""
 
 from binascii import crc32
 from hashlib import sha256
@@ -13,7 +13,7 @@ from .owners import ROOT
 
 
 class Mark(NamedTuple):
-    """Its text is equal to the known one: nothing has changed, and nothing is due."""
+    """A signature. If its text is equal to the one in the state, nothing has changed and nothing is due."""
 
     digest: str  # see listing.signature(); empty: never rely on it
     period: int  # number of the period in which all contents were read; -1: not known
@@ -27,7 +27,7 @@ class Mark(NamedTuple):
 
 
 def parse_mark(text: Optional[str]) -> Mark:
-    """The reverse of str(mark); of None, or the text of an earlier version, a mark of which nothing is known."""
+    """The mark with this text; one without any information for None, and for the text of an earlier version."""
     fields = (text or "").split(" ")
     if len(fields) not in (3, 4):
         return Mark("", -1, "", False, ROOT)
@@ -36,9 +36,9 @@ def parse_mark(text: Optional[str]) -> Mark:
 
 
 def period(name: str, now: float, days: float) -> int:
-    """The number of the period of so many days in which a part is at this time, in unix seconds; 0 where days is 0.
+    """The number of a part's period of so many days that `now` (unix seconds) is in; 0 where days is 0.
 
-    The periods of all parts begin at different times, so that what is due is spread evenly over the runs.
+    The periods of the parts begin at different times, so that what is due is spread evenly over the runs.
     """
     if days <= 0:
         return 0
@@ -47,5 +47,5 @@ def period(name: str, now: float, days: float) -> int:
 
 
 def home_id(point: str) -> str:
-    """Stands for a mount point, whose name may be of any length and any bytes."""
+    """A short text for a mount point, whose own path may have any length and any bytes."""
     return sha256(fsencode(point)).hexdigest()[:8]

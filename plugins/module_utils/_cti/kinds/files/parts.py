@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Makes the parts of a file scan from the listings of directories and from what is known of them."""
+"""Makes the parts of a file scan from the listings of directories and from what the state holds of them."""
 
 import os
 from typing import Dict, List, Optional, Sequence, Set, Tuple
@@ -11,10 +11,10 @@ from .budget import Budget
 from .file_rules import Claims, Rule, to_text
 from .items import Maker
 from .kind import File
-from .listing import Found, Listing, OpenDirectory, signature, slice_name, slice_of
+from .listing import Found, Listing, signature, slice_name, slice_of
 from .marks import Mark, home_id, parse_mark, period
 
-_FORMAT = b"4"  # of the signatures; another one makes every known signature void
+_FORMAT = b"4"  # of the signatures; with another one, no stored signature is relied on
 
 
 class Parts:
@@ -38,53 +38,66 @@ class Parts:
         self._now = now
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
 
-    def part(self, place: OpenDirectory, claims: Claims, listing: Listing) -> Optional[Part]:
-        """The part of a listing: without its items where they are the known ones, or where its owner has no changes left
-        in this run. None where there is nothing to tell of it."""
+    def part(self, listing: Listing) -> Optional[Part]:
+        """The part of a listing: without items where they are the known ones, or where its owner has no changes left in this
+        run. None where there is nothing to report."""
+        place = listing.place
         folder = to_text(place.path)
         name = folder + listing.slice_name
-        found = listing.found
-        if not self._count(name, claims, listing):
+        if not self._count(name, listing):
             return None
-        text = self._known.signature(name)
+        stored = self._known.signature(name)
         before = self._before(folder, listing)
-        if not found and not listing.unsure and not before and text is None:
+        if not listing.found and not listing.unsure and not before and stored is None:
             return None
         mark = Mark(
-            signature(listing, claims, self._basis),
+            signature(listing, self._basis),
             period(name, self._now, self._rehash_days),
             self._home_id(place.home),
             place.real != place.path,
             place.owner,
         )
-        if mark.digest and str(mark) == text:
-            return Part(name, text, None)
-        was = parse_mark(text)
+        if mark.digest and str(mark) == stored:
+            return Part(name, stored, None)
+        was = parse_mark(stored)
         again = was.period != mark.period and was.period >= 0
         if again and not self._budget.rehash.left(place.owner):
             again, mark = False, mark._replace(period=was.period)
-            if mark.digest and str(mark) == text:
-                return Part(name, text, None)
-        known = self._items(name) if before is None else before
+            if mark.digest and str(mark) == stored:
+                return Part(name, stored, None)
         if not self._budget.changes.left(place.owner):
-            claims.note("postponed", place.path, place.owner)
-            self.postponed = True
-            if before is not None:
-                return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
-            return None if text is None else Part(name, text, None)
-        mark = self._keep_covered(mark, was, place, claims, listing, known)
-        if not found and not listing.unsure and not before:
+            return self._postpone(name, listing, mark, stored, before)
+        return self._changed_part(name, listing, mark, was, before, again)
+
+    def _postpone(
+        self, name: str, listing: Listing, mark: Mark, stored: Optional[str], before: Optional[List[File]]
+    ) -> Optional[Part]:
+        """Leave the changes of a part for the next run, and what is known of it as it is."""
+        listing.claims.note("postponed", listing.place.path, listing.place.owner)
+        self.postponed = True
+        if before is not None:
+            return Part(name, str(mark._replace(digest="")), sorted(before), before=before)
+        return None if stored is None else Part(name, stored, None)
+
+    def _changed_part(
+        self, name: str, listing: Listing, mark: Mark, was: Mark, before: Optional[List[File]], again: bool
+    ) -> Optional[Part]:
+        """A part with its items. `was`: the mark that is stored of it. `again`: read all contents, since that is due."""
+        known = self._items(name) if before is None else before
+        mark = self._keep_covered(mark, was, listing, known)
+        if not listing.found and not listing.unsure and not before:
             return None
         start = self._budget.clock()
-        items = self._maker.items(listing, place, known, again)
+        items = self._maker.items(listing, known, again)
         if again:
-            self._budget.rehash.spend(place.owner, self._budget.clock() - start)
+            self._budget.rehash.spend(listing.place.owner, self._budget.clock() - start)
         if not listing.settled:
             mark = mark._replace(digest="")
         return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
 
-    def _count(self, name: str, claims: Claims, listing: Listing) -> bool:
+    def _count(self, name: str, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
+        claims = listing.claims
         if not self._max_files and len(claims.all) == 1:  # nearly always
             claims.all[0].rule.matched += len(listing.found)
             claims.all[0].rule.reported += len(listing.found)
@@ -120,10 +133,8 @@ class Parts:
                 self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
         return self._regrouped.pop(listing.slice_name, [])
 
-    def _keep_covered(
-        self, mark: Mark, was: Mark, place: OpenDirectory, claims: Claims, listing: Listing, known: Sequence[File]
-    ) -> Mark:
-        """What was seen on another mount than the directory is on now, and is not there now, is out of sight."""
+    def _keep_covered(self, mark: Mark, was: Mark, listing: Listing, known: Sequence[File]) -> Mark:
+        """Treat what was seen on another mount than the directory is on now, and is not there now, as out of sight."""
         if not was.home or was.home == mark.home:
             return mark
         there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
@@ -131,19 +142,19 @@ class Parts:
         if not absent:
             return mark
         listing.unsure |= absent
-        claims.note("covered", place.path)
+        listing.claims.note("covered", listing.place.path)
         return mark._replace(digest="", home=was.home, linked=was.linked)
 
 
 def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:
-    """How many of the entries are each rule's."""
+    """The number of entries of each rule."""
     if len(claims.all) == 1:
         return [(claims.all[0].rule, len(found))]
     return [(claim.rule, sum(claim in hits for _name, _status, hits in found)) for claim in claims.all]
 
 
 def _account_state(path: str) -> bytes:
-    """Changes when names of users or groups may have changed."""
+    """The state of a file of users or groups: it changes whenever their names may have changed."""
     try:
         status = os.stat(path)
     except OSError:

@@ -336,7 +336,7 @@ class Scan(Collection):
                 for hidden in listing.hidden:
                     self._hide(listing.prefix + hidden)
                 self._judge_mounts(listing, claims)
-                part = self._parts.part(place, claims, listing)
+                part = self._parts.part(listing)
                 if part is not None:
                     before = self._known.changes
                     yield part

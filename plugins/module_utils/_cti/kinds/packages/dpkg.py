@@ -11,7 +11,6 @@ from ...errors import SourceAbsent, SourceFailed
 from ...model import Known, Part
 from .absence import is_there
 from .dpkg_stanza import HALF_INSTALLED, IN_BETWEEN, INSTALLED, NOT_INSTALLED, PRESENT, REMEDY, Stanza
-from .dpkg_status import parse
 from .kind import Package
 from .unchanged import Installed, read_unchanged
 
@@ -113,7 +112,9 @@ def _names(folder: str) -> List[str]:
 
 
 def _read_database(base: str) -> List[Stanza]:
-    """All stanzas that count: status.d, status over it, and dpkg's journal over both."""
+    """The present stanza of each package: that of dpkg's journal before that of status, and that before one of status.d."""
+    from .dpkg_status import parse  # compiled anew on every run of a module: not where the database is unchanged
+
     found: Dict[Tuple[str, str], Stanza] = {}
     folder = os.path.join(base, "status.d")
     for name in _names(folder):
