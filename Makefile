@@ -61,7 +61,7 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) quickstart-user
+STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs quickstart-user
 .PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(STEPS) $(OTHER_CORES)
 
 help: ## this list
@@ -191,6 +191,8 @@ interop: $(VENV)/interop/done debian-packages
 	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
 quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
+docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root
+	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ \
 	  $(TESTS) $@ core-$* $(call pytest,$(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)))

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The README's one-liners do what they say."""
+"""The one-liners of docs/adhoc.md run on this ansible-core; tests/docs runs them on booted hosts, with their output."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PREFIX = re.search(r'^One-liners \(`(ct=".*")`\):$', README, re.M).group(1)
-LINES = re.findall(r"^ansible \$ct.*$", README, re.M)
+PAGE = (Path(__file__).parents[2] / "docs/adhoc.md").read_text(encoding="utf-8")
+PREFIX = re.search(r'^ct=".*"$', PAGE, re.MULTILINE).group()
+LINES = list(dict.fromkeys(re.findall(r"^\$ (ansible \$ct.*)$", PAGE, re.MULTILINE)))
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"extensionSettings": {}}]}}
 
 
