@@ -29,7 +29,7 @@ class Shell:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
         )
-        self.run("export LC_ALL=C.UTF-8 NO_COLOR=1 COLUMNS=160 ANSIBLE_NOCOLOR=1")
+        self.run("export LC_ALL=C.UTF-8 NO_COLOR=1 COLUMNS=160 ANSIBLE_NOCOLOR=1 ANSIBLE_PIPELINING=1")
 
     def run(self, text):
         """(exit status, output)"""
