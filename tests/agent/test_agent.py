@@ -143,7 +143,7 @@ def test_an_agent_that_came_before_the_relay_finds_the_rule_long_before_its_next
     code, text = host.run("status")
     assert code == 1 and "Rule: none" in text
     host.relay.start()
-    host.expect("The rule is that of")
+    host.expect("Using the rule from")
     host.expect("1 records were delivered")
     while host.run("status")[0] != 0:
         pass
@@ -199,7 +199,7 @@ def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(
     while "other" not in json.dumps(_answer(host)):
         pass
     host.process.send_signal(signal.SIGHUP)
-    line = host.expect("The rule is that of .*").group()
+    line = host.expect("Using the rule from .*").group()
     assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line
 
 
@@ -212,7 +212,7 @@ def test_a_rule_that_is_withdrawn_ends_the_collecting_and_one_that_comes_begins_
     assert host.status()["Rule"]["Origin"] is None
     host.write("meanwhile")
     host.track()
-    host.expect("The rule is that of")
+    host.expect("Using the rule from")
     host.expect("files: 1 added")
     host.expect("1 records were delivered")
     assert host.arrived().changes() == [("Added", "meanwhile")]
@@ -224,7 +224,7 @@ def test_a_broken_rule_leaves_the_last_good_one_in_force(host):
     host.expect("baseline")
     host.relay.put_chunk("one.json", "1", settings={"fileSettings": "soon"})
     host.expect('fileSettings is "soon", not an object')
-    host.expect("The rule is that of the last good rule")
+    host.expect("Using the rule from the last good rule")
     host.write("a")
     host.expect("1 records were delivered")
 

@@ -279,4 +279,4 @@ def test_a_state_folder_that_cannot_be_written_keeps_no_rule_and_says_so(places)
     places.put("dcr.json", chunk("file"))
     os.mkdir(str(places.folder / "state" / "dcr.json"))
     assert places.found() == "file"
-    assert "cannot be kept" in places.log[-1]
+    assert "Cannot save the rule" in places.log[-1]

@@ -1,11 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Which rule holds: that of the Azure Monitor Agent (AMA), of its config chunks, of a file, or the last good one.
+"""Finds the rule to use: that of the Azure Monitor Agent (AMA), of its config chunks, of a file, or the last good one.
 
-A place has a rule, has none, or cannot be read. The last good rule is used only while the place it is from cannot be
-read: where that place has none, the rule is withdrawn, and stays withdrawn when the place cannot be read later. Config
-chunks that AMA's answer overruled are not used until they change.
+Each place has a rule, has none, or cannot be read. The last good rule is used only while the place it came from cannot be
+read. If that place has no rule, the rule is withdrawn, and stays so even if the place cannot be read later. Config chunks
+that an answer of AMA overruled are not used until they change.
 """
 
 import hashlib
@@ -25,37 +25,37 @@ from ..rule.settings import EXTENSION, Settings
 from ..wire import address
 from .options import AgentOptions
 
-SHOWN = 5
-AMA, CHUNKS, FILE = "ama", "chunks", "file"  # the places, in their order
-RETRY_SECONDS = (5, 30)  # between two looks while there is no rule: at first, and at the most
-MAX_KEPT_BYTES = 64 << 20  # the largest rule of any place, in ASCII
-Document = Any  # a rule as it was found, an object or a list; None: there is none
+SHOWN = 5  # differences of one sort in a log line
+AMA, CHUNKS, FILE = "ama", "chunks", "file"  # the places, in the order in which they are asked
+RETRY_SECONDS = (5, 30)  # until the next check while there is no rule: at first, and at most
+MAX_KEPT_BYTES = 64 << 20  # the largest rule that any place can have, as ASCII
+Document = Any  # a rule as its place has it, an object or a list; None: no rule
 
 
 class ActiveRule(NamedTuple):
-    origin: str  # what an operator calls the place it is from
+    origin: str  # the place, in words for messages
     document: Document
     settings: Settings
 
 
 class SavedRule(NamedTuple):
-    """What is remembered from one look to the next, in the state's dcr.json."""
+    """What is stored in the state directory (dcr.json) from one check to the next."""
 
-    place: str = ""  # of the last good rule; empty: there is none, or it is withdrawn
+    place: str = ""  # where the last good rule came from; empty: there is none, or it is withdrawn
     document: Document = None
-    overruled: str = ""  # digest of the config chunks' rule when AMA answered that it has none
+    overruled: str = ""  # digest of the rule in the config chunks when AMA answered that it has none
 
 
 class Lookup(NamedTuple):
-    """What a look at all places found."""
+    """The result of a check of all places."""
 
     rule: Optional[ActiveRule]
-    reasons: List[str]  # why the rule is not from a place that comes before the one it is from
-    kept: SavedRule  # what to remember
+    reasons: List[str]  # why the rule is not from a place that is asked earlier
+    saved: SavedRule  # what to store
 
 
 class RuleSource:
-    """find() it again and again. What it logs is logged once, until it is something else."""
+    """Finds the rule to use, each time find() is called. Messages are logged again only when they change."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RuleSource:
         deadline: float = 10.0,
         inform: Optional[Callable[[str], None]] = None,
     ) -> None:
-        """`deadline`: seconds to wait for an answer of AMA. `inform` gets which rule is used, `warn` all else that is logged."""
+        """`deadline`: seconds to wait for AMA. `inform` logs which rule is used, `warn` everything else."""
         self._options = options
         self._warn = warn
         self._inform = inform or warn
@@ -72,15 +72,15 @@ class RuleSource:
         self._path = options.path("dcr.json")
         self._chunks = Chunks(options.chunks, warn, inform) if options.chunks else None
         self._logged: List[str] = []
-        self._failures = 0  # looks without a rule, one after the other
-        self.answered: Optional[bool] = None  # by AMA: with a rule, or without one; None: not at all
+        self._failures = 0  # checks in a row that found no rule
+        self.answered: Optional[bool] = None  # whether the answer of AMA had a rule; None: AMA did not answer
         self.rule: Optional[ActiveRule] = None
-        self.reasons: List[str] = []  # as Lookup has them
+        self.reasons: List[str] = []  # as in Lookup
 
     def find(self) -> Optional[ActiveRule]:
-        """The rule that holds; None where there is none, so that nothing is to be collected."""
+        """Return the rule to use, and store and log what is new; None if there is no rule, so that nothing is collected."""
         before = self.rule
-        self.rule, self.reasons, kept = self.look()
+        self.rule, self.reasons, saved = self.look()
         for reason in self.reasons:
             if reason not in self._logged:
                 self._warn(reason)
@@ -95,45 +95,65 @@ class RuleSource:
             self._failures = 0
             if before is None or before[:2] != self.rule[:2]:
                 self._log_rule(before, self.rule)
-        self._keep(kept)
+        self._save(saved)
         return self.rule
 
     @property
     def retry_seconds(self) -> Optional[float]:
-        """How soon to look again; None where there is a rule, so that the next look can wait for its turn."""
+        """Seconds until the next check while there is no rule; None if there is one."""
         if self.rule is not None or not self._failures:
             return None
         first, most = RETRY_SECONDS
         return float(min(first * 2 ** min(self._failures - 1, 10), most))
 
     def look(self) -> Lookup:
-        """Look at all places. Changes nothing."""
-        kept, problem = self._read_kept()
+        """Check all places for a rule. Changes nothing."""
+        saved, problem = self._read_saved()
+        found, reasons, without = self._search(saved)
+        if found is not None:
+            place, rule = found
+            return Lookup(rule, reasons, self._to_save(place, rule.document, saved))
+        if problem:
+            reasons.append(problem)
+        if saved.document is None or saved.place in without:
+            return Lookup(None, reasons, self._to_save("", None, saved))
+        try:
+            rule = _load("the last good rule, %s" % self._path, saved.document)
+        except DcrError as error:
+            return Lookup(None, [*reasons, str(error)], saved)
+        return Lookup(rule, reasons, self._to_save(saved.place, saved.document, saved))
+
+    def _search(self, saved: SavedRule) -> Tuple[Optional[Tuple[str, ActiveRule]], List[str], Set[str]]:
+        """The first place that has a rule, with the rule; why earlier places are not used; and the places without a rule.
+
+        A rule that is not valid ends the search: no later place may replace it.
+        """
         reasons: List[str] = []
-        without: Set[str] = set()  # places that have no rule: what was from there is withdrawn
+        without: Set[str] = set()
         for place, read in ((AMA, self._ask), (CHUNKS, self._read_chunks), (FILE, self._read_file)):
             try:
                 origin, document = read()
-                if place == AMA and self.answered is False:
-                    reasons.append("%s has no rule for %s." % (origin, EXTENSION))
-                elif place == CHUNKS and document is not None and _digest(document) == kept.overruled:
-                    reasons.append("The rule of %s is not used: AMA has withdrawn it." % origin)
-                elif document is not None:
-                    return Lookup(_rule(origin, document), reasons, self._to_keep(place, document, kept))
-                without.add(place)
-            except DcrError as error:  # what is broken now may not give way to what was never meant to hold
+                refusal = self._refusal(place, origin, document, saved)
+                if document is not None and not refusal:
+                    return (place, _load(origin, document)), reasons, without
+            except DcrError as error:
                 reasons.append(str(error))
                 break
             except CtiError as error:
                 reasons.append(str(error))
-        reasons += [problem] if problem else []
-        if kept.document is None or kept.place in without:
-            return Lookup(None, reasons, self._to_keep("", None, kept))
-        try:
-            rule = _rule("the last good rule, %s" % self._path, kept.document)
-            return Lookup(rule, reasons, self._to_keep(kept.place, kept.document, kept))
-        except DcrError as error:
-            return Lookup(None, [*reasons, str(error)], kept)
+                continue
+            without.add(place)
+            if refusal:
+                reasons.append(refusal)
+        return None, reasons, without
+
+    def _refusal(self, place: str, origin: str, document: Document, saved: SavedRule) -> str:
+        """Why what a place returned is no rule to use; empty if it is one, or if the place is not configured."""
+        if place == AMA and self.answered is False:
+            return "%s has no rule for %s." % (origin[:1].upper() + origin[1:], EXTENSION)
+        if place == CHUNKS and document is not None and _digest(document) == saved.overruled:
+            return "Not using the rule from %s: AMA has withdrawn it." % origin
+        return ""
 
     def _ask(self) -> Tuple[str, Document]:
         self.answered = None
@@ -142,16 +162,19 @@ class RuleSource:
         where = address.parse(self._options.config_address)
         document = ask(where, EXTENSION, self._options.allow_users, self._deadline)
         self.answered = document is not None
-        return "the agent at %s" % str(where), document
+        return "the Azure Monitor Agent at %s" % str(where), document
 
     def _read_chunks(self) -> Tuple[str, Document]:
-        """None, too, where AMA has answered. Raises ForwardError where the folder cannot be read and nothing is known of it."""
+        """No rule if AMA has answered. Raises ForwardError if it is not known whether the chunks have a rule."""
         if self.answered is not None or self._chunks is None or _is_missing(self._options.chunks):
             return "", None
         self._chunks.refresh()
         document = self._chunks.document(EXTENSION)
         if document is None and self._chunks.unread:
-            raise ForwardError("It is not known what the config chunks in %s say." % self._options.chunks)
+            raise ForwardError(
+                "Cannot tell whether the config chunks in '%s' have a rule, because not all of them can be read."
+                % self._options.chunks
+            )
         return "the config chunks in %s" % self._options.chunks, document
 
     def _read_file(self) -> Tuple[str, Document]:
@@ -161,32 +184,32 @@ class RuleSource:
         for warning in rule.settings.warnings:
             self._warn(warning)
         changed = differences(before.settings, rule.settings) if before is not None else ""
-        self._inform("The rule is that of %s: %s.%s" % (rule.origin, describe(rule.settings), changed))
+        self._inform("Using the rule from %s: %s.%s" % (rule.origin, describe(rule.settings), changed))
 
-    # --- what is kept
+    # --- the saved rule
 
-    def _read_kept(self) -> Tuple[SavedRule, str]:
-        """What is kept, and why that is not known."""
+    def _read_saved(self) -> Tuple[SavedRule, str]:
+        """What is stored, or nothing and why it cannot be read."""
         try:
             found = _read(self._path, MAX_KEPT_BYTES, follow=False)
             if found is None:
                 return SavedRule(), ""
             if "document" not in found:  # as version 0.1.0 wrote it
                 return SavedRule(AMA, found), ""
-            kept = SavedRule(found["place"], found["document"], found["overruled"])
-            if kept.place in ("", AMA, CHUNKS, FILE) and isinstance(kept.overruled, str):
-                return kept, ""
+            saved = SavedRule(found["place"], found["document"], found["overruled"])
+            if saved.place in ("", AMA, CHUNKS, FILE) and isinstance(saved.overruled, str):
+                return saved, ""
         except CtiError as error:
             return SavedRule(), str(error)
         except (KeyError, TypeError):
             pass
-        return SavedRule(), "%s is not what the agent writes; remove it." % self._path
+        return SavedRule(), "'%s' does not have the format that the agent writes. Remove the file." % self._path
 
-    def _to_keep(self, place: str, document: Document, before: SavedRule) -> SavedRule:
+    def _to_save(self, place: str, document: Document, before: SavedRule) -> SavedRule:
         overruled = before.overruled
         if self.answered is False:
             overruled = self._digest_of_chunks()
-        elif place in (AMA, CHUNKS) and _digest(document) == overruled:  # AMA has it again
+        elif place in (AMA, CHUNKS) and _digest(document) == overruled:  # AMA has the rule again
             overruled = ""
         return SavedRule(place, document, overruled)
 
@@ -197,33 +220,35 @@ class RuleSource:
         document = self._chunks.document(EXTENSION)
         return "" if document is None else _digest(document)
 
-    def _keep(self, kept: SavedRule) -> None:
-        before, problem = self._read_kept()
-        if kept == before or (problem and kept.document is None):
+    def _save(self, saved: SavedRule) -> None:
+        before, problem = self._read_saved()
+        if saved == before or (problem and saved.document is None):
             return
         try:
-            replace(self._path, [json.dumps(kept._asdict()).encode("ascii")])
+            replace(self._path, [json.dumps(saved._asdict()).encode("ascii")])
         except OSError as error:
-            self._warn("The rule cannot be kept in %s (%s)." % (self._options.state, error.strerror))
-            self._forget(kept)
+            self._warn(
+                "Cannot save the rule in '%s' (%s). Make the directory writable, with free space."
+                % (self._options.state, error.strerror)
+            )
+            if saved.document is None:  # a withdrawn rule may not be used again because the disk was full
+                self._delete_saved()
 
-    def _forget(self, kept: SavedRule) -> None:
-        """A withdrawn rule may not come back because the disk was full."""
-        if kept.document is None:
-            try:
-                os.unlink(self._path)
-            except OSError:
-                pass
+    def _delete_saved(self) -> None:
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
 
 
 def _digest(document: Any) -> str:
-    """Of a rule as AMA answers with it or as a config chunk holds it: equal rules have equal ones."""
-    said = document.get("extensionConfigurations", document) if isinstance(document, dict) else document
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode("ascii")).hexdigest()
+    """SHA-256 of a rule, the same for an answer of AMA and for a config chunk with that rule."""
+    content = document.get("extensionConfigurations", document) if isinstance(document, dict) else document
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("ascii")).hexdigest()
 
 
 def _is_missing(path: str) -> bool:
-    """Whether there is nothing of that name; what cannot be looked at may be there."""
+    """Whether there is no such path. False if that cannot be found out."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -233,42 +258,45 @@ def _is_missing(path: str) -> bool:
     return False
 
 
-def _rule(origin: str, document: Document) -> ActiveRule:
+def _load(origin: str, document: Document) -> ActiveRule:
     try:
         return ActiveRule(origin, document, dcr.load(document, "of " + origin))
     except DcrError as error:
-        raise DcrError("The rule of %s is not used. %s" % (origin, error)) from error
+        raise DcrError("Not using the rule from %s. %s" % (origin, error)) from error
 
 
 def _read(path: str, limit: int = dcr.MAX_BYTES, follow: bool = True) -> Document:
-    """A rule's file; None where there is none. `follow`: whether it may be a symlink. Raises DcrError and ForwardError."""
+    """The JSON value in a rule file; None if there is no file. `follow`: whether it may be a symlink.
+
+    Raises DcrError and ForwardError.
+    """
     try:
         raw = folders.read(path, limit, follow)[0]
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ForwardError("The rule %s cannot be read (%s)." % (path, error.strerror)) from error
+        raise ForwardError("Cannot read the rule '%s' (%s)." % (path, error.strerror)) from error
     document = dcr.parse(raw, path, limit)
     if not isinstance(document, (dict, list)):
-        raise DcrError("The rule %s is no JSON object; give a data collection rule." % path)
+        raise DcrError("The rule '%s' is not a JSON object. Give a data collection rule." % path)
     return document
 
 
 def describe(settings: Settings) -> str:
-    """In one line."""
+    """The rules, kinds and intervals of the settings, on one line."""
     words = []
     if len(settings.rules) > 1:
         words.append("%d rules are merged" % len(settings.rules))
     words.append(" and ".join(settings.rules[:3]) + (" and others" if len(settings.rules) > 3 else ""))
     for kind in settings.kinds:
-        items = "%d items of " % len(settings.file_rules) if kind == FILES.name else ""
-        words.append("%s%s every %d s" % (items, kind, settings.every(kind)))
+        items = " (%d file items)" % len(settings.file_rules) if kind == FILES.name else ""
+        words.append("%s every %d s%s" % (kind, settings.every(kind), items))
     words.append("inventory every %d s" % settings.inventory_every if settings.inventory else "no inventory")
     return ", ".join(words)
 
 
 def differences(old: Settings, new: Settings) -> str:
-    """What is new in a rule, as the end of a line; empty where nothing is that counts."""
+    """What changed in the rule, as a sentence to append to a log line; empty if nothing relevant changed."""
     words = []
     for kind in all_kinds():
         if (kind in old.kinds) != (kind in new.kinds):
@@ -281,8 +309,8 @@ def differences(old: Settings, new: Settings) -> str:
     gone = [rule for tracking, rule in before.items() if tracking not in after]
     other = [rule for tracking, rule in after.items() if before.get(tracking, rule) != rule]
     words += ["%s %s contents" % (rule.path, "with" if rule.contents else "without") for rule in other[:SHOWN]]
-    words += ["%s added" % rule.path for rule in added[:SHOWN]] + ["%s gone" % rule.path for rule in gone[:SHOWN]]
+    words += ["%s added" % rule.path for rule in added[:SHOWN]] + ["%s removed" % rule.path for rule in gone[:SHOWN]]
     if max(len(added), len(gone), len(other)) > SHOWN:
         counts = (len(added), len(gone), len(other))
-        words.append("%d items of files added, %d gone, %d with other contents in all" % counts)
+        words.append("%d file items added, %d removed, %d with changed contents in total" % counts)
     return " Changed: %s." % ", ".join(words) if words else ""
