@@ -122,7 +122,7 @@ def test_show_tells_items_and_changes_for_people_and_for_programs(host):
 
 
 def test_status_tells_how_it_fares(host):
-    assert host.run("status")[1] == "No agent has run with this state.\n"
+    assert host.run("status")[1] == "No agent has used this state directory yet.\n"
     host.relay.start()
     host.write("a")
     host.start()
@@ -167,7 +167,7 @@ def test_a_second_agent_on_the_same_state_is_refused(host):
     host.start()
     for command in ("run", "once"):
         code, log = host.run(command)
-        assert code == 1 and "An agent runs with the state in" in log
+        assert code == 1 and "Another agent runs with the state directory" in log
 
 
 def test_who_looks_whether_an_agent_runs_keeps_none_from_starting(host):
@@ -250,8 +250,8 @@ def test_several_rules_are_merged_and_each_gets_the_records(host):
     [
         (["--address", "nowhere"], "is no address", 2),
         (["--acks", "perhaps"], "one of auto, require, off", 2),
-        (["--refresh", "0"], "at the least 1", 2),
-        (["--config", "/nowhere.json"], "There is no /nowhere.json", 2),
+        (["--refresh", "0"], "at least 1", 2),
+        (["--config", "/nowhere.json"], "Cannot read the configuration '/nowhere.json'", 2),
         (["--state", "/proc/nowhere"], "cannot be used", 1),
         (["--state", ""], "The option state is empty", 2),
     ],

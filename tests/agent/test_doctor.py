@@ -85,7 +85,7 @@ def test_a_source_that_cannot_be_read_is_one_warning_without_the_counts_of_the_h
     report = found(running)
     assert report["Ok"] and report["Summary"].startswith("Checks passed, with 1 warning: files")
     warnings = [text for text in report["Warnings"] if text.startswith("files: ")]
-    remedy = "Make it readable; until then, nothing of it is reported as removed."
+    remedy = "Make it readable. Until then, none of its items is reported as removed."
     assert warnings == ["files: item: Permission denied. " + remedy, "files: other: It hangs. " + remedy]
 
 

@@ -29,7 +29,7 @@ def test_a_run_that_goes_on_is_told_until_it_ends(options):
     mine.progress("files", 7000)
     seen = status.read(options)
     assert seen["Kinds"]["files"]["Progress"] == 7000
-    assert "  files: 7000 so far in the run that goes on" in status.lines(seen)
+    assert "  files: 7000 so far in the current run" in status.lines(seen)
     mine.collected(SEEN, 1.0, 60)
     assert "Progress" not in status.read(options)["Kinds"]["files"]
     mine.progress("files", 1)

@@ -95,7 +95,7 @@ def test_a_task_without_an_interval_runs_only_when_it_is_asked_to(driven):
     driven.start()
     assert other.acquire(timeout=PATIENCE)
     assert not ran.acquire(blocking=False)
-    driven.schedule.soon("asked")
+    driven.schedule.run_within("asked")
     assert ran.acquire(timeout=PATIENCE)
     driven.advance(1000)
     assert other.acquire(timeout=PATIENCE)

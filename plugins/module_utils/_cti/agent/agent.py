@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The agent: finds the rule, collects as it says, and hands over what follows, each for itself."""
+"""The agent: finds the rule, collects each kind at the rule's interval, and delivers the records, as independent tasks."""
 
 import functools
 import math
@@ -31,25 +31,25 @@ from .rule import RuleSource
 from .schedule import Schedule
 from .status import Status
 
-STOP_SECONDS = 10  # for what is under way
-ONCE_SECONDS = 10  # until a receiver takes something from us, while somebody waits for it
-TURN_SECONDS = 300  # the same while nobody does: thousands may send to one relay at once
-DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
-ROUND_SECONDS = 300  # for one round of messages to a slow receiver; the next round uses the rule of that time
-BACKOFF_SECONDS = (5, 300)  # after the first delivery that failed, and at the most
+STOP_SECONDS = 10  # to wait for running tasks
+ONCE_SECONDS = 10  # to wait for a receiver that takes nothing, while somebody waits for the agent
+TURN_SECONDS = 300  # the same in the background: thousands of agents may send to one relay at once
+DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
+ROUND_SECONDS = 300  # of sending to a slow receiver, before the agent reads the tags of the rule again
+BACKOFF_SECONDS = (5, 300)  # until the next delivery: after the first failure, and at most
 
 
 def next_backoff(last: float) -> float:
-    """Seconds until the next delivery after one that failed; `last`: those before that, or 0.
+    """Seconds until the next delivery after a failed one. `last`: the value before that, or 0.
 
-    By chance, so that hosts that failed together do not come again together.
+    Random, so that hosts whose deliveries failed at the same time do not retry at the same time.
     """
     first, most = BACKOFF_SECONDS
     return min(max(first, last * 2), most) * random.uniform(0.6, 1)
 
 
 class Agent:
-    """run() until SIGTERM, or once(). Raises CtiError where it cannot even start."""
+    """The agent as a service (run()) or for a single run (once()). Raises CtiError if it cannot start."""
 
     def __init__(self, options: AgentOptions, log: Log) -> None:
         self._options = options
@@ -60,19 +60,19 @@ class Agent:
         self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
-        self._silence: float = ONCE_SECONDS
+        self._silence: float = ONCE_SECONDS  # see ONCE_SECONDS
         self._round: float = math.inf
         self._backoff = 0.0
-        self._said = ""  # why the last delivery failed
-        self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # what the item files hold
+        self._delivery_error = ""  # of the last delivery, empty if it succeeded
+        self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
 
     def run(self) -> int:
-        """The exit status."""
+        """Run until SIGTERM. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_signal: self._schedule.end())
-        signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.soon("rule"))
+        signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
         self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
@@ -84,15 +84,15 @@ class Agent:
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
-        self._log("The agent has stopped%s." % ("" if ended else " in the midst of a run, of which nothing is kept"))
+        self._log("The agent has stopped%s." % ("" if ended else " during a run, whose results are discarded"))
         return 0
 
     def once(self) -> int:
-        """Everything the rule enables, delivered. The exit status."""
+        """Collect all kinds that the rule enables, and deliver the records. Returns the exit status."""
         rule = self._source.find()
         self._status.rule(rule, self._source.reasons)
         if rule is None:
-            raise OptionError("There is no data collection rule; associate one with this machine, or give --dcr FILE.")
+            raise OptionError("There is no data collection rule. Associate one with this machine, or give --dcr FILE.")
         collected = [self.collect(all_kinds()[kind]) for kind in rule.settings.kinds]
         if self._damaged is not None:
             self._set_aside(self._damaged)
@@ -100,7 +100,7 @@ class Agent:
         return 0 if self.deliver() and all(collected) else 1
 
     def collect(self, kind: Kind, again: bool = True) -> bool:
-        """Whether there is a new state of a kind, with the records that follow from it. `again`: once more after a repair."""
+        """Collect one kind and store it with its records. Returns whether that worked. `again`: retry once after a repair."""
         rule = self._source.rule
         if rule is None:
             return False
@@ -125,19 +125,19 @@ class Agent:
             self._log.error("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
             return False
-        except Exception as error:  # the other kinds are collected all the same
+        except Exception as error:  # a defect in one kind must not stop the others
             self._failed(kind.name, error)
             return False
         for note in notes:
             self._log.warning(note)
-        self._tell(snapshot, records, time.monotonic() - started)
+        self._log_result(snapshot, records, time.monotonic() - started)
         self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
         self._write_items(snapshot)
-        self._schedule.soon("delivery")
+        self._schedule.run_within("delivery")
         return True
 
     def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Tuple[Snapshot, List[Row]]:
-        """Collect and store one kind, with the change records that follow from it; `notes` gets what is to be logged."""
+        """Collect and store one kind with its change records. Adds warnings to `notes`."""
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
             notes += store.claim(machine)
@@ -145,7 +145,7 @@ class Agent:
             snapshot = run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
             diffs = None
             if self._options.contents and kind is FILES:
-                from ..tracking import contents  # not in memory unless it is wanted
+                from ..tracking import contents  # loaded only if it is used
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
             records = enqueue.remember(snapshot, store, machine, diffs)
@@ -153,7 +153,7 @@ class Agent:
         return snapshot, records
 
     def deliver(self) -> bool:
-        """Whether all that waited was handed over; if not, it is tried again."""
+        """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""
         try:
             with Outbox(self._options.database) as outbox:
                 if not outbox.depth().records:
@@ -172,11 +172,11 @@ class Agent:
         except CtiError as error:
             self._not_delivered(str(error))
             return False
-        self._backoff, self._said = 0.0, ""
+        self._backoff, self._delivery_error = 0.0, ""
         self._status.delivered(delivery.delivered)
-        self._log("%d records were delivered; %d wait." % delivery)
+        self._log("%d records were delivered, %d are waiting." % delivery)
         if delivery.waiting:
-            self._schedule.soon("delivery")
+            self._schedule.run_within("delivery")
         return True
 
     # --- the rule
@@ -189,11 +189,11 @@ class Agent:
             delay = random.uniform(0, min(self._options.jitter, every or 0))
             self._schedule.set(kind.name, functools.partial(self.collect, kind), every, delay)
         if self._source.retry_seconds is not None:
-            self._schedule.soon("rule", self._source.retry_seconds)
+            self._schedule.run_within("rule", self._source.retry_seconds)
         if rule is not None:
-            self._schedule.soon("delivery", self._backoff)
+            self._schedule.run_within("delivery", self._backoff)
 
-    # --- handing over
+    # --- delivery
 
     def _sender(self) -> Sender:
         options = self._options
@@ -213,10 +213,10 @@ class Agent:
 
     def _not_delivered(self, why: str) -> None:
         self._backoff = next_backoff(self._backoff)
-        self._schedule.soon("delivery", self._backoff)
+        self._schedule.run_within("delivery", self._backoff)
         self._status.not_delivered(why)
-        if why != self._said:
-            self._said = why
+        if why != self._delivery_error:
+            self._delivery_error = why
             self._log.error("%s. The next attempt is in %d s." % (why.rstrip("."), self._backoff))
 
     def _check_outbox(self) -> None:
@@ -224,13 +224,13 @@ class Agent:
             depth = outbox.depth()
         if depth.full:
             raise StateError(
-                "%d records wait and fill the outbox, so nothing is collected until some are delivered; what changes"
-                " meanwhile is then told as one change." % depth.records
+                "%d records wait and fill the outbox, so nothing is collected until some are delivered. Several changes of an item"
+                " until then are reported as one." % depth.records
             )
 
-    # --- telling
+    # --- results
 
-    def _tell(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
+    def _log_result(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
         name = snapshot.kind.name
         self._log("Number of %s received in this run: %d" % (snapshot.kind.received, snapshot.count))
         warnings = snapshot.warnings()
@@ -241,25 +241,31 @@ class Agent:
         if snapshot.age is None:
             self._log("%s: baseline of %d items in %.2f s" % (name, snapshot.count, seconds))
         elif records:
-            told = report.summary(snapshot, with_state=True)
+            summary = report.summary(snapshot, with_state=True)
             self._log(
                 "%s: %d added, %d removed, %d modified in %.2f s"
-                % (name, told["added"], told["removed"], told["modified"], seconds)
+                % (name, summary["added"], summary["removed"], summary["modified"], seconds)
             )
 
     def _write_items(self, snapshot: Snapshot) -> None:
         kind = snapshot.kind
-        happened = {kind.identity(change.new): change.category for change in snapshot.changes if change.new is not None}
+        categories = {
+            kind.identity(change.new): change.category for change in snapshot.changes if change.new is not None
+        }
         try:
             with Store(self._options.database, read_only=True) as store:
-                itemfiles.write(self._options.item_files or self._options.state, kind, store.all_items(kind), happened)
+                itemfiles.write(
+                    self._options.item_files or self._options.state, kind, store.all_items(kind), categories
+                )
         except OSError as error:
-            self._log.error("%s cannot be written (%s)." % (kind.item_file, error.strerror))
+            self._log.error(
+                "Cannot write %s (%s). Make its directory writable, with free space." % (kind.item_file, error.strerror)
+            )
         except StateError as error:
             self._log.error(str(error))
 
     def _failed(self, task: str, error: BaseException) -> None:
-        """A defect: the task runs again when it is due, and the others are not disturbed."""
+        """Report a defect in a task. The task runs again when it is due, and the others go on."""
         self._log.error("%s: %s." % (task, describe_defect(error)))
         self._status.not_collected(task, describe_defect(error))
 
@@ -273,14 +279,14 @@ class Agent:
                 for note in store.claim(host.identity()):
                     self._log.warning(note)
                 if not self._options.contents and store.texts():
-                    store.forget_texts()  # of when it was on
+                    store.forget_texts()  # stored while the option was on
         except StateDamaged as error:
             self._set_aside(error)
             with Database(self._options.database) as database:
                 database.enable_wal()
 
     def _repair(self, error: RowDamaged) -> None:
-        from ..state.repair import repair  # not in memory until it is needed
+        from ..state.repair import repair  # loaded only if it is used
 
         self._log.error(str(error))
         for note in repair(self._options.database):
@@ -293,4 +299,6 @@ class Agent:
                 os.replace(self._options.database + suffix, aside + suffix)
             except FileNotFoundError:
                 pass
-        self._log.error("%s The agent has moved it to %s, with the records that waited in it." % (str(error), aside))
+        self._log.error(
+            "%s The agent moved it to %s, with the records that were not delivered yet." % (str(error), aside)
+        )

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The lock of a state directory: held by the one agent that uses it, and how others see that one runs."""
+"""The lock of a state directory. The agent that uses the directory holds it, and others check it to see whether one runs."""
 
 import fcntl
 import os
@@ -11,11 +11,11 @@ from .. import folders
 from ..errors import StateError
 from .options import AgentOptions
 
-LOCK_SECONDS = 1.0  # who holds the lock for longer is an agent; is_running() has it for a moment
+LOCK_SECONDS = 1.0  # an agent holds the lock for longer than this; is_running() only for a moment
 
 
 class StateLock:
-    """Held by the one agent that uses a state folder. Raises StateError."""
+    """Locks a state directory until it is garbage-collected. Raises StateError if another agent has the lock."""
 
     def __init__(self, folder: str) -> None:
         try:
@@ -25,16 +25,17 @@ class StateLock:
             self._take(time.monotonic() + LOCK_SECONDS)
         except BlockingIOError:
             raise StateError(
-                "An agent runs with the state in %s already; stop it, or give another --state." % folder
+                "Another agent runs with the state directory '%s'. Stop it, or give another --state." % folder
             ) from None
         except folders.Controlled as error:
             raise StateError(
-                "The state folder %s is controlled by others than the user who runs this (%s); give one in a folder of that user."
+                "The state directory '%s' can be replaced by other users (%s). Give one below a directory that only this user can write."
                 % (folder, error.filename)
             ) from error
         except OSError as error:
             raise StateError(
-                "The state folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
+                "The state directory '%s' cannot be used (%s). Give a directory that this user can write."
+                % (folder, error.strerror)
             ) from error
 
     def _take(self, until: float) -> None:
@@ -49,14 +50,15 @@ class StateLock:
 
 
 def is_running(options: AgentOptions) -> bool:
-    """Whether an agent holds the state's lock. Raises StateError."""
+    """Whether an agent holds the lock of the state directory. Raises StateError."""
     try:
         file = folders.opener(follow=False)(options.path("lock"), os.O_RDONLY)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise StateError(
-            "%s cannot be read (%s); ask as the agent's user or as root." % (options.path("lock"), error.strerror)
+            "Cannot read '%s' (%s). Run this as root or as the user of the agent."
+            % (options.path("lock"), error.strerror)
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

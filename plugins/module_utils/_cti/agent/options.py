@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the agent is told: agent.json, and flags of the same names that override it."""
+"""The options of the agent: agent.json, and flags of the same names, which take precedence."""
 
 import argparse
 import json
@@ -22,11 +22,11 @@ MAX_BYTES = 1 << 20
 
 
 class OptionError(CtiError):
-    """The agent was told what it cannot do."""
+    """An option is not valid, or an option is missing."""
 
 
 class AgentOptions(NamedTuple):
-    """Seconds are seconds; `help` below says what each is."""
+    """The options of the agent, with their defaults. HELP describes each."""
 
     state: str = "/var/lib/ctagent"
     address: str = SOCKET % EXTENSION
@@ -64,32 +64,32 @@ class AgentOptions(NamedTuple):
         return parse(self.address)
 
     def path(self, name: str) -> str:
-        """A file in the state folder."""
+        """The path of a file in the state directory."""
         return os.path.join(self.state, name)
 
 
 HELP = {
-    "state": ("DIR", "folder for all it keeps"),
-    "address": ("ADDRESS", "where records go: @name, /path, tcp://host:port or tls://host:port"),
-    "config_address": ("ADDRESS", "the agent's socket that is asked for the rule; empty: none"),
-    "allow_users": ("NAME", "who may listen at a unix socket; may be repeated"),
+    "state": ("DIR", "state directory"),
+    "address": ("ADDRESS", "address to send records to: @NAME, /PATH, tcp://HOST:PORT or tls://HOST:PORT"),
+    "config_address": ("ADDRESS", "socket of the Azure Monitor Agent to request the rule from; empty: none"),
+    "allow_users": ("NAME", "user who may listen at a Unix socket; may be repeated"),
     "acks": (
         "|".join(ACKS),
-        "whether records count as delivered only once acknowledged; auto: by every receiver but the Azure Monitor Agent",
+        "require: a record is delivered when the receiver acknowledges it; off: when it reads it; auto: off for the Azure Monitor Agent, require for others",
     ),
-    "tls_ca": ("FILE", "authorities for a tls receiver, PEM; replaces those of the system"),
-    "tls_cert": ("FILE", "certificate of our own, PEM"),
-    "tls_key": ("FILE", "its key, where that is another file"),
-    "chunks": ("DIR", "folder of the agent's config chunks, for when it does not answer; empty: none"),
-    "dcr": ("FILE", "rule for where there is neither; need not exist"),
-    "refresh": ("SECONDS", "between two looks for the rule"),
-    "jitter": ("SECONDS", "over which the first runs after a start are spread"),
-    "item_files": ("DIR", "folder of Packages.json, Services.json and File.json; empty: the state's"),
-    "contents": ("", "keep the texts of small files whose rule says uploadContent, and tell the lines that differ"),
-    "content_paths": ("PATTERN", "such a file may be kept though not everybody may read it; may be repeated"),
-    "rehash_days": ("DAYS", "within which every tracked file is read again, even if its times are the same; 0: never"),
-    "history_days": ("DAYS", "how long changes are kept for whoever asks for the history"),
-    "history_mib": ("MIB", "how much of them is kept, compressed; the oldest go first"),
+    "tls_ca": ("FILE", "certificate authorities to trust for tls://, PEM; replaces those of the system"),
+    "tls_cert": ("FILE", "client certificate for tls://, PEM"),
+    "tls_key": ("FILE", "key of the certificate, if it is in another file"),
+    "chunks": ("DIR", "directory of config chunks to read if the config socket does not answer; empty: none"),
+    "dcr": ("FILE", "fallback rule file (optional)"),
+    "refresh": ("SECONDS", "interval between two checks for a new rule"),
+    "jitter": ("SECONDS", "delay the first runs after a start by up to this time, at random"),
+    "item_files": ("DIR", "directory for Packages.json, Services.json and File.json; empty: the state directory"),
+    "contents": ("", "keep the text of small files whose file item has uploadContent, and add a diff to their changes"),
+    "content_paths": ("PATTERN", "also keep the text of matching files that are not world-readable; may be repeated"),
+    "rehash_days": ("DAYS", "read every tracked file again within this time, even if its times are the same; 0: never"),
+    "history_days": ("DAYS", "how long to keep the history of changes"),
+    "history_mib": ("MIB", "maximum size of the history, compressed; the oldest changes are deleted first"),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
 _PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files")
@@ -97,7 +97,7 @@ _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="the same options as JSON, with _ for - (%s)" % FILE)
+    parser.add_argument("--config", metavar="FILE", help="JSON file with these options, with _ for - (%s)" % FILE)
     for name, default in _DEFAULTS.items():
         metavar, text = HELP[name]
         flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
@@ -112,14 +112,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> AgentOptions:
-    """The file's options with the flags' over them. Raises OptionError and ForwardError."""
+    """The options of the file, overridden by the flags. Raises OptionError and ForwardError."""
     configured = _read(arguments.config or FILE, must_exist=bool(arguments.config))
     flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
     for name, value in [*configured.items(), *flags.items()]:
         _check(name, value)
     for name in _PATHS:
         path = configured.get(name, "")
-        if path and not path.startswith("/"):  # a service's current folder is not the one that was meant
+        if path and not path.startswith(
+            "/"
+        ):  # the current directory of a service is not the one that the operator means
             raise OptionError(
                 "The option %s is '%s'. Give an absolute path, which starts with /." % (name, quoted(path))
             )
@@ -140,16 +142,23 @@ def _read(path: str, must_exist: bool) -> Dict[str, Any]:
     except FileNotFoundError:
         if not must_exist:
             return {}
-        raise OptionError("There is no %s; give the path of the agent's configuration." % path) from None
+        raise OptionError(
+            "Cannot read the configuration '%s': no such file. Give the path of an agent.json." % path
+        ) from None
     except OSError as error:
-        raise OptionError("%s cannot be read (%s); correct its permissions." % (path, error.strerror)) from error
+        raise OptionError(
+            "Cannot read the configuration '%s' (%s). Correct its permissions." % (path, error.strerror)
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise OptionError("%s is not JSON (%s); correct it." % (path, error)) from error
+        raise OptionError("The configuration '%s' is not JSON (%s). Correct the file." % (path, error)) from error
     if not isinstance(values, dict):
-        raise OptionError("%s is not a JSON object; correct it." % path)
+        raise OptionError("The configuration '%s' is not a JSON object. Write the options as {\"NAME\": VALUE}." % path)
     unknown = sorted(set(values) - set(_DEFAULTS))
     if unknown:
-        raise OptionError("%s: there is no option %s; known are %s." % (path, unknown[0], ", ".join(_DEFAULTS)))
+        raise OptionError(
+            "The configuration '%s' has the unknown option '%s'. Known options: %s."
+            % (path, quoted(unknown[0]), ", ".join(_DEFAULTS))
+        )
     return values
 
 
@@ -157,11 +166,11 @@ def _check(name: str, value: Any) -> None:
     default = _DEFAULTS[name]
     if isinstance(default, (list, tuple)):
         good = isinstance(value, (list, tuple)) and all(isinstance(element, str) for element in value)
-        form = "a list of texts"
+        form = "a list of strings"
     elif isinstance(default, bool):
         good, form = isinstance(value, bool), "true or false"
     elif isinstance(default, str):
-        good, form = isinstance(value, str), "a text"
+        good, form = isinstance(value, str), "a string"
     else:
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1e9
         units = {
@@ -171,8 +180,8 @@ def _check(name: str, value: Any) -> None:
         }
         form = units.get(name, "a number of seconds")
     if name == "refresh" and good:
-        good, form = value >= 1, "a number of seconds, at the least 1"
+        good, form = value >= 1, "a number of seconds, at least 1"
     if name == "acks" and value not in ACKS:
         good, form = False, "one of " + ", ".join(ACKS)
     if not good:
-        raise OptionError("The option %s is %s; it must be %s." % (name, json.dumps(value)[:80], form))
+        raise OptionError("The option %s is %s. Give %s." % (name, json.dumps(value)[:80], form))

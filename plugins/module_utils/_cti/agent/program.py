@@ -24,7 +24,7 @@ CHANGES = "changes"  # can be shown, as the kinds can
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """The exit status: 0 all is well, 1 it is not, 2 wrong usage."""
+    """Run a command. Returns the exit status: 0 success, 1 failure, 2 wrong usage."""
     parsed = _parser().parse_args(arguments)
     code = 2
     try:
@@ -41,7 +41,7 @@ def _run(options: AgentOptions, _parsed: argparse.Namespace) -> int:
 
     code = Agent(options, Log()).run()
     sys.stderr.flush()
-    os._exit(code)  # a thread in the midst of a run is not waited for: of that run nothing is kept
+    os._exit(code)  # does not wait for the thread of a run, whose results are discarded
 
 
 def _once(options: AgentOptions, _parsed: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def _once(options: AgentOptions, _parsed: argparse.Namespace) -> int:
 
 
 def _check(options: AgentOptions, _parsed: argparse.Namespace) -> int:
-    """The options are valid, or main() would have ended before."""
+    """Report success: main() has validated the options."""
     _print(["The configuration is valid; the state directory is %s." % options.state])
     return 0
 
@@ -68,7 +68,7 @@ def _status(options: AgentOptions, parsed: argparse.Namespace) -> int:
 def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from ..tracking.last_known import require
 
-    require(options.database, "the agent has another state directory: then give it with --state")
+    require(options.database, "the agent uses another state directory, which you can give with --state")
     with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True) as store:
         if parsed.what == CHANGES:
             rows: Iterable[Row] = store.history()
@@ -85,7 +85,7 @@ def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
 
 
 def _or(lines: Iterable[str], otherwise: str) -> Iterable[str]:
-    """The lines, or one where there are none."""
+    """The lines, or `otherwise` if there are none."""
     empty = True
     for text in lines:
         empty = False
@@ -104,7 +104,7 @@ def _doctor(options: AgentOptions, parsed: argparse.Namespace) -> int:
 
 
 def _owner(options: AgentOptions) -> Optional[int]:
-    """Whoever owns the state folder may own what is in it: root looks at the state of the agent's user."""
+    """The uid of the owner of the state directory, who may own the files in it: root reads the state of the agent's user."""
     try:
         return os.stat(options.state).st_uid
     except OSError:
@@ -117,12 +117,15 @@ def _print(lines: Iterable[str]) -> None:
             sys.stdout.write(line(text) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # avoids an error message of the interpreter at exit
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="agent", description="Tracks packages, services and files as a data collection rule says."
+        prog="agent",
+        description="Track packages, services and files as a data collection rule says, and deliver inventory and changes.",
     )
     parser.set_defaults(
         command=lambda *_unused: parser.error("give a command: run, once, check, status, show or doctor")
@@ -132,19 +135,19 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     agent_options.add_flags(common)
     for command, text in (
-        (_run, "collect and hand over, until SIGTERM; SIGHUP: look for the rule now"),
-        (_once, "collect all that the rule enables, hand it over, and end"),
-        (_check, "validate the configuration, and do nothing else"),
-        (_status, "how it fares; exit status 1 when something is wrong"),
-        (_show, "what it knows"),
-        (_doctor, "check all from the rule to the records, and say what to do; exit status 1 if a check fails"),
+        (_run, "run the agent until SIGTERM; SIGHUP checks for a new rule"),
+        (_once, "collect everything that the rule enables once, deliver it, and exit"),
+        (_check, "validate the configuration and exit"),
+        (_status, "show the status; exit status 1 if something is wrong"),
+        (_show, "show the recorded packages, services, files or changes"),
+        (_doctor, "check everything from the rule to the delivery and show remedies; exit status 1 if a check fails"),
     ):
         sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
         sub.set_defaults(command=command)
         if command is _show:
             sub.add_argument("what", choices=[*all_kinds(), CHANGES])
         if command in (_status, _show, _doctor):
-            sub.add_argument("--json", action="store_true", help="for programs; of items and changes, one a line")
+            sub.add_argument("--json", action="store_true", help="print JSON; show prints one item or change per line")
     return parser
 
 

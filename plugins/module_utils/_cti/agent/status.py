@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""How the agent fares: written down by the one that runs, read by whoever asks."""
+"""The status of the agent: the running agent writes it to a file, and `agent.pyz status` and the doctor read it."""
 
 import json
 import os
@@ -25,7 +25,7 @@ FILE = "status.json"
 
 
 class Status:
-    """Its methods are called from any thread. What cannot be written is not worth an error: the log says it all."""
+    """Writes status.json. Its methods may be called from any thread. A file that cannot be written is no error."""
 
     def __init__(self, options: AgentOptions) -> None:
         self._path = options.path(FILE)
@@ -67,7 +67,7 @@ class Status:
         self._kind(kind, Error=error, Progress=None)
 
     def progress(self, kind: str, count: int) -> None:
-        """The number of items a run has seen so far."""
+        """Report how many items the current run has collected so far."""
         self._kind(kind, Progress=count)
 
     def delivered(self, records: int) -> None:
@@ -99,9 +99,9 @@ class Status:
 
 
 def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
-    """The status of the agent that runs with this state, or that last did, with what waits in its outbox.
+    """The status of the agent that uses this state directory, or last used it, with the contents of its outbox.
 
-    Raises StateError.
+    `owner`: a uid that may own the state, in addition to root and the current user. Raises StateError.
     """
     try:
         raw, _status = folders.read(options.path(FILE), MAX_BYTES, follow=False)
@@ -109,10 +109,15 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
         _check_form(state, _FORM, FILE)
     except FileNotFoundError:
         state = {}
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise StateError(
-            "%s cannot be read (%s); ask as the agent's user or as root." % (options.path(FILE), reason)
+            "Cannot read '%s' (%s). Run this as root or as the user of the agent."
+            % (options.path(FILE), error.strerror)
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise StateError(
+            "The status file '%s' is not valid (%s). Restart the agent, which writes it again."
+            % (options.path(FILE), error)
         ) from error
     state["Running"] = is_running(options)
     with Outbox(options.database, read_only=True, owner=owner, leave_no_files=True) as outbox:
@@ -132,29 +137,29 @@ _FORM = {"Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {
 
 
 def _check_form(value: Any, form: Any, name: str) -> None:
-    """Check that a value has the types and the keys of `form`, where "" stands for any key. Raises ValueError."""
+    """Check that a value has the types and keys of `form`, where "" stands for any key. Raises ValueError."""
     if value is None and form is _RULE:
         return
     kind: Any = form if isinstance(form, (type, tuple)) else type(form)
     if not isinstance(value, kind):
-        raise ValueError("%.40s is not what the agent writes" % name)
+        raise ValueError("%.40s has another type than the agent writes" % name)
     if isinstance(form, list):
         for element in value:
             _check_form(element, form[0], name)
     elif isinstance(form, dict):
         optional = {"", "Error", "Failed", "Progress"} if form is not _KIND or "CollectedAt" in value else set(form)
         if form is not _RULE and not optional.issuperset(set(form).difference(value)):
-            raise ValueError("%.40s lacks what the agent writes" % name)
+            raise ValueError("%.40s lacks a key that the agent writes" % name)
         for key, element in value.items():
             if key in form or "" in form:
                 _check_form(element, form.get(key, form.get("")), key)
 
 
 def lines(state: Dict[str, Any]) -> List[str]:
-    """For a person."""
+    """The status as lines of text, for a terminal."""
     out = []
     if "Pid" not in state:
-        return ["No agent has run with this state."]
+        return ["No agent has used this state directory yet."]
     out.append(
         "Agent %s, %s"
         % (
@@ -163,25 +168,29 @@ def lines(state: Dict[str, Any]) -> List[str]:
         )
     )
     rule = state["Rule"] or {}
-    out.append("Rule: %s" % (rule.get("Origin") or "none; nothing is collected"))
+    out.append("Rule: %s" % (rule.get("Origin") or "none, so nothing is collected"))
     for text in [*rule.get("Reasons", ()), *rule.get("Warnings", ())]:
         out.append("  " + text)
     for kind, seen in sorted(state["Kinds"].items()):
         if "CollectedAt" in seen:
             out.append(
-                "%s: %d at %s, %d changes, in %g s; every %d s"
+                "%s: %d items at %s with %d changes, took %g s, every %d s"
                 % (kind, seen["Count"], seen["CollectedAt"], seen["Changes"], seen["Seconds"], seen["Every"])
             )
         if state["Running"] and "Progress" in seen:
-            out.append("  %s: %d so far in the run that goes on" % (kind, seen["Progress"]))
+            out.append("  %s: %d so far in the current run" % (kind, seen["Progress"]))
         for name, message in seen.get("Failed", {}).items():
             out.append("  %s: %s" % (name, message))
         if seen.get("Error"):
-            out.append("  %s was not collected: %s" % (kind, seen["Error"]))
+            out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
     delivery, waiting = state["Delivery"], state["Outbox"]
     out.append(
-        "Delivered: %d records since the start, the last at %s; %d wait"
-        % (delivery["Records"], delivery["At"] or "-", waiting["Records"])
+        "Delivery: %d records since the start, %s; %d waiting"
+        % (
+            delivery["Records"],
+            "last at %s" % delivery["At"] if delivery["At"] else "none delivered yet",
+            waiting["Records"],
+        )
     )
     if delivery.get("Error"):
         out.append("  " + delivery["Error"])
