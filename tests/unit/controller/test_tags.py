@@ -41,7 +41,7 @@ def of_doctor(address, of_rule, _given, state):
     if link.status == "broken":
         assert CHANGE_STREAM in link.message and DATA_STREAM in link.message
         return NONE
-    found = link.message[len("Records go out under ") : -1].split(", ")
+    found = link.message[len("Records are sent with the tags ") : -1].split(", ")
     return {CHANGE_STREAM: tuple(found[:-1]), DATA_STREAM: tuple(found[-1:])}
 
 
