@@ -16,7 +16,7 @@ from ..module_utils._cti.packed import CHANGES, pack
 from ..module_utils._cti.packed_reader import kinds, storable
 from ..module_utils._cti.text import line
 from ..plugin_utils._bounded import calm_output, taken
-from ..plugin_utils._inventory_fetch import places as places
+from ..plugin_utils._inventory_fetch import places
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 

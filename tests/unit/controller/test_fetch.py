@@ -17,7 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._bounded import calm_output
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places as places
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch.places import Kept
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
