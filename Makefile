@@ -14,8 +14,10 @@ COLLECTION := $(COLLECTIONS)/ansible_collections/changetracking/inventory
 
 UNIT_PYTHONS := 3.6 3.8 3.9 3.11 3.13
 CORES := 2.16 2.18 2.19 2.21
-# Tested by `make cores` alone, their unit tests apart. The newest may be a beta.
+# `make cores` alone tests these. The newest is not released yet: pip takes a beta or a release candidate.
 MORE_CORES := 2.17 2.20 2.22
+core_requirement = ansible-core$(if $(filter 2.22,$1),>=2.22.0b1$(comma)<2.23,==$1.*)
+comma := ,
 SANITY_CORES := 2.16 2.21
 # All of it on the oldest and the newest; in between what has differed between versions, and 2.18 for one Python more.
 INTEGRATION_2.16 := tests/integration
@@ -53,9 +55,9 @@ pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tes
 LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-changelog lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
-UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%) $(MORE_CORES:%=controller-%)
+UNIT := $(UNIT_PYTHONS:%=unit-%) $(FIPS) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
-OTHER_CORES := $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
+OTHER_CORES := $(MORE_CORES:%=controller-%) $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
 PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
@@ -89,7 +91,7 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
-cores: ## sanity and integration on the ansible-cores that `make test` only runs unit tests on, a beta included; as root
+cores: ## the ansible-cores that `make test` leaves out, a beta included: unit tests, sanity and integration; as root
 	$(call run,$(OTHER_CORES))
 
 idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
@@ -127,7 +129,7 @@ clean: ## stop the test hosts, and remove all that was made
 $(VENV)/unit-%/done: tests/requirements/unit.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-unit-$* - tests/tools/venv $(@D) $* -r $<
 $(VENV)/core-%/done: tests/requirements/core.txt requirements.txt tests/tools/venv | $(COLLECTION)
-	@$(PREPARE) venv-core-$* - tests/tools/venv $(@D) $(call core_python,$*) -r $< "ansible-core==$*.*"
+	@$(PREPARE) venv-core-$* - tests/tools/venv $(@D) $(call core_python,$*) -r $< "$(call core_requirement,$*)"
 $(VENV)/interop/done: tests/requirements/interop.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-interop - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
