@@ -73,7 +73,7 @@ MAX_LINES = 1000  # with changes
 MAX_PROBLEMS = 3  # of one host
 MAX_LENGTH = 300  # characters of a problem, or of a change
 # What the file scan says of one path, of which the table shows the path and the reason.
-_ONE_PATH = re.compile(r"1 path could not be read; what was known of it is kept: ([^;]*) \(([^();]*)\)")
+_ONE_PATH = re.compile(r"1 path could not be read; its last known items are kept: ([^;]*) \(([^();]*)\)")
 
 
 def ct_table(hosts, hostvars, register="ct_inventory"):

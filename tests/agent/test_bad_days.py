@@ -58,7 +58,7 @@ def test_a_database_that_is_damaged_is_set_aside_and_the_next_state_is_a_baselin
     database.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     code, log = host.run("once")
     assert code == 0
-    assert "is damaged" in log and "changetracking.db.damaged" in log and "baseline of 1 items" in log
+    assert "is corrupt" in log and "changetracking.db.damaged" in log and "baseline of 1 items" in log
     assert (host.state / "changetracking.db.damaged").exists()
     host.write("b")
     assert host.run("once")[0] == 0
@@ -89,7 +89,7 @@ def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts
     with open(str(database), "r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (database.stat().st_size - 4096))
-    host.expect("is damaged")
+    host.expect("is corrupt")
     assert host.process.wait(60) == 1
     host.start()
     host.expect("baseline of 1 items")
@@ -131,7 +131,7 @@ def test_on_a_full_disk_nothing_is_lost_and_it_goes_on_when_there_is_room(small_
             pass
     for number in range(300):
         host.write("f%d" % number)
-    host.expect("free some space")
+    host.expect("Free some disk space")
     filler.unlink()
     host.expect("records were delivered")
     assert host.stop() == 0
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_seen_for_a_while_is_no_removal(host):
     os.rename(str(host.tracked / "deep"), str(loop))
     os.symlink(str(host.tracked / "deep"), str(host.tracked / "deep"))  # a loop: ELOOP, not ENOENT
     _code, log = host.run("once")
-    assert "could not be read; what was known of it is kept" in log
+    assert "could not be read; its last known items are kept" in log
     os.unlink(str(host.tracked / "deep"))
     os.rename(str(loop), str(host.tracked / "deep"))
     assert host.run("once")[0] == 0

@@ -108,7 +108,7 @@ def test_a_state_that_is_damaged(running):
     running.stop()
     (running.state / "changetracking.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     report = found(running)
-    assert link(report, "state")["Status"] == "broken" and "is damaged" in link(report, "state")["Message"]
+    assert link(report, "state")["Status"] == "broken" and "is corrupt" in link(report, "state")["Message"]
 
 
 def test_a_state_that_is_damaged_in_a_page_that_is_seldom_read(running):
@@ -125,7 +125,7 @@ def test_a_state_that_is_damaged_in_a_page_that_is_seldom_read(running):
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
     report = found(running)
-    assert "is damaged" in link(report, "state")["Message"]
+    assert "is corrupt" in link(report, "state")["Message"]
     assert link(report, "state")["Status"] == "broken"
 
 

@@ -731,7 +731,7 @@ def test_pseudo_file_systems_are_not_entered_and_named(tmp_path, mounted):
     found, run = look(rule(tmp_path))
     assert {os.path.basename(path): item.type for path, item in found.items()} == {"f": "file", "version": "link"}
     assert "1 mount not entered" in run.sources["rule"].message and str(proc) in run.sources["rule"].message
-    assert "1 link not followed" in run.sources["rule"].message
+    assert "1 symlink not followed" in run.sources["rule"].message
     parts, run = scan(rule(str(proc) + "/*"))
     assert parts == [] and run.sources["rule"].status == "failed" and "of type proc" in run.sources["rule"].message
     assert run.out_of_sight(str(proc)) and not run.out_of_sight(str(tmp_path))
@@ -856,7 +856,7 @@ def test_a_file_that_is_too_large_is_not_opened_and_is_named(tmp_path, opens):
     assert found[str(tmp_path / "good")].checksum and not found[str(huge)].checksum
     assert found[str(huge)].size == budget.FILE_BYTES + 1
     assert run.sources["rule"] == (
-        "ok", 2, "1 of 2 files without checksum, being larger than 64 GiB: " + str(huge),
+        "ok", 2, "1 of 2 files larger than 64 GiB, no checksum: " + str(huge),
     )  # fmt: skip
 
 
@@ -974,7 +974,7 @@ def test_names_behind_links_are_looked_up_a_limited_number_of_times(tmp_path, mo
     (tmp_path / "x").mkdir()
     parts, run = scan(rule(tmp_path))
     assert str(tmp_path / "honest") in items_of(parts)
-    assert "links not followed, because too many names" in run.sources["rule"].message
+    assert "symlinks not followed, limit of names" in run.sources["rule"].message
     assert 50 < len(parts[0].unsure) < 100 and not digest_of(parts[0])
 
 
@@ -993,7 +993,7 @@ def test_a_tree_that_is_too_deep_is_named_briefly_and_the_rest_is_reported(tmp_p
         found, run = look(rule(tmp_path))
         assert {str(tmp_path / "a"), str(tmp_path / "z")} <= set(found) and len(found) > 15
         status, _count, message = run.sources["rule"]
-        assert status == "failed" and "1 folder not read, because its path is too long" in message
+        assert status == "failed" and "1 directory not read, path too long" in message
         assert len(message) < 1000
         assert max(map(len, found)) <= budget.MAX_PATH
     finally:
@@ -1006,7 +1006,7 @@ def test_a_tree_of_very_many_levels_holds_few_descriptors(tmp_path):
     write(tmp_path / "z")
     before = len(os.listdir("/proc/self/fd"))
     found, run = look(rule(tmp_path))
-    assert set(found) == {str(tmp_path / "z")} and "path is too long" in run.sources["rule"].message
+    assert set(found) == {str(tmp_path / "z")} and "path too long" in run.sources["rule"].message
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -1096,7 +1096,7 @@ def test_a_folder_of_too_many_entries_is_named_with_their_number_and_is_out_of_s
     many(folder, range(200))
     assert host.run() == []
     status, _count, message = host.sources["rule"]
-    assert status == "failed" and "too many entries; what was known of it is kept" in message
+    assert status == "failed" and "too many entries; its last known items are kept" in message
     assert "(0 of 201 entries)" in message
     for number in range(40, 200):
         os.unlink("{0}/f{1}".format(folder, number))
@@ -1225,7 +1225,7 @@ def test_folders_of_one_user_do_not_keep_those_of_others_from_being_read(host, t
     assert ("Modified", str(own)) in told and {category for category, _path in told} == {"Modified", "Added"}
     assert len(told) == 1 + 9  # the folder itself is the tenth
     status, _count, message = host.sources["rule"]
-    assert status == "failed" and "31 folders not read" in message and "(uid=1001)" in message
+    assert status == "failed" and "31 directories not read" in message and "(uid=1001)" in message
     subprocess.run(["rm", "-r", *("{0}/{1:03}".format(hostile, number) for number in range(5))], check=True)
     assert not [path for category, path in host.run() if category == "Removed" and "/z/" in path]
     subprocess.run(["rm", "-r", str(hostile)], check=True)

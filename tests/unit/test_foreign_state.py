@@ -54,7 +54,7 @@ def ask(path, wanted="full"):
 
 
 def refused(path, owner=None):
-    with pytest.raises(StateError, match="controlled by others than the user who runs this"), Store(path, owner=owner):
+    with pytest.raises(StateError, match="controlled by others than the current user"), Store(path, owner=owner):
         pass
 
 

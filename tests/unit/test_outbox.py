@@ -276,7 +276,7 @@ def test_a_batch_that_is_damaged_is_set_aside_and_told_once_and_the_others_are_d
     with Outbox(host.state) as outbox:
         assert deliver(outbox, host.receiver.send, TAGS) == (2, 0)
         assert len(outbox.notes) == 1 and outbox.notes[0].startswith(
-            "1 undelivered records in %s are damaged" % host.state
+            "1 undelivered records in the state '%s' are damaged" % host.state
         )
     assert host.receiver.paths("change") == ["a", "c"]
     with Outbox(host.state) as outbox:

@@ -136,7 +136,7 @@ def test_a_newer_format_is_refused_and_left_alone(path):
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 99")
     db.close()
-    refused(path, "upgrade the collection")
+    refused(path, "Upgrade the collection")
 
 
 def test_a_database_of_something_else_is_refused_and_left_alone(path):
@@ -145,14 +145,14 @@ def test_a_database_of_something_else_is_refused_and_left_alone(path):
     db.execute("CREATE TABLE precious (a)")
     db.close()
     os.chmod(path, 0o600)
-    refused(path, "something else")
+    refused(path, "not a state database")
 
 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
         (b"garbage" * 1000, "is not a state database (file is not a database). Give another path"),
-        (b"SQLite format 3\0" + b"\xff" * 4096, "is damaged"),
+        (b"SQLite format 3\0" + b"\xff" * 4096, "is corrupt"),
     ],
 )
 def test_a_file_that_is_no_database_is_damaged(path, damage, words):
@@ -175,7 +175,7 @@ def test_a_damaged_page_is_told_or_harmless_never_different_data(path, offset):
             assert store.items(PACKAGES, "dpkg") == items
             assert store.last_run(PACKAGES) == Run(1, [["scope"]], ["rpm"])
     except StateError as error:
-        assert "is damaged" in str(error)
+        assert "is corrupt" in str(error) or "is damaged in one row" in str(error)
 
 
 def test_a_row_of_the_wrong_shape_is_damage(path):
@@ -277,7 +277,7 @@ def test_a_state_that_another_process_emptied_during_a_run_is_not_written_to(pat
     keep(path, [PACKAGE])
     with Store(path) as store:
         assert store.claim(machine("one")) == []
-    with pytest.raises(StateError, match="another run"), Store(path) as slow:
+    with pytest.raises(StateError, match="Another run"), Store(path) as slow:
         assert slow.last_run(PACKAGES) is not None
         with Store(path) as other:
             assert other.claim(machine("two"))
@@ -577,6 +577,6 @@ def test_a_full_disk_is_told_and_the_state_before_is_kept(small_disk):
     noise = [PACKAGE._replace(name=os.urandom(40).hex()) for _number in range(20000)]
     with pytest.raises(StateError) as caught, Store(path) as store:
         store.put(PACKAGES, "dpkg", "t", "d", noise)
-    assert "free some space" in str(caught.value)
+    assert "Free some disk space" in str(caught.value)
     with Store(path) as store:
         assert store.items(PACKAGES, "dpkg") == [PACKAGE]

@@ -213,7 +213,7 @@ def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
 
 
 def test_what_could_not_be_read_is_named_as_an_operator_knows_it_with_what_to_do():
-    one = "1 path could not be read; what was known of it is kept: /etc/ssl/private (Permission denied)"
+    one = "1 path could not be read; its last known items are kept: /etc/ssl/private (Permission denied)"
     source = {"ChangeTrackingLinuxPath_default": {"status": "failed", "count": 1, "message": one}}
 
     def problem(message, **more):

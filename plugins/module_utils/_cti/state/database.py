@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""changetracking.db: opened with care, and every way in which that can fail in one sentence."""
+"""Opens the state database, changetracking.db, safely, and explains each failure in one sentence."""
 
 import os
 import sqlite3
@@ -55,14 +55,13 @@ def _quote(path: str) -> str:
 
 
 class Database:
-    """The database at `path`, for use as a context manager. Raises StateError.
+    """The state database at `path`, as a context manager. Raises StateError.
 
-    Read-only, a missing file is an empty state and nothing is created.
-
-    `owner`: a uid that may own the file, besides our own and root's. What is in a file of that user is checked before it is
-    read, and reading it is limited in time. So is it where `leave_no_files` is set.
-    `leave_no_files`, for read-only use in a process without another connection to the file: SQLite makes no files next to it
-    either, which it otherwise does where no agent runs, and leaves.
+    `read_only`: a missing file is an empty state, and nothing is created.
+    `owner`: a uid that may own the file, in addition to root and the current user. The content of such a file is checked before
+    it is read, and the time to read it is limited.
+    `leave_no_files`: do not let SQLite create files next to the database, as it otherwise does, and leaves, where no agent runs. The
+    content is checked and the time limited as above. For read-only use, in a process without another connection to the file.
     """
 
     def __init__(
@@ -100,21 +99,21 @@ class Database:
         if isinstance(error, sqlite3.Error):
             raise self._error(error) from error
         if self._foreign and isinstance(error, Exception) and not isinstance(error, CtiError):
-            raise self._error(ValueError("what it holds has no sense: %s" % error)) from error
+            raise self._error(ValueError(f"it contains values that make no sense: {error}")) from error
 
     def check(self) -> None:
-        """Read all of it. StateError: it is damaged."""
+        """Read the whole database. Raises StateError where it is damaged."""
         for (found,) in self._query("PRAGMA quick_check(1)"):
             if found != "ok":
                 raise self._error(ValueError(found.splitlines()[-1]))
 
     def enable_wal(self) -> None:
-        """Let readers read while something is written, from now on (https://sqlite.org/wal.html)."""
+        """Let others read while a run writes, from now on (https://sqlite.org/wal.html)."""
         self._query("PRAGMA journal_mode = WAL")
 
     def _find(self) -> bool:
-        """Whether there is a file, after making one where that is ours to do. It may not be opened and closed: that
-        would end the locks of all other connections of this process (fcntl(2))."""
+        """Whether there is a file, after creating one unless read-only. It must not be opened and closed here: that would
+        release the locks of all other connections of this process (fcntl(2))."""
         folder = os.path.dirname(os.path.abspath(self.path))
         try:
             self._check_folder(folder)
@@ -132,17 +131,17 @@ class Database:
         return True
 
     def _check_folder(self, folder: str, make: bool = False) -> None:
-        """Whoever can replace the file decides what is compared with, and what root writes to."""
+        """Raise StateError where somebody else could replace the file, and so decide what root compares with and writes to."""
         try:
             folders.check(folder, self._owners, make)
         except folders.Controlled as error:
             raise StateError(
-                "%s is in a folder that is controlled by others than the user who runs this (%s); give a path in a folder of that user."
-                % (self.path, error.filename)
+                f"The state '{self.path}' is in a folder controlled by others than the current user ({error.filename}). Give a path in a"
+                " folder of the current user."
             ) from error
 
     def _check_files(self) -> Tuple[int, int]:
-        """Of the database, and of what SQLite would take for its journal: it writes from there into the database."""
+        """Check the database and what SQLite would use as its journal, from which it writes into the database."""
         status = os.lstat(self.path)
         found = self._check_file(status)
         for suffix in ("-journal", "-wal", "-shm"):
@@ -150,28 +149,28 @@ class Database:
                 self._check_file(os.lstat(self.path + suffix))
             except FileNotFoundError:
                 pass
-        # Whoever only asks is not held up by a state of his own either.
+        # A reader that must leave no files is not held up by a damaged state of its own user either.
         self._foreign = self._leave_no_files or status.st_uid not in (0, os.geteuid())
         return found
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
-            raise StateError("'%s' is not a regular file. Give the path of a state database." % self.path)
+            raise StateError(f"The state '{self.path}' is not a regular file. Give the path of a state database.")
         if status.st_uid not in self._owners or status.st_mode & 0o022:
             raise StateError(
-                "%s can be written by others than the user who runs this; restrict it (chown, chmod 600) or move it away."
-                % self.path
+                f"The state '{self.path}' can be written by others than the current user. Restrict it (chown, chmod 600), or move it"
+                " aside."
             )
         return status.st_dev, status.st_ino
 
     def _check_replaced(self) -> None:
-        """What is written to a file that has lost its name is lost."""
+        """Raise StateError where the file has lost its name: what is written to it would be lost."""
         try:
             now: Optional[Tuple[int, int]] = self._check_file(os.lstat(self.path))
         except FileNotFoundError:
             now = None
         if now != self._file:
-            raise StateError("%s was replaced or removed while it was in use; run again." % self.path)
+            raise StateError(f"The state '{self.path}' was replaced or removed during the run. Run again.")
 
     def _connect(self) -> sqlite3.Connection:
         self._at_rest = self._leave_no_files and self._is_at_rest()
@@ -199,13 +198,13 @@ class Database:
         untrusted_sqlite.check_state(db, SCHEMA)
 
     def _is_at_rest(self) -> bool:
-        """Whether nobody has it open, which only a database with a log ahead shows."""
+        """Whether nobody has the database open; only one with a write-ahead log shows that."""
         with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
             header = file.read(20)
         return header[18:20] == b"\2\2" and not os.path.exists(self.path + "-wal")
 
     def _has_header(self) -> bool:
-        """Whether the file begins as every SQLite database does; what does not never was one."""
+        """Whether the file starts like an SQLite database; otherwise it never was one."""
         try:
             with open(self.path, "rb", opener=folders.opener(follow=False)) as file:
                 return file.read(16) == b"SQLite format 3\0"
@@ -216,11 +215,13 @@ class Database:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(SCHEMA):
             raise StateError(
-                "%s was written by a newer version of this collection (format %d, this one reads up to %d); upgrade the collection here."
-                % (self.path, version, len(SCHEMA))
+                f"The state '{self.path}' was written by a newer version of this collection (format {version}, this one reads up to"
+                f" {len(SCHEMA)}). Upgrade the collection here."
             )
         if version == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise StateError("%s is an SQLite database of something else; give another path for the state." % self.path)
+            raise StateError(
+                f"'{self.path}' is an SQLite database, but not a state database. Give another path for the state."
+            )
         return version
 
     def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
@@ -237,7 +238,7 @@ class Database:
         self._version = len(SCHEMA)
 
     def _query(self, statement: str, *values: Any, since: int = 0) -> List[Any]:
-        """The rows; none where there is no database, or one of a version before `since`."""
+        """The rows of a query; none where there is no database, or it has a version before `since`."""
         if self._db is None or self._version < since:
             return []
         try:
@@ -259,41 +260,41 @@ class Database:
 
     def _row_error(self, error: BaseException) -> RowDamaged:
         return RowDamaged(
-            "%s is damaged in one row (%s); the next run that stores its result sets the row aside."
-            % (self.path, error)
+            f"The state '{self.path}' is damaged in one row ({error}). The next run that stores its result moves the row aside."
         )
 
     def _error(self, error: BaseException) -> StateError:
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError):
-            return StateError("%s cannot be opened (%s); give a path the user can write." % (self.path, error.strerror))
+            return StateError(
+                f"Cannot open the state '{self.path}' ({error.strerror}). Give a path that the current user can write."
+            )
         if "locked" in reason:
             return StateError(
-                "%s is in use by another run for more than %d s; run again when it is done."
-                % (self.path, 5 if self._foreign else LOCK_SECONDS)
+                f"Another run has used the state '{self.path}' for more than {5 if self._foreign else LOCK_SECONDS} s. Run again when"
+                " it has finished."
             )
         if "interrupted" in reason:
             return StateError(
-                "%s takes too long to read; it may be damaged on purpose: see who can write it." % self.path
+                f"The state '{self.path}' takes too long to read, perhaps because somebody damaged it on purpose. Check who can write"
+                " it."
             )
         if "full" in reason or "disk I/O" in reason:
             return StateError(
-                "%s could not be written (%s); free some space and run again: the state of the run before is kept."
-                % (self.path, reason)
+                f"Cannot write the state '{self.path}' ({reason}). Free some disk space and run again. The state of the last run is"
+                " kept."
             )
         if "unable to open" in reason or "readonly" in reason:
             return StateError(
-                "%s or its folder cannot be written (%s); give a path the user can write." % (self.path, reason)
+                f"Cannot write the state '{self.path}' or its folder ({reason}). Give a path that the current user can write."
             )
         if self._at_rest and os.path.exists(self.path + "-wal"):
-            return StateError("%s was written to while it was read; ask again." % self.path)
+            return StateError(f"Another run wrote the state '{self.path}' while it was read. Try again.")
         if "not a database" in reason and not self._has_header():
-            return StateDamaged(
-                "'%s' is not a state database (%s). Give another path for the state." % (self.path, reason)
-            )
+            return StateDamaged(f"'{self.path}' is not a state database ({reason}). Give another path for the state.")
         return StateDamaged(
-            "%s is damaged (%s); move it away: the next run is then a new baseline, and what changed since the last one cannot be told."
-            % (self.path, reason)
+            f"The state '{self.path}' is corrupt ({reason}). Move it aside: the next run creates a new baseline, and changes since"
+            " the last run are not reported."
         )
 
     def _close(self) -> None:

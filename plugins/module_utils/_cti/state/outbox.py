@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Records that are to be handed over: they leave the database once they were."""
+"""The outbox: records that wait for delivery in the state database, and leave it when they are delivered."""
 
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
@@ -13,8 +13,8 @@ from ..wire.forward import Entry, flat
 from .database import Database
 from .packing import pack, set_aside, unpack
 
-MAX_BYTES = 64 << 20  # as they lie in the database
-SHARED_RECORDS = 100  # handed over at once, where each goes out under several tags
+MAX_BYTES = 64 << 20  # of the packed records in the database
+SHARED_RECORDS = 100  # sent at once where each record goes out under several tags
 
 Send = Callable[[str, Sequence[Entry]], bool]  # (tag, entries); see Sender.send
 
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """What waits."""
+    """How much the outbox holds."""
 
     records: int
     bytes: int
@@ -43,9 +43,9 @@ class DeliveryCounts(NamedTuple):
 
 
 class Outbox(Database):
-    """What Store.queue() has put there, oldest first. Raises StateError.
+    """Reads and removes the batches that Store.queue() has stored, oldest first. Raises StateError.
 
-    `notes` holds a sentence for each batch that could not be read and was set aside.
+    `notes` has a sentence for each batch that could not be read and was moved to the table set_aside.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -58,7 +58,7 @@ class Outbox(Database):
         return Depth(records or 0, size or 0, oldest)
 
     def batches(self) -> Iterator[Batch]:
-        """One at a time, so that memory does not follow what has gathered."""
+        """Each batch, one in memory at a time, however many there are."""
         last = 0
         while True:
             statement = "SELECT id, stream, count, records FROM outbox WHERE id > ? ORDER BY id LIMIT 1"
@@ -82,12 +82,12 @@ class Outbox(Database):
             self._query("DELETE FROM outbox WHERE id = ?", batch)
             self._query("COMMIT")
         self.notes.append(
-            "%d undelivered records in %s are damaged (%s). They are in its table set_aside now; the others are delivered."
-            % (count, quoted(self.path), reason)
+            f"{count} undelivered records in the state '{quoted(self.path)}' are damaged ({reason}). They are not delivered, and were"
+            " moved to its table set_aside. The others are delivered."
         )
 
     def keep_rest(self, batch: Batch, delivered: int) -> None:
-        """Remove so many records from the front of a batch."""
+        """Remove the first `delivered` records of a batch."""
         rest = batch.records[delivered:]
         self._query("UPDATE outbox SET count = ?, records = ? WHERE id = ?", len(rest), pack(rest), batch.id)
 
@@ -96,11 +96,11 @@ class Outbox(Database):
 
 
 def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> DeliveryCounts:
-    """Hand over what waits, each record under every tag of its stream.
+    """Send the records in the outbox, each under every tag of its stream, and remove those that were delivered.
 
-    A record stays until it was handed over under all of them; what arrives twice then bears the same RecordId. Where the
-    sender's turn is over before all is delivered, the rest waits. Raises StateError, and ForwardError with what was and
-    was not delivered in its sentence.
+    A record is removed when it was delivered under all tags; one that arrives twice has the same RecordId both times. Where the
+    sender's turn ends before everything is delivered, the rest stays. Raises StateError, and ForwardError with the numbers of
+    records that were delivered and that are kept.
     """
     delivered = 0
     untagged: Dict[str, int] = {}
@@ -110,7 +110,7 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
                 untagged[batch.stream] = untagged.get(batch.stream, 0) + len(batch.records)
                 continue
             try:
-                _hand_over(batch.records, send, tags[batch.stream])
+                _send_records(batch.records, send, tags[batch.stream])
             except ForwardError as error:
                 if error.taken:
                     outbox.keep_rest(batch, error.taken)
@@ -121,21 +121,21 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
     except ForwardError as error:
         if not (isinstance(error, TurnOver) and delivered):
             raise ForwardError(
-                "%s (%d records were delivered, %d are kept)" % (error, delivered, outbox.depth().records)
+                f"{error} ({delivered} records were delivered, {outbox.depth().records} are kept)"
             ) from error
     if untagged:
         raise ForwardError(
-            "No data collection rule names a tag for the stream %s, so %d records are kept; associate a rule with this"
-            " machine, or give the tags." % (" or ".join(sorted(untagged)), sum(untagged.values()))
+            f"No data collection rule has a tag for the stream {' or '.join(sorted(untagged))}, so {sum(untagged.values())} records are"
+            " kept. Associate a rule with this machine, or give the tags."
         )
     return DeliveryCounts(delivered, outbox.depth().records)
 
 
-def _hand_over(records: Sequence[Row], send: Send, tags: Sequence[str]) -> None:
-    """ForwardError: its `taken` is the number of records that were handed over under every tag."""
+def _send_records(records: Sequence[Row], send: Send, tags: Sequence[str]) -> None:
+    """Send records under every tag. Raises ForwardError, whose `taken` is the number of records delivered under all tags."""
     now = int(time.time())
     entries = [(now, flat(record)) for record in records]
-    # Under several tags, a few at a time, so that some are done with when the receiver takes no more.
+    # Under several tags, a few records at a time: some are delivered under all of them even if the receiver then fails.
     step = len(entries) if len(tags) == 1 else SHARED_RECORDS
     for start in range(0, len(entries), step or 1):
         for number, tag in enumerate(tags):

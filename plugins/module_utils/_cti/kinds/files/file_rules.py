@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The file items of data collection rules while a scan is at work: what each claims, and how it went."""
+"""The file items of data collection rules during a scan: which directories each one claims, and with which outcome."""
 
 import os
 import stat
@@ -21,25 +21,25 @@ UTF8 = _ENCODING.lower() in ("utf-8", "utf8")
 
 
 def to_text(name: str) -> str:
-    """A name as the interpreter has it -> its identity: UTF-8 with surrogateescape, whatever the locale."""
+    """The identity of a file name that the interpreter returned: UTF-8 with surrogateescape, whatever the locale."""
     return name if UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def to_name(text: str) -> str:
-    """The reverse of to_text."""
+    """The file name that to_text() made this text of."""
     return text if UTF8 else os.fsdecode(text.encode("utf-8", "surrogateescape"))
 
 
 class Target(NamedTuple):
-    """Where a link leads."""
+    """The target of a symlink."""
 
     text: str  # as readlink(2) has it
-    real: str  # absolute path without links; empty where it was not reached
-    status: Optional[bytes]  # see status.py; None where the link is broken or must not be followed
+    real: str  # absolute path without symlinks; empty where it was not reached
+    status: Optional[bytes]  # see statx.py; None where the symlink is broken or must not be followed
 
 
 class Rule:
-    """A rule at work."""
+    """A file item and what a scan has found for it so far."""
 
     def __init__(self, number: int, rule: FileRule) -> None:
         self.number = number
@@ -55,7 +55,7 @@ class Rule:
         self.notes = Notes()
 
     def takes_link(self, target: Optional[Target]) -> bool:
-        """Whether a link with this target, None where it was not looked for, is one of the rule's entries."""
+        """Whether a symlink with this target is one of the rule's entries; None: the target was not looked up."""
         if self.links == "manage" or target is None or target.status is None:
             return self.type != "directory"
         kind = stat.S_IFMT(mode(target.status))
@@ -63,7 +63,7 @@ class Rule:
 
 
 class Claim(NamedTuple):
-    """A rule's claim on one directory."""
+    """A rule's claim on the entries of one directory."""
 
     rule: Rule
     match: Optional[Callable[[str], Any]]  # name -> true if claimed; None claims every name
@@ -77,7 +77,7 @@ Claimants = Tuple[Claim, ...]
 
 
 class Claims:
-    """All claims on a directory, in the order of the rules. Shared by the directories which have the same."""
+    """All claims on a directory, in the order of the rules. Directories with the same claims share one."""
 
     def __init__(self, claims: Claimants) -> None:
         self.all = claims
@@ -106,7 +106,7 @@ class Claims:
             claim.rule.notes.add(kind, path, why)
 
     def note_mount(self, prefix: str, name: str, kind: str) -> bool:
-        """Note a mount that is not entered; whether it matters to any rule."""
+        """Note a mount that is not entered. Returns whether it matters to any rule."""
         concerned = [claim for claim in self.all if claim.recurse or (claim.rule.type != "file" and claim.wants(name))]
         for claim in concerned:
             claim.rule.notes.add("mount", prefix + name, kind)
@@ -114,14 +114,14 @@ class Claims:
 
 
 def source_names(rules: Sequence[FileRule]) -> List[str]:
-    """The rules' own names; where several DCRs use the same one, with the path, and a number if need be."""
+    """The names of the rules; where several have the same one, with the path, and with a number where the paths are equal too."""
     names: List[str] = []
     for rule in rules:
         shared = [other for other in rules if other.name == rule.name]
-        name = base = rule.name if len(shared) == 1 else "{0} ({1})".format(rule.name, rule.path)
+        name = base = rule.name if len(shared) == 1 else f"{rule.name} ({rule.path})"
         number = 2
         while name in names:
-            name = "{0} #{1}".format(base, number)
+            name = f"{base} #{number}"
             number += 1
         names.append(name)
     return names
@@ -135,9 +135,7 @@ def check(rule: Rule) -> None:
     ):
         if value not in allowed:
             raise DcrError(
-                "The rule for {0} has {1} {2!r}; use one of {3}.".format(
-                    quoted(rule.path), key, value, ", ".join(allowed)
-                )
+                f"The file item for {quoted(rule.path)} has {key} {value!r}; use one of {', '.join(allowed)}."
             )
     if not is_allowed(rule.checksum):
         rule.forbidden = rule.checksum
@@ -149,9 +147,8 @@ def outcome(rule: Rule, max_files: int) -> Source:
         return Source("absent", 0, rule.absent)
     message = rule.notes.message(rule.matched)
     if rule.matched > rule.reported:
-        cut = "{0} of {1}; raise the limit of {2} or narrow the rules".format(
-            rule.reported, plural(rule.matched, "file"), max_files
-        )
+        files = plural(rule.matched, "file")
+        cut = f"{rule.reported} of {files}; raise the limit of {max_files} or narrow the rules"
         message = cut + ("; " + message if message else "")
     if rule.forbidden:
         reason = "without checksums, because this host forbids {0} (FIPS); set the rule's checksum to sha256"
