@@ -508,7 +508,7 @@ def test_a_loop_of_links_ends_and_is_reported(tmp_path):
     (tmp_path / "a" / "here").symlink_to(".")
     found, run = look(rule(tmp_path))
     assert set(found) == {str(tmp_path / "a/f")}
-    assert run.sources["rule"].status == "ok" and "loop of links" in run.sources["rule"].message
+    assert run.sources["rule"].status == "ok" and "loop of symlinks" in run.sources["rule"].message
 
 
 def test_many_links_to_each_other_end(tmp_path, monkeypatch):
@@ -529,7 +529,7 @@ def test_at_most_eight_links_deep(tmp_path):
         (tmp_path / "t{0}".format(number) / "n").symlink_to("../t{0}".format(number + 1))
     found, run = look(rule(tmp_path / "t0"))
     assert len(found) == 1 + scanner.MAX_LINKS + 0
-    assert "too many other links" in run.sources["rule"].message
+    assert "too many symlinks in one path" in run.sources["rule"].message
 
 
 # --- what cannot be seen
@@ -876,7 +876,7 @@ def test_the_time_for_large_files_is_limited_for_one_file_for_one_user_and_in_al
     assert read(1)[0] == ["a1", "a2", "b1", "r1", "r2", "r3", "small"]
     names, source = read(budget.OWNER_SECONDS / 6)  # the clock is read six times for a file
     assert names == ["a1", "b1", "r1", "r2", "r3", "small"]
-    assert source[:2] == ("ok", 7) and source.message.startswith("1 of 7 files without checksum, because the time")
+    assert source[:2] == ("ok", 7) and source.message.startswith("1 of 7 files without checksum, time limit")
     assert read(budget.FILE_SECONDS)[0] == ["small"]
 
 
@@ -949,7 +949,7 @@ def test_links_to_one_tree_do_not_multiply_it_and_what_is_not_entered_is_out_of_
     farm(tmp_path, 10, 50)
     parts, run = scan(rule(tmp_path / "home"))
     assert 10 <= sum(len(part.items) for part in parts) <= 10 + 20 + 1
-    assert run.sources["rule"].status == "ok" and "too many links" in run.sources["rule"].message
+    assert run.sources["rule"].status == "ok" and "too many symlinks" in run.sources["rule"].message
     assert run.out_of_sight(str(tmp_path / "home" / "l9" / "5"))
     assert len(run.unseen) <= budget.MAX_HIDDEN + 1
 
@@ -958,7 +958,7 @@ def test_what_links_lead_to_is_limited_by_what_is_there_without_them(tmp_path, m
     monkeypatch.setattr(budget, "LINKED_FOLDERS", 5)
     farm(tmp_path, 30, 1)
     found, run = look(rule(tmp_path / "home"))
-    assert len(found) == 5 and "too many links" in run.sources["rule"].message  # the tree itself, and its own folder
+    assert len(found) == 5 and "too many symlinks" in run.sources["rule"].message  # the tree itself, and its own folder
     found, run = look(rule(tmp_path))
     assert len(found) == 60 and run.sources["rule"].message == ""
 

@@ -243,7 +243,7 @@ def test_a_run_that_another_one_overtook_is_repeated_a_limited_number_of_times(p
     with Store(path) as store:
         assert store.last_run(PACKAGES).collected_at == 9
     others = list(range(10, 100))
-    with pytest.raises(StateOvertaken, match="run again"):
+    with pytest.raises(StateOvertaken, match="Run again"):
         run_until_stored(run)
     assert len(seen) == 3 + ATTEMPTS
 

@@ -1,28 +1,28 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The one family of exceptions the library raises.
+"""The exceptions of the library.
 
-The text of each is one sentence for the operator: what is wrong, and what to do about it.
-Only the front doors turn an error into a failed task, an exit code or a log line.
+The text of each is a message for the operator: what is wrong, and what to do.
+Only the entry points (modules, plugins, the two programs) turn one into a failed task, an exit code or a log line.
 """
 
 from .text import line
 
 
 class CtiError(Exception):
-    """Anything the library cannot do. Its text is on one line and safe to show, whatever names it quotes."""
+    """The base class. Its text is one line that is safe to show, whatever names it quotes."""
 
     def __str__(self) -> str:
         return line(super().__str__())
 
 
 class SourceAbsent(CtiError):
-    """The host has no such source (no dpkg database, no systemd unit files): nothing to collect."""
+    """The host does not have the source, such as a dpkg database or systemd unit files: nothing to collect."""
 
 
 class SourceFailed(CtiError):
-    """The source is there and could not be read in full: there is no data, which is not the same as no items."""
+    """The source exists and could not be read in full: there is no data, which is not the same as no items."""
 
 
 class DcrError(CtiError):
@@ -30,19 +30,19 @@ class DcrError(CtiError):
 
 
 class StateError(CtiError):
-    """The state database cannot be used; what it holds is left as it is."""
+    """The state database cannot be used. Its content is left as it is."""
 
 
 class StateDamaged(StateError):
-    """It holds what nobody can have written there."""
+    """The state database is corrupt."""
 
 
 class RowDamaged(StateError):
-    """One row holds what nobody can have written there. The others are not affected."""
+    """One row of the state database is corrupt. The others are not affected."""
 
 
 class StateOvertaken(StateError):
-    """Another run stored its result while this one collected, so nothing of this one is stored. Collecting again helps."""
+    """Another run stored its result while this one collected, so nothing of this one is stored. To be run again."""
 
 
 class SinceError(CtiError):
@@ -54,21 +54,21 @@ class RetentionError(CtiError):
 
 
 class ForwardError(CtiError):
-    """Records, or a configuration, cannot be exchanged with the Azure Monitor Agent or with what stands in for it."""
+    """Records cannot be sent to a receiver, or a configuration cannot be received from the Azure Monitor Agent."""
 
-    taken = 0  # so many of the records that were to be sent at once, from the first on, were delivered all the same
+    taken = 0  # the number of records of the failed call that were delivered nevertheless, from the first one on
 
 
 class TurnOver(ForwardError):
-    """A receiver takes records, and takes them so slowly that the rest has to wait for another time."""
+    """A receiver takes records so slowly that the rest has to wait for the next delivery."""
 
 
 class FormatError(ForwardError):
-    """The peer sent what no msgpack or forward message may hold; the connection is of no further use."""
+    """The peer sent something that is no valid msgpack or forward message. The connection cannot be used any more."""
 
 
 def describe_defect(error: BaseException) -> str:
-    """What to say of an exception that nobody foresaw, with the place it came from."""
+    """The message for an unexpected exception, with the place where it was raised."""
     import traceback  # not in memory until it is needed
 
     frames = traceback.extract_tb(error.__traceback__)

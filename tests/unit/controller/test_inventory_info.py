@@ -101,5 +101,5 @@ def test_a_run_that_is_overtaken_again_and_again_fails(module, tmp_path, monkeyp
         return result
 
     monkeypatch.setattr(info, "run_host", overtaken)
-    with pytest.raises(StateOvertaken, match="run again"):
+    with pytest.raises(StateOvertaken, match="Run again"):
         run(module)

@@ -61,16 +61,16 @@ class Run(NamedTuple):
 
 
 class Text(NamedTuple):
-    """What is kept of a file's content."""
+    """What the state has of a file's text."""
 
     checksum: str  # of the content, as the item has it
     size: Optional[int]  # bytes; None: it is no text, and nothing is kept but that
 
 
 class Store(Database):
-    """Commits when the context ends, and forgets what was put when that is by an exception. Raises StateError.
+    """Stores the result of a run: all of it when the context ends, none of it when an exception ends it. Raises StateError.
 
-    After a commit, `before` and `after` are the ends of the history around the changes it stored.
+    After a commit, `before` and `after` are the last places in the history before and after the changes of this run.
     """
 
     def __init__(
@@ -137,9 +137,9 @@ class Store(Database):
             self._close()
             self.ignored = True
         return [
-            "The state %s was made by another machine, of which this one is a clone, or its machine-id changed. This run is a new"
-            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept. Machines that share"
-            " a folder need a state each." % (quoted(self.path), *counts[0])
+            "The state '%s' was created by another machine: this one is a clone of it, or its machine-id changed. This run is a new"
+            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept. Machines that"
+            " share a folder need a state each." % (quoted(self.path), *counts[0])
         ]
 
     def _claim(self, machine: Machine) -> None:
@@ -176,7 +176,7 @@ class Store(Database):
         return None
 
     def last_sources(self, kind: Kind) -> Dict[str, Source]:
-        """How each source fared in that run."""
+        """The status of each source in that run."""
         for (text,) in self._query("SELECT sources FROM outcome WHERE kind = ?", kind.name, since=2):
             try:
                 sources = {name: Source(*values) for name, *values in self._json(text)}
@@ -198,7 +198,7 @@ class Store(Database):
         return self._items(kind, rows[0][0]) if rows else []
 
     def all_items(self, kind: Kind) -> Iterator[Item]:
-        """What is known once this run is committed, part by part."""
+        """The items of a kind as they are after the commit of this run, part by part."""
         if self._db is None:
             return
         stage = self._stage
@@ -210,12 +210,12 @@ class Store(Database):
                 yield from self._items(kind, packed) if packed is not None else ()
 
     def inventory_queued_at(self, kind: Kind) -> Optional[int]:
-        """Unix seconds; None where the inventory of this kind never was."""
+        """When the inventory of this kind was last put into the outbox, in unix seconds; None: never."""
         rows = self._query("SELECT queued_at FROM inventory WHERE kind = ?", kind.name, since=2)
         return int(rows[0][0]) if rows else None
 
     def history(self) -> Iterator[Row]:
-        """All change records that are kept, oldest first. Raises RowDamaged after the last one where some cannot be read."""
+        """All change records in the history, oldest first. Raises RowDamaged after the last one where some cannot be read."""
         if self._version == 2:
             for (packed,) in self._query("SELECT records FROM history ORDER BY id", since=2):
                 yield from self._unpack(packed)
@@ -268,7 +268,7 @@ class Store(Database):
         self._put("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", stream, kind.name, now, len(records), pack(records))
 
     def remember(self, records: Sequence[Row]) -> None:
-        """Put change records into the history, whether or not they are to be handed over."""
+        """Put change records into the history, whether or not they are also sent."""
         for row in history.rows(list(records)):
             self._put("INSERT INTO history VALUES (?, ?, ?)", *row)
 
@@ -286,7 +286,7 @@ class Store(Database):
         self._query("DELETE FROM content")
 
     def renew_inventory(self, stream: str, kind: Kind, now: int) -> None:
-        """An inventory in the outbox that nobody has taken is superseded by the one that is queued from here on."""
+        """Replace the inventory of a kind that is still in the outbox by the one that is queued after this call."""
         self._put("INSERT INTO renewed VALUES (?, ?, ?)", stream, kind.name, now)
 
     def _put(self, statement: str, *values: Any) -> None:
@@ -327,11 +327,10 @@ class Store(Database):
         return end.state if end else "", int(rows[0][0]) if rows else 0
 
     def _check_generation(self, kind: str) -> None:
-        """Nothing may be stored on top of what was not compared with."""
+        """Raise StateOvertaken where the stored run is not the one that this run compared with."""
         if self._generations.get(kind, self._generation(kind)) != self._generation(kind):
             raise StateOvertaken(
-                "%s: another run stored its %s while this run collected them. Nothing of this run is stored; run again."
-                % (self.path, kind)
+                f"Another run stored its {kind} in the state '{self.path}' during this run. Nothing of this run is stored. Run again."
             )
 
     def _items(self, kind: Kind, packed: bytes) -> List[Item]:
@@ -342,8 +341,9 @@ class Store(Database):
 
 
 def run_until_stored(run: Callable[[], Result]) -> Result:
-    """What `run` returns. It opens a Store, collects and stores; where another run of the same state stored its result
-    meanwhile, it is called again. Raises the StateOvertaken of the last of ATTEMPTS, and all other errors at once."""
+    """Call `run`, which opens a Store, collects and stores, and return its result. Where another run of the same state stores its
+    result meanwhile, `run` is called again, up to ATTEMPTS times; then its StateOvertaken is raised. All other errors are
+    raised at once."""
     for _attempt in range(ATTEMPTS - 1):
         try:
             return run()

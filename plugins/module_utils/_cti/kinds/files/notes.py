@@ -15,7 +15,7 @@ _KEPT = "; its last known items are kept"
 _TEXTS = {
     "refused": ("path", "not read"),
     "unseen": ("path", "could not be read" + _KEPT),
-    "covered": ("directory", "hidden by a file system that was mounted, or on one that was unmounted" + _KEPT),
+    "covered": ("directory", "not visible, a file system was mounted or unmounted" + _KEPT),
     "crowded": ("directory", "not read, too many entries" + _KEPT),
     "far": ("directory", "not read, path too long" + _KEPT),
     "folders": ("directory", "not read, limit of directories per owner and run reached" + _KEPT),

@@ -1,11 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Whether a package database that an earlier run read is gone for good, or only out of sight for now.
+"""Decides whether a package database that an earlier run read was removed, or is only out of sight now.
 
-Gone for good means that all its packages are reported as removed. So it is believed only if the file system that the
-database was on is there, nothing of the database is left, and it stays away for more than a moment: `rpmdb --rebuilddb`
-moves the old database away before it moves the new one in.
+If it was removed, all its packages are reported as removed. So that is assumed only if the file system that the database was
+on is mounted, no file of the database remains, and the database stays missing for a while: `rpmdb --rebuilddb` moves the old
+database away before it moves the new one in.
 """
 
 import os
@@ -18,7 +18,7 @@ from ...model import Known, Part
 _LOOKS = 4
 _PAUSE = 0.5  # seconds between two
 _UNSETTLED = "? "
-_IN_WORK = ("rpmrebuilddb.", "rpmold.")  # folders beside the database's
+_REBUILDING = ("rpmrebuilddb.", "rpmold.")  # how the folders are named that rpm makes next to the database's
 
 
 class DatabaseLocation(NamedTuple):
@@ -30,24 +30,24 @@ class DatabaseLocation(NamedTuple):
 
 
 def is_there(path: str) -> bool:
-    """Whether there is such an entry. SourceFailed: that cannot be told."""
+    """Whether the path exists. Raises SourceFailed where that cannot be determined."""
     try:
         os.lstat(path)
         return True
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise SourceFailed("Cannot tell whether %s exists: %s." % (path, error.strerror)) from error
+        raise SourceFailed(f"Cannot determine whether '{path}' exists: {error.strerror}.") from error
 
 
 def signature(stamp: str, folder: str, settled: bool) -> str:
-    """A part's signature, with the device of the folder; if not settled, one that no later run relies on."""
+    """A part's signature, with the device of the folder; unless settled, one that no later run relies on."""
     return "%s%x %s" % ("" if settled else _UNSETTLED, _device_at(folder), stamp)
 
 
 def look(collect: Callable[[Known], Part], known: Known, place: DatabaseLocation) -> Part:
-    """What `collect` returns. SourceAbsent: no earlier run read the database, or it is gone for good. SourceFailed: it is
-    out of sight, or `collect` failed."""
+    """The part that `collect` returns. Raises SourceAbsent where no earlier run read the database or it was removed, and
+    SourceFailed where it is out of sight or `collect` failed."""
     for _attempt in range(_LOOKS):
         try:
             return collect(known)
@@ -60,13 +60,12 @@ def look(collect: Callable[[Known], Part], known: Known, place: DatabaseLocation
     if not why:
         raise absent
     raise SourceFailed(
-        "The %s database is missing, but %s. Its packages are kept as they were at the last run that read it."
-        % (place.name, why)
+        f"The {place.name} database is missing, but {why}. Its packages are kept as they were at the last run that read it."
     )
 
 
 def _device(mark: Optional[str]) -> Optional[int]:
-    """The device that a signature names; None for one that names none."""
+    """The device in a signature; None where it has none."""
     text = (mark or "").replace(_UNSETTLED, "", 1)
     try:
         return int(text.split(" ", 1)[0], 16)
@@ -75,15 +74,15 @@ def _device(mark: Optional[str]) -> Optional[int]:
 
 
 def _out_of_sight(place: DatabaseLocation, device: Optional[int]) -> str:
-    """Why a missing database is not gone for good; empty where it is."""
+    """Why a missing database is only out of sight; empty where it was removed."""
     for folder in place.folders:
-        beside = os.path.dirname(folder)
-        for name in _names(beside):
-            if name.startswith(_IN_WORK):
-                return "%s shows that it is being rebuilt" % os.path.join(beside, name)
+        parent = os.path.dirname(folder)
+        for name in _names(parent):
+            if name.startswith(_REBUILDING):
+                return f"'{os.path.join(parent, name)}' shows that it is being rebuilt"
         for name in _names(folder):
             if name.startswith(place.remains):
-                return "%s is left of it" % os.path.join(folder, name)
+                return f"its file '{os.path.join(folder, name)}' remains"
     if device is None:
         mounted = any(_names(os.path.dirname(folder)) for folder in place.folders)
     else:
@@ -97,7 +96,7 @@ def _names(folder: str) -> Sequence[str]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise SourceFailed("Cannot list %s: %s." % (folder, error.strerror)) from error
+        raise SourceFailed(f"Cannot list '{folder}': {error.strerror}.") from error
 
 
 def _device_at(path: str) -> int:
@@ -108,4 +107,4 @@ def _device_at(path: str) -> int:
         except (FileNotFoundError, NotADirectoryError):
             path = os.path.dirname(path)
         except OSError as error:
-            raise SourceFailed("Cannot look at %s: %s." % (path, error.strerror)) from error
+            raise SourceFailed(f"Cannot read the status of '{path}': {error.strerror}.") from error

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Installed packages out of rpm's database, field for field what `rpm -qa` says of them.
+"""Installed packages from rpm's database, with the same values that `rpm -qa` prints.
 
 An SQLite database is read directly, Berkeley DB and ndb through one `rpm -qa`.
 """
@@ -53,10 +53,10 @@ def _read_installed(path: str, root: str, gpg_keys: bool, known: Known) -> Insta
     items = [package for package in found.packages if gpg_keys or package.name != _GPG_KEY]
     items.sort(key=lambda package: package[:5])  # the rest may be None, which has no order
     unsure, messages = _damaged(items, found.damaged, known)
-    works = _transaction_running(path)
-    if works:
-        _add_moving(items, unsure, messages)
-    return Installed(items, unsure, "; ".join(messages), final=not (works or found.damaged))
+    running = _transaction_running(path)
+    if running:
+        _add_upgrading(items, unsure, messages)
+    return Installed(items, unsure, "; ".join(messages), final=not (running or found.damaged))
 
 
 def _damaged(items: List[Package], damaged: Sequence[str], known: Known) -> Tuple[Set[Identity], List[str]]:
@@ -78,8 +78,8 @@ def _damaged(items: List[Package], damaged: Sequence[str], known: Known) -> Tupl
     ]
 
 
-def _add_moving(items: List[Package], unsure: Set[Identity], messages: List[str]) -> None:
-    """While rpm upgrades a package, the old version is there beside the new one: neither is what will be."""
+def _add_upgrading(items: List[Package], unsure: Set[Identity], messages: List[str]) -> None:
+    """Make packages with several versions unsure: while rpm upgrades a package, its old version is still in the database."""
     versions: Dict[Identity, int] = {}
     for package in items:
         versions[package[:2]] = versions.get(package[:2], 0) + 1
@@ -87,13 +87,13 @@ def _add_moving(items: List[Package], unsure: Set[Identity], messages: List[str]
     if several:
         unsure |= several
         names = ", ".join(sorted(name for name, _architecture in several)[:_NAMED])
-        message = "an rpm transaction is under way, so packages with several versions may be in the midst of an upgrade"
+        message = "an rpm transaction is running, so packages with several versions may be in the middle of an upgrade"
         messages.append("%s: %s" % (message, names))
 
 
 def _transaction_running(path: str) -> bool:
-    """Whether a transaction is under way: rpm then holds a lock for writing on .rpm.lock beside the database at `path`
-    (rpm's lib/rpmlock.c), which fcntl(2) tells of without taking one."""
+    """Whether an rpm transaction is running: rpm then holds a write lock on .rpm.lock next to the database at `path`
+    (rpm's lib/rpmlock.c). fcntl(2) reports it without taking a lock."""
     import fcntl
     import struct
 
@@ -130,7 +130,7 @@ def _stamp(path: str, gpg_keys: bool) -> Tuple[str, float]:
             if name == path:
                 raise
             continue
-        # SQLite leaves an empty write-ahead log or none, as it happens, and as root touches its ctime by reading it.
+        # SQLite leaves either an empty write-ahead log or none, and when root reads the log its ctime changes.
         if name == path:
             marks.append("%x.%x.%x" % (found.st_dev, found.st_ino, found.st_ctime_ns))
         elif not found.st_size:
@@ -141,7 +141,7 @@ def _stamp(path: str, gpg_keys: bool) -> Tuple[str, float]:
 
 
 def _read(path: str, root: str) -> Found:
-    # Each way is imported where it is gone, for a module's code is compiled anew on every run.
+    # Only the reader that is needed is imported: the code of a module is compiled anew on every run.
     if os.path.basename(path) == _SQLITE:
         try:
             from . import rpm_sqlite

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Packages as one `rpm -qa` tells them, for the databases that only rpm can read: Berkeley DB and ndb."""
+"""Reads packages with one `rpm -qa`, from the databases that only rpm can read: Berkeley DB and ndb."""
 
 import os
 import re
@@ -21,13 +21,13 @@ _QUERY = (
 # A text in quotes; a number, which also stands where a header has one in the place of a text; or what has neither.
 _VALUE = r"(-|'[^']*'(?:\\''[^']*')*|[0-9]+|\((?:invalid type|not a number)\)|[^' \n]+)"
 _ROW = re.compile(" ".join([_VALUE] * len(TAGS)) + "\n")
-# How rpm says on standard error that it leaves a package out; the first is of 4.14 and older.
+# rpm's messages on standard error that it leaves a package out; the first is that of 4.14 and older.
 _LEFT_OUT = re.compile(r"error: (?:rpmdb: damaged header #|rpmdbNextIterator: skipping h# *)([0-9]+)\b")
 
 
 def read(path: str, root: str, ndb: bool) -> Found:
-    """Every package, and how many more there are whose header rpm cannot read; rpm's own message where it finds anything
-    else wrong, for it exits with 0 even so."""
+    """Every package, and how many more there are whose header rpm cannot read. Raises SourceFailed with rpm's own message where
+    it reports any other error, which it may do with exit code 0."""
     folder = os.path.dirname(path)
     command = ["rpm", "--dbpath", "/" + os.path.relpath(folder, root)]
     if os.path.abspath(root) != "/":
@@ -48,13 +48,13 @@ def read(path: str, root: str, ndb: bool) -> Found:
     if not packages and complaints:
         raise SourceFailed("`rpm -qa` cannot read any package in %s: %s; %s" % (folder, complaints[0], REMEDY))
     if not packages:
-        # So says, without an error, an rpm that was built without this kind of database.
+        # An rpm that was built without this kind of database lists nothing and reports no error.
         raise SourceFailed("`rpm -qa` sees no package in %s; %s with an rpm that can read it" % (path, REMEDY))
     return Found(packages, damaged + [""] * len(left_out))
 
 
 def parse_query(output: bytes, folder: str) -> Found:
-    """The packages in what rpm printed for _QUERY; SourceFailed where that is anything else."""
+    """The packages in what rpm printed for _QUERY. Raises SourceFailed where the output has another form."""
     text = decode(output)
     packages: List[Package] = []
     damaged = []
@@ -100,8 +100,8 @@ def _run(command: List[str]) -> Tuple[bytes, bytes, int]:
         )
     except FileNotFoundError:
         raise SourceFailed(
-            "the rpm database can only be read with rpm, which is not to be found: install rpm"
+            "The rpm database can only be read with the program rpm, which was not found. Install rpm."
         ) from None
     except subprocess.TimeoutExpired:
-        raise SourceFailed("`rpm -qa` took longer than %d seconds and was stopped" % _QUERY_DEADLINE) from None
+        raise SourceFailed(f"`rpm -qa` took longer than {_QUERY_DEADLINE} seconds and was stopped.") from None
     return process.stdout, process.stderr, process.returncode

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Reads a package database as it is at one moment, although its package manager may be at work."""
+"""Reads a package database in one consistent state, although its package manager may be changing it."""
 
 import time
 from typing import AbstractSet, Callable, List, NamedTuple, Tuple
@@ -11,7 +11,7 @@ from ...model import Known, Part
 from .absence import signature
 from .kind import Package
 
-_CLOCK_GRAIN = 2  # seconds; a file changed this recently may change again and keep its time stamp
+_CLOCK_GRAIN = 2  # seconds; a file that changed this recently may change again with the same time stamp
 _ATTEMPTS = 10
 
 
@@ -32,11 +32,11 @@ def read_unchanged(
     stamp: Callable[[], Tuple[str, float]],
     read: Callable[[], Installed],
 ) -> Part:
-    """The part `name` with what read() returns, without its items where the database is the one that is known.
+    """The part `name` with what read() returns; without items where the database is unchanged since the last run.
 
     stamp() returns a text that changes whenever the database does, and the unix time of its last change. read() is repeated
-    until the stamp before it and the one after it are equal. path: what messages call the database, which is in `folder`.
-    SourceFailed: the database cannot be read, or keeps changing.
+    until the stamps before and after it are equal. path: what messages call the database, which is in `folder`.
+    Raises SourceFailed where the database cannot be read, or keeps changing.
     """
     try:
         for _attempt in range(_ATTEMPTS):
@@ -56,8 +56,8 @@ def read_unchanged(
                 return Part(name, mark, found.items, frozenset(found.unsure), found.message)
     except OSError as error:
         raise SourceFailed(
-            "the %s database cannot be read: %s: %s" % (name, error.filename or path, error.strerror or error)
+            f"Cannot read the {name} database: '{error.filename or path}': {error.strerror or error}."
         ) from error
     raise SourceFailed(
-        "the %s database %s kept changing while it was read: run again when %s is done" % (name, path, name)
+        f"The {name} database '{path}' kept changing while it was read. Run again when {name} has finished."
     )
