@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The library as one file that Python runs (zipapp, PEP 441): `python3 _zipapp.py relay build/relay.pyz`.
+"""Builds one file of the library that Python can run (zipapp, PEP 441): `python3 _zipapp.py relay build/relay.pyz`.
 
-The same library gives the same bytes, whoever builds it, where, when and on whichever Python: the entries are sorted,
-bear one time and one mode, and are stored, since no two versions of zlib need compress alike.
+The same library gives the same bytes for every user, machine, time and Python: the entries are sorted, have one time and one
+mode, and are stored uncompressed, since versions of zlib may compress differently.
 """
 
 import io
@@ -16,27 +16,27 @@ from typing import List
 
 LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "module_utils", "_cti")
 SHEBANG = b"#!/usr/bin/env python3\n"
-MAIN = "import sys\n\nfrom _cti.{room}.program import main\n\nsys.exit(main())\n"
+MAIN = "import sys\n\nfrom _cti.{program}.program import main\n\nsys.exit(main())\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip file can bear
 
 
-def build(room: str, library: str = LIBRARY) -> bytes:
-    """A zipapp of the whole library, which runs `main` of its package `room`. ValueError: there is no such room."""
-    if not os.path.isfile(os.path.join(library, room, "program.py")):
-        raise ValueError("The library has no program {0!r}.".format(room))
+def build(program: str, library: str = LIBRARY) -> bytes:
+    """A zipapp of the whole library that runs `main` of its package `program`. Raises ValueError where there is no such program."""
+    if not os.path.isfile(os.path.join(library, program, "program.py")):
+        raise ValueError("The library has no program {0!r}. Give agent or relay.".format(program))
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_STORED) as archive:
-        _add(archive, "__main__.py", MAIN.format(room=room).encode("ascii"))
+        _add(archive, "__main__.py", MAIN.format(program=program).encode("ascii"))
         for path in _sources(library):
             with open(os.path.join(library, path), "rb") as file:
                 _add(archive, "_cti/" + path.replace(os.sep, "/"), file.read())
     return buffer.getvalue()
 
 
-def write(room: str, path: str) -> None:
-    """build() into an executable file, which is there as a whole or not at all."""
-    data = build(room)
+def write(program: str, path: str) -> None:
+    """Write the zipapp to an executable file, which is replaced as a whole."""
+    data = build(program)
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=folder)

@@ -14,10 +14,10 @@ Item = Tuple[Any, ...]  # a NamedTuple of one kind, see kinds/
 
 
 class Part(NamedTuple):
-    """The unit of collection, of comparison and of failure: a package database, systemd, one directory.
+    """What is collected, compared and fails as a whole: a package database, systemd, one directory.
 
-    A part that could not be seen is not yielded at all; its collection names it in `unseen`
-    (for a directory: and means everything below it too).
+    A part that could not be read is not yielded; its collection names it in `unseen`, which for a directory includes everything
+    below it.
     """
 
     name: str
@@ -25,16 +25,16 @@ class Part(NamedTuple):
     items: Optional[Sequence[Item]]  # sorted; None where the signature is the known one
     unsure: AbstractSet[Tuple[str, ...]] = (
         frozenset()
-    )  # identities that are there in some form, but not as they will be, or not readable
-    message: str = ""  # what the operator should know although all went well
+    )  # identities of items that exist, but are unreadable or just changing: no change of them is reported
+    message: str = ""  # for the operator, although the part was read
     uncompared: AbstractSet[Tuple[str, ...]] = (
         frozenset()
-    )  # identities that come or go because another set is collected than the run before, not because the host changed
-    before: Optional[Sequence[Item]] = None  # what is known of it, where that is in a part of another name so far
+    )  # identities that are added or removed because this run collects another set than the last one
+    before: Optional[Sequence[Item]] = None  # its known items, where those are in a part of another name so far
 
 
 class Source(NamedTuple):
-    """How a source fared."""
+    """The status of a source."""
 
     status: str  # ok absent failed
     count: int  # type: ignore[assignment]  # nobody counts the fields of this tuple
@@ -42,12 +42,12 @@ class Source(NamedTuple):
 
 
 class Known:
-    """What an earlier run saw, as far as a collector may use it to save work. This one knows nothing."""
+    """What an earlier run stored, for collectors that use it to save work. This one is empty."""
 
-    changes = 0  # found by who compares with it, so far: a collector leaves what is beyond its limit for the next run
+    changes = 0  # found so far by the caller that compares: a collector leaves what exceeds its limit for the next run
 
     def names(self) -> Iterable[str]:
-        """Of the parts."""
+        """The names of the parts."""
         return ()
 
     def signature(self, part: str) -> Optional[str]:
@@ -61,20 +61,20 @@ class Known:
 
 
 class Collection:
-    """One pass over one kind. Iterate once for the parts; `sources` and `unseen` hold good after that.
+    """The items of one kind on this host. Iterate once for the parts; `sources` and `unseen` are complete after that.
 
-    `unseen` holds the names of parts, of which "/" stands for all there are.
+    `unseen` has the names of parts that could not be read; "/" stands for all parts.
     """
 
     def __init__(self) -> None:
         self.sources: Dict[str, Source] = {}
         self.unseen: List[str] = []
         self.replaced: Set[str] = set()  # names of parts whose items are in other parts now, see Part.before
-        self.postponed = False  # whether parts that are there are left for the next run, see Known.changes
+        self.postponed = False  # whether changes are left for the next run, see Known.changes
 
     def __iter__(self) -> Iterator[Part]:
         raise NotImplementedError
 
     def out_of_sight(self, part: str) -> bool:
-        """Whether a part that was not yielded may still exist, so that its absence is no removal."""
+        """Whether a part that was not yielded may still exist, so that its items are not reported as removed."""
         raise NotImplementedError

@@ -1,8 +1,8 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Collections whose sources each yield one part: package databases, the service manager. And what keeps a defect of one
-source, or of one kind, away from the others."""
+"""Collections whose sources each yield one part, such as package databases. A defect of one source, or of one kind, does not
+affect the others."""
 
 from typing import Callable, Iterator, Sequence, Tuple
 
@@ -11,7 +11,7 @@ from ..model import Collection, Known, Part, Source
 
 
 class Sources(Collection):
-    """Runs each collector; one that fails leaves the others alone and its own known state standing."""
+    """Runs each collector. Where one fails, the others still run, and the state of its source stays as it is."""
 
     def __init__(self, collectors: Sequence[Tuple[str, Callable[[Known], Part]]], known: Known) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Sources(Collection):
                 yield part
 
     def out_of_sight(self, part: str) -> bool:
-        """A source that is absent is gone, with all that was known of it."""
+        """False for a source that is absent: its items are removed."""
         return part not in self.sources or self.sources[part].status != "absent"
 
     def _fail(self, name: str, why: str) -> None:
@@ -45,8 +45,8 @@ class Sources(Collection):
 
 
 class Contained(Collection):
-    """The collection that `make` returns. An unforeseen exception in it becomes a failed source with the name of the kind:
-    the parts yielded so far hold good, and all others are out of sight. A CtiError is raised as it is."""
+    """The collection that `make` returns. An unexpected exception in it becomes a failed source with the name of the kind: the
+    parts yielded so far are valid, and all others are out of sight. A CtiError is raised as it is."""
 
     def __init__(self, kind: str, make: Callable[[], Collection]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Finds the Linux extension's settings in a document that holds data collection rules, whatever its form.
+"""Finds the settings of the Linux extension in a document with data collection rules, in any known form.
 
 Known forms: the ARM resource (with or without `properties`), a list of resources or `{"value": [...]}`, an ARM or Bicep
 template (`resources` as a list or an object, nested deployments, policies), a config chunk of the Azure Monitor Agent,
@@ -21,7 +21,7 @@ _RESOURCE_ID = re.compile(r"/subscriptions/[\w./()-]{1,400}\Z", re.ASCII)
 
 
 class Element(NamedTuple):
-    """What one rule says to the extension, not checked yet."""
+    """What one rule has for the extension, not validated yet."""
 
     id: str
     settings: Any  # extensionSettings
@@ -29,27 +29,27 @@ class Element(NamedTuple):
 
 
 def find(document: Any, origin: str) -> List[Element]:
-    """The elements of all rules in a document that is already parsed, sorted by id; at least one.
+    """The elements of all rules in a parsed document, sorted by id; at least one.
 
     `origin` is what messages call the document. Raises DcrError.
     """
-    unknown: List[str] = []
-    found = sorted(_walk(document, origin, unknown), key=lambda element: element.id)
+    unreadable: List[str] = []
+    found = sorted(_elements(document, origin, unreadable), key=lambda element: element.id)
     if found:
         return found
-    if unknown:
-        raise DcrError("The DCR %s has no settings that can be read: %s" % (origin, unknown[0]))
+    if unreadable:
+        raise DcrError(f"The DCR {origin} has no settings that can be read: {unreadable[0]}")
     raise DcrError(
-        "The DCR %s has no settings for the extension %s; add a data source of kind extension with that extensionName."
-        % (origin, EXTENSION)
+        f"The DCR {origin} has no settings for the extension {EXTENSION}. Add a data source of kind extension with that"
+        " extensionName."
     )
 
 
 def as_chunk(document: Any, origin: str, name: str, streams: Sequence[str]) -> Dict[str, Any]:
-    """The document in the form of a config chunk; one that is a whole config chunk already is returned as it is.
+    """The document in the form of a config chunk; a complete config chunk is returned as it is.
 
-    `name` is put before the ids of the rules, so that those of several documents differ; a rule without outputStreams
-    gets a tag of its own for each of `streams`. Raises DcrError.
+    The ids of the rules get the prefix `name`, so that those of several documents differ. A rule without outputStreams gets its
+    own tag for each of `streams`. Raises DcrError.
     """
     elements = find(document, origin)
     configurations = document.get("extensionConfigurations") if isinstance(document, dict) else None
@@ -79,12 +79,12 @@ def shown(value: Any) -> str:
 
 
 def name_of(value: Any) -> str:
-    """What a rule calls itself or a part of it, as it is written but short; empty where only Azure knows it."""
+    """The name of a rule or of a part of it, cut to MAX_NAME; empty where only Azure can evaluate it."""
     return value[:MAX_NAME] if isinstance(value, str) and not is_expression(value) else ""
 
 
 def label(value: Any) -> str:
-    """The same, printable."""
+    """name_of(), printable."""
     return printable(name_of(value))
 
 
@@ -95,15 +95,11 @@ def is_expression(value: Any) -> bool:
 
 def expression_refused(where: str, value: str) -> str:
     """Why a template expression cannot be used, and what to do."""
-    return "%s is the template expression %s, which only Azure evaluates; give the rule as Azure has it: %s" % (
-        where,
-        shown(value),
-        az_rest(),
-    )
+    return f"{where} is the template expression {shown(value)}, which only Azure evaluates. Get the rule from Azure: {az_rest()}"
 
 
 def az_rest(resource: Any = None) -> str:
-    """The command that prints a rule with its settings. `resource`: its id, where that is known."""
+    """The command that prints a rule from Azure with its settings. `resource`: the id of the rule, where it is known."""
     known = isinstance(resource, str) and _RESOURCE_ID.match(resource)
     name = (
         resource
@@ -113,10 +109,10 @@ def az_rest(resource: Any = None) -> str:
     return 'az rest --method get --url "%s?api-version=2022-06-01"' % name
 
 
-def _walk(document: Any, origin: str, unknown: List[str]) -> Iterator[Element]:
-    """Every element, wherever in the document it is. Appends to `unknown` why a place cannot be read.
+def _elements(document: Any, origin: str, unreadable: List[str]) -> Iterator[Element]:
+    """Every element, wherever it is in the document. Appends to `unreadable` the reason for each place that cannot be read.
 
-    It uses a list of its own instead of recursion: a document may be nested deeper than Python's stack.
+    Not recursive: a document may be nested deeper than Python's stack.
     """
     pending: List[Tuple[Any, str, Any]] = [(document, "", None)]  # value, name and id of the resource it belongs to
     while pending:
@@ -128,52 +124,51 @@ def _walk(document: Any, origin: str, unknown: List[str]) -> Iterator[Element]:
         name, resource = label(value.get("name")) or name, value.get("id", resource)
         configurations = value.get("extensionConfigurations")
         if isinstance(configurations, (dict, list)):
-            yield from _configurations(value, configurations, origin)
+            yield from _chunk_elements(value, configurations, origin)
             continue
-        yield from _data_sources(value.get("dataSources"), name, resource, origin, unknown)
+        yield from _arm_elements(value.get("dataSources"), name, resource, origin, unreadable)
         for key in ("resources", "properties"):
             if is_expression(value.get(key)):
-                unknown.append(expression_refused(key, value[key]))
+                unreadable.append(expression_refused(key, value[key]))
         pending += [(inner, name, resource) for inner in reversed(list(value.values()))]
 
 
-def _configurations(document: Dict[str, Any], configurations: Any, origin: str) -> Iterator[Element]:
-    """Of a config chunk, where they are an object by extension, or of TaggedData, where they are one extension's list."""
+def _chunk_elements(document: Dict[str, Any], configurations: Any, origin: str) -> Iterator[Element]:
+    """The elements in the extensionConfigurations of a config chunk (lists by extension) or of TaggedData (one extension's list)."""
     if isinstance(configurations, list):
         configurations = {EXTENSION: configurations} if document.get("extensionName", EXTENSION) == EXTENSION else {}
     for element in _objects(configurations.get(EXTENSION, []), "extensionConfigurations.%s" % EXTENSION, origin):
         where = label(element.get("id")) or origin
         if element.get("extensionSettings") is None:
-            raise DcrError("%s: extensionSettings is missing or null; correct the DCR." % where)
+            raise DcrError(f"{where}: extensionSettings is missing or null. Correct the DCR.")
         yield Element(where, element["extensionSettings"], element.get("outputStreams", {}))
 
 
-def _data_sources(sources: Any, name: str, resource: Any, origin: str, unknown: List[str]) -> Iterator[Element]:
-    """Of an ARM resource's `dataSources`."""
+def _arm_elements(sources: Any, name: str, resource: Any, origin: str, unreadable: List[str]) -> Iterator[Element]:
+    """The elements in the `dataSources` of an ARM resource."""
     extensions = sources.get("extensions", []) if isinstance(sources, dict) else sources
     if is_expression(extensions):
-        unknown.append(
-            expression_refused("dataSources.extensions" if isinstance(sources, dict) else "dataSources", extensions)
-        )
+        where = "dataSources.extensions" if isinstance(sources, dict) else "dataSources"
+        unreadable.append(expression_refused(where, extensions))
     elif isinstance(sources, dict):
         for element in _objects(extensions, "dataSources.extensions", origin):
             if element.get("extensionName") == EXTENSION:
-                yield _of_arm(element, name, resource, origin)
+                yield _arm_element(element, name, resource, origin)
 
 
-def _of_arm(element: Dict[str, Any], name: str, resource: Any, origin: str) -> Element:
+def _arm_element(element: Dict[str, Any], name: str, resource: Any, origin: str) -> Element:
     settings = element.get("extensionSettings")
     if settings is None:
         raise DcrError(
-            "The DCR %s has no extensionSettings (they are missing or null, as newer versions of az print them); print the rule"
-            " with them: %s" % (origin, az_rest(resource))
+            f"The DCR {origin} has no extensionSettings (missing, or null as newer versions of az print them). Get the rule with its"
+            f" settings: {az_rest(resource)}"
         )
     return Element(":".join(filter(None, (name, label(element.get("name"))))) or origin, settings, {})
 
 
 def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:
     if is_expression(value):
-        raise DcrError("The DCR %s: %s" % (origin, expression_refused(where, value)))
+        raise DcrError(f"The DCR {origin}: {expression_refused(where, value)}")
     if not isinstance(value, list) or not all(isinstance(element, dict) for element in value):
-        raise DcrError("The DCR %s: %s is not a list of objects; correct the rule." % (origin, where))
+        raise DcrError(f"The DCR {origin}: {where} is not a list of objects. Correct the rule.")
     return value

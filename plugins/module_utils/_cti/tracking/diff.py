@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Two sightings of one part: what was added, removed, modified."""
+"""Compares two versions of one part: which items were added, removed and modified."""
 
 from typing import AbstractSet, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -23,8 +23,8 @@ def compare(
 ) -> List[Change]:
     """The changes from old to new, ordered by identity.
 
-    What is_unsure() is there, but could not be read: it is no change. Several versions of one package
-    (kernels) are told apart by version; a single one that is replaced by another single one is Modified.
+    An item that is_unsure() exists, but could not be read: it is no change. Several versions of one package
+    (kernels) are distinguished by version; a single one that is replaced by another single one is Modified.
     """
     before, after = _by_identity(kind, old), _by_identity(kind, new)
     changes: List[Change] = []

@@ -1,12 +1,12 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tells what happened on the host from what only looks so: because an item was out of sight or unsure at the last run, or
-because this run looks by other rules than the last one.
+"""Decides which differences between two runs are changes of the host. Others only look like one: an item was out of sight or
+unsure in the last run, or this run collects by other rules.
 
-Where the rules changed, a difference between the two runs is the host's if it also shows by the rules of the last run.
-So the host is looked at by these once more. What differs by them is reported, also where the new rules do not reach any
-longer; what does not differ by them is counted instead.
+Where the rules changed, a difference is a change of the host if it also shows by the rules of the last run. So the host is
+collected once more by those. What differs by them is reported, even where the new rules no longer reach it; what does not
+differ by them is only counted.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
@@ -19,7 +19,7 @@ from .diff import Change, Identity, compare, is_unsure
 
 
 class Scope(NamedTuple):
-    """What is to be collected, where rules say so."""
+    """The rules that say what a run collects."""
 
     rules: List[Any]  # as JSON data, which the store keeps from one run to the next
     reaches: Callable[[Sequence[Any], Any], bool]  # (rules, item) -> whether the item may be one of theirs
@@ -50,7 +50,7 @@ class Judge:
         self._counts = {"Added": 0, "Removed": 0, "Modified": 0}
 
     def compare(self, part: Part, old: Sequence[Item]) -> None:
-        """Judge a part that was seen; `old`: the items that are known of it."""
+        """Judge a part that was collected; `old`: the items that the store has of it."""
         for change in self._differences(part, old):
             self._add(change)
         if self._scope is not None:
@@ -58,7 +58,7 @@ class Judge:
         self._known.changes = len(self.changes) + len(self._doubtful)
 
     def compare_gone(self, part: str) -> None:
-        """Judge a known part that is there no longer."""
+        """Judge a part that is in the store and no longer on the host."""
         for change in compare(self._kind, self._known.items(part), []):
             self._add(change)
 
@@ -81,17 +81,18 @@ class Judge:
         return [[part, *identity] for part in parts for identity in sorted(self._never_known.get(part, ()))]
 
     def settle(self, out_of_sight: Callable[[str], bool]) -> None:
-        """To be called after the last part: find out what changed by the rules of the last run, and count the rest.
+        """Decide on the doubtful differences, after the last part: report what also changed by the rules of the last run, and
+        count the rest.
 
-        out_of_sight: of this run's collection. A part for which it is true is compared in a later run.
+        out_of_sight: that of this run's collection. A part for which it is true is compared in a later run.
         """
         if self._scope is None or self._last is None:
             return
         if self._doubtful or not self._is_appended(self._last.scope, self._scope.rules):
             try:
-                self._look_by(self._last.scope, self._scope, out_of_sight)
+                self._confirm_by(self._last.scope, self._scope, out_of_sight)
                 if self._added:
-                    self._look_once_more(self._scope)
+                    self._report_added(self._scope)
             except StateError:
                 raise
             except CtiError:
@@ -101,15 +102,15 @@ class Judge:
         self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
 
     def rules(self, postponed: bool) -> List[Any]:
-        """The rules that the next run is to compare by: those of the last run again, where more is tracked than then and
-        something of it was postponed."""
+        """The rules that the next run compares by. These are those of the last run again, where rules were added since and some
+        changes are postponed."""
         if self._now is None:
             return []
         last = self._last if postponed and self._scope is not None else None
         return last.scope if last is not None and self._is_appended(last.scope, self._now.rules) else self._now.rules
 
     def notes(self) -> List[str]:
-        """One sentence on what is not reported because the rules changed."""
+        """A sentence about what is not reported because the rules changed; empty where there is nothing."""
         if not any(self._counts.values()):
             return []
         counts = (self._counts["Added"], self._counts["Removed"], self._counts["Modified"])
@@ -148,7 +149,7 @@ class Judge:
             self._doubtful[self._kind.identity(change.new or change.old)] = change.category
 
     def _doubt_incomparable(self, old: Sequence[Item], new: Sequence[Item]) -> None:
-        """An item whose checksum is of another algorithm than before may have changed in nothing else that shows."""
+        """Doubt items that differ only in columns that cannot be compared, such as a checksum by another algorithm than before."""
         before = {self._kind.identity(item): item for item in old}
         for item in new:
             identity = self._kind.identity(item)
@@ -160,8 +161,8 @@ class Judge:
         """Whether all that was tracked still is, in the same way: an item is tracked by the first rule that reaches it."""
         return list(now[: len(before)]) == list(before)
 
-    def _look_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
-        """Look at the host by the rules of the last run, and confirm what changed by them."""
+    def _confirm_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
+        """Collect by the rules of the last run, and confirm what changed by them."""
         left = set(self._known.parts)
         self._known.changes = 0
         collection = scope.collect(rules, self._known)
@@ -192,9 +193,9 @@ class Judge:
             elif change.old is None:
                 self._added[identity] = change
 
-    def _look_once_more(self, scope: Scope) -> None:
-        """Report as added what this run's rules do not show now either. What they do show came after this run looked: the
-        next one reports it."""
+    def _report_added(self, scope: Scope) -> None:
+        """Report as added what the rules of this run still do not show. What they show by now was added after this run
+        collected, and the next run reports it."""
         self._known.changes = 0
         for part in scope.collect(scope.rules, self._known):
             for identity in [*part.unsure, *(self._kind.identity(item) for item in part.items or ())]:

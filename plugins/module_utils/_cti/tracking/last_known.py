@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What was seen last, without looking at the host again: from a state database, or from Microsoft's item files."""
+"""Returns what the last run recorded, without collecting again: from a state database, or from Microsoft's item files."""
 
 import os
 from typing import Any, Callable, Dict, Optional, Sequence
@@ -27,14 +27,13 @@ def from_database(
     since: Optional[Since],
     warn: Callable[[str], None],
 ) -> Dict[str, Any]:
-    """The result of ct_state_info; `wanted` and `warn` as run_host() has them. `owner`: a uid that may own the database,
-    besides root and ourselves. Raises StateError."""
+    """The result of ct_state_info. `wanted`, `warn`: see run_host(). `owner`: a uid that may own the database, in addition to root
+    and the current user. Raises StateError."""
     require(path, "the state is elsewhere: then give its path")
     with Store(path, read_only=True, owner=owner, leave_no_files=True) as store:
         if store.is_foreign(host.identity()):
             warn(
-                "The state %s was made by another machine, of which this one is a clone, or its machine-id changed."
-                % quoted(path)
+                f"The state '{quoted(path)}' was created by another machine: this one is a clone of it, or its machine-id changed."
             )
         snapshots = [_snapshot(store, all_kinds()[kind], wanted == "full") for kind in kinds]
         seen = [snapshot for snapshot in snapshots if snapshot is not None]
@@ -55,17 +54,17 @@ def from_database(
 
 
 def require(path: str, otherwise: str) -> None:
-    """StateError where there is no state database at `path`, or the user may not look for it. `otherwise`: what to do if
-    something was collected elsewhere."""
+    """Raise StateError where there is no state database at `path`, or the current user may not access it. `otherwise`: the other
+    possible reason, with its remedy."""
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise StateError(
-            "There is no state '%s'. Either nothing was collected yet, or %s." % (quoted(path), otherwise)
+            f"There is no state '{quoted(path)}'. Either nothing was collected yet, or {otherwise}."
         ) from None
     except OSError as error:
         raise StateError(
-            "The state '%s' cannot be read (%s). Run this as root (with -b)." % (quoted(path), error.strerror)
+            f"Cannot read the state '{quoted(path)}' ({error.strerror}). Run this as root (with -b)."
         ) from error
 
 
@@ -81,14 +80,14 @@ def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
 
 
 def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
-    """The same from Packages.json, Services.json and File.json, whose items are returned as they are; they tell of no
-    changes. A file that is not there is left out. Raises StateError."""
+    """The result of ct_state_info from Packages.json, Services.json and File.json: their items unchanged, and no changes, which
+    these files do not have. A missing file is left out. Raises StateError."""
     files = {kind: itemfiles.read(folder, all_kinds()[kind]) for kind in kinds}
     found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
         raise StateError(
-            "The folder '%s' holds none of %s. Give the folder of an agent's item files, or the path of a state database."
-            % (quoted(folder), ", ".join(all_kinds()[kind].item_file for kind in kinds))
+            f"The folder '{quoted(folder)}' has none of {', '.join(all_kinds()[kind].item_file for kind in kinds)}. Give the folder of an"
+            " agent's item files, or the path of a state database."
         )
     result: Dict[str, Any] = {
         "inventory": {

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What one run saw of one kind, ready to be reported."""
+"""The result of one run for one kind."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # a module that compares nothing does without it
 
 
 class Snapshot(NamedTuple):
-    """What one run saw of one kind."""
+    """What one run collected of one kind, and how it differs from the last run."""
 
     kind: Kind
     collected_at: int  # unix seconds
@@ -34,9 +34,11 @@ class Snapshot(NamedTuple):
         return [name for name, source in self.sources.items() if source.status == "failed"]
 
     def warnings(self) -> List[str]:
-        """One sentence for each source of which not all is known, and for what else the operator should know."""
-        told = [(name, source) for name, source in self.sources.items() if source.message and source.status != "absent"]
-        return ["%s: %s" % (line(name), source.message) for name, source in told] + self.notes
+        """One sentence for each source that was not read in full, and for anything else that the operator should know."""
+        noted = [
+            (name, source) for name, source in self.sources.items() if source.message and source.status != "absent"
+        ]
+        return ["%s: %s" % (line(name), source.message) for name, source in noted] + self.notes
 
 
 def collect_only(kind: Kind, collection: Collection, select: Optional[Callable[[str, Item], bool]] = None) -> Snapshot:
@@ -62,7 +64,7 @@ def collect_only(kind: Kind, collection: Collection, select: Optional[Callable[[
 
 
 def outcomes(collection: Collection) -> Dict[str, Source]:
-    """How the sources fared, printable: what leaves the library, and what the store keeps."""
+    """The status of each source, with names and messages that are safe to print."""
     return {
         printable(name): source._replace(message=line(source.message)) for name, source in collection.sources.items()
     }
@@ -73,7 +75,7 @@ def in_order(kind: Kind, items: List[Any]) -> List[Any]:
 
 
 def combined_digest(digests: Dict[str, str]) -> str:
-    """The digest of a whole from those of its parts. An empty part is to be left out, as it is no different from none."""
+    """The digest of all parts, from their digests. Leave out empty parts: they are no different from missing ones."""
     whole = hashlib.sha256()
     for name in sorted(digests):
         whole.update(os.fsencode(name) + b"\0" + digests[name].encode("ascii") + b"\n")
