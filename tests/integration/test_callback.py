@@ -429,7 +429,7 @@ def test_a_receiver_over_tcp_gets_the_streams_as_tags(place):
         ("flush_deadline", "nan", "flush_deadline nan. Give"),
         ("acks", "maybe", "maybe"),
         ("kinds", "packages,nonsense", "nonsense"),
-        ("tls_ca", "/nonexistent", "/nonexistent: no use for TLS"),
+        ("tls_ca", "/nonexistent", "/nonexistent: cannot be used for TLS"),
     ],
 )
 def test_a_wrong_option_is_named_and_the_run_goes_on_without_the_callback(place, name, value, complaint):

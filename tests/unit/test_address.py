@@ -136,7 +136,7 @@ def test_two_cannot_listen_on_one_name():
     where = abstract()
     with sockets.listen(where), pytest.raises(ForwardError) as caught:
         sockets.listen(where)
-    assert "another process does already" in str(caught.value)
+    assert "another process listens there" in str(caught.value)
 
 
 # --- nobody there, or the wrong one
@@ -265,7 +265,7 @@ def test_a_socket_file_in_use_is_not_taken_away(tmp_path):
         with pytest.raises(ForwardError) as caught:
             sockets.listen(where)
         sockets.connect(where, 5, [US]).close()
-    assert "another process does already" in str(caught.value)
+    assert "another process listens there" in str(caught.value)
 
 
 def test_of_many_that_start_at_once_one_gets_the_stale_socket_file(tmp_path):

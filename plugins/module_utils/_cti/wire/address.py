@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""How an address is written: `@name` (an abstract unix socket, unix(7)), `/path` (a socket file), `tcp://host:port` or
+"""Addresses of receivers: `@name` (an abstract unix socket, unix(7)), `/path` (a socket file), `tcp://host:port` or
 `tls://host:port`.
 """
 
@@ -32,25 +32,25 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         if not self.is_local:
             host = "[" + self.name + "]" if ":" in self.name else self.name
-            return "{0}://{1}:{2}".format(self.scheme, host, self.port)
+            return f"{self.scheme}://{host}:{self.port}"
         return "@" + self.name if self.scheme == "abstract" else self.name
 
 
 def parse(text: str) -> Address:
-    """ForwardError: that is no address."""
+    """Parse an address. Raises ForwardError where it is invalid."""
     scheme, mark, rest = text.partition("://")
     if mark and scheme in ("tcp", "tls"):
         host, _unused, port = rest.rpartition(":")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            raise ForwardError("{0!r}: write an IPv6 address in brackets, as in {1}://[::1]:24224".format(text, scheme))
+            raise ForwardError(f"{text!r}: write an IPv6 address in brackets, as in {scheme}://[::1]:24224")
         if not host or len(port) > 5 or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ForwardError("{0!r}: write host and port, as in {1}://localhost:24224".format(text, scheme))
+            raise ForwardError(f"{text!r}: write host and port, as in {scheme}://localhost:24224")
         return Address(scheme, host, int(port))
     if text[:1] not in ("@", "/"):
-        raise ForwardError("{0!r} is no address: write @name, /path, tcp://host:port or tls://host:port".format(text))
+        raise ForwardError(f"{text!r} is no address: write @name, /path, tcp://host:port or tls://host:port")
     address = Address("abstract", text[1:]) if text[0] == "@" else Address("file", text)
     if not address.name or "\0" in text or len(os.fsencode(address.name)) >= SUN_PATH:
-        raise ForwardError("{0!r}: the name of a unix socket has 1 to {1} bytes".format(text, SUN_PATH - 1))
+        raise ForwardError(f"{text!r}: the name of a unix socket has 1 to {SUN_PATH - 1} bytes")
     return address

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Connected and listening sockets at an Address, and who is at the other end of a unix socket."""
+"""Connects and listens at an Address, and checks who is at the other end of a unix socket."""
 
 import errno
 import os
@@ -74,10 +74,11 @@ def connect(
     allowed_users: Iterable[str] = AMA_USERS,
     tls: Optional[Tls] = None,
 ) -> socket.socket:
-    """A connected stream socket, good for the Deadline its user sets. Nothing has been sent on it (TLS aside).
+    """A connected stream socket, over which nothing has been sent yet but what TLS needs.
 
-    `allowed_users`: names or numeric uids of whom may be at the other end of a unix socket; our own is not implied.
-    ForwardError: nobody listens, or not in time, or it is none of them. Resolving a host's name is not bounded.
+    `allowed_users`: names or numeric uids of the users that may be at the other end of a unix socket; the current user is not
+    implied. Raises ForwardError where nobody listens, the deadline passes, or another user listens. The time to resolve a host
+    name is not limited.
     """
     deadline = Deadline(deadline_seconds)
     try:
@@ -88,10 +89,10 @@ def connect(
         advice = (
             _CHECK_RECEIVER if address.scheme in ("tcp", "tls") else "see the log of what listens there, or restart it"
         )
-        raise ForwardError("{0}: no connection within {1:g} s; {2}".format(address, deadline_seconds, advice)) from None
+        raise ForwardError(f"{address}: no connection within {deadline_seconds:g} s; {advice}") from None
     except (OSError, ValueError) as error:  # Python 3.6 has ssl.CertificateError as a ValueError
         reason = getattr(error, "strerror", None) or error
-        raise ForwardError("{0}: no connection ({1}); {2}".format(address, reason, _advice(address, error))) from error
+        raise ForwardError(f"{address}: no connection ({reason}); {_advice(address, error)}") from error
     try:
         check_peer(sock, address, allowed_users)
     except BaseException:
@@ -105,7 +106,7 @@ def _advice(address: Address, error: Exception) -> str:
     if address.scheme == "tls" and (isinstance(error, ValueError) or "ssl" in type(error).__module__):
         return "check the certificates of both sides, and that the receiver speaks TLS"
     if isinstance(error, socket.gaierror):
-        return "check the host's name, which cannot be resolved here"
+        return "check the host name, which cannot be resolved here"
     if address.scheme in ("tcp", "tls"):
         return _CHECK_RECEIVER
     if number in (errno.ECONNREFUSED, errno.ENOENT):
@@ -114,14 +115,12 @@ def _advice(address: Address, error: Exception) -> str:
 
 
 def _local_advice(address: Address) -> str:
-    """What to do where nobody listens at a unix socket: for AMA or for the relay, or for both where either may be meant."""
+    """The remedy where nobody listens at a unix socket: that for AMA, that for the relay, or both where it can be either."""
     if address.scheme == "file" and os.path.basename(address.name) in RELAY_FILES:
-        return "start the relay that is to listen there (relay.pyz run --sockets {0})".format(
-            os.path.dirname(address.name)
-        )
+        return f"start the relay that listens there (relay.pyz run --sockets {os.path.dirname(address.name)})"
     ama, relay = os.path.isdir(AMA_FOLDER), os.path.exists(RELAY_UNIT)
     if ama == relay:
-        return "where AMA is to listen, {0}; where the relay is, {1}".format(_CHECK_AMA, _CHECK_RELAY)
+        return f"if AMA should listen there, {_CHECK_AMA}; if the relay should, {_CHECK_RELAY}"
     return _CHECK_AMA if ama else "the relay is installed here: " + _CHECK_RELAY
 
 
@@ -152,7 +151,7 @@ def _connect_unix(address: Address, deadline: Deadline) -> socket.socket:
 
 
 def _abstract_names(name: str) -> List[bytes]:
-    """Every byte of an abstract name counts, and AMA binds all of sun_path; others bind what the name has."""
+    """Both forms of an abstract name: padded to the whole sun_path, as AMA binds it, and plain, as others do."""
     plain = b"\0" + os.fsencode(name)
     return [plain.ljust(SUN_PATH, b"\0"), plain]
 
@@ -182,16 +181,16 @@ def peer(sock: socket.socket) -> Peer:
 
 
 def is_ama(sock: socket.socket) -> bool:
-    """Whether the Azure Monitor Agent (AMA) is at the other end of a unix socket, as far as that can be known.
+    """Whether the Azure Monitor Agent (AMA) is at the other end of a unix socket, as far as that can be determined.
 
-    Its process has the name of one of AMA's programs. Where /proc hides the process, as it does from a service with
-    ProtectProc=invisible, its user is one that only AMA uses, on a host that has AMA installed.
+    True if the process has the name of one of AMA's programs. Where /proc hides the process, as for a service with
+    ProtectProc=invisible: if its user is one that only AMA uses, and AMA is installed here.
     """
     import pwd
 
     who = peer(sock)
     try:
-        with open("/proc/{0}/comm".format(who.pid), "rb") as file:
+        with open(f"/proc/{who.pid}/comm", "rb") as file:
             return os.fsdecode(file.read(64)).rstrip("\n") in AMA_PROCESSES
     except OSError:
         pass
@@ -202,9 +201,9 @@ def is_ama(sock: socket.socket) -> bool:
 
 
 def check_peer(sock: socket.socket, address: Address, allowed_users: Iterable[str]) -> None:
-    """ForwardError: none of the users (names or numeric uids) is at the other end.
+    """Raise ForwardError unless one of the users (names or numeric uids) is at the other end.
 
-    An abstract name has no permissions: whoever comes first has it.
+    An abstract name has no permissions: any user can listen there first.
     """
     import pwd
 
@@ -214,24 +213,22 @@ def check_peer(sock: socket.socket, address: Address, allowed_users: Iterable[st
         try:
             if found.uid == (int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid):
                 return
-        except KeyError:  # no such user here, so it is not this one
+        except KeyError:  # no such user on this host
             pass
     try:
         name = pwd.getpwuid(found.uid).pw_name
     except KeyError:
-        name = "uid {0}".format(found.uid)
+        name = f"uid {found.uid}"
     raise ForwardError(
-        "{0}: process {1} of user {2} listens there, and only {3} may; nothing was sent:"
-        " stop that process, or add its user to the allowed ones".format(
-            address, found.pid, name, ", ".join(users) or "nobody"
-        )
+        f"{address}: process {found.pid} of user {name} listens there, but only {', '.join(users) or 'nobody'} may. Nothing was sent."
+        " Stop that process, or add its user to the allowed users"
     )
 
 
 def listen(address: Address, mode: int = 0o600, backlog: int = 4096) -> socket.socket:
-    """A listening stream socket; `mode` is that of a socket file. For tls, wrap what it accepts with tls_context.
+    """A listening stream socket. `mode`: of a socket file. For tls, wrap the accepted sockets with tls_context().
 
-    A socket file left behind by a dead process is replaced. ForwardError: the address is taken, or not ours to take.
+    The socket file of a process that has ended is replaced. Raises ForwardError where the address is in use or not permitted.
     """
     try:
         if address.scheme == "file":
@@ -245,8 +242,8 @@ def listen(address: Address, mode: int = 0o600, backlog: int = 4096) -> socket.s
     except OSError as error:
         reason = error.strerror
         if error.errno == errno.EADDRINUSE:
-            reason = "another process does already, AMA or a relay; stop it, or take another address"
-        raise ForwardError("cannot listen on {0}: {1}".format(address, reason)) from error
+            reason = "another process listens there, such as AMA or a relay; stop it, or use another address"
+        raise ForwardError(f"cannot listen on {address}: {reason}") from error
 
 
 def _listen_at(family: int, name: Any, backlog: int, mode: Optional[int] = None) -> socket.socket:
@@ -269,7 +266,7 @@ def _listen_at(family: int, name: Any, backlog: int, mode: Optional[int] = None)
 def _listen_file(path: str, mode: int, backlog: int) -> socket.socket:
     import fcntl
 
-    # Two that start at once must not both find the file stale and remove each other's.
+    # Two processes that start at once must not both find the file stale and remove each other's.
     lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -282,9 +279,7 @@ def _listen_file(path: str, mode: int, backlog: int) -> socket.socket:
 
 def _remove_stale(path: str) -> None:
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        raise ForwardError(
-            "cannot listen on {0}: it is a file and not a socket; remove it, or take another path".format(path)
-        )
+        raise ForwardError(f"cannot listen on {path}: it is a file and not a socket; remove it, or use another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -292,6 +287,6 @@ def _remove_stale(path: str) -> None:
         except ConnectionRefusedError:
             os.unlink(path)
             return
-        except BlockingIOError:  # a full backlog is somebody's
+        except BlockingIOError:  # a full backlog: a process listens
             pass
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))

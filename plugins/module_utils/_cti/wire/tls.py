@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Contexts for TLS, from paths of PEM files."""
+"""Makes TLS contexts from PEM files."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Tls(NamedTuple):
-    """Paths of PEM files; empty: the system's authorities, no certificate of our own. `ca` replaces the system's."""
+    """Paths of PEM files. Without `ca`, the system's authorities are trusted; without `cert`, no certificate is sent."""
 
     ca: str = ""
     cert: str = ""
@@ -21,9 +21,8 @@ class Tls(NamedTuple):
 
 
 def tls_context(tls: Tls, server: bool = False) -> "ssl.SSLContext":
-    """TLS 1.2 or newer. With a `ca`, that one alone is trusted, and a server wants certificates that it signed.
-
-    ForwardError: an unusable file.
+    """A context for TLS 1.2 or newer. With a `ca`, only that authority is trusted, and a server requires a certificate signed by
+    it from its clients. Raises ForwardError where a file cannot be used.
     """
     import ssl
 
@@ -47,8 +46,6 @@ def tls_context(tls: Tls, server: bool = False) -> "ssl.SSLContext":
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ForwardError(
-            "{0}: no use for TLS ({1}); it must be a readable PEM file, its key without a passphrase".format(
-                path, reason
-            )
+            f"{path}: cannot be used for TLS ({reason}); it must be a readable PEM file, and its key without a passphrase"
         ) from error
     return context

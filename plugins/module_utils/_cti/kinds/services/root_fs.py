@@ -15,14 +15,14 @@ _LARGEST_SUM = 64 << 20  # bytes of all files, each as often as it counts; 50,00
 _MOST_LINKS = 40  # in one path, as the kernel has it
 
 
-DENIED = "this user may not read their files; run as root to see them"
-TOO_LARGE = "they have more than {0} KiB of text".format(_LARGEST_FILE >> 10)
-TOO_MUCH = "all unit files together have more than {0} MiB of text".format(_LARGEST_SUM >> 20)
+DENIED = "the current user may not read their files; run as root to read them"
+TOO_LARGE = f"they have more than {_LARGEST_FILE >> 10} KiB of text"
+TOO_MUCH = f"all unit files together have more than {_LARGEST_SUM >> 20} MiB of text"
 NO_PROC = "/proc is not mounted here"
 
 
 class Unreadable(Exception):
-    """A unit file exists and is not read; `reason` is one of the four above."""
+    """A unit file exists and was not read; `reason` is one of the four texts above."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -39,20 +39,18 @@ class RootFs:
         self._bytes_left = _LARGEST_SUM
 
     def entries(self, path: str) -> "List[os.DirEntry[str]]":
-        """OSError: there is no such folder. SourceFailed: there are too many entries for a host's unit files."""
+        """The entries of a folder. Raises OSError where there is no such folder, and SourceFailed where there are too many entries."""
         out = []
         with os.scandir(self._root + self.real(path)) as found:
             for entry in found:
                 self._left -= 1
                 if self._left < 0:
-                    raise SourceFailed(
-                        "{0}: more than {1} entries in the folders of unit files".format(path, _MOST_ENTRIES)
-                    )
+                    raise SourceFailed(f"{path}: more than {_MOST_ENTRIES} entries in the folders of unit files")
                 out.append(entry)
         return out
 
     def link(self, path: str) -> Optional[str]:
-        """Where a symlink points, absolute and through no other symlink but the last; None: it is none."""
+        """The target of a symlink as an absolute path, in which only the last name may be a symlink; None: it is no symlink."""
         folder, _unused, name = path.rpartition("/")
         try:
             target = os.readlink(self._root + self.real(folder) + "/" + name)
@@ -75,9 +73,8 @@ class RootFs:
         return (known[0] or "/") if known[1] <= _MOST_LINKS else path
 
     def _chase(self, done: str, links: int, todo: List[str]) -> Tuple[str, int]:
-        """Go from `done` (empty: the root) on to the parts in `todo`, last first; the path, and the links so far.
-
-        More links than may be in one path: they form a loop, and the path means nothing.
+        """Follow the names in `todo`, the next one last, from the path `done` (empty: the root). Returns the path reached and the
+        number of symlinks; where that exceeds _MOST_LINKS they form a loop, and the path is meaningless.
         """
         while todo and links <= _MOST_LINKS:
             part = todo.pop()
@@ -97,7 +94,7 @@ class RootFs:
         return done, links
 
     def is_mask(self, path: str) -> bool:
-        """Whether this is an empty file or a device, which is how systemd knows a unit that must not be used."""
+        """Whether this is an empty file or a device, by which systemd recognizes a masked unit."""
         try:
             status = os.stat(self._resolved(path))
         except OSError:
@@ -111,9 +108,9 @@ class RootFs:
         return real if real == os.devnull else self._root + real  # an image has an empty /dev
 
     def read(self, path: str) -> Optional[bytes]:
-        """The content of a unit file; empty for a mask; None where there is nothing systemd would read.
+        """The content of a unit file; empty for a mask; None where there is no file that systemd would read.
 
-        Unreadable: this user may not read it, or it is too large.
+        Raises Unreadable where the current user may not read it, or it is too large.
         """
         try:
             handle = os.open(self._resolved(path), os.O_PATH | os.O_CLOEXEC)
@@ -132,7 +129,7 @@ class RootFs:
             os.close(handle)
 
     def spend(self, size: int) -> None:
-        """Count the text of a unit file each time it is used. Unreadable: it is more than all of a host may have."""
+        """Count the text of a unit file, each time it is used. Raises Unreadable where all texts together are too large."""
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise Unreadable(TOO_MUCH)

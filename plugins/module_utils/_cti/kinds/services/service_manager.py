@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What systemd's service manager says: the states of services, and which of them it starts when they are needed.
+"""Asks systemd's service manager for the states of services, and for those that it starts on demand.
 
-Source: org.freedesktop.systemd1(5). Nothing is asked that makes the manager load a unit.
+Source: org.freedesktop.systemd1(5). No call makes the manager load a unit.
 """
 
 import os
@@ -47,7 +47,7 @@ _EXIT = (_property("Service", "ExecMainExitTimestampMonotonic"), _property("Unit
 
 
 class Unit(NamedTuple):
-    """One service as the manager has it loaded."""
+    """One service that the manager has loaded."""
 
     description: str
     load_state: str
@@ -57,7 +57,7 @@ class Unit(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What the manager has loaded."""
+    """The answers of the manager."""
 
     services: Dict[str, Unit]  # by Id; without those that are no more than a name
     triggered: Set[str]  # Ids of the services that an active socket, timer or path unit starts
@@ -66,12 +66,12 @@ class Loaded(NamedTuple):
 
 
 def loaded(root: str) -> Loaded:
-    """SourceFailed: the manager cannot be asked."""
+    """What the manager has loaded. Raises SourceFailed where it does not answer."""
     return _retry(lambda: _ask(root))
 
 
 def ended_by_themselves(root: str, object_paths: Dict[str, str]) -> Set[str]:
-    """Of the inactive services {Id: object path} those that ended without having been stopped, or never ran.
+    """Those of the inactive services {Id: object path} that ended without being stopped, or never ran.
 
     A service that is stopped leaves the active state before its main process ends; one that ends by itself, after.
     The manager answers nothing while it reloads, so whatever was seen before it was asked this is from before a reload.
@@ -145,9 +145,9 @@ def _expected(reply: Reply, kind: type) -> Any:
     """The one value of a reply. SourceFailed: it is an error, or of another type."""
     if isinstance(reply, Refusal):
         failure = Disconnected if reply.name in _BUSY else SourceFailed
-        raise failure("systemd refused a question ({0}: {1})".format(reply.name, reply.message[:200]))
+        raise failure(f"systemd refused a call ({reply.name}: {reply.message[:200]})")
     if len(reply) != 1 or not isinstance(reply[0], kind):
-        raise SourceFailed("systemd answered with something that was not asked for")
+        raise SourceFailed("systemd sent a reply of another type than expected")
     return reply[0]
 
 

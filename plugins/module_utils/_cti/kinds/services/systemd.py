@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every service unit of a host.
+"""Collects the service units of a host.
 
-What a unit is comes from the disk, whether systemd has it loaded or not: so a login, a status command or a reload, which
-load and unload units, change nothing. The service manager says in which state it is, and what runs that is not on disk.
+The units and their settings are read from disk, whether systemd has them loaded or not: so a login, a status command or a reload,
+which load and unload units, are no changes. The service manager reports the state of each, and services that run but are not on disk.
 """
 
 import os
@@ -32,41 +32,42 @@ _LIBRARIES = ("usr/lib/systemd", "lib/systemd", "usr/lib64/systemd", "usr/lib/*/
 
 
 class _Found(NamedTuple):
-    """The service units of a host by Id, and what cannot be said of them."""
+    """The service units of a host by Id, and those that are left out."""
 
     services: Dict[str, Service]
-    unread: Dict[str, str]  # Id -> why it was not read
+    unread: Dict[str, str]  # Id -> reason why it was not read
     unwritten: Set[str]  # Ids of the services that only the manager knows
-    moving: Set[str]  # Ids of others that only the manager knows, which are just starting or ending
+    in_transition: Set[str]  # Ids of others that only the manager knows, which are just starting or ending
     left_out: Set[str]  # Ids of others that only the manager knows, which come and go with logins and connections
 
 
 def collect(known: Known, root: str = "/", templates: bool = False, transient: bool = False) -> Part:
     """All service units with their instances, sorted by name.
 
-    `templates`: those too. `transient`: and what systemd has only while it runs: transient units, the instances that
-    logins and connections start, and instances that are not running.
-    SourceAbsent: no folder of unit files. SourceFailed: systemd runs and does not answer, or a folder cannot be read.
+    `templates`: include template units. `transient`: include units that systemd has only while they run: transient units, the
+    instances that logins and connections start, and instances that are not running.
+    Raises SourceAbsent where there is no folder of unit files, and SourceFailed where systemd runs and does not answer, or a folder
+    cannot be read.
     """
     before = {item.name + syntax.SUFFIX: item for item in known.items(NAME) if isinstance(item, Service)}
     if os.path.isdir(os.path.join(root, "run/systemd/system")):
         found = _with_manager(root, templates, transient)
-        gone = before.keys() - found.services.keys() - found.unread.keys() - found.moving
+        gone = before.keys() - found.services.keys() - found.unread.keys() - found.in_transition
         uncompared = {name for name in gone if _does_not_count(before[name], name, found)}
         if before and all(item.sub_state == "unknown" for item in before.values()):
             # The run before had no manager to know these from, and perhaps nothing in /run.
-            in_run = {name for name, item in found.services.items() if _is_fleeting(item.path)}
+            in_run = {name for name, item in found.services.items() if _is_in_run(item.path)}
             uncompared |= found.unwritten.union(in_run).difference(before)
-        unsure = found.moving.union(found.unread)
+        unsure = found.in_transition.union(found.unread)
         note = ""
     else:
         files, found = _without_manager(root, templates)
         uncompared = set()
         gone = before.keys() - found.services.keys()
         # Only a manager knows instances that were started by hand, and services whose files were removed since.
-        unsure = {name for name in gone if _is_fleeting(before[name].path) or files.identify(name)}
+        unsure = {name for name in gone if _is_in_run(before[name].path) or files.identify(name)}
         unsure.update(found.unread)
-        note = "systemd is not running here, so the states of services are unknown and only unit files were read."
+        note = "systemd is not running here: only unit files were read, and the states of services are unknown."
     message = _message(note, found.unread, len(found.services) + len(found.unread))
     services = sorted(found.services.values())
     return Part(NAME, None, services, _identities(unsure), message, _identities(uncompared))
@@ -76,12 +77,12 @@ def _identities(names: AbstractSet[str]) -> AbstractSet[Tuple[str, ...]]:
     return frozenset((name[: -len(syntax.SUFFIX)],) for name in names)
 
 
-def _is_fleeting(path: str) -> bool:
+def _is_in_run(path: str) -> bool:
     return not path or path.startswith("/run/")
 
 
 def _does_not_count(item: Service, name: str, found: _Found) -> bool:
-    """Whether a unit that is no longer collected left by the rules of collection, and not the host."""
+    """Whether a unit is no longer collected because of which units are collected, and not because the host changed."""
     if item.on_demand is not None:
         return name in found.left_out and not item.wanted_by
     # Stored by a version that counted whatever systemd had loaded.
@@ -93,9 +94,10 @@ def _is_of_login(name: str) -> bool:
 
 
 def _with_manager(root: str, templates: bool, transient: bool) -> _Found:
-    """What is on disk while no daemon-reload is under way, which removes what generators wrote and runs them again.
+    """Read the units while no daemon-reload is running, which removes what generators wrote and runs them again.
 
-    The manager answers nothing meanwhile. So once it has answered, unchanged folders mean that none ran in between.
+    The manager does not answer during a reload. So if the folders of the generators are unchanged when it has answered, no reload
+    ran in between.
     """
     for _unused in range(_ATTEMPTS):
         loaded = service_manager.loaded(root)
@@ -112,13 +114,13 @@ def _with_manager(root: str, templates: bool, transient: bool) -> _Found:
                 if not item.is_enabled or name in ended:
                     found.services[name] = item._replace(on_demand=True)
             return found
-    raise SourceFailed("systemd reloads its units again and again; collect when no `systemctl daemon-reload` runs.")
+    raise SourceFailed("systemd keeps reloading its units. Run again when no `systemctl daemon-reload` is running.")
 
 
 def _at_rest(
     services: Dict[str, Service], loaded: Dict[str, service_manager.Unit], startable: AbstractSet[str]
 ) -> Dict[str, str]:
-    """The object paths of the services that are enabled, but not active, and are started when they are needed."""
+    """The object paths of the services that are enabled and inactive, and that something starts on demand."""
     names = [name for name in startable if name in loaded and name in services and services[name].is_enabled]
     return {name: loaded[name].object_path for name in names if loaded[name].active_state == "inactive"}
 
@@ -131,7 +133,7 @@ def _without_manager(root: str, templates: bool) -> Tuple[UnitFiles, _Found]:
 def _unit_files(root: str, search_path: Sequence[str], version: int) -> UnitFiles:
     files = UnitFiles(root, search_path, version)
     if not files.found:
-        raise SourceAbsent("{0}: there are no folders of systemd unit files below it.".format(root))
+        raise SourceAbsent(f"There are no folders of systemd unit files below '{root}'.")
     return files
 
 
@@ -160,7 +162,7 @@ def _generated(root: str) -> List[Tuple[int, int]]:
 
 
 def _on_disk(files: UnitFiles, loaded: Optional[Dict[str, service_manager.Unit]], templates: bool) -> _Found:
-    """The services that have a name on disk, with the states that the manager gives; without one, of unknown state."""
+    """The services that have a name on disk, with the state that the manager reports; of unknown state without a manager."""
     found = _Found({}, {}, set(), set(), set())
     for name in sorted(files.names()):
         if syntax.instance(name) == "" and not templates:
@@ -197,15 +199,15 @@ def _add_unwritten(
     """Add the loaded services that have no name of their own on disk: instances that were started by hand, services
     whose files were removed; with `transient` all others too."""
     names = loaded.services.keys() - found.services.keys() - found.unread.keys()
-    come_and_go = {name for name in names if name in files.transient or name in startable or _is_of_login(name)}
+    on_demand = {name for name in names if name in files.transient or name in startable or _is_of_login(name)}
     # A transient unit that ended since it was listed took its file with it, and looks like a service whose file was removed.
-    remaining = service_manager.loaded(root).services if names - come_and_go else loaded.services
+    remaining = service_manager.loaded(root).services if names - on_demand else loaded.services
     for name in names:
         state = loaded.services[name]
         unit = files.identify(name)
         if unit and unit[0] != name:  # an alias that was made since it was loaded
             continue
-        if name not in remaining or (name in come_and_go and not transient):
+        if name not in remaining or (name in on_demand and not transient):
             found.left_out.add(name)
         elif transient or state.active_state in _UP:
             found.unwritten.add(name)
@@ -214,7 +216,7 @@ def _add_unwritten(
             else:
                 found.services[name] = _in_memory(name, name in files.transient, state)
         elif state.active_state != "inactive":
-            found.moving.add(name)
+            found.in_transition.add(name)
 
 
 def _in_memory(name: str, is_transient: bool, state: service_manager.Unit) -> Service:
@@ -237,8 +239,6 @@ def _message(note: str, unread: Dict[str, str], count: int) -> str:
         names = sorted(name[: -len(syntax.SUFFIX)] for name in unread if unread[name] == reason)
         more = ", ..." if len(names) > _NAMED else ""
         sentences.append(
-            "{0} of {1} units were not read, since {2}: {3}{4}.".format(
-                len(names), count, reason, ", ".join(names[:_NAMED]), more
-            )
+            f"{len(names)} of {count} units were not read, since {reason}: {', '.join(names[:_NAMED])}{more}."
         )
     return " ".join(sentences)
