@@ -579,7 +579,7 @@ def test_an_unreadable_file_is_reported_without_checksum(open_path):
         return [run.sources["rule"], digest_of(parts[0]), items]
 
     source, mark, found = as_nobody(child)
-    assert source[:2] == ["ok", 2] and "without checksum" in source[2] and "Permission denied" in source[2]
+    assert source[:2] == ["ok", 2] and "unreadable, no checksum" in source[2] and "Permission denied" in source[2]
     assert not mark
     assert found == [[str(open_path / "open"), True, False], [str(open_path / "shut"), False, True]]
 

@@ -78,7 +78,7 @@ def test_root_follows_its_own_links_and_no_others(home, tmp_path):
     os.symlink(home, link)  # root's link into the user's folder
     refused(link + "/state.db")
     os.symlink("loop", str(tmp_path / "loop"))
-    with pytest.raises(StateError, match="cannot be opened"), Store(str(tmp_path / "loop/state.db")):
+    with pytest.raises(StateError, match="Cannot open the state"), Store(str(tmp_path / "loop/state.db")):
         pass
 
 
@@ -256,5 +256,5 @@ def test_a_state_that_may_not_be_looked_for_is_not_called_absent(tmp_path):
     with pytest.raises(StateError, match=r"There is no state .* Either nothing was collected yet, or give another one"):
         last_known.require(str(tmp_path / "none.db"), "give another one")
     (tmp_path / "loop").symlink_to("loop")  # an error that root meets as well
-    with pytest.raises(StateError, match=r"cannot be read .*Run this as root"):
+    with pytest.raises(StateError, match=r"Cannot read the state .*Run this as root"):
         last_known.require(str(tmp_path / "loop"), "give another one")

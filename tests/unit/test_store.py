@@ -200,7 +200,7 @@ def test_of_two_runs_at_once_the_second_to_end_keeps_nothing(path):
             quick.finish(PACKAGES, Run(2, [], []), {})
         slow.put(PACKAGES, "dpkg", "slow", "d", [])
         slow.finish(PACKAGES, Run(3, [], []), {})
-    assert "another run" in str(caught.value)
+    assert "Another run" in str(caught.value)
     with Store(path) as store:
         assert store.last_run(PACKAGES).collected_at == 2
         assert store.known(PACKAGES).signature("dpkg") == "quick"
@@ -218,7 +218,7 @@ def test_of_two_first_runs_at_once_the_second_to_end_keeps_nothing(path):
                 keep(path, [PACKAGE])
             slow.put(PACKAGES, "dpkg", "slow", "d", [PACKAGE] + known.items("dpkg"))
             slow.finish(PACKAGES, Run(3, [], []), {})
-        assert "another run" in str(caught.value)
+        assert "Another run" in str(caught.value)
         with Store(path) as store:
             assert store.last_run(PACKAGES).collected_at == 1
         os.unlink(path)
@@ -523,7 +523,7 @@ def test_a_database_that_is_locked_for_too_long_is_told(path, monkeypatch):
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StateError) as caught:
         keep(path, [])
-    assert "in use by another run" in str(caught.value)
+    assert "Another run has used the state" in str(caught.value)
     other.close()
 
 
