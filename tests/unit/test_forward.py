@@ -339,7 +339,7 @@ def test_a_record_larger_than_a_batch_travels_alone():
 def test_a_record_that_no_receiver_takes_is_refused_before_anything_is_sent():
     with pytest.raises(FormatError) as caught:
         sent([(0, {"big": "x" * (10 << 20)})])
-    assert "larger than any receiver takes" in str(caught.value)
+    assert "larger than any receiver accepts" in str(caught.value)
     assert read(sent([(0, {"big": "x" * ((10 << 20) - 5000)})])[0])
 
 

@@ -233,7 +233,7 @@ def test_a_locked_database_failed(root, monkeypatch):
 def test_a_dangling_database_failed(root):
     database(root).unlink()
     database(root).symlink_to("nowhere")
-    assert "cannot be read" in failure(root)
+    assert "Cannot read the rpm database" in failure(root)
 
 
 def rewrite(root, *statements):

@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Asking the Azure Monitor Agent (AMA) for what a DCR says to an extension.
+"""Requests the configuration of an extension, which comes from the DCRs, from the Azure Monitor Agent (AMA).
 
-The question is a JSON text as one msgpack str; the answer is bare JSON, without a length or an end mark.
+The request is a JSON text as one msgpack str; the answer is plain JSON, without a length or an end mark.
 """
 
 import json
@@ -29,15 +29,15 @@ _AGAIN = (
 def ask(
     address: Address, tag: str, allowed_users: Iterable[str] = AMA_USERS, deadline: float = 10.0
 ) -> Optional[Dict[str, Any]]:
-    """request() over a connection of its own; both may take up to `deadline` seconds. ForwardError as they have it."""
+    """request() over a new connection; connect and request may take up to `deadline` seconds each. Raises ForwardError."""
     with connect(address, deadline, allowed_users) as sock:
         return request(sock, tag, deadline)
 
 
 def request(sock: socket.socket, tag: str, deadline: float = 10.0) -> Optional[Dict[str, Any]]:
-    """The TaggedData document for an extension's name; None: AMA has no configuration for it.
+    """The TaggedData document for the name of an extension; None where AMA has no configuration for it.
 
-    One connection is good for one request; `deadline`: seconds for all of it. ForwardError: there is no valid answer.
+    A connection serves one request. `deadline`: seconds for all of it. Raises ForwardError where there is no valid answer.
     """
     request_id = str(uuid.uuid4())
     question = {"Request": "AgentTaggedData", "RequestId": request_id, "Tag": tag, "Version": "1"}
@@ -47,12 +47,12 @@ def request(sock: socket.socket, tag: str, deadline: float = 10.0) -> Optional[D
         sock.sendall(pack(json.dumps(question, separators=(",", ":"))))
         text = _receive(sock, until)
     except socket.timeout:
-        raise ForwardError(
-            "AMA gave no complete answer about {0} within {1:g} s; {2}".format(tag, deadline, _AGAIN)
-        ) from None
+        raise ForwardError(f"AMA gave no complete answer about {tag} within {deadline:g} s; {_AGAIN}") from None
     except OSError as error:
         reason = error.strerror or error
-        raise ForwardError("AMA broke off while asked about {0} ({1}); {2}".format(tag, reason, _AGAIN)) from error
+        raise ForwardError(
+            f"The connection to AMA broke during the request about {tag} ({reason}); {_AGAIN}"
+        ) from error
     return _tagged_data(text, tag, request_id)
 
 
@@ -63,19 +63,17 @@ def _receive(sock: socket.socket, until: Deadline) -> bytes:
         until.limit(sock)
         data = sock.recv(1 << 16)
         if not data:
-            raise ForwardError(
-                "AMA closed the connection after {0} bytes of an answer; {1}".format(len(answer), _AGAIN)
-            )
+            raise ForwardError(f"AMA closed the connection after {len(answer)} bytes of an answer; {_AGAIN}")
         answer += data
         length = end.find(data)
         if length is not None:
             return bytes(answer[:length])
         if len(answer) > MAX_BYTES:
-            raise ForwardError("AMA's answer is longer than {0} bytes; {1}".format(MAX_BYTES, _AGAIN))
+            raise ForwardError(f"AMA's answer is longer than {MAX_BYTES} bytes; {_AGAIN}")
 
 
 class JsonEnd:
-    """Finds where a JSON object ends while it comes in, looking at every byte once."""
+    """Finds the end of a JSON object while it arrives. Reads each byte once."""
 
     def __init__(self) -> None:
         self._before = 0  # bytes of earlier pieces
@@ -93,7 +91,7 @@ class JsonEnd:
             at = len(piece) - len(piece.lstrip(b" \t\r\n"))
             if piece[at : at + 1] not in (b"{", b""):  # noqa: E203
                 raise ForwardError(
-                    "AMA's answer is no JSON, it starts with {0!r}; {1}".format(piece[at : at + 20], _AGAIN)  # noqa: E203
+                    f"AMA's answer is not JSON, it starts with {piece[at : at + 20]!r}; {_AGAIN}"  # noqa: E203
                 )
         for token in _TOKEN.finditer(piece, at):
             found = token.group()
@@ -106,25 +104,23 @@ class JsonEnd:
                 if not self._depth:
                     return before + token.end()
                 if self._depth > _MAX_DEPTH:
-                    raise ForwardError("AMA's answer nests deeper than {0}; {1}".format(_MAX_DEPTH, _AGAIN))
+                    raise ForwardError(f"AMA's answer nests deeper than {_MAX_DEPTH}; {_AGAIN}")
         return None
 
 
 def _tagged_data(text: bytes, tag: str, request_id: str) -> Optional[Dict[str, Any]]:
     answer = _object(text, "AMA's answer about " + tag)
     if answer.get("RequestId", request_id) != request_id:
-        raise ForwardError("AMA answered another request than ours about {0}; {1}".format(tag, _AGAIN))
+        raise ForwardError(f"AMA answered another request about {tag} than this one; {_AGAIN}")
     if answer.get("Success") is not True:
         reason = answer.get("Description")
-        said = " ".join(reason[:500].split()) if isinstance(reason, str) else ""
-        raise ForwardError(
-            "AMA refused the request about {0}: {1}; {2}".format(tag, said or "without a reason", _AGAIN)
-        )
+        explanation = " ".join(reason[:500].split()) if isinstance(reason, str) else ""
+        raise ForwardError(f"AMA refused the request about {tag}: {explanation or 'without a reason'}; {_AGAIN}")
     document = answer.get("TaggedData")
     if document is None or document == "":
         return None
     if not isinstance(document, str):
-        raise ForwardError("AMA's answer about {0} has a TaggedData which is no text; {1}".format(tag, _AGAIN))
+        raise ForwardError(f"AMA's answer about {tag} has a TaggedData that is no text; {_AGAIN}")
     return _object(document.encode("utf-8", "surrogatepass"), "the TaggedData of AMA's answer about " + tag)
 
 
@@ -132,7 +128,7 @@ def _object(text: bytes, what: str) -> Dict[str, Any]:
     try:
         value = load_json(text)
     except (ValueError, RecursionError) as error:
-        raise ForwardError("{0} is no JSON ({1}); {2}".format(what, error, _AGAIN)) from error
+        raise ForwardError(f"{what} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(value, dict):
-        raise ForwardError("{0} is no JSON object; {1}".format(what, _AGAIN))
+        raise ForwardError(f"{what} is not a JSON object; {_AGAIN}")
     return value

@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Messages of the Fluentd forward protocol, both ways; no I/O.
+"""Encodes and decodes messages of the Fluentd forward protocol. No I/O.
 
-Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1 and -v1.5, whose times may come with
-metadata; of its authentication only TLS is known here, and no shared keys.
+Source: https://github.com/fluent/fluentd/wiki/Forward-Protocol-Specification-v1 and -v1.5, in which a time may have metadata. Of
+its authentication, only TLS is supported, and no shared keys.
 """
 
 import json
@@ -19,15 +19,15 @@ from ..errors import FormatError
 from ..text import decode_printable as decode_text
 from .msgpack import MAX_BYTES, ExtType, Unpacker, array_head, pack, pack_entries, pack_str
 
-MESSAGE_BYTES = 1 << 20  # what a message is filled up to; AMA takes ten times as much
+MESSAGE_BYTES = 1 << 20  # that a message is filled up to; AMA accepts ten times as much
 CHUNK_CHARACTERS = 1024  # of the option `chunk`, which every acknowledgement repeats; senders use 24
 MEMBERS = 1 << 17  # gzip members of a message; a sender has one for a record at most
-RECORDS = 1000  # so many share an ack at most; more gain nothing
+RECORDS = 1000  # that share one ack at most; more would gain nothing
 Entry = Tuple[int, Mapping[str, Any]]  # unix seconds, record
 
 
 class ForwardMessage(NamedTuple):
-    """What one message carries, in whichever of the four modes it came."""
+    """The content of a message, in any of the four modes of the protocol."""
 
     tag: str
     entries: Iterable[Tuple[int, Dict[str, Any]]]  # unix seconds, and a record of what JSON has a form for
@@ -35,7 +35,7 @@ class ForwardMessage(NamedTuple):
 
     @property
     def chunk(self) -> str:
-        """What to acknowledge with ack() once the entries are safe; empty where the sender does not ask."""
+        """The value to acknowledge with ack() when the entries are stored; empty where the sender does not request it."""
         chunk = self.options.get("chunk")
         return chunk if isinstance(chunk, str) else ""
 
@@ -44,19 +44,18 @@ class ForwardMessage(NamedTuple):
 
 
 def decode(message: Any) -> ForwardMessage:
-    """A value out of the Unpacker, in Message, Forward, PackedForward or CompressedPackedForward mode.
+    """Decode a value from the Unpacker, in Message, Forward, PackedForward or CompressedPackedForward mode.
 
-    A time's fraction is dropped: CT&I's records hold times of their own; nil is now. FormatError: that is no such
-    message. A nil instead of a message is a heartbeat, and not for this function.
+    Fractions of a second are dropped, since the records have times of their own; nil is the present time. Raises FormatError for
+    any other value. A nil instead of a message is a heartbeat, which the caller has to handle.
     """
     batch = decode_lazily(message)
     return batch._replace(entries=list(batch.entries))
 
 
 def decode_lazily(message: Any) -> ForwardMessage:
-    """The same, but packed entries are read as they are asked for, once, so that not all of them are in memory.
-
-    FormatError: also from the entries.
+    """The same as decode(), but packed entries are read one by one, and only once, so that they are not all in memory. The entries
+    raise FormatError too.
     """
     if not isinstance(message, list) or not 2 <= len(message) <= 4:
         raise FormatError("a forward message is an array of 2 to 4 elements")
@@ -92,9 +91,7 @@ def _options(message: Sequence[Any], at: int) -> Dict[str, Any]:
     chunk = known.get("chunk")
     if isinstance(chunk, str) and len(chunk) > CHUNK_CHARACTERS:
         raise FormatError(
-            "the option chunk of a forward message has {0} characters; send one of at most {1}".format(
-                len(chunk), CHUNK_CHARACTERS
-            )
+            f"the option chunk of a forward message has {len(chunk)} characters; send one of at most {CHUNK_CHARACTERS}"
         )
     return dict(known)
 
@@ -120,10 +117,10 @@ _PIECE = 64 << 10
 
 
 def _gunzip(data: bytes) -> Iterator[bytes]:
-    """The contents of all gzip members, for senders append them; no more than a message may have.
+    """The contents of all gzip members, which senders append to each other, up to the limit for a message.
 
-    A decompressor copies what it was given beyond its member's end, so it is given little at first: the time is linear
-    in the length of the data, however many members there are.
+    A decompressor copies the input after the end of its member, so it first gets little: the time stays linear in the length of
+    the data, however many members there are.
     """
     import zlib
 
@@ -131,7 +128,7 @@ def _gunzip(data: bytes) -> Iterator[bytes]:
     while at < len(data):
         members += 1
         if members > MEMBERS:
-            raise FormatError("the entries of a forward message have more than {0} gzip members".format(MEMBERS))
+            raise FormatError(f"the entries of a forward message have more than {MEMBERS} gzip members")
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         length = 256
         while not member.eof:
@@ -145,12 +142,10 @@ def _gunzip(data: bytes) -> Iterator[bytes]:
             try:
                 out = member.decompress(piece, _PIECE)
             except zlib.error as error:
-                raise FormatError("the entries of a forward message are no gzip ({0})".format(error)) from error
+                raise FormatError(f"the entries of a forward message are not valid gzip ({error})") from error
             size += len(out)
             if size > MAX_BYTES:
-                raise FormatError(
-                    "the entries of a forward message decompress to more than {0} bytes".format(MAX_BYTES)
-                )
+                raise FormatError(f"the entries of a forward message decompress to more than {MAX_BYTES} bytes")
             yield out
         at -= len(member.unused_data)
 
@@ -206,7 +201,7 @@ def _ext_time(value: ExtType) -> Optional[Tuple[int, int]]:
 
 
 def _jsonable(value: Any) -> Any:
-    """What JSON has no form for as text, a time as its seconds."""
+    """The value with everything that JSON cannot represent as text, and times as seconds."""
     if isinstance(value, dict):
         return {_jsonable_key(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -234,7 +229,7 @@ def ack(chunk: str) -> bytes:
 
 
 def flat(row: Mapping[str, Any]) -> Dict[str, str]:
-    """A record as the Azure Monitor Agent takes it: texts only. None is left out, a nested value becomes JSON."""
+    """A record in the form that the Azure Monitor Agent accepts: texts only. None is left out, a nested value becomes JSON."""
     out = {}
     for key, value in row.items():
         if isinstance(value, str):
@@ -249,9 +244,9 @@ def flat(row: Mapping[str, Any]) -> Dict[str, str]:
 
 
 def pack_batches(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:
-    """(packed entries, how many) for message(): up to RECORDS each, and MESSAGE_BYTES or less where a split does it.
+    """Yield (packed entries, their number) for message(): up to RECORDS each, and up to MESSAGE_BYTES where splitting helps.
 
-    FormatError: a record is too large for any receiver.
+    Raises FormatError where a record is too large for any receiver.
     """
     for start in range(0, len(entries), RECORDS):
         yield from _pack_halves(entries[start : start + RECORDS])  # noqa: E203
@@ -264,17 +259,17 @@ def _pack_halves(entries: Sequence[Entry]) -> Iterator[Tuple[bytes, int]]:
         yield from _pack_halves(entries[:half])
         yield from _pack_halves(entries[half:])
         return
-    if len(packed) > MAX_BYTES - 4096:  # the tag and the options want room, too
-        raise FormatError("a record of {0} bytes is larger than any receiver takes; leave it out".format(len(packed)))
+    if len(packed) > MAX_BYTES - 4096:  # space for the tag and the options
+        raise FormatError(f"a record of {len(packed)} bytes is larger than any receiver accepts; leave it out")
     yield packed, len(entries)
 
 
 def message(tag: str, packed: bytes, count: int, chunk: str = "") -> bytes:
-    """A message in Forward mode. With a `chunk` (from new_chunk) the receiver is to answer ack(chunk)."""
+    """A message in Forward mode. With a `chunk`, from new_chunk(), the receiver has to answer with ack(chunk)."""
     options = pack({"chunk": chunk, "size": count}) if chunk else b""
     return array_head(3 if chunk else 2) + pack_str(tag) + packed + options
 
 
 def new_chunk() -> str:
-    """128 random bits in base64, as the protocol has it."""
+    """A new value for the option chunk: 128 random bits in base64."""
     return b2a_base64(os.urandom(16), newline=False).decode("ascii")

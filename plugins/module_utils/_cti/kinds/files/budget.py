@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What one scan of files may cost, so that nobody's files, folders or links keep the others from being looked at.
+"""The limits of one scan of files, so that no user's files, folders or symlinks prevent the scan of the others.
 
-docs/files.md lists the limits for operators. What is beyond one of them is named in the source's message.
+docs/files.md lists the limits for operators. The message of the source names what exceeds one.
 """
 
 import errno
@@ -46,7 +46,7 @@ _LEAST = 2.0**-16  # of an amount that is shared; a smaller rest counts as none
 
 
 class Share:
-    """An amount of something that no owner, see owners.py, can use up at the expense of the others.
+    """An amount that no owner, see owners.py, can use up at the expense of the others.
 
     ROOT has the whole amount. All other owners have as much again together, and each may use as much of it as it leaves to
     the rest of them: the first one half, the next one half of what remains.
@@ -58,22 +58,24 @@ class Share:
         self._others = 0.0  # used by all owners but ROOT
 
     def left(self, owner: str, more: float = 0) -> float:
-        """How much the owner may still use; 0 where that is nothing. `more`: what the amount has grown by since."""
+        """How much the owner may still use; 0 where nothing is left. `more`: by how much the amount has grown."""
         used = self._used.get(owner, 0.0)
         whole = self._amount + more
         left = whole - used if owner == ROOT else (whole - self._others - used) / 2
         return left if left > whole * _LEAST else 0.0
 
     def spend(self, owner: str, amount: float, more: float = 0) -> None:
-        """Count what the owner has used. What is beyond its share is not taken from the others."""
+        """Count what the owner has used. What exceeds its share is not taken from the others."""
         if owner != ROOT:
             amount = min(amount, self.left(owner, more))
             self._others += amount
         self._used[owner] = self._used.get(owner, 0.0) + amount
 
     def take(self, owner: str, amount: float = 1, more: float = 0) -> bool:
-        """Use so much of it; False where the owner has less than that left, and nothing is used."""
-        used = self._used.get(owner, 0.0)  # as left() and spend() do it, whose calls would cost each folder more
+        """Use an amount; where the owner has less left, use nothing and return False."""
+        used = self._used.get(
+            owner, 0.0
+        )  # the same as left() and spend(), without the cost of two calls for each folder
         whole = self._amount + more
         left = whole - used if owner == ROOT else (whole - self._others - used) / 2
         if left < amount or left <= whole * _LEAST:
@@ -85,7 +87,7 @@ class Share:
 
 
 class Budget:
-    """What is left for one scan, by owner. `clock`: monotonic seconds."""
+    """What the owners may still use in one scan. `clock`: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock

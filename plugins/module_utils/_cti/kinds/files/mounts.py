@@ -1,7 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where a walk must not go: pseudo file systems, network ones, automounts. A rule may name a path on the last two. Source: proc(5), /proc/pid/mountinfo."""
+"""The mounts that a scan does not enter: pseudo file systems, network file systems, automounts. A rule may name a path on the last two.
+
+Source: proc(5), /proc/pid/mountinfo.
+"""
 
 import os
 from typing import Dict, Mapping, Optional
@@ -77,7 +80,7 @@ _TABLE_LIMIT = 64 * 1024 * 1024  # bytes; the kernel allows 100,000 mounts
 
 
 class Barred(Exception):
-    """A path leads onto a mount that is not to be touched."""
+    """A path leads to a mount that must not be accessed."""
 
     def __init__(self, point: str, kind: str) -> None:
         super().__init__(point, kind)
@@ -86,7 +89,7 @@ class Barred(Exception):
 
 
 def is_remote(kind: str) -> bool:
-    """Whether another host, or a process of some user, answers for this type, and may never do so."""
+    """Whether another host, or a process of a user, serves this type of file system, so that it may never answer."""
     return kind in REMOTE or kind.startswith("fuse.")
 
 
@@ -123,33 +126,33 @@ class Mounts:
 
     @classmethod
     def read(cls) -> "Mounts":
-        """The table as it is now; SourceFailed where it cannot be read."""
+        """The present table. Raises SourceFailed where it cannot be read."""
         try:
             with open(_TABLE, "rb") as table:
                 content = table.read(_TABLE_LIMIT)
         except OSError as error:
             raise SourceFailed(
-                "{0} cannot be read ({1}), so that network and pseudo file systems could not be told from others; "
-                "mount /proc.".format(_TABLE, error.strerror)
+                f"Cannot read '{_TABLE}' ({error.strerror}), which is needed to skip network and pseudo file systems. Mount /proc."
             ) from error
         return cls(parse(content))
 
     def barred_in(self, directory: str) -> Mapping[str, str]:
-        """{name: file system type} of what must not even be asked for its status in this real directory."""
+        """{name: file system type} of the mounts in this real directory whose status must not even be read."""
         return self._barred.get(directory, {})
 
     def is_automount(self, directory: str, step: str) -> bool:
-        """Whether a step into a real directory is one that an automount may have to serve."""
+        """Whether an automount may have to serve the step from this real directory."""
         return self.has_automounts and "autofs" in (self.kinds.get(step), self.kinds[self.of(directory)])
 
     def of(self, real: str) -> str:
-        """The mount point a real path lies on."""
+        """The mount point that a real path is on."""
         while real not in self.kinds and len(real) > 1:
             real = real.rpartition("/")[0] or "/"
         return real
 
     def check(self, step: str, home: Optional[str] = None) -> None:
-        """Raise Barred for a mount point that a walk on the mount `home`, or a rule itself, must not touch."""
+        """Raise Barred for a mount point that must not be accessed: by a walk on the mount `home`, or, without it, by any path of a
+        rule."""
         kind = self.kinds.get(step, "")
         if kind in PSEUDO and not (kind == "autofs" and home is None):
             raise Barred(step, kind)

@@ -1,12 +1,12 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The one place that opens a tracked file or a directory on the way to it.
+"""Opens tracked files and the directories of their paths. Nothing else opens them.
 
-Whoever may write to a directory on the way can exchange its entries at any moment. So a path is walked name by name, each
-opened relative to the descriptor of the directory before with O_PATH, which opens neither the file nor its device and
-triggers no automount. What was opened is judged by its descriptor, links are followed here and not by the kernel, and a file
-is opened for reading through that very descriptor and only once it is known to be a regular file.
+Whoever may write to a directory of a path can replace its entries at any moment. So a path is walked name by name, each opened
+with O_PATH relative to the descriptor of the directory before, which opens neither the file nor its device and triggers no
+automount. What was opened is checked by its descriptor, symlinks are followed here and not by the kernel, and a file is opened for
+reading through that descriptor, and only when it is known to be a regular file.
 """
 
 import errno
@@ -29,7 +29,7 @@ _UNSEEN = _READ | os.O_NOATIME  # reading leaves no trace; for the owner only, s
 
 
 class Replaced(OSError):
-    """Where a regular file was listed there is something else now."""
+    """There is no longer a regular file where one was listed."""
 
 
 def open_regular(directory: Optional[int], name: str) -> int:
@@ -42,7 +42,7 @@ def open_regular(directory: Optional[int], name: str) -> int:
 
 
 def reopen(path: int) -> int:
-    """A descriptor to read the regular file that an O_PATH descriptor is of. Raises Replaced and OSError."""
+    """A descriptor to read the regular file of an O_PATH descriptor. Raises Replaced and OSError."""
     if not stat.S_ISREG(os.fstat(path).st_mode):
         raise Replaced(errno.ESTALE, "not a regular file")
     return _reopen(path)
@@ -61,10 +61,10 @@ def _reopen(path: int) -> int:
 def read_at_once(
     descriptors: int, directory: int, name: str, listed: Optional[bytes] = None
 ) -> Tuple[bytes, Optional[bytes]]:
-    """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that kept still meanwhile.
+    """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that did not change meanwhile.
 
-    `descriptors`: Paths.descriptors. `listed`: the status that the entry must still have. Raises OSError where the entry has no status, and none where it
-    cannot be read. This is what a first scan spends its time with, so it is one function.
+    `descriptors`: Paths.descriptors. `listed`: the status that the entry must still have. Raises OSError where the status cannot be
+    read, but not where the content cannot. A first scan spends most of its time here, so this is one function.
     """
     path = os.open(name, _PATH, dir_fd=directory)
     try:
@@ -91,14 +91,14 @@ def read_at_once(
 
 
 class Step(NamedTuple):
-    """One entry on the way along a path."""
+    """One entry of a path."""
 
     descriptor: int  # O_PATH
     real: str  # its absolute path without links
 
 
 class Paths:
-    """Finds what a path leads to. To be closed."""
+    """Opens what paths lead to. To be closed."""
 
     def __init__(self, mounts: Mounts) -> None:
         self.mounts = mounts
@@ -113,10 +113,10 @@ class Paths:
         self._folders.clear()
 
     def find(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
-        """What a path leads to, links followed; the caller closes the descriptor.
+        """Open what a path leads to, following symlinks; the caller closes the descriptor.
 
-        base is the real directory a relative path starts from. home is the mount point the walk is on; without it network
-        file systems and automounts are allowed, see Mounts.check(). Raises Barred and OSError.
+        `base`: the real directory from which a relative path starts. `home`: the mount point that the scan is on; without it,
+        network file systems and automounts are allowed, see Mounts.check(). Raises Barred and OSError.
         """
         for _link in range(_MAX_LINKS + 1):
             if not path.startswith("/"):
@@ -134,17 +134,17 @@ class Paths:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
     def walk(self, path: str, home: Optional[str] = None, follow: bool = True) -> List[Step]:
-        """All that is passed on the way to what an absolute path leads to: from `/` to the entry itself, without links.
+        """Open every directory of an absolute path, from `/` to the entry itself, following symlinks, which are not included.
 
-        follow: whether the last name may be a link; where it may not and is one, OSError. The caller closes the descriptors.
-        Raises as find() does.
+        `follow`: whether the last name may be a symlink; if not, one raises OSError. The caller closes the descriptors. Raises
+        as find() does.
         """
         steps = [Step(os.open("/", _PATH), "/")]
         try:
-            todo = path.split("/")[::-1]
+            pending = path.split("/")[::-1]
             links = 0
-            while todo:
-                name = todo.pop()
+            while pending:
+                name = pending.pop()
                 if name == "..":
                     if len(steps) > 1:
                         os.close(steps.pop().descriptor)
@@ -152,13 +152,13 @@ class Paths:
                     steps.append(self._step(steps[-1], name, home))
                     if _is_link(steps[-1]):
                         links += 1
-                        if links > _MAX_LINKS or not (todo or follow):
+                        if links > _MAX_LINKS or not (pending or follow):
                             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
                         target = _read_link(steps.pop())
                         if target.startswith("/"):
                             close(steps[1:])
                             del steps[1:]
-                        todo.extend(target.split("/")[::-1])
+                        pending.extend(target.split("/")[::-1])
                     elif len(steps) > MAX_DEPTH:
                         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             return steps
@@ -167,7 +167,7 @@ class Paths:
             raise
 
     def _folder(self, directory: str, home: Optional[str]) -> Step:
-        """Remembered for the links next to each other, which often lead to one directory."""
+        """The directory of a symlink's target, from a cache: symlinks next to each other often lead to one directory."""
         folder = self._folders.get((home, directory))
         if folder is None:
             steps = self.walk(directory, home)
@@ -197,7 +197,7 @@ def _is_link(step: Step) -> bool:
 
 
 def _read_link(step: Step) -> str:
-    """Where the link leads; its descriptor is closed."""
+    """The target of a symlink, whose descriptor is closed."""
     try:
         return os.readlink("", dir_fd=step.descriptor)
     finally:

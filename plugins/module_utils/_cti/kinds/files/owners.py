@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who can make work for a scan: the owner on whose account a folder or a file counts, see budget.Share."""
+"""The owner to whose share of a scan's budget a folder or a file counts, see budget.Share."""
 
 import os
 import pwd
@@ -18,8 +18,8 @@ _MAX_SUBUID = 1 << 20  # bytes
 class Owners:
     """Names owners: ROOT, `uid=1000`, or for what root lets others write to, `gid=50` and EVERYONE. No name has a blank.
 
-    `subuid`: the file that gives users further ids, see subuid(5). What has one of these counts as the user's, so that
-    nobody is many owners.
+    `subuid`: the file that assigns further ids to users, see subuid(5). A file with such an id counts as the user's, so that no user
+    counts as several owners.
     """
 
     def __init__(self, subuid: str = _SUBUID) -> None:
@@ -29,7 +29,7 @@ class Owners:
         self._ranges: Optional[List[Tuple[int, int, str]]] = None  # first, last, user; sorted
 
     def of_folder(self, status: os.stat_result) -> str:
-        """The owner of what is in a folder."""
+        """The owner that the content of a folder counts to."""
         uid, mode = status.st_uid, status.st_mode
         if uid not in self._trusted:
             return self._users.get(uid) or self.of_user(uid)
@@ -45,7 +45,7 @@ class Owners:
         return self._users[uid]
 
     def _holder(self, uid: int) -> int:
-        """The user a subordinate uid belongs to; of one that root gives to a container, the first of its range."""
+        """The user to whom a subordinate uid is assigned; for one that root gives to a container, the first uid of its range."""
         if self._ranges is None:
             self._ranges = _read(self._subuid)
         at = bisect_right(self._ranges, (uid, 1 << 32, "")) - 1
@@ -60,7 +60,7 @@ class Owners:
 
 
 def _read(path: str) -> List[Tuple[int, int, str]]:
-    """Nothing where the file cannot be read; lines that are no range are ignored."""
+    """The ranges in the file; none where it cannot be read. Invalid lines are ignored."""
     try:
         with open(path, "rb") as file:
             lines = file.read(_MAX_SUBUID).decode("ascii", "replace").split("\n")

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Tracked files: the rules of a data collection rule, merged into one walk that opens only what may have changed."""
+"""Collects tracked files: one walk for all file items of the data collection rules, which opens only what may have changed."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same o
 
 
 class _Frame(NamedTuple):
-    """A directory still to be visited."""
+    """A directory that the walk has yet to enter."""
 
     path: str  # as the rules name it; natively, see file_rules.to_text
     name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
@@ -46,13 +46,13 @@ class _Frame(NamedTuple):
 
 
 class Scan(Collection):
-    """Yields one Part a directory that holds tracked entries, named by its path; of a very large one, a Part a slice.
-    Sources are named after the rules.
+    """Yields one Part for each directory with tracked entries, named by its path; for a very large one, a Part for each slice.
+    The sources have the names of the rules.
 
-    A rule's source is `absent` where its directory does not exist, `failed` where some of it could not be seen;
-    what was seen is yielded all the same. max_files: entries above that number are counted, not reported; 0: no limit.
-    clock gives unix seconds; its readings are compared with the files' time stamps. rehash_days: within how many days every
-    content is read again, whatever its time stamps; 0: never. Raises DcrError for a rule that cannot be read.
+    The source of a rule is `absent` where its directory does not exist, and `failed` where a part of it could not be read; what could
+    be read is yielded nevertheless. max_files: entries above that number are counted, but not reported; 0: no limit. clock: returns
+    unix seconds, which are compared with the time stamps of files. rehash_days: days within which every content is read
+    again, whatever its time stamps; 0: never. Raises DcrError for an invalid rule.
     """
 
     def __init__(
@@ -185,13 +185,11 @@ class Scan(Collection):
             finally:
                 os.close(step.descriptor)
         except Barred as barred:
-            rule.notes.add(
-                "refused", path, "{0} is a file system of type {1}; name another path".format(barred.point, barred.kind)
-            )
+            rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
             self._hide(path)
         except OSError as error:
             if error.errno in _GONE:
-                rule.absent = "{0} does not exist".format(quoted(path))
+                rule.absent = f"{quoted(path)} does not exist"
             else:
                 rule.notes.add("unseen", path, str(error.strerror))
                 self._hide(path)
@@ -204,7 +202,7 @@ class Scan(Collection):
             self._read_mounts()  # the path may have led to something that was mounted just now
 
     def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
-        """The real directory a literal path means, or "" for any other entry; OSError where there is none."""
+        """The real directory at a literal path; "" for any other entry. Raises OSError where there is no entry."""
         entry = _join(real, name)
         self._mounts.check(entry)
         status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
@@ -229,7 +227,7 @@ class Scan(Collection):
         self._roots[path] = real
 
     def _walk(self, path: str, real: str) -> Iterator[Part]:
-        """Depth first; of each directory on the way down a descriptor is kept, relative to which those in it are opened."""
+        """Walk a tree, depth first. Each directory stays open until those below it are done, which are opened relative to it."""
         root = _Frame(path, "", real, self._mounts.of(real), (), None, 0, ROOT)
         levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
         try:
@@ -253,7 +251,7 @@ class Scan(Collection):
                 os.close(directory)
 
     def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[OpenDirectory]:
-        """Open a directory; None where it is gone, or is not to be entered, which is noted."""
+        """Open a directory; None where it is gone, or where it must not be entered, which is noted."""
         try:
             if depth > MAX_DEPTH or (
                 len(frame.path) > MAX_PATH // 4
@@ -264,7 +262,7 @@ class Scan(Collection):
             try:
                 status = os.fstat(descriptor)
                 home = self._admit(frame, real, status)
-                # Whoever puts a link into a folder makes the work behind it.
+                # What is behind a symlink counts to the owner of the folder with the symlink.
                 owner = frame.linker or self._budget.owners.of_folder(status)
                 if not self._budget.folders.take(owner):
                     raise _NotEntered("folders", owner)
@@ -344,14 +342,14 @@ class Scan(Collection):
                         self._budget.changes.spend(place.owner, self._known.changes - before)
                 listings.append(listing.subdirectories)
         except Crowded as crowded:
-            claims.note("crowded", place.path, "0 of {0} entries".format(crowded.entries))
+            claims.note("crowded", place.path, f"0 of {crowded.entries} entries")
             self._hide(place.path)
-        except (OSError, SourceFailed) as error:  # in the midst of it
+        except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
             self._hide(place.path)
         except CtiError:
             raise
-        except Exception as error:  # a defect, which is no reason to lose the other folders
+        except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
             self._hide(place.path)
 
@@ -365,7 +363,7 @@ class Scan(Collection):
         return claims
 
     def _judge_mounts(self, listing: Listing, claims: Claims) -> None:
-        """What is below a mount that is not entered is out of sight."""
+        """Treat everything below a mount that is not entered as out of sight."""
         for name in listing.mounts:
             path = listing.prefix + name
             self._hide(path)
@@ -401,7 +399,7 @@ class Scan(Collection):
 
 
 class _NotEntered(Exception):
-    """A directory is not entered: a kind of note and its reason."""
+    """A directory is not entered, with the kind of the note and its reason."""
 
     def __init__(self, kind: str, why: str = "") -> None:
         super().__init__(kind, why)

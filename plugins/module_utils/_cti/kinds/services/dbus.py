@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A D-Bus client that calls methods and does nothing else.
+"""A D-Bus client that only calls methods.
 
 Source: the D-Bus specification, https://dbus.freedesktop.org/doc/dbus-specification.html; chapters are cited by name.
 """
@@ -105,7 +105,7 @@ class Method:
 
 
 class _BodyReader:
-    """A cursor over a marshalled body. Whatever the bytes are, it ends with a value or a ValueError."""
+    """Reads a marshalled body from front to end. For any bytes, it returns values or raises ValueError."""
 
     def __init__(self, data: bytes, order: str) -> None:
         self._data = data
@@ -205,7 +205,7 @@ def _complete(signature: str, at: int, depth: int) -> int:
 
 @lru_cache(maxsize=64)
 def _types(signature: str) -> Tuple[str, ...]:
-    """The single complete types that a signature is a sequence of."""
+    """The single complete types in a signature."""
     out = []
     at = 0
     while at < len(signature):
@@ -218,20 +218,20 @@ def _types(signature: str) -> Tuple[str, ...]:
 def unmarshal(signature: str, body: bytes, order: str = "<") -> List[Any]:
     """The values of a body; structs and dict entries are tuples, arrays lists, a variant is the value it holds.
 
-    ValueError: the bytes are not what the signature says.
+    Raises ValueError where the bytes do not match the signature.
     """
     return _BodyReader(body, order).values(signature)
 
 
 def message_length(head: bytes) -> int:
-    """The length in bytes of the message whose first 16 bytes these are. ValueError: no D-Bus message starts so."""
+    """The length in bytes of the message that starts with these 16 bytes. Raises ValueError where they are not its start."""
     order = _ORDERS.get(head[:1])
     if order is None or head[3] != 1:
         raise ValueError("not the start of a D-Bus message")
     body, _serial, fields = struct.unpack_from(order + "III", head, 4)
     length = (16 + fields + 7 & ~7) + body
     if length > LARGEST_MESSAGE:
-        raise ValueError("a message of {0} bytes".format(length))
+        raise ValueError(f"a message of {length} bytes")
     return int(length)
 
 
@@ -320,11 +320,11 @@ class DBusConnection:
         self._send(b"\0AUTH EXTERNAL " + user.encode("ascii") + b"\r\nBEGIN\r\n")
         while b"\r\n" not in self._received:
             if len(self._received) > 16384:
-                raise SourceFailed("{0}: the answer to the D-Bus greeting has no end".format(self._path))
+                raise SourceFailed(f"{self._path}: the reply to the D-Bus authentication has no end")
             self._receive()
         line = bytes(self._received).partition(b"\r\n")[0]
         if not line.startswith(b"OK "):
-            raise SourceFailed("{0}: the D-Bus peer refuses this user ({1})".format(self._path, decode(line[:80])))
+            raise SourceFailed(f"{self._path}: the D-Bus peer refuses the current user ({decode(line[:80])})")
         del self._received[: len(line) + 2]  # what follows are signals
 
     def calls(self, calls: Sequence[Tuple[str, Method]]) -> List[Reply]:
@@ -348,7 +348,7 @@ class DBusConnection:
                     if message.type in (_METHOD_RETURN, _ERROR) and 0 <= number < sent:
                         replies[number] = _reply(message, calls[number][1].returns)
             except (ValueError, IndexError, struct.error) as error:
-                raise SourceFailed("{0}: a malformed D-Bus message ({1})".format(self._path, error)) from error
+                raise SourceFailed(f"{self._path}: malformed D-Bus message ({error})") from error
             if len(replies) < sent:
                 self._receive()
         return [replies[n] for n in range(len(calls))]
@@ -368,7 +368,7 @@ class DBusConnection:
     def _receive(self) -> None:
         data = self._attempt(self._socket.recv, 1 << 18)
         if not data:
-            raise Disconnected("{0}: the peer closed the connection".format(self._path))
+            raise Disconnected(f"{self._path}: the peer closed the connection")
         self._received += data
 
     def _send(self, data: bytes) -> None:
@@ -382,14 +382,14 @@ class DBusConnection:
             self._socket.settimeout(left)
             return operation(argument)
         except socket.timeout:
-            raise SourceFailed("{0}: no complete answer in time".format(self._path)) from None
+            raise SourceFailed(f"{self._path}: no complete reply in time") from None
         except OSError as error:
-            raise Disconnected("{0}: no connection ({1})".format(self._path, error.strerror or error)) from error
+            raise Disconnected(f"{self._path}: no connection ({error.strerror or error})") from error
 
 
 def _reply(message: Message, signature: Optional[str]) -> Reply:
     if message.type == _METHOD_RETURN and signature is not None and message.signature != signature:
-        raise ValueError("a reply of type {0!r}".format(message.signature[:80]))
+        raise ValueError(f"a reply of type {message.signature[:80]!r}")
     values = unmarshal(message.signature, message.body, message.order)
     if message.type == _ERROR:
         text = values[0] if values and isinstance(values[0], str) else ""

@@ -108,7 +108,7 @@ def _retry(question: Callable[[], _Answer]) -> _Answer:
         except SourceFailed as error:
             if not isinstance(error, Disconnected) or attempt == _ATTEMPTS:
                 raise SourceFailed(
-                    "systemd does not answer ({0}); check `systemctl is-system-running` on the host.".format(error)
+                    f"systemd does not answer ({error}). Check `systemctl is-system-running` on the host."
                 ) from error
         time.sleep(_PAUSE)
     raise AssertionError("unreachable")

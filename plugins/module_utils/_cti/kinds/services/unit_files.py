@@ -96,7 +96,7 @@ class UnitFiles:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise SourceFailed("{0}: cannot be read ({1})".format(path, error.strerror)) from error
+            raise SourceFailed(f"Cannot read the folder of unit files '{path}' ({error.strerror}).") from error
         if path == TRANSIENT:
             self.transient.update(entry.name for entry in entries)
             return
