@@ -204,7 +204,7 @@ def test_a_receiver_of_the_wrong_user_is_sent_nothing(host):
     host.write("a")
     host.users = ["65533"]
     code, log = host.run("once")
-    assert code == 1 and "nothing was sent" in log
+    assert code == 1 and "Nothing was sent" in log
     assert host.relay.status()["Sinks"] == []
 
 

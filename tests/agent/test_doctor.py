@@ -160,7 +160,7 @@ def test_somebody_else_at_the_receivers_address(running):
     running.users = ["65533"]
     with sockets.listen(address.parse(str(where))):
         report = found(running, "--address", str(where), "--config-address", "/nowhere.socket")
-    assert report["Broken"] == "receiver" and "nothing was sent" in report["Remedy"]
+    assert report["Broken"] == "receiver" and "Nothing was sent" in report["Remedy"]
 
 
 def test_a_rule_without_tags(running):

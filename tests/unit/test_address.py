@@ -467,4 +467,4 @@ def test_a_file_of_authorities_that_holds_none_is_named(tmp_path):
 
 def test_a_name_that_cannot_be_resolved_is_no_firewall():
     advice = sockets._advice(address.parse("tcp://collectr:24224"), socket.gaierror(-2, "Name or service not known"))
-    assert advice == "check the host's name, which cannot be resolved here"
+    assert advice == "check the host name, which cannot be resolved here"

@@ -772,7 +772,7 @@ def test_a_receiver_that_is_gone_is_one_sentence_with_advice(unix):
 
 def test_a_receiver_of_the_wrong_user_gets_nothing(unix):
     with Receiver(unix, acknowledges) as receiver:
-        assert "nothing was sent" in undelivered(Sender(unix, ["syslog"]), entries(0))
+        assert "Nothing was sent" in undelivered(Sender(unix, ["syslog"]), entries(0))
         assert receiver.batches == []
 
 

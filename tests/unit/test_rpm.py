@@ -576,4 +576,4 @@ def test_without_rpm_a_database_only_rpm_can_read_failed(tmp_path, monkeypatch):
     base.mkdir(parents=True)
     (base / "Packages").write_bytes(b"x")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "install rpm" in failure(tmp_path)
+    assert "Install rpm" in failure(tmp_path)
