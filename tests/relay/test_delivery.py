@@ -144,7 +144,7 @@ def test_a_message_is_not_known_before_it_is_safe(relay, tmp_path):
 
 def test_what_is_known_of_messages_is_bounded(monkeypatch):
     monkeypatch.setattr(known, "REMEMBERED", 10)
-    memory = known.Known()
+    memory = known.KnownMessages()
     for number in range(100):
         memory.add(b"%d" % number)
     assert [number for number in range(100) if b"%d" % number in memory] == list(range(90, 100))
