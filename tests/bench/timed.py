@@ -14,7 +14,7 @@ import time
 from importlib import import_module
 
 LIBRARY = "ansible_collections.changetracking.inventory.plugins.module_utils._cti."
-COLLECTORS = {"packages": "collect.dpkg", "rpm": "collect.rpm", "services": "collect.systemd"}
+COLLECTORS = {"packages": "kinds.packages.dpkg", "rpm": "kinds.packages.rpm", "services": "kinds.services.systemd"}
 
 
 def timed(work, times):
