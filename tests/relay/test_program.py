@@ -107,7 +107,7 @@ CHECKED = ["--chunks", "/nowhere", "--events", "/nowhere"]
         (["--listen", "tls://[::]:24224"], "needs a certificate"),
         (["--upload", "forward:nowhere"], "'nowhere' is no address"),
         (["--upload", "relay.db"], "is no destination"),
-        (["--interval", "0"], "give a number above 0"),
+        (["--interval", "0"], "give a number greater than 0"),
     ],
 )
 def test_check_says_what_is_wrong_with_the_options(programs, options, words):

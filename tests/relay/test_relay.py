@@ -259,7 +259,7 @@ def test_what_cannot_be_uploaded_is_kept_and_told_and_uploaded_later(relay):
     (relay.folder / "out").write_text("a file where a folder is to be")
     relay.start(upload="jsonl:%s" % (relay.folder / "out"))
     send(relay, [DATA, [ENTRY], {"chunk": "1"}])
-    relay.expect("Uploading LocalSink %s failed: .*out.*; the next attempt" % DATA)
+    relay.expect("The upload of LocalSink %s failed: .*out.* The next attempt" % DATA)
     (sink,) = relay.status()["Sinks"]
     assert sink["Rows"] == 1 and sink["UploadError"]
     os.unlink(str(relay.folder / "out"))
@@ -276,7 +276,7 @@ def test_the_tables_are_there_as_soon_as_the_relay_is_ready(relay):
 def test_a_database_that_cannot_be_made_at_the_start_is_told_and_made_later(relay):
     relay.database.mkdir()
     relay.start(wait=None)
-    relay.expect(r"relay\.db cannot be written \(.*\)\. What arrives is kept")
+    relay.expect(r"Cannot write .*relay\.db. \(.*\)\. Records are kept")
     relay.expect("The relay is ready")
     send(relay, [DATA, [ENTRY], {"chunk": "1"}])
     relay.expect("Uploading LocalSink %s failed" % DATA)
@@ -316,7 +316,7 @@ def test_a_second_relay_on_the_same_sockets_says_so_and_harms_nothing(relay, tmp
 def test_a_second_relay_on_the_same_events_says_so(relay, tmp_path):
     relay.start()
     line = refused(relay, "--events", str(relay.events), "--sockets", str(tmp_path / "s"))
-    assert "Another relay uses the events folder" in line
+    assert "Another relay uses the events directory" in line
 
 
 def test_what_it_cannot_start_with_is_one_sentence(relay, tmp_path):
@@ -328,7 +328,7 @@ def test_what_it_cannot_start_with_is_one_sentence(relay, tmp_path):
 
 
 def test_a_user_who_is_gone_is_named_and_does_not_keep_the_relay_from_starting(relay):
-    relay.start("--allow-user", "no-such-user", wait="There is no user 'no-such-user' on this host")
+    relay.start("--allow-user", "no-such-user", wait="The user 'no-such-user' in --allow-user does not exist")
     assert relay.expect("The relay is ready")
     assert send(relay, [DATA, [ENTRY], {"chunk": "1"}])
 
@@ -342,7 +342,7 @@ def test_status_for_a_user_who_may_not_ask_says_so(relay):
         asking = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         listener.accept()[0].close()
         _output, errors = asking.communicate(timeout=PATIENCE)
-    assert asking.returncode == 1 and b"closed without an answer, as a relay does when uid" in errors
+    assert asking.returncode == 1 and b"closed the connection without an answer, probably because uid" in errors
 
 
 def test_status_without_a_relay_says_that_there_is_none(relay):

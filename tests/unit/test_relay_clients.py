@@ -328,7 +328,7 @@ def test_silence_ends(place):
     assert place.overdue(60.0) == {}
     found = place.overdue(61.0)
     assert set(found) == {new, half, deaf}
-    assert "said nothing" in found[new] and "rest of a message" in found[half] and "taking" in found[deaf]
+    assert "sent nothing" in found[new] and "rest of a message" in found[half] and "reading an answer" in found[deaf]
     assert old in place.overdue(301.0) and place.overdue(301.0)[old] == "" and paused not in place.overdue(200.0)
 
 

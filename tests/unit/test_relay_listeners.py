@@ -16,7 +16,7 @@ def test_a_user_who_appears_is_admitted_and_nobody_else(monkeypatch):
     monkeypatch.setattr(listeners, "LOOK_SECONDS", 0.0)
     said = []
     admitted = listeners.Listeners(selectors.DefaultSelector(), None, ["gone", "4242"], said.append)
-    assert len(said) == 1 and "There is no user 'gone' on this host" in said[0]
+    assert len(said) == 1 and "The user 'gone' in --allow-user does not exist" in said[0]
     assert admitted._admits(4242) and not admitted._admits(4343)
     users["gone"] = 4343
     assert admitted._admits(4343) and not admitted._admits(4444)

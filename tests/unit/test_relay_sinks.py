@@ -151,7 +151,7 @@ def test_the_network_fills_half_of_a_sink_also_within_one_turn_and_what_was_foun
     sink = place.sink(bytes=10000)
     for number in range(2):
         sink.append(encode([entry(number, 2000)]), network=True)
-    with pytest.raises(SinkError, match="Local clients have as much room again"):
+    with pytest.raises(SinkError, match="Local clients can use the other half"):
         sink.append(encode([entry(2, 2000)]), network=True)
     sink.append(encode([entry(3, 2000)]))
     sink.commit()
@@ -175,7 +175,7 @@ def test_a_failed_write_leaves_the_room_as_it_was(place):
     os.close(sink._file)
     sink._file = os.open("/dev/full", os.O_WRONLY)
     sink.append(encode([entry(3, 4000)]), network=True)
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(SinkError, match="Cannot write"):
         sink.commit()
     assert sink.foreign == 0
     sink.append(encode([entry(4, 4000)]), network=True)
@@ -201,7 +201,7 @@ def test_rows_that_wait_too_long_are_dropped_and_only_time_of_this_relay_counts(
     keep(sink, entry(2))
     sink.trim(None)
     assert held(sink) == [2]
-    assert "they are older than 60 s" in place.log[0]
+    assert "could not be uploaded within 60 s" in place.log[0]
 
 
 def test_a_sink_that_cannot_be_written_keeps_what_it_has_and_works_again_later(place):
@@ -211,7 +211,7 @@ def test_a_sink_that_cannot_be_written_keeps_what_it_has_and_works_again_later(p
     os.close(sink._file)
     sink._file = os.open("/dev/full", os.O_WRONLY)
     sink.append(encode([entry(2), entry(3)]))
-    with pytest.raises(SinkError, match="not acknowledged until it can"):
+    with pytest.raises(SinkError, match="not acknowledged until that works"):
         sink.commit()
     assert (sink.rows, sink.refused) == (1, 2)
     keep(sink, entry(4))
@@ -251,7 +251,7 @@ def test_tags_without_end_whose_records_wait_are_refused_and_named_streams_are_n
     sinks.named = frozenset(["named", "also named"])
     for number in range(MAX_SINKS):
         keep(sinks.sink(str(number), "peer %d" % (number // OF_A_PEER)), entry(1))
-    with pytest.raises(SinkError, match="256 tags wait for their upload, all"):
+    with pytest.raises(SinkError, match=r"256 tags wait for their upload .of all"):
         sinks.sink("one more", "another peer")
     assert sinks.sink("5", "any") is sinks.sink("5", "another")
     keep(sinks.sink("named", "any"), entry(1))
@@ -262,7 +262,7 @@ def test_the_tags_of_one_client_leave_room_for_those_of_others(tmp_path):
     sinks = make_sinks(tmp_path)
     for number in range(OF_A_PEER):
         keep(sinks.sink(str(number), "one"), entry(1))
-    with pytest.raises(SinkError, match="this client's"):
+    with pytest.raises(SinkError, match="of this client"):
         sinks.sink("one more", "one")
     assert sinks.sink("one more", "other")
 
@@ -441,7 +441,7 @@ def test_what_was_refused_is_kept_in_a_bounded_file_for_nobody_elses_eyes(tmp_pa
 
 
 def test_what_cannot_be_set_aside_is_not_acknowledged(tmp_path):
-    with pytest.raises(SinkError, match="cannot be written"):
+    with pytest.raises(SinkError, match="Cannot write"):
         Refused(str(tmp_path / "no folder")).add("s", entry(1), "it is odd")
 
 

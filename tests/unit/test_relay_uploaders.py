@@ -116,7 +116,7 @@ def test_what_is_no_database_is_left_alone_and_told(tmp_path):
     path = tmp_path / "text"
     path.write_text("my shopping list, which is a good deal longer than the header of a database file" * 20)
     before = path.read_bytes()
-    with pytest.raises(UploadError, match="cannot be written"):
+    with pytest.raises(UploadError, match="Cannot write"):
         take(SqliteUploader(str(path)), change())
     assert path.read_bytes() == before
 

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who is connected, and what each may use: places, memory, turns and time.
+"""The connected clients, and what each may use: connections, memory, turns and time.
 
 The three kinds of listeners do not share: strangers at a network port take neither a place nor memory from the host's
 own clients at a unix socket, nor from those that ask for configuration. Within a kind, peers take turns, and where
@@ -292,10 +292,10 @@ def _overdue(connection: Connection, now: float) -> Optional[str]:
             return "no TLS handshake within %d s" % HANDSHAKE_SECONDS
     elif connection.since is not None:
         if now - connection.since > PATIENCE_SECONDS and not connection.paused:
-            owed = "the rest of a message" if connection.drained else "the taking of an answer"
+            owed = "the rest of a message" if connection.drained else "reading an answer"
             return "%s is overdue by %d s" % (owed, PATIENCE_SECONDS)
     elif not connection.spoken and now - connection.heard > FIRST_SECONDS:
-        return "it has said nothing within %d s" % FIRST_SECONDS
+        return "it sent nothing within %d s" % FIRST_SECONDS
     elif now - connection.heard > IDLE_SECONDS:
         return ""
     return None

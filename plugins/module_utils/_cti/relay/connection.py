@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""One client's connection: what it has sent of a message, what it has yet to take of our answers."""
+"""The connection of one client: what arrived of its message, and what is left to send of the answers."""
 
 import selectors
 import socket
@@ -23,7 +23,7 @@ class Client(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A message whose records are made lines of, in several turns where they are many."""
+    """A message whose records are being encoded as lines, over several turns if there are many."""
 
     tag: str
     chunk: str
@@ -33,7 +33,7 @@ class Work(NamedTuple):
 
 
 class Connection:
-    """Nothing is read from a client that has not taken its answers, so these cannot pile up."""
+    """A connection. The relay reads nothing from a client that does not take its answers, so these cannot pile up."""
 
     def __init__(self, client: Client, unpacker: Unpacker) -> None:
         self.sock = client.sock
@@ -62,11 +62,11 @@ class Connection:
 
     @property
     def owes(self) -> bool:
-        """Whether the other side is to move: to finish a message, or to take an answer."""
+        """Whether the relay waits for the client, to finish a message or to take an answer."""
         return bool(self._out or len(self.unpacker)) and self.work is None
 
     def receive(self, limit: int) -> int:
-        """Feed the unpacker; the number of bytes. OSError: the connection is broken."""
+        """Read up to `limit` bytes into the unpacker. Returns their number. Raises OSError if the connection is broken."""
         try:
             if self.handshaking:
                 self._wants_write = False
@@ -89,11 +89,11 @@ class Connection:
         return len(data)
 
     def send(self, data: bytes) -> None:
-        """Once flush() is called and the client takes it."""
+        """Queue data, which flush() sends."""
         self._out.append(memoryview(data))
 
     def flush(self) -> None:
-        """Send what the client takes. OSError: the connection is broken."""
+        """Send queued data, as much as the client takes. Raises OSError if the connection is broken."""
         while self._out:
             try:
                 sent = self.sock.send(self._out[0])
@@ -109,7 +109,7 @@ class Connection:
                 del self._out[0]
 
     def watch(self, selector: selectors.BaseSelector) -> None:
-        """Have the selector look for what is wanted next."""
+        """Register the events to wait for next."""
         reading = 0 if self.paused or self.ended else selectors.EVENT_READ
         wanted = selectors.EVENT_WRITE if self._out or self._wants_write else reading
         if wanted == self._events:

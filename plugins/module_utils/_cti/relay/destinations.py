@@ -61,7 +61,7 @@ def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = re
             return SqliteUploader(rest, keep_days)
         if word == "forward":
             return ForwardUploader(rest, users, tls)
-    raise RelayError("%r is no destination; write jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
+    raise RelayError("%r is no destination. Give jsonl:DIR, sqlite:PATH or forward:ADDRESS." % text)
 
 
 class JsonLinesUploader(Uploader):
@@ -91,7 +91,7 @@ class JsonLinesUploader(Uploader):
             finally:
                 os.close(file)
         except OSError as error:
-            raise UploadError("%s cannot be written (%s)." % (path, error.strerror)) from error
+            raise UploadError("Cannot write '%s' (%s)." % (path, error.strerror)) from error
 
     def lines(self, stream: str, batch: List[Entry]) -> str:
         """The text of a batch: whole lines, so that half a batch can be told from a whole one."""
@@ -125,7 +125,7 @@ class SqliteUploader(Uploader):
         try:
             self._open(PREPARE_SECONDS)
         except (sqlite3.Error, OSError) as error:
-            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+            raise UploadError("Cannot write '%s' (%s)." % (self._path, error)) from error
         finally:
             self.close()  # a connection belongs to one thread
 
@@ -143,7 +143,7 @@ class SqliteUploader(Uploader):
             db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self.close()  # which rolls back
-            raise UploadError("%s cannot be written (%s)." % (self._path, error)) from error
+            raise UploadError("Cannot write '%s' (%s)." % (self._path, error)) from error
 
     def _insert(self, db: sqlite3.Connection, stream: str, entries: List[Entry]) -> None:
         rows: Dict[str, List[tables.Row]] = {}

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The messages that were stored lately: one that comes again is acknowledged, and not stored again.
+"""Remembers recently stored messages, so that one that arrives again is acknowledged and not stored again.
 
 A sender that got no acknowledgement in time sends the same records again. The chunk of a message does not say that it is
 the same one, as some clients number theirs from 1 in each connection. Its records do: each of ours has a RecordId.

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The relay's sockets, and whom it accepts on them."""
+"""The sockets of the relay, and which clients may connect to them."""
 
 import errno
 import os
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     import ssl
 
 
-TURNED_AWAY_AT_ONCE = 64
-LOOK_SECONDS = 1.0  # between two looks for users who were not there
-IPV6_NETWORK_BYTES = 8  # of an address: who has one has all of its network
+REFUSED_AT_ONCE = 64
+LOOK_SECONDS = 1.0  # between two lookups of users who did not exist
+IPV6_NETWORK_BYTES = 8  # of an address that identify the client: it controls all addresses of that network
 
 
 class Listener(NamedTuple):
@@ -35,18 +35,18 @@ class Listener(NamedTuple):
 
 
 def socket_address(role: str, folder: Optional[str]) -> Address:
-    """Of the role `config`, `MaExtensionDiagnostics`, or of an extension: the abstract name the Azure Monitor Agent
-    uses, or a socket file in `folder` (whose name is shorter: a path may have 107 bytes)."""
+    """The address of the role `config`, `MaExtensionDiagnostics`, or of an extension: the abstract name that the Azure
+    Monitor Agent uses, or a socket file in `folder`, whose name is shorter because a path may have only 107 bytes."""
     if folder is None:
         return addresses.parse(addresses.SOCKET % role)
     return addresses.parse(os.path.join(os.path.abspath(folder), role + ".socket"))
 
 
 class Listeners:
-    """Opens and closes them as the config chunks come and go. Raises ForwardError.
+    """All listening sockets, which open and close with the config chunks. Raises ForwardError.
 
-    A user of `users` who does not exist is named by `complain` and admits nobody; whether that user exists by now is
-    looked up again, at most every LOOK_SECONDS, when a client is about to be turned away.
+    `complain` logs each of `users` who does not exist. The relay looks up such a user again when it is about to refuse
+    a client, at most every LOOK_SECONDS.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Listeners:
         self._find_users()
         for user in self._absent:
             complain(
-                "There is no user '%s' on this host, so nobody connects as that user; create the user or correct --allow-user."
+                "The user '%s' in --allow-user does not exist on this host. Create the user, or correct the option."
                 % user
             )
-        # Others than our own user must be able to connect; who they are is checked then.
+        # Other users must be able to connect; accept() checks who they are.
         self._mode = 0o600 if self._uids <= {0, os.geteuid()} and not self._absent else 0o666
         self._roles: Dict[str, Listener] = {}
         self._further: List[Listener] = []
-        self._paused: Set[str] = set()  # kinds of listeners that accept nobody
+        self._paused: Set[str] = set()  # kinds of listeners that accept no clients now
 
     def open(self, role: str) -> Address:
         if role not in self._roles:
@@ -82,7 +82,7 @@ class Listeners:
         return self._roles[role].address
 
     def open_further(self, text: str, tls: Tls) -> Address:
-        """One for records at an address of the operator's choice."""
+        """Open a listener for records at an additional address."""
         address = addresses.parse(text)
         context = None
         if address.scheme == "tls":
@@ -105,11 +105,11 @@ class Listeners:
         return [role for role in self._roles if role not in (CONFIG, DIAGNOSTICS)]
 
     def accept(self, listener: Listener, complain: Callable[[str], None]) -> Optional[Client]:
-        """The client that has waited there longest and may connect; None: nobody waits, or it cannot be accepted now.
+        """Accept the client that has waited longest; None: no client waits, or it cannot be accepted now.
 
-        `complain` is told of those turned away.
+        `complain` logs clients that may not connect.
         """
-        for _unused in range(TURNED_AWAY_AT_ONCE):
+        for _unused in range(REFUSED_AT_ONCE):
             try:
                 sock, address = listener.sock.accept()
             except BlockingIOError:
@@ -118,7 +118,7 @@ class Listeners:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     for kind in clients.KINDS:
                         self.pause(kind)
-                complain("%s: a client could not be accepted (%s)." % (listener.address, error.strerror))
+                complain("Cannot accept a client at %s (%s)." % (listener.address, error.strerror))
                 return None
             if sock.family == socket.AF_UNIX:
                 who = sockets.peer(sock)
@@ -126,7 +126,7 @@ class Listeners:
                     name = "%s, process %d of uid %d" % (listener.address, who.pid, who.uid)
                     return Client(sock, name, listener.kind, (str(who.uid), str(who.pid)))
                 complain(
-                    "%s: process %d of user %s may not connect; allow its user with --allow-user."
+                    "Refused a client at %s: process %d of user '%s'. To allow this user, add it to --allow-user."
                     % (listener.address, who.pid, _user_name(who.uid))
                 )
             else:
@@ -135,13 +135,13 @@ class Listeners:
                         sock = listener.tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
                     name = "%s, client %s port %s" % (listener.address, address[0], address[1])
                     return Client(sock, name, listener.kind, (_network(sock.family, address[0]),))
-                except OSError:  # it has gone already
+                except OSError:  # the client has disconnected
                     pass
             sock.close()
         return None
 
     def pause(self, kind: str) -> None:
-        """Let the clients of a kind wait before they are accepted, until resume(): there is no room."""
+        """Do not accept clients of a kind until resume() is called."""
         if kind not in self._paused:
             self._paused.add(kind)
             for listener in self._all():
@@ -161,7 +161,7 @@ class Listeners:
         return uid in self._uids
 
     def _find_users(self) -> None:
-        """Look for those who have no uid yet. A directory service may take its time, so that is not done for every client."""
+        """Look up the users who have no uid yet. Not for every client, because a directory service can be slow."""
         uids = {user: _uid(user) for user in self._absent}
         self._uids.update(uid for uid in uids.values() if uid is not None)
         self._absent = [user for user, uid in uids.items() if uid is None]
@@ -189,21 +189,21 @@ class Listeners:
 
 
 def _network(family: int, host: str) -> str:
-    """What the addresses of one peer have in common."""
+    """The part of an address that identifies a client."""
     if family == socket.AF_INET6 and "." not in host:
         return socket.inet_pton(family, host.partition("%")[0])[:IPV6_NETWORK_BYTES].hex()
     return host
 
 
 def _no_renegotiation() -> int:
-    """What forbids clients to have keys made again and again; Python 3.6 lacks it."""
+    """The TLS option that forbids renegotiation, which costs CPU time; Python 3.6 lacks it."""
     import ssl
 
     return getattr(ssl, "OP_NO_RENEGOTIATION", 0)
 
 
 def _uid(user: str) -> Optional[int]:
-    """The uid of a name, or of a uid as text; None where there is no such user."""
+    """The uid of a user name, or of a uid as text; None if there is no such user."""
     try:
         return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
     except KeyError:

@@ -17,12 +17,12 @@ from ..wire.tls import Tls
 from .errors import RelayError
 from .sinks import Limits
 
-SERVICE_USER = "ctrelay"  # whom the role makes
-DATABASE = "/var/lib/ctrelay/relay.db"  # of the role's default
+SERVICE_USER = "ctrelay"  # which the role creates
+DATABASE = "/var/lib/ctrelay/relay.db"  # as in the default of the role
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """The exit status: 0 all is well, 1 it is not, 2 wrong usage."""
+    """Run a command. Returns the exit status: 0 success, 1 failure, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
@@ -32,23 +32,23 @@ def main(arguments: Optional[List[str]] = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """What can be said of the options on any host: no file of theirs is looked at."""
+    """Validate the options as far as that is possible on any host: no file is opened."""
     from .destinations import open_uploader
 
     open_uploader(_upload(options), options.allow_user, _tls(options)).close()
     for text in options.listen:
         address = parse(text)
         if address.is_local:
-            raise RelayError("--listen %s: write tcp://HOST:PORT or tls://HOST:PORT." % text)
+            raise RelayError("--listen is '%s', a local address. Give tcp://HOST:PORT or tls://HOST:PORT." % text)
         if address.scheme == "tls" and not options.tls_cert:
-            raise RelayError("--listen %s needs a certificate; give --tls-cert FILE." % text)
+            raise RelayError("--listen is '%s', which needs a certificate. Give --tls-cert FILE." % text)
     sys.stdout.write("The options are valid.\n")
     return 0
 
 
 def _upload(options: argparse.Namespace) -> str:
-    beside = os.path.dirname(os.path.abspath(options.events))
-    return str(options.upload or "jsonl:" + os.path.join(beside, "records"))
+    parent = os.path.dirname(os.path.abspath(options.events))
+    return str(options.upload or "jsonl:" + os.path.join(parent, "records"))
 
 
 def _tls(options: argparse.Namespace) -> Tls:
@@ -78,13 +78,13 @@ def _run(options: argparse.Namespace) -> int:
 
 def _status(options: argparse.Namespace) -> int:
     status = ask(options.sockets, options.allow_user)
-    lines = [json.dumps(status, indent=2)] if options.json else map(line, _account(status))
+    lines = [json.dumps(status, indent=2)] if options.json else map(line, _status_lines(status))
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if any(sink["UploadError"] for sink in status["Sinks"]) else 0
 
 
 def _query(options: argparse.Namespace) -> int:
-    """Read only, and as the database's owner: what SQLite makes beside it would otherwise be root's."""
+    """Run an SQL query, read-only and as the owner of the database, so that files which SQLite creates do not belong to root."""
     import sqlite3
     from urllib.parse import quote
 
@@ -102,18 +102,21 @@ def _query(options: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps(dict(zip(names, row)), default=repr) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # avoids an error message of the interpreter at exit
     except OSError as error:
         raise RelayError(
-            "%s cannot be read (%s); give its path with --database, as root or its owner." % (path, error)
+            "Cannot read the database '%s' (%s). Run this as root or as its owner, or give another path with --database."
+            % (path, error.strerror or error)
         ) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise RelayError("%s: the query failed: %s." % (path, error)) from error
+        raise RelayError("The query of '%s' failed: %s." % (path, error)) from error
     return 0
 
 
 def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
-    """A running relay's own account of itself. `users` may run it, besides root, its role's and our own. Raises CtiError."""
+    """The status of the running relay. `users` may run it, in addition to root, ctrelay and the current user. Raises CtiError."""
     import socket
 
     from ..wire import address, msgpack, sockets
@@ -139,15 +142,15 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
                 raise ValueError("it does not know the request")
         except ConnectionError as error:
             raise RelayError(
-                "%s: the connection was closed without an answer, as a relay does when uid %d may not connect; ask as root or"
-                " as a user of the relay's --allow-user." % (where, os.geteuid())
+                "The relay at %s closed the connection without an answer, probably because uid %d may not connect. Run this as"
+                " root or as a user in the relay's --allow-user." % (where, os.geteuid())
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RelayError("%s: what listens there is no relay (%s)." % (where, error)) from error
+            raise RelayError("The process that listens at %s is not a relay (%s)." % (where, error)) from error
     return dict(status)
 
 
-def _account(status: Dict[str, Any]) -> Iterator[str]:
+def _status_lines(status: Dict[str, Any]) -> Iterator[str]:
     yield "Relay %d, up for %d s, %d connections, uploading to %s" % (
         status["Pid"],
         status["UptimeSeconds"],
@@ -165,124 +168,131 @@ def _account(status: Dict[str, Any]) -> Iterator[str]:
             sink["Refused"],
         )
         if sink["Full"]:
-            yield "  the stream is full, so further records are refused: their senders keep them until some of these are uploaded"
+            yield "  The stream is full. Further records are refused, and their senders keep them until some records are uploaded."
         if sink["SetAside"]:
             yield (
-                "  %d records that no destination takes were set aside; see .refused.jsonl in the events folder"
+                "  %d records that the destination does not accept were set aside in .refused.jsonl in the events directory."
                 % (sink["SetAside"])
             )
         if sink["UploadError"]:
-            yield "  the last upload failed: " + sink["UploadError"]
+            yield "  The last upload failed: " + sink["UploadError"]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="relay",
-        description="Stands in for the Azure Monitor Agent: hands out configuration, keeps and uploads records.",
+        description="Take the place of the Azure Monitor Agent: serve configuration, store and upload records.",
     )
     parser.add_argument("--version", action="version", version="relay %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")
     parser.set_defaults(command=lambda _options: parser.error("give a command: run, check, query or status"))
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--sockets", metavar="DIR", help="socket files in this folder instead of the agent's abstract names"
+        "--sockets",
+        metavar="DIR",
+        help="use socket files in this directory instead of the abstract names of the Azure Monitor Agent",
     )
     common.add_argument(
         "--allow-user",
         metavar="NAME",
         action="append",
         default=[],
-        help="who may be at the other end of a socket, besides root and the relay's own user; may be repeated",
+        help="user who may connect, in addition to root and the user of the relay; may be repeated",
     )
-    run = commands.add_parser("run", parents=[common], help="be the relay, until SIGTERM")
+    run = commands.add_parser("run", parents=[common], help="run the relay until SIGTERM")
     _add_run_options(run)
     run.set_defaults(command=_run)
-    check = commands.add_parser("check", parents=[common], help="validate the options of run, and do nothing else")
+    check = commands.add_parser("check", parents=[common], help="validate the options of run and exit")
     _add_run_options(check)
     check.set_defaults(command=_check)
-    query = commands.add_parser("query", help="what is in the tables, by an SQL query; JSON, one row a line")
+    query = commands.add_parser("query", help="run an SQL query on the tables; prints one JSON object per row")
     query.set_defaults(command=_query)
     query.add_argument("sql", metavar="SQL", help="such as: SELECT * FROM ConfigurationChange LIMIT 10")
-    query.add_argument("--database", metavar="FILE", default=DATABASE, help="of --upload sqlite:FILE (%(default)s)")
+    query.add_argument(
+        "--database", metavar="FILE", default=DATABASE, help="database of --upload sqlite:FILE (%(default)s)"
+    )
     status = commands.add_parser(
-        "status", parents=[common], help="what a running relay holds; exit status 1 when something is wrong"
+        "status", parents=[common], help="show the status of the running relay; exit status 1 if an upload failed"
     )
     status.set_defaults(command=_status)
-    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
-        "--chunks", metavar="DIR", required=True, help="folder of config chunks (*.json); read again when they change"
+        "--chunks",
+        metavar="DIR",
+        required=True,
+        help="directory of config chunks (*.json); read again when they change",
     )
-    run.add_argument("--events", metavar="DIR", required=True, help="folder of what was received and not yet uploaded")
+    run.add_argument("--events", metavar="DIR", required=True, help="directory for records that are not uploaded yet")
     run.add_argument(
         "--upload",
         metavar="WHERE",
-        help="jsonl:DIR, sqlite:PATH or forward:ADDRESS; by default jsonl files in `records` beside --events",
+        help="destination: jsonl:DIR, sqlite:PATH or forward:ADDRESS; default: jsonl files in the directory `records` next to --events",
     )
     run.add_argument(
         "--interval",
         metavar="SECONDS",
         type=_positive,
         default=10.0,
-        help="between two uploads of a sink (%(default)s)",
+        help="interval between two uploads of a stream (%(default)s)",
     )
     run.add_argument(
         "--max-mib",
         metavar="N",
         type=_count,
         default=256,
-        help="a sink holds so many MiB, then takes no more; half of them for tcp and tls clients (%(default)s)",
+        help="records to hold per stream, half of them from tcp and tls clients; a full stream accepts no more (%(default)s)",
     )
     run.add_argument(
         "--max-days",
         metavar="N",
         type=_positive,
         default=7.0,
-        help="a sink holds rows so long, while the relay runs (%(default)s)",
+        help="time to hold records that cannot be uploaded, counted while the relay runs (%(default)s)",
     )
     run.add_argument(
         "--keep-days",
         metavar="N",
         type=_count,
         default=400,
-        help="with sqlite:PATH, keep changes for N days, counted in days on which some arrived (%(default)s)",
+        help="with sqlite:PATH, keep changes for N days; only days on which changes arrived count (%(default)s)",
     )
     run.add_argument(
         "--listen",
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="also take records at tcp://HOST:PORT (from whoever can connect) or tls://HOST:PORT; may be repeated",
+        help="also receive records at tcp://HOST:PORT (from any client that can connect) or tls://HOST:PORT; may be repeated",
     )
     run.add_argument(
         "--tls-cert",
         metavar="FILE",
         default="",
-        help="the relay's certificate, PEM; for --listen tls://... and --upload forward:tls://...",
+        help="certificate of the relay, PEM; for --listen tls://... and --upload forward:tls://...",
     )
-    run.add_argument("--tls-key", metavar="FILE", default="", help="its key, where that is another file")
+    run.add_argument("--tls-key", metavar="FILE", default="", help="key of the certificate, if it is in another file")
     run.add_argument(
         "--tls-ca",
         metavar="FILE",
         default="",
-        help="who must have signed the other side's certificate; with it, clients need one",
+        help="certificate authorities to trust; if given, clients need a certificate",
     )
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError("give a number above 0")
+        raise argparse.ArgumentTypeError("give a number greater than 0")
     return value
 
 
 def _count(text: str) -> int:
     value = int(text)
     if not 0 < value < 1 << 30:
-        raise argparse.ArgumentTypeError("give a whole number above 0")
+        raise argparse.ArgumentTypeError("give an integer greater than 0")
     return value
 
 

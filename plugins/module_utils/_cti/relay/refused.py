@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Records that no destination takes: set aside in a file of their own, so that they hold up no others."""
+"""Stores records that the destination does not accept in a file of their own, so that they do not block others."""
 
 import json
 import os
@@ -12,20 +12,20 @@ from .errors import SinkError
 from .segments import Entry
 
 NAME = ".refused.jsonl"  # no sink's folder starts with a dot
-FILE_BYTES = 16 << 20  # then it is the older one, which goes when the next is full
+FILE_BYTES = 16 << 20  # after which it is renamed to .old and replaces the previous one
 SHOWN_KEYS = 50
 SHOWN_CHARACTERS = 200  # of a key, and of a value
 
 
 class Refused:
-    """Keeps the newest FILE_BYTES or more of them in two files. add() may be called by any thread."""
+    """Keeps at least the newest FILE_BYTES of them, in two files. add() may be called from any thread."""
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, NAME)
         self._lock = threading.Lock()
 
     def add(self, stream: str, entry: Entry, reason: str) -> None:
-        """When it returns, the record is on disk; one that is huge only in outline. SinkError: it is not."""
+        """Store a record on disk with the reason. Raises SinkError."""
         record = {"tag": stream, "time": entry[0], "reason": reason, "record": entry[1]}
         data = json.dumps(record).encode("ascii") + b"\n"
         with self._lock:
@@ -42,11 +42,11 @@ class Refused:
                 if before + len(data) > FILE_BYTES:
                     os.replace(self.path, self.path + ".old")
             except OSError as error:
-                raise SinkError("%s cannot be written (%s)." % (self.path, error.strerror)) from error
+                raise SinkError("Cannot write '%s' (%s)." % (self.path, error.strerror)) from error
 
 
 def outline(record: Dict[str, Any]) -> Dict[str, Any]:
-    """What tells a record from others, where it is too large to be kept: some of its keys, cut, and how many it has."""
+    """A short form of a record that is too large to store: some of its keys and values, cut, and the number of keys."""
     shown: Dict[str, Any] = {}
     for key, value in record.items():
         if len(shown) >= SHOWN_KEYS:

@@ -28,7 +28,7 @@ _DECODE = json.JSONDecoder().raw_decode
 
 
 class Segment(NamedTuple):
-    """One that is no longer written to."""
+    """A segment that is no longer written to."""
 
     path: str
     rows: int
@@ -40,7 +40,7 @@ class Segment(NamedTuple):
 class Encoder:
     """Makes lines of one message's records, which JSON has a form for, a part at a time: many take long.
 
-    `too_large` is told, with the reason, of a record that some destination would not take: it has no line.
+    `too_large` is called with a record that a destination could not accept, and the reason. The record gets no line.
     """
 
     def __init__(self, entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> None:
@@ -62,7 +62,7 @@ class Encoder:
         return True
 
     def _encode(self, entry: Entry) -> bool:
-        """Whether it has a line now; or else it is too large."""
+        """Add the line of a record. Returns False if the record is too large."""
         reason = _too_large(entry[1])
         line = b"" if reason else _ENCODE(entry).encode("ascii") + b"\n"
         if len(line) > RECORD_BYTES // 3:  # or else it is not too large when it is forwarded, either
@@ -79,18 +79,18 @@ class Encoder:
 
 
 def encode(entries: Iterable[Entry], too_large: Callable[[Entry, str], None]) -> List[bytes]:
-    """All of it at once."""
+    """The lines of all records at once; see Encoder."""
     encoder = Encoder(entries, too_large)
     while not encoder.advance(float("inf")):
         pass
     return encoder.lines
 
 
-_REASON = "it has %d %s, and a record may have %d"
+_REASON = "it has %d %s, and the limit for a record is %d"
 
 
 def _too_large(record: Dict[str, Any]) -> str:
-    """Why there is no need to make a line of it, which takes up to six times its characters in memory; or nothing."""
+    """Why a record is too large, without encoding it, which takes up to six times its size in memory; empty if it is not."""
     if len(record) >= RECORD_KEYS and len(record) + (RECORD_ID not in record) > RECORD_KEYS:
         return _REASON % (len(record), "keys", RECORD_KEYS)
     if set(map(type, record.values())) == _TEXTS:
@@ -112,7 +112,7 @@ def _characters(value: Any) -> int:
 
 
 def _forwarded(entry: Entry) -> int:
-    """How long its line is in a relay that it is forwarded to: with a RecordId, and what is nested as text."""
+    """The length of the line in a relay that the record is forwarded to: with a RecordId, and nested values as text."""
     record: Dict[str, Any] = dict(flat(entry[1]))
     own = entry[1].get(RECORD_ID)
     if not isinstance(own, str) or not own:
@@ -123,7 +123,7 @@ def _forwarded(entry: Entry) -> int:
 def read(path: str, damaged: Callable[[str], None]) -> Iterator[List[Entry]]:
     """The records of a segment, in batches of at most BATCH_ROWS, and of one record or BATCH_BYTES.
 
-    `damaged` is told of lines which are none: a torn last line was never acknowledged.
+    `damaged` is called with a message about lines that are not valid. An incomplete last line was never acknowledged.
     """
     batch: List[Entry] = []
     bad = size = 0
@@ -140,7 +140,7 @@ def read(path: str, damaged: Callable[[str], None]) -> Iterator[List[Entry]]:
     if batch:
         yield batch
     if bad:
-        damaged("%s: %d damaged lines were skipped (a last line that is torn was never acknowledged)." % (path, bad))
+        damaged("%s: %d damaged lines were skipped (an incomplete last line was never acknowledged)." % (path, bad))
 
 
 def _parse(line: bytes) -> Entry:
@@ -152,7 +152,7 @@ def _parse(line: bytes) -> Entry:
 
 
 def found(folder: str, now: float) -> List[Segment]:
-    """What an earlier relay left, oldest first. Raises OSError."""
+    """The segments that an earlier process left, oldest first. Raises OSError."""
     segments = []
     for name in sorted(os.listdir(folder)):
         stem = name[: -len(SUFFIX)]

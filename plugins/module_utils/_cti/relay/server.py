@@ -39,18 +39,18 @@ from .uploads import Uploading
 from .waker import Waker
 
 TICK_SECONDS = 1.0
-TURN_BYTES = 4 << 20  # of records, before they are written and synced
-TURN_SECONDS = 0.05  # of reading, before what was read is acknowledged
-SLICE_SECONDS = 0.02  # of it for one client
-ACKS_BYTES = 4 << 10  # that wait for one client, before more of its messages are taken
+TURN_BYTES = 4 << 20  # of records, after which they are written and synced
+TURN_SECONDS = 0.05  # of reading, after which records are written and acknowledged
+SLICE_SECONDS = 0.02  # of a turn for one client
+ACKS_BYTES = 4 << 10  # that wait for one client, above which no more of its messages are processed
 ACCEPTED_AT_ONCE = 64  # by one listener in one turn
 REQUEST_BYTES = 4 << 10  # of one for configuration, which has a hundred or two
 MESSAGE_VALUES = 1 << 17  # of one that is not packed; a value of one byte takes a hundred in memory
 VALUE_BYTES = 100
 DECODED_BYTES = 40 << 20  # of one that is not packed: all of it may be text, of which a character takes four bytes
-STOP_SECONDS = 5  # for an upload under way
+STOP_SECONDS = 5  # to wait for a running upload
 SWITCH_SECONDS = 0.0005  # an upload that is being prepared yields to the clients that often
-SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for all that is no connection
+SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for files other than connections
 MAX_CONNECTIONS = 4096
 MIN_CONNECTIONS = 64
 ACK_BYTES = 16  # of an acknowledgement, besides its chunk
@@ -88,7 +88,7 @@ class Relay:
         self._uploading = Uploading(self._sinks, uploader, self._refused, options.interval, log, self._waker.wake)
         self._clients = Clients(_places())
         self._keys: Dict[bytes, Any] = {}  # of records, for all connections
-        self._unfinished: Set[Connection] = set()  # have whole messages that were not looked at yet
+        self._unfinished: Set[Connection] = set()  # have complete messages that were not processed yet
         self._ended: List[Connection] = []
         self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str, bytes]]] = {}
         self._arrived_bytes = 0
@@ -138,9 +138,9 @@ class Relay:
                 wanting.add(key.data)
         now = time.monotonic()
         for connection in wanting:
-            connection.heard = now  # it waits for us, and is not silent
+            connection.heard = now  # it waits for the relay, so it is not idle
         end = now + TURN_SECONDS
-        kinds = {connection.kind for connection in wanting}  # of which none had its turn yet
+        kinds = {connection.kind for connection in wanting}  # that had no turn yet
         for connection in self._clients.in_turn(wanting):
             self._guarded(connection, self._messages if connection in self._unfinished else self._read, len(wanting))
             kinds.discard(connection.kind)
@@ -154,7 +154,7 @@ class Relay:
             connection.watch(self._selector)
 
     def _guarded(self, connection: Connection, action: Callable[..., None], *arguments: Any) -> None:
-        """Whatever is wrong with one client ends its connection and nothing else."""
+        """Run an action for a client. An error ends the connection of this client and affects no other."""
         if connection.closed:
             return
         try:
@@ -163,7 +163,7 @@ class Relay:
             self._drop(connection, str(error))
         except OSError as error:
             self._drop(connection, error.strerror or str(error))
-        except Exception as error:  # a defect of ours that this client has met must not end the others' connections
+        except Exception as error:  # a defect that one client triggers must not end the other connections
             self._drop(connection, "%s: %s" % (type(error).__name__, error))
         else:
             self._clients.count_held(connection)
@@ -181,7 +181,7 @@ class Relay:
         self._messages(connection, crowd)
 
     def _messages(self, connection: Connection, _crowd: int) -> None:
-        """Take the messages that are complete, up to the turn's limit, and the client's."""
+        """Process complete messages, up to the limits of the turn and of the client."""
         self._unfinished.discard(connection)
         unacknowledged = 0
         end = time.monotonic() + SLICE_SECONDS
@@ -198,18 +198,18 @@ class Relay:
         self._unfinished.add(connection)
 
     def _next_message(self, connection: Connection) -> bool:
-        """Begin with the next one that is complete; whether there is one."""
+        """Start with the next complete message. Returns whether there is one."""
         before = len(connection.unpacker)
         for message in connection.unpacker:
             connection.since = None
             connection.spoken = True
             if connection.kind == clients.CONFIG:
                 self._answer(connection, message)
-            elif message is not None:  # a heartbeat is
+            elif message is not None:  # None is a heartbeat
                 batch = forward.decode_lazily(message)
                 sink = self._sinks.get(batch.tag)
                 if sink is not None:
-                    sink.check_room(0, connection.kind == clients.NETWORK)
+                    sink.check_space(0, connection.kind == clients.NETWORK)
                 encoder = segments.Encoder(batch.entries, self._set_aside(connection, batch.tag))
                 size = before - len(connection.unpacker)
                 weight = min(size * VALUE_BYTES, DECODED_BYTES) if isinstance(batch.entries, list) else size
@@ -222,14 +222,14 @@ class Relay:
             self._refused.add(tag, (entry[0], outline(entry[1])), reason)
             self._sinks.sink(tag, connection.peer[0]).set_aside += 1
             self._log.about_client(
-                "%s: a record for %s was set aside in %s: %s"
+                "%s: a record with the tag %s was set aside in %s: %s"
                 % (connection.name, tag[:SHOWN_TAG], self._refused.path, reason)
             )
 
         return set_aside
 
     def _store(self, connection: Connection, work: Work) -> int:
-        """All of a message is read; how many bytes its acknowledgement will have."""
+        """Pass a message that was read to its sink. Returns the size of its acknowledgement in bytes."""
         connection.work = None
         lines = work.encoder.lines
         mark = known.mark(work.tag, work.entries, lines)
@@ -244,7 +244,7 @@ class Relay:
         return len(work.chunk) + ACK_BYTES if work.chunk else 0
 
     def _commit(self) -> None:
-        """The group commit: what arrived in this turn is made safe, then acknowledged."""
+        """Write and sync what arrived in this turn, then acknowledge it."""
         arrived, self._arrived, self._arrived_bytes = self._arrived, {}, 0
         for sink, messages in arrived.items():
             try:
@@ -308,19 +308,24 @@ class Relay:
     def _make_place(self, client: Client) -> bool:
         other = self._clients.to_give_way(client.kind, client.peer, time.monotonic())
         if other is None:
-            self._log.about_client("All places for %s clients are in use; others wait until some end." % client.kind)
+            self._log.about_client(
+                "All connections for %s clients are in use. Further clients wait until some end." % client.kind
+            )
             return False
-        self._drop(other, "all places are taken, and it was silent for the longest time")
+        self._drop(other, "all connections are in use, and this one was idle for the longest time")
         return True
 
     def _close_ended(self) -> None:
-        """A client that has said all it had to say still gets its answers."""
+        """Close connections whose clients have closed their side, once all answers are sent."""
         staying = []
         for connection in self._ended:
             if connection in self._unfinished or not connection.drained:
                 staying.append(connection)
             elif not connection.closed:
-                self._drop(connection, "it closed in the middle of a message" if len(connection.unpacker) else "")
+                self._drop(
+                    connection,
+                    "it closed the connection in the middle of a message" if len(connection.unpacker) else "",
+                )
         self._ended = [connection for connection in staying if not connection.closed]
 
     def _drop(self, connection: Connection, why: str) -> None:
@@ -383,16 +388,16 @@ class Relay:
         self._uploading.stop(STOP_SECONDS)
         self._sinks.close()
         signal.set_wakeup_fd(-1)
-        self._log("The relay has stopped; %d rows wait for the next start." % sum(sink.rows for sink in self._sinks))
+        self._log("The relay has stopped. %d rows wait for the next start." % sum(sink.rows for sink in self._sinks))
 
 
 def _can_go_on(connection: Connection) -> bool:
-    """A client that takes no answers has to wait; but a message of it that is being read holds memory."""
+    """Whether to serve a client: not if it takes no answers, unless its message is being read, which holds memory."""
     return connection.drained or connection.work is not None
 
 
 def _places() -> Dict[str, int]:
-    """How many clients of each kind may be connected, after asking for as many files as this process may have open."""
+    """How many clients of each kind may be connected, after raising the limit of open files."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

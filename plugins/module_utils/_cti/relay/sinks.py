@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""LocalSinks: what was received and not yet uploaded, one folder a stream, safe on disk before it is acknowledged.
+"""LocalSinks: records that are not uploaded yet, in one directory per stream, on disk before they are acknowledged.
 
-A sink's age limit counts only time during which the relay ran, so no step of the clock can make it drop anything.
+The age limit counts only time while the relay runs, so that setting the clock drops nothing.
 """
 
 import collections
@@ -16,24 +16,24 @@ from urllib.parse import quote, unquote
 from .errors import RelayError, SinkError
 from .segments import SUFFIX, Segment, found, number
 
-MAX_SINKS = 256  # besides those that the config chunks name
+MAX_SINKS = 256  # in addition to those that the config chunks name
 MAX_NAMED = 256
-OF_A_PEER = 64  # of MAX_SINKS, so that no single one can use them up
-EMPTY_SECONDS = 3600  # a sink without rows goes, if nothing came for it in that time
-COMMIT_BYTES = 1 << 20  # in one call
+OF_A_PEER = 64  # for one client, so that it cannot use up MAX_SINKS
+EMPTY_SECONDS = 3600  # an empty sink is removed after this time without records
+COMMIT_BYTES = 1 << 20  # per write(2)
 MAX_NAME_BYTES = 255  # of a file, on all file systems of note
 SEGMENT_BYTES = 8 << 20
 
 
 class Limits(NamedTuple):
-    """Of one sink. With so many bytes it takes no more; what is older is dropped and reported."""
+    """Limits of one sink: size at which it accepts no more, and age at which records are dropped."""
 
     bytes: int = 256 << 20
     seconds: float = 7 * 86400
 
 
 class LocalSink:
-    """append(), then commit(): when that returns, all is on disk; when it raises SinkError, nothing of it is kept."""
+    """The records of one stream. append() them, then commit(): they are on disk, or with SinkError none of them is stored."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LocalSink:
         peer: str = "",
     ) -> None:
         self.stream = stream
-        self.peer = peer  # whose records it was made for; empty where an earlier relay made it
+        self.peer = peer  # whose records created it; empty if an earlier process did
         self.received = self.delivered = self.dropped = self.refused = self.set_aside = self.known = 0  # rows
         self._folder = folder
         self._limits = limits
@@ -68,7 +68,7 @@ class LocalSink:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing would be lost if it went."""
+        """Whether the sink holds no records."""
         return not (self._sealed or self._pending or self._file is not None)
 
     @property
@@ -81,31 +81,31 @@ class LocalSink:
 
     @property
     def foreign(self) -> int:
-        """The bytes that came from the network, or may have: it is not known of what an earlier relay left."""
+        """Bytes from clients of the network, and of all records that an earlier process left."""
         return self._foreign + sum(segment.foreign for segment in self._sealed)
 
     @property
     def full(self) -> bool:
-        """Whether it takes no records of local clients, or none of the network."""
+        """Whether the sink accepts no more records, at least from clients of the network."""
         return self.size >= self._limits.bytes or self.foreign >= self._limits.bytes // 2
 
-    def check_room(self, size: int, network: bool) -> None:
-        """SinkError: a message of so many bytes is not taken, as nothing that was acknowledged goes for it.
+    def check_space(self, size: int, network: bool) -> None:
+        """Raise SinkError if there is no space for a message of `size` bytes. Acknowledged records are never dropped for it.
 
-        Clients of the network have half of the room, so that they cannot take it from the host's own agent. A message of
-        a local client may exceed the limit by its own size: else one that is larger than the limit would never be taken.
+        Clients of the network can use half of the space, so that some remains for the agent on the same host. The last
+        message of a local client may exceed the limit; otherwise, a message larger than the limit would never be accepted.
         """
         foreign = self.foreign + self._pending_foreign
         if self.size + self._pending_bytes >= self._limits.bytes:
             raise SinkError(_FULL % (self.stream, self._limits.bytes))
         if network and foreign and foreign + max(size, 1) > self._limits.bytes // 2:
-            raise SinkError(_FULL % (self.stream, self._limits.bytes // 2) + " Local clients have as much room again.")
+            raise SinkError(_FULL % (self.stream, self._limits.bytes // 2) + " Local clients can use the other half.")
 
     def append(self, lines: List[bytes], network: bool = False) -> None:
-        """Lines of one message, `network`: from a client at a network port. SinkError: there is no room for them."""
+        """Add the lines of a message. `network`: from a client of the network. Raises SinkError if there is no space."""
         size = sum(map(len, lines))
         try:
-            self.check_room(size, network)
+            self.check_space(size, network)
         except SinkError:
             self.refused += len(lines)
             raise
@@ -139,7 +139,7 @@ class LocalSink:
             self.seal()
 
     def seal(self) -> None:
-        """Let what was committed be uploaded."""
+        """Close the current segment, so that it can be uploaded."""
         if self._file is None:
             return
         os.close(self._file)
@@ -151,25 +151,25 @@ class LocalSink:
         return self._sealed[0] if self._sealed else None
 
     def after(self, segment: Segment) -> Optional[Segment]:
-        """The next one that waits."""
+        """The segment that follows this one; None if there is none."""
         at = self._sealed.index(segment) + 1
         return self._sealed[at] if at < len(self._sealed) else None
 
     def taken(self, segment: Segment, set_aside: int) -> None:
-        """The uploader has it in safety, but for the rows that it does not take at all."""
+        """Remove a segment that was uploaded, except for `set_aside` rows that the destination does not accept."""
         self.delivered += segment.rows - set_aside
         self.set_aside += set_aside
         self._remove(segment)
 
     def leave(self) -> None:
-        """Remove the folder of an empty sink. Nothing must be appended any more."""
+        """Remove the directory of an empty sink, which must not be used afterwards."""
         try:
             os.rmdir(self._folder)
-        except OSError:  # something else lies there; it does no harm
+        except OSError:  # another file is in it, which does no harm
             pass
 
     def trim(self, in_flight: Optional[Segment]) -> None:
-        """Drop what is too old, but for the segment that is being uploaded."""
+        """Drop segments that are too old, except the one that is being uploaded."""
         overdue = self._monotonic() - self._limits.seconds
         for segment in list(self._sealed):
             if segment.since > overdue:
@@ -178,7 +178,7 @@ class LocalSink:
                 continue
             self.dropped += segment.rows
             self._log(
-                "LocalSink %s dropped its oldest %d rows: they are older than %d s, and they could not be uploaded in time."
+                "LocalSink %s dropped its oldest %d rows, because they could not be uploaded within %d s."
                 % (self.stream, segment.rows, self._limits.seconds)
             )
             self._remove(segment)
@@ -194,13 +194,13 @@ class LocalSink:
         return file
 
     def _give_up(self) -> None:
-        """After a failed write the segment ends where the last commit ended; the next commit starts another one."""
+        """After a failed write, end the segment where the last commit ended. The next commit starts a new segment."""
         if self._file is None:
             return
         try:
             os.ftruncate(self._file, self._bytes)
         except OSError:
-            pass  # what is beyond was never acknowledged: it may be uploaded, and is skipped where it is torn
+            pass  # what follows was not acknowledged; it may be uploaded, and an incomplete line is skipped
         self.seal()
         if not self._sealed[-1].rows:
             self._remove(self._sealed[-1])
@@ -213,15 +213,15 @@ class LocalSink:
             pass
         except OSError as error:
             self._log(
-                "%s cannot be removed (%s); after a restart it is uploaded once more." % (segment.path, error.strerror)
+                "Cannot remove '%s' (%s). After a restart, it is uploaded again." % (segment.path, error.strerror)
             )
 
 
 class Sinks:
-    """All sinks below `folder`; one relay has it at a time. Raises RelayError.
+    """All sinks below `folder`, which one relay at a time can use. Raises RelayError.
 
-    A sink is made when its stream's first record comes, and goes when it was empty for a time or its place is wanted.
-    `named`: the streams that the config chunks name, whose sinks have places of their own and stay.
+    A sink is created for the first record of its stream. It is removed when it was empty for EMPTY_SECONDS, or when
+    another stream needs its place. `named`: the streams that the config chunks name, whose sinks are kept.
     """
 
     def __init__(
@@ -246,18 +246,19 @@ class Sinks:
                     self._find(unquote(name), name)
         except BlockingIOError:
             raise RelayError(
-                "Another relay uses the events folder %s; stop it, or give another --events." % folder
+                "Another relay uses the events directory '%s'. Stop it, or give another --events." % folder
             ) from None
         except OSError as error:
             raise RelayError(
-                "The events folder %s cannot be used (%s); give one that can be written." % (folder, error.strerror)
+                "The events directory '%s' cannot be used (%s). Give a directory that this user can write."
+                % (folder, error.strerror)
             ) from error
 
     def __iter__(self) -> Iterator[LocalSink]:
         return iter(list(self._sinks.values()))
 
     def sink(self, stream: str, peer: str) -> LocalSink:
-        """The sink of a stream, made where there is none; `peer`: for whose records. Raises SinkError."""
+        """The sink of a stream, created if it does not exist. `peer`: the client whose records need it. Raises SinkError."""
         sink = self._sinks.get(stream)
         if sink is None:
             name = folder_name(stream)
@@ -287,14 +288,14 @@ class Sinks:
     def _make_place(self, peer: str) -> None:
         others = [sink for sink in self if sink.stream not in self.named]
         theirs = [sink for sink in others if sink.peer == peer]
-        for sinks, most, whose in ((theirs, OF_A_PEER, "this client's"), (others, MAX_SINKS, "all")):
+        for sinks, most, whose in ((theirs, OF_A_PEER, "of this client"), (others, MAX_SINKS, "of all clients")):
             if len(sinks) < most:
                 continue
             unused = [sink for sink in sinks if sink.empty]
             if not unused:
                 raise SinkError(
-                    "The records of %d tags wait for their upload, %s; for one more there is no room until some of them"
-                    " are uploaded." % (len(sinks), whose)
+                    "Records of %d tags wait for their upload (%s). Another tag is accepted when some of them are uploaded."
+                    % (len(sinks), whose)
                 )
             self._remove(min(unused, key=lambda sink: sink.used))
             return
@@ -310,13 +311,13 @@ class Sinks:
 
 
 _FULL = (
-    "The stream %s is full: %d bytes wait for their upload. Its senders keep what they have until some are uploaded; see the"
-    " upload's error, or give a larger --max-mib."
+    "The stream %s is full: %d bytes wait for their upload. Senders keep further records until some are uploaded. See the"
+    " error of the upload, or give a larger --max-mib."
 )
 
 
 def _joined(lines: List[bytes]) -> Iterator[memoryview]:
-    """All of them in few pieces, none of which takes much memory."""
+    """All lines in few pieces of about COMMIT_BYTES."""
     start = size = 0
     for end, line in enumerate(lines):
         if size and size + len(line) > COMMIT_BYTES:
@@ -327,14 +328,13 @@ def _joined(lines: List[bytes]) -> Iterator[memoryview]:
 
 
 def folder_name(stream: str) -> str:
-    """The stream's id as a file's name, which for the ids Azure gives is the id itself. Raises SinkError."""
+    """A file name for a stream. For the ids that Azure uses, that is the id itself. Raises SinkError."""
     name = quote(stream, safe=" :@+,=~[]()", errors="backslashreplace")
     if name.startswith("."):
         name = "%2E" + name[1:]
     if not 0 < len(name) <= MAX_NAME_BYTES - len(".jsonl"):
         raise SinkError(
-            "A tag of %d characters cannot name a sink; send one of 1 to %d."
-            % (len(stream), MAX_NAME_BYTES - len(".jsonl"))
+            "A tag has %d characters. Send tags of 1 to %d characters." % (len(stream), MAX_NAME_BYTES - len(".jsonl"))
         )
     return name
 
@@ -348,4 +348,4 @@ def _sync_folder(path: str) -> None:
 
 
 def _cannot_store(folder: str, error: OSError) -> str:
-    return "%s cannot be written (%s); what arrives is not acknowledged until it can." % (folder, error.strerror)
+    return "Cannot write '%s' (%s). Records are not acknowledged until that works." % (folder, error.strerror)

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The uploader tasks: when each sink's segments go, and what happens when they are not taken."""
+"""Uploads the segments of each sink at an interval, and retries or sets records aside when that fails."""
 
 import queue
 import threading
@@ -18,31 +18,31 @@ from .segments import Entry, Segment
 from .sinks import LocalSink, Sinks
 
 MAX_BACKOFF_SECONDS = 300
-DOUBT_AFTER = 3  # failures, and then again after as many more
-MAX_SUSPECTS = 3  # records that fail one after the other: it is the destination that is away
+DOUBT_AFTER = 3  # failures, and after every further DOUBT_AFTER failures
+MAX_SUSPECTS = 3  # records that fail in a row, after which the destination counts as unavailable
 
 
 class Job(NamedTuple):
     stream: str
     segment: Segment
     following: Optional[Segment]
-    doubtful: bool  # it has failed repeatedly, so it may be its records that the destination does not take
+    doubtful: bool  # it failed repeatedly, so the destination may refuse some of its records
 
 
 class Outcome(NamedTuple):
     stream: str
     segment: Segment
-    error: str  # empty: it was taken
-    set_aside: int  # rows, but for these
+    error: str  # empty if the upload succeeded
+    set_aside: int  # rows that were set aside
 
 
 class Courier(threading.Thread):
-    """Carries one segment at a time to the uploader, so that a slow destination holds up no client."""
+    """Uploads one segment at a time in a thread of its own, so that a slow destination delays no client."""
 
     def __init__(
         self, uploader: Uploader, refused: Refused, log: Callable[[str], None], wake: Callable[[], None]
     ) -> None:
-        super().__init__(name="courier", daemon=True)  # a hanging destination does not hold up the end either
+        super().__init__(name="courier", daemon=True)  # a destination that hangs does not delay the end of the process
         self.jobs: "queue.Queue[Optional[Job]]" = queue.Queue()
         self.outcomes: "queue.Queue[Outcome]" = queue.Queue()
         self._uploader = uploader
@@ -57,14 +57,14 @@ class Courier(threading.Thread):
                 set_aside = self._carry(job)
             except CtiError as failure:
                 error = str(failure)
-            except Exception as failure:  # a defect must not end the thread: the segment stays, and the log says why
+            except Exception as failure:  # a defect must not end the thread; the segment is kept
                 error = "%s: %s." % (type(failure).__name__, failure)
             self.outcomes.put(Outcome(job.stream, job.segment, error, set_aside))
             self._wake()
         self._uploader.close()
 
     def _carry(self, job: Job) -> int:
-        """How many of its rows were set aside. Raises what the uploader does."""
+        """Upload a segment. Returns how many of its rows were set aside. Raises the errors of the uploader."""
         try:
             self._uploader.take(job.stream, segments.read(job.segment.path, self._log))
             return 0
@@ -80,10 +80,10 @@ class Courier(threading.Thread):
 
 
 class Sieve:
-    """Uploads a segment in ever smaller pieces, and sets aside the single records that the destination does not take.
+    """Uploads a segment in smaller and smaller pieces, and sets aside the records that the destination does not accept.
 
-    A destination that closes the connection may be away, or may not like what it got: only what it takes afterwards
-    tells. A record is set aside when something else was taken after it had failed, or when its own form is why.
+    If the destination closes the connection, it may be unavailable or may refuse a record. So a record is set aside only
+    if the destination accepted another one after it failed, or if the form of the record is the reason.
     """
 
     def __init__(self, uploader: Uploader, refused: Refused, log: Callable[[str], None]) -> None:
@@ -91,17 +91,17 @@ class Sieve:
         self._refused = refused
         self._log = log
         self._suspects: List[Tuple[Entry, str]] = []
-        self._good: Optional[List[Entry]] = None  # a piece that was taken
+        self._good: Optional[List[Entry]] = None  # records that were accepted
         self._set_aside = 0
 
     def sift(self, job: Job) -> int:
-        """How many rows were set aside; all others are in safety. UploadError: the destination is away, it seems."""
+        """Upload a segment. Returns how many rows were set aside. Raises UploadError if the destination seems unavailable."""
         for batch in segments.read(job.segment.path, self._log):
             self._take(job.stream, batch)
         if self._suspects:
             proof = self._good or self._first_batch(job.following)
             if proof:
-                self._uploader.take(job.stream, [proof])  # once more: its RecordIds are known there
+                self._uploader.take(job.stream, [proof])  # again, which is harmless: the RecordIds are the same
                 self._condemn(job.stream)
         if self._suspects:
             raise UploadError(self._suspects[0][1])
@@ -133,7 +133,7 @@ class Sieve:
         self._refused.add(stream, entry, reason)
         self._set_aside += 1
         self._log(
-            "LocalSink %s: a record that the destination does not take was set aside in %s: %s"
+            "LocalSink %s: a record that the destination does not accept was set aside in %s: %s"
             % (stream, self._refused.path, reason)
         )
 
@@ -142,7 +142,7 @@ class Sieve:
 
 
 class UploadTask:
-    """One sink's."""
+    """When a sink is uploaded next, and the result of the last upload."""
 
     def __init__(self, due: float) -> None:
         self.due = due
@@ -152,7 +152,7 @@ class UploadTask:
 
 
 class Uploading:
-    """tick() it every second or so, and when the courier wakes the loop. Times are the monotonic clock's."""
+    """All uploads. Call tick() about every second, and when `wake` was called. Times are those of `monotonic`."""
 
     def __init__(
         self,
@@ -171,8 +171,8 @@ class Uploading:
         self._tasks: Dict[str, UploadTask] = {}
         try:
             uploader.prepare()
-        except UploadError as error:  # a full disk is no reason to take nothing; each upload tries again
-            log.error("%s What arrives is kept until it can be." % error)
+        except UploadError as error:  # records are accepted even if the disk is full; each upload tries again
+            log.error("%s Records are kept until that works." % error)
         self._courier = Courier(uploader, refused, log.warning, wake)
         self._courier.start()
 
@@ -188,7 +188,7 @@ class Uploading:
                 self._start(sink, task, now)
 
     def stop(self, seconds: float) -> None:
-        """Let what is on its way arrive, if it does so in time."""
+        """Wait up to `seconds` for the running upload, and start no others."""
         while not self._courier.jobs.empty():
             self._courier.jobs.get()
         self._courier.jobs.put(None)
@@ -196,7 +196,7 @@ class Uploading:
         self._settle(last=True)
 
     def error(self, stream: str) -> str:
-        """Why the last upload failed; empty when it did not."""
+        """The error of the last upload; empty if it succeeded."""
         return self._tasks[stream].error if stream in self._tasks else ""
 
     def _start(self, sink: LocalSink, task: UploadTask, now: float) -> None:
@@ -219,14 +219,14 @@ class Uploading:
             outcome = self._courier.outcomes.get()
             sink, task = self._sinks.get(outcome.stream), self._tasks[outcome.stream]
             task.in_flight = None
-            if sink is None:  # it had rows, so it cannot have gone
+            if sink is None:  # not expected: sinks with rows are kept
                 continue
             if outcome.error:
                 self._failed(sink, task, outcome.error)
                 continue
             sink.taken(outcome.segment, outcome.set_aside)
             if task.failures:
-                self._log("Uploading LocalSink %s works again." % sink.stream)
+                self._log("The upload of LocalSink %s works again." % sink.stream)
             task.failures, task.error = 0, ""
             if sink.oldest() is None:
                 task.due = self._monotonic() + self._interval
@@ -240,7 +240,7 @@ class Uploading:
         delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
         task.due = self._monotonic() + delay
         self._log.error(
-            "Uploading LocalSink %s failed: %s Its %d rows are kept; the next attempt is in %d s."
+            "The upload of LocalSink %s failed: %s Its %d rows are kept. The next attempt is in %d s."
             % (sink.stream, error, sink.rows, delay)
         )
 
