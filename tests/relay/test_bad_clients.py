@@ -55,7 +55,7 @@ def test_half_a_message_is_told_when_its_client_goes(relay):
     relay.start()
     with relay.connect() as sock:
         sock.sendall(msgpack.pack([DATA, [ENTRY], {"chunk": "c"}])[:-3])
-    assert relay.expect("it closed in the middle of a message")
+    assert relay.expect("it closed the connection in the middle of a message")
     assert still_serves(relay)
 
 

@@ -259,7 +259,7 @@ def test_what_cannot_be_uploaded_is_kept_and_told_and_uploaded_later(relay):
     (relay.folder / "out").write_text("a file where a folder is to be")
     relay.start(upload="jsonl:%s" % (relay.folder / "out"))
     send(relay, [DATA, [ENTRY], {"chunk": "1"}])
-    relay.expect("The upload of LocalSink %s failed: .*out.* The next attempt" % DATA)
+    relay.expect("Uploading LocalSink %s failed: .*out.* The next attempt" % DATA)
     (sink,) = relay.status()["Sinks"]
     assert sink["Rows"] == 1 and sink["UploadError"]
     os.unlink(str(relay.folder / "out"))

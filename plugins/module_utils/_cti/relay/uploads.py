@@ -226,7 +226,7 @@ class Uploading:
                 continue
             sink.taken(outcome.segment, outcome.set_aside)
             if task.failures:
-                self._log("The upload of LocalSink %s works again." % sink.stream)
+                self._log("Uploading LocalSink %s works again." % sink.stream)
             task.failures, task.error = 0, ""
             if sink.oldest() is None:
                 task.due = self._monotonic() + self._interval
@@ -240,7 +240,7 @@ class Uploading:
         delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
         task.due = self._monotonic() + delay
         self._log.error(
-            "The upload of LocalSink %s failed: %s Its %d rows are kept. The next attempt is in %d s."
+            "Uploading LocalSink %s failed: %s Its %d rows are kept. The next attempt is in %d s."
             % (sink.stream, error, sink.rows, delay)
         )
 

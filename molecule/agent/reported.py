@@ -1,8 +1,8 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""told.py PYTHON SINCE: waits until the agent has looked at everything from now on, and all it found is in the relay's
-tables; prints, as JSON, the changes after row SINCE, how many inventory rows there are of each kind, and the last row.
+"""reported.py PYTHON SINCE: waits until each kind was collected once more and all records are in the tables of the relay. Prints
+the changes after row SINCE, the number of inventory rows of each kind, and the number of the last row, as JSON.
 """
 
 import json
@@ -26,7 +26,7 @@ LAST = "SELECT coalesce(max(rowid), 0) FROM ConfigurationChange"
 
 def main(python, since):
     end = time.monotonic() + SECONDS
-    # A run that ends now may have begun before; the one after it has not.
+    # The run that ends next may have started before this script; the one after it has not.
     wait(end, "another run of each kind", later_than(collected()))
     wait(end, "another run of each kind", later_than(collected()))
     wait(end, "delivery", lambda: ask(python, AGENT)["Outbox"]["Records"] == 0)
@@ -43,7 +43,7 @@ def main(python, since):
 
 
 def folded(changes):
-    """Changes of one service as one: `systemctl enable` makes a link, and then has systemd reload."""
+    """Changes of one service as one change: `systemctl enable` creates a symlink, and then reloads systemd."""
     out = {}
     for change in changes:
         first = out.setdefault(change.get("SvcName", change["RecordId"]), {})
@@ -54,7 +54,7 @@ def folded(changes):
 
 
 def collected():
-    """When each kind was."""
+    """The time of the last collection of each kind."""
     try:
         with open(STATUS) as file:
             return {kind: state.get("CollectedAt", "") for kind, state in json.load(file)["Kinds"].items()}
