@@ -289,7 +289,7 @@ def test_sigterm_ends_it_cleanly_and_the_next_one_goes_on(relay):
     relay.start("--interval", "1000")
     send(relay, [DATA, [[NOW, {"ConfigDataType": "Software", "RecordId": str(n)}] for n in range(7)], {"chunk": "1"}])
     assert relay.stop() == 0
-    assert "The relay has stopped; 7 rows wait for the next start." in relay.log[-1]
+    assert "The relay has stopped. 7 rows wait for the next start." in relay.log[-1]
     assert not os.path.exists(relay.address().name)
     relay.start()
     relay.expect("%s now has \\(actual count\\) 7 rows" % DATA)

@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The connected clients, and what each may use: connections, memory, turns and time.
 
-The three kinds of listeners do not share: strangers at a network port take neither a place nor memory from the host's
-own clients at a unix socket, nor from those that ask for configuration. Within a kind, peers take turns, and where
-something is short the peer that has most of it gives way.
+The three kinds of clients do not share: clients from the network take neither connections nor memory from local clients
+at a Unix socket, nor from those that request configuration. Within a kind, peers take turns, and when a resource is short,
+the peer that uses most of it loses a connection.
 """
 
 import collections
@@ -15,41 +15,43 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tu
 
 from .connection import Connection
 
-CONFIG = "config"  # asks for configuration
-LOCAL = "local"  # brings records to a unix socket
-NETWORK = "network"  # brings records over tcp or tls
+CONFIG = "config"  # requests configuration
+LOCAL = "local"  # sends records to a Unix socket
+NETWORK = "network"  # sends records over tcp or tls
 KINDS = (CONFIG, LOCAL, NETWORK)
 
-HELD_BYTES = 12 << 20  # of half messages of one kind; with more, memory is short: only few large ones are read on
+HELD_BYTES = (
+    12 << 20
+)  # of incomplete messages of one kind; above this, memory is short and only READ_ON large ones are read further
 WORK_BYTES = (
     4 << 20
-)  # of messages of one kind that are being read; with more, none is begun and only the oldest read on
-LEAST_BYTES = WORK_BYTES // 16  # of a message that is being read: what its decoder takes, and a bound for their number
-LARGE_BYTES = 2 << 20  # before a message that may be that large is begun, those of the other kinds count as well
-READ_ON = 3  # so many of them, each of another peer
-SMALL_BYTES = 4 << 10  # a message smaller than that gets through all the same
-READ_BYTES = 256 << 10  # of one connection in one turn
-CROWD = 16  # with more connections that have something to say, each says less at a time:
+)  # of messages of one kind that are being decoded; above this, none is started and only the oldest goes on
+LEAST_BYTES = WORK_BYTES // 16  # minimum that counts for a message being decoded, which also limits their number
+LARGE_BYTES = 2 << 20  # messages larger than this also wait for those of the other kinds
+READ_ON = 3  # messages, each of another peer
+SMALL_BYTES = 4 << 10  # smaller messages are read even if memory is short
+READ_BYTES = 256 << 10  # read from one connection in one turn
+CROWD = 16  # active connections; if there are more, CROWD_BYTES are read from each
 CROWD_BYTES = 32 << 10
 HANDSHAKE_SECONDS = 10
-FIRST_SECONDS = 60  # until a client says anything
-IDLE_SECONDS = 300  # between two messages; senders connect again
-PATIENCE_SECONDS = 60  # for the rest of a message, and for an answer to be taken
-SHORT_PATIENCE_SECONDS = 2  # while memory is short, for each further SHORT_BYTES of those that are read on
+FIRST_SECONDS = 60  # for the first message
+IDLE_SECONDS = 300  # without a message; senders reconnect
+PATIENCE_SECONDS = 60  # for the rest of a message, and for the client to read an answer
+SHORT_PATIENCE_SECONDS = 2  # while memory is short: time for each SHORT_BYTES of a message
 SHORT_BYTES = 8 << 10
-GIVE_WAY_SECONDS = 1  # so long a client was silent that gives its place to one that comes
-SLOW_SECONDS, SLOW_BYTES = 5, 1 << 10  # or slower than that many bytes a second, for so long
+GIVE_WAY_SECONDS = 1  # a client that was idle for this time can lose its connection to a new client
+SLOW_SECONDS, SLOW_BYTES = 5, 1 << 10  # or a client that was slower than SLOW_BYTES per second for SLOW_SECONDS
 
 
 class Turn(NamedTuple):
-    """When a connection was last seen to be quick enough, while memory is short, and what it had sent by then."""
+    """While memory is short: when a connection was last fast enough, and how many bytes it had sent by then."""
 
     began: float
     held: int
 
 
 class Clients:
-    """All connections. `places`: how many there may be of each kind."""
+    """All connections. `places`: the maximum number for each kind."""
 
     def __init__(self, places: Dict[str, int]) -> None:
         self._places = places
@@ -58,9 +60,11 @@ class Clients:
         self._held = dict.fromkeys(KINDS, 0)
         self._short = dict.fromkeys(KINDS, False)
         self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
-        self._works: Dict[str, Dict[Connection, None]] = {kind: {} for kind in KINDS}  # in the order they began
-        self._served = 0  # rises with each connection that gets its turn
-        # When each group of _paths() had its last turn.
+        self._works: Dict[str, Dict[Connection, None]] = {
+            kind: {} for kind in KINDS
+        }  # in the order in which they started
+        self._served = 0  # number of turns so far
+        # The number of the last turn of each group of _paths().
         self._turns: Dict[Tuple[str, ...], int] = {(kind,): 0 for kind in KINDS}
         self._sharing: Dict[Tuple[str, ...], int] = collections.Counter()  # connections of each of them
 
@@ -84,7 +88,7 @@ class Clients:
         self._number[connection.kind] += 1
 
     def remove(self, connection: Connection) -> None:
-        """It is closed. May be called again."""
+        """Remove a connection that is closed. May be called again."""
         connections = self._by_peer[connection.kind].get(connection.peer[0], set())
         if connection not in connections:
             return
@@ -102,10 +106,10 @@ class Clients:
         self._works[connection.kind].pop(connection, None)
 
     def to_give_way(self, kind: str, peer: Tuple[str, ...], now: float) -> Optional[Connection]:
-        """The connection that makes place for one more of `peer`, or None: all places are in use, and fairly.
+        """The connection to close for a new one of `peer`; None if all places are in use, and shared fairly.
 
-        That is the longest silent one of the peer with the most connections, if that is another user, process or address;
-        else one that is silent between two messages or before its first, or very slow with one.
+        That is the connection that was idle for longest of the user, process or address with the most connections, if
+        `peer` has fewer. Otherwise, it is one that is idle between two messages or before its first, or very slow.
         """
         for depth in range(1, len(peer) + 1):
             number = collections.Counter(connection.peer[:depth] for connection in self._of(kind))
@@ -117,15 +121,15 @@ class Clients:
         return min(silent, key=lambda connection: connection.heard) if silent else None
 
     def may_be_taken(self, kind: str, now: float) -> bool:
-        """Whether there is a place for one more client, whoever that is."""
+        """Whether there is, or can be made, a place for one more client of any peer."""
         return not self.full(kind) or any(_gives_way(connection, now) for connection in self._of(kind))
 
     def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
-        """Kind by kind, in each peer by peer, beginning with those that had their last turn longest ago.
+        """The connections in the order in which to serve them: kinds and peers take turns, the last served come last.
 
-        Of one peer those come first that are in the middle of a message or of a handshake: what was begun gets done.
-        A connection counts as served when it is yielded. Before all others, of each kind one goes on whose message is
-        being read: when that is done, it is for those who waited to begin the next one, not for its own peer.
+        Within a peer, connections in the middle of a message or a handshake come first. A connection counts as served
+        when it is yielded. One connection of each kind whose message is being decoded comes before all others, so that
+        those who wait can start theirs.
         """
         wanting = list(connections)
         begun = [works for works in (set(self._works[kind]).intersection(wanting) for kind in KINDS) if works]
@@ -156,16 +160,16 @@ class Clients:
                 waiting.rotate(-1)
 
     def limit(self, connection: Connection, crowd: int) -> int:
-        """How many bytes may be read from it now, where `crowd` connections have something to say."""
+        """How many bytes to read from a connection now, if `crowd` connections are active."""
         if self._short[connection.kind] and connection not in self._read_on[connection.kind]:
             return SMALL_BYTES
         return READ_BYTES if crowd <= CROWD else CROWD_BYTES
 
     def may_work(self, connection: Connection) -> bool:
-        """Whether it is the turn of its message: of a peer one is read at a time, and all take limited memory.
+        """Whether to decode the message of a connection now: one per peer at a time, and within the memory limits.
 
-        A small message may become a large one, so the next one is begun only where those under way are small. Local
-        clients do not wait for those of the network.
+        A small message can decode to a large one, so the next one starts only while those in progress are small. Local
+        clients do not wait for clients of the network.
         """
         works = self._works[connection.kind]
         size = sum(map(_work_bytes, works))
@@ -176,7 +180,7 @@ class Clients:
         return size <= WORK_BYTES and all(connection.peer != other.peer for other in works)
 
     def count_work(self, connection: Connection) -> None:
-        """After a part of a message was read, or all of it."""
+        """Update the memory that counts for a connection, after its message was decoded in part or as a whole."""
         if connection.work is not None:
             self._works[connection.kind][connection] = None
         else:
@@ -188,9 +192,10 @@ class Clients:
         connection.held = held
 
     def share_memory(self, now: float) -> List[Connection]:
-        """Where half messages take too much memory, read on only few of the large ones; the connections to watch anew.
+        """Pause reading of most large messages while incomplete messages use too much memory.
 
-        Those of the peer that holds least come first, so that a peer with many cannot keep the others waiting.
+        Returns the connections whose state changed. Messages of the peer that uses least memory are read first, so that
+        a peer with many messages cannot block the others.
         """
         changed: List[Connection] = []
         for kind in KINDS:
@@ -215,7 +220,7 @@ class Clients:
         return changed
 
     def overdue(self, now: float) -> Iterator[Tuple[Connection, str]]:
-        """The connections whose time is over, and why: empty where a client merely had nothing more to say."""
+        """The connections to close because of a timeout, and why; the reason is empty for a client that is only idle."""
         for connection in self:
             why = _overdue(connection, now)
             if why is None:
@@ -224,7 +229,7 @@ class Clients:
                 yield connection, why
 
     def _too_slow(self, connection: Connection, now: float) -> Optional[str]:
-        """Of those that are read on while memory is short, for which others wait."""
+        """Why to close a connection that is too slow while memory is short and others wait for it; None if it is not."""
         read_on = self._read_on[connection.kind]
         turn = read_on.get(connection)
         if turn is None or now - turn.began < SHORT_PATIENCE_SECONDS:

@@ -20,9 +20,9 @@ from .segments import Entry
 from .sinks import folder_name
 
 LOCK_SECONDS = 30
-TURN_SECONDS = 300  # until a busy receiver takes something from us: nothing waits for an upload
-DELIVERY_SECONDS = 3600  # for one message, however slowly it is taken
-PREPARE_SECONDS = 1  # the same, while clients wait
+TURN_SECONDS = 300  # to wait for a busy receiver that takes nothing; no client waits for an upload
+DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
+PREPARE_SECONDS = 1  # to wait for a lock at the start, while clients wait
 CACHE_KIB = 16384  # holds the pages of all indexes that new rows land on
 CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many uploads change is then written once
 MAX_PLANS = 256
@@ -32,27 +32,30 @@ Batches = Iterable[List[Entry]]
 
 
 class Uploader:
-    """prepare() is called by the thread that made it, before all else; the others by one thread, which is another."""
+    """A destination. prepare() is called first, by the thread that created it; the other methods by one other thread."""
 
-    remote = False  # whether it may fail for a record that the other side does not take, and not say so
+    remote = False  # whether an upload may fail because of a record without a RecordsRefused
 
     def prepare(self) -> None:
-        """At the start: make what others may look at before anything is taken. UploadError: it cannot be made yet."""
+        """Create files that others may read before the first upload. Raises UploadError if that does not work yet."""
 
     def take(self, stream: str, batches: Batches) -> None:
-        """Return once all of it is safe. UploadError: it is not, and all of it comes again.
+        """Upload records, and return when all of them are stored.
 
-        RecordsRefused, or an error that is none of ours: it would fail however often it came.
+        Raises UploadError if they are not, and all of them are uploaded again. RecordsRefused, or an exception other than
+        CtiError, means that repeating it does not help.
         """
         raise NotImplementedError
 
     def close(self) -> None:
-        """The end: nothing more comes."""
+        """Release what the destination uses; nothing is uploaded afterwards."""
 
 
 def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = retention.KEEP_DAYS) -> Uploader:
-    """`jsonl:DIR`, `sqlite:PATH` or `forward:ADDRESS`; `users` may listen at that address, besides those AMA runs as
-    and our own; tables keep changes for `keep_days`. Raises RelayError and ForwardError."""
+    """The destination for `jsonl:DIR`, `sqlite:PATH` or `forward:ADDRESS`. Raises RelayError and ForwardError.
+
+    `users` may listen at the address, in addition to the current user and those AMA runs as. `keep_days`: for tables.
+    """
     word, colon, rest = text.partition(":")
     if colon and rest:
         if word == "jsonl":
@@ -109,9 +112,9 @@ class JsonLinesUploader(Uploader):
 
 
 class SqliteUploader(Uploader):
-    """The tables ConfigurationData and ConfigurationChange; what is delivered twice is there once.
+    """The tables ConfigurationData and ConfigurationChange. A record that is delivered twice is stored once.
 
-    An inventory replaces the one before it; changes, and all that is no inventory, are kept for `keep_days`.
+    An inventory replaces the previous one. Changes, and all other records, are kept for `keep_days`.
     """
 
     def __init__(self, path: str, keep_days: int = retention.KEEP_DAYS) -> None:
@@ -121,7 +124,7 @@ class SqliteUploader(Uploader):
         self._plans: Dict[Tuple[str, ...], tables.Plan] = {}
 
     def prepare(self) -> None:
-        """Whoever looks with sqlite3 where there is no database makes one, of which only its maker can be sure."""
+        """Create the database, because the command sqlite3 would create one that belongs to whoever runs it."""
         try:
             self._open(PREPARE_SECONDS)
         except (sqlite3.Error, OSError) as error:
@@ -158,7 +161,7 @@ class SqliteUploader(Uploader):
                 db.executemany(statement, [tables.printable(row) for row in values])
 
     def _plan(self, keys: Tuple[str, ...]) -> tables.Plan:
-        """Keep those of records that have others like them: at most MAX_PLANS, each of at most PLAN_BYTES."""
+        """The plan for records with these keys. At most MAX_PLANS are cached, each of at most PLAN_BYTES."""
         plan = tables.plan(keys)
         if sum(map(len, keys)) + 64 * len(keys) <= PLAN_BYTES:
             if len(self._plans) >= MAX_PLANS:
@@ -170,7 +173,7 @@ class SqliteUploader(Uploader):
         os.makedirs(os.path.dirname(os.path.abspath(self._path)), 0o700, exist_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db = sqlite3.connect(self._path, timeout=lock_seconds, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")  # so that a query in progress does not hold it up
+        self._db.execute("PRAGMA journal_mode = WAL")  # so that queries do not block uploads
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
         self._db.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
@@ -185,7 +188,7 @@ class SqliteUploader(Uploader):
 
 
 class ForwardUploader(Uploader):
-    """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. What is delivered twice has one RecordId."""
+    """Another relay, Fluentd, Fluent Bit, or the Azure Monitor Agent. A record that is sent twice has the same RecordId."""
 
     remote = True
 

@@ -1,17 +1,17 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""An inventory in ConfigurationData replaces the one before it, once all of its records are there.
+"""Replaces the previous inventory of a host in ConfigurationData once all records of the new one have arrived.
 
-The records of one inventory of one kind of a host share Computer, SourceComputerId, ConfigDataType, TimeGenerated and
-what stands before the number in their RecordId; the last one says how many they are. The inventory whose first record
-arrived later is the newer one, so no host's clock decides. What is sent again of one that was replaced is left out.
-Records that do not say how many they are replace nothing.
+The records of one inventory of one kind share Computer, SourceComputerId, ConfigDataType, TimeGenerated and the part of
+their RecordId before the number. The last record has the number of records. The inventory whose first record arrived
+later is the newer one, so that clocks of hosts do not matter. Records of a replaced inventory that arrive again are
+ignored. An inventory without a number of records replaces nothing.
 
-A host is a Computer with a SourceComputerId. The first inventory under a new name replaces those under the other names
-of the same SourceComputerId: the host was renamed. Two hosts with one machine-id look the same once, but the other name
-comes back. So a name that was known before replaces another name only once it replaced SILENT inventories of its own
-since the other's last one. No name replaces one whose VMUUID differs.
+A host is a Computer with a SourceComputerId. The first inventory under a new name replaces those under other names of the
+same SourceComputerId, because the host was renamed. Two hosts with the same machine-id look like that at first, but then
+the other name returns. So a known name replaces another name only after it replaced SILENT inventories of its own since
+the last one of the other name. A name never replaces one with another VMUUID.
 """
 
 import sqlite3
@@ -23,10 +23,10 @@ from .segments import Entry
 from .tables import generated
 
 REMEMBERED = 8  # inventories of one kind of one host
-SILENT = 3  # inventories of one name that were replaced without one of the other, which is a name of the past then
+SILENT = 3  # replaced inventories of one name without one of the other name, after which the other name counts as old
 _TYPES = frozenset(kind.config_type for kind in all_kinds().values())
 _SCHEMA = (
-    # `Records` is NULL until it is known; where `Replaced` is 1 there is a newer one.
+    # `Records` is NULL until it is known. `Replaced` is 1 if there is a newer one.
     "CREATE TABLE IF NOT EXISTS Inventories (Computer TEXT NOT NULL, SourceComputerId TEXT NOT NULL,"
     " ConfigDataType TEXT NOT NULL, Batch TEXT NOT NULL, Records INTEGER, Replaced INTEGER NOT NULL DEFAULT 0)",
     "CREATE UNIQUE INDEX IF NOT EXISTS Inventories_Once"
@@ -39,14 +39,14 @@ _KEY = "Computer = ? AND SourceComputerId = ? AND ConfigDataType = ?"
 
 class Inventory(NamedTuple):
     computer: str
-    source: str  # SourceComputerId; empty where the record has none
+    source: str  # SourceComputerId; empty if the record has none
     type: str
     batch: str
     time: str
 
     @property
     def records(self) -> Tuple[str, Tuple[str, str, str]]:
-        """A condition for its rows, and the values for it; the index ConfigurationData_Once finds them."""
+        """An SQL condition for the rows of the inventory, which uses the index ConfigurationData_Once, and its values."""
         return "TimeGenerated = ? AND RecordId >= ? AND RecordId < ?", (self.time, self.batch + "-", self.batch + ".")
 
 
@@ -56,7 +56,7 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def of(entry: Entry) -> Optional[Inventory]:
-    """Which inventory a record belongs to; None: to none that could be replaced."""
+    """The inventory that a record belongs to; None if it belongs to none that can be replaced."""
     record = entry[1]
     type_, own = record.get("ConfigDataType"), record.get(RECORD_ID)
     if not isinstance(type_, str) or type_ not in _TYPES or not isinstance(own, str):
@@ -69,7 +69,7 @@ def of(entry: Entry) -> Optional[Inventory]:
 
 
 def _is_text(values: Iterable[str]) -> bool:
-    """SQLite takes no lone surrogate; what has one belongs to no host of ours."""
+    """Whether SQLite can store the values: they have no lone surrogates."""
     try:
         "".join(values).encode("utf-8")
     except UnicodeEncodeError:
@@ -78,14 +78,14 @@ def _is_text(values: Iterable[str]) -> bool:
 
 
 class Arriving:
-    """The inventories of which records arrive in one transaction."""
+    """The inventories with records in one transaction."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._replaced: Dict[Inventory, bool] = {}
 
     def belongs(self, entry: Entry) -> bool:
-        """Whether a record is to be stored: not one of an inventory that was replaced."""
+        """Whether to store a record. Records of a replaced inventory are not stored."""
         inventory = of(entry)
         if inventory is None:
             return True
@@ -99,7 +99,7 @@ class Arriving:
         return not replaced
 
     def settle(self) -> None:
-        """Once all is stored: let each inventory that is complete now replace those before it."""
+        """After all records are stored: let each complete inventory replace the previous ones."""
         for inventory, replaced in self._replaced.items():
             if not replaced:
                 self._settle(inventory)
@@ -130,12 +130,12 @@ class Arriving:
                     self._replace_names(inventory, first, is_new)
 
     def _is_known(self, inventory: Inventory) -> bool:
-        """Whether the host had an inventory of this kind under this name before."""
+        """Whether the host already had an inventory of this kind under this name."""
         query = "SELECT 1 FROM Inventories WHERE %s AND Batch <> ? LIMIT 1" % _KEY
         return self._db.execute(query, inventory[:4]).fetchone() is not None
 
     def _replace_names(self, inventory: Inventory, first: int, is_new: bool) -> None:
-        """Remove what there is under other names of the same host before the row `first`."""
+        """Remove the inventories under other names of the same host that are older than the row `first`."""
         same = (inventory.computer, inventory.source, inventory.type)
         query = (
             "SELECT Computer, max(rowid) FROM Inventories"
@@ -150,7 +150,7 @@ class Arriving:
                 self._replace_before(other, first)
 
     def _is_another_machine(self, other: Inventory, first: int) -> bool:
-        """Whether the rows of the other name have another VMUUID than the row `first`; one that is missing tells nothing."""
+        """Whether rows of the other name have another VMUUID than the row `first`. A missing VMUUID does not count."""
         query = (
             "SELECT 1 FROM ConfigurationData WHERE %s AND rowid < ?"
             " AND VMUUID <> (SELECT nullif(VMUUID, '') FROM ConfigurationData WHERE rowid = ?) AND VMUUID <> '' LIMIT 1"
@@ -160,8 +160,8 @@ class Arriving:
         return self._db.execute(query, values).fetchone() is not None
 
     def _replace_before(self, inventory: Inventory, first: int) -> None:
-        """Remove what there is of the inventories of that kind of the host that began before this one's first row."""
-        older: Dict[str, None] = {}  # in the order of their last rows; what is remembered of them is bounded
+        """Remove the inventories of this kind of the host whose first row is older than `first`."""
+        older: Dict[str, None] = {}  # in the order of their last rows; at most REMEMBERED
         same = (inventory.computer, inventory.type, inventory.source)
         query = "SELECT RecordId FROM ConfigurationData WHERE %s AND rowid < ? ORDER BY rowid" % _SAME
         for (own,) in self._db.execute(query, (*same, first)):

@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""How long rows are kept in the tables, and how those of an earlier version of the tables get into them.
+"""Deletes old rows from the tables, and moves the rows of tables of version 0.1.
 
-Age is counted in days on which a table got rows, and in the order in which they arrived: neither a clock that jumps, a
-host's or the relay's, nor a time without a relay makes anything old.
+Age is the number of days on which a table got rows, in the order of arrival. So neither a clock that is set, of a host or
+of the relay, nor a time without a relay makes rows old.
 """
 
 import sqlite3
@@ -14,8 +14,8 @@ from typing import Dict
 from .tables import TABLES
 
 KEEP_DAYS = 400
-SLICE = 5000  # rows that are deleted at a time, at the least: an upload does not wait for a whole day's
-MOVED = 20000  # rows of an earlier table that are moved at a time
+SLICE = 5000  # minimum number of rows to delete at a time, so that an upload does not wait for those of a whole day
+MOVED = 20000  # rows of a table of version 0.1 to move at a time
 _OLD = "%s_0_1"
 _AGING = (*(table.name for table in TABLES), "Inventories")
 _SCHEMA = (
@@ -26,7 +26,7 @@ _SCHEMA = (
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Before the tables are made: put those of version 0.1 aside, whose primary key made them slow with their size."""
+    """Before the tables are created: rename those of version 0.1, whose primary key made large tables slow."""
     for statement in _SCHEMA:
         db.execute(statement)
     for table in TABLES:
@@ -39,7 +39,7 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 def move_old_rows(db: sqlite3.Connection) -> None:
-    """Move the rows that prepare() put aside, in transactions of their own: what is interrupted goes on later."""
+    """Move the rows of tables that prepare() renamed, in several transactions, so that it can continue after an interruption."""
     for name, last in db.execute("SELECT TableName, LastRow FROM Moved").fetchall():
         old = _OLD % name
         present = {row[1] for row in db.execute("PRAGMA table_info(%s)" % name)}
@@ -68,13 +68,13 @@ def move_old_rows(db: sqlite3.Connection) -> None:
 
 
 def newest_rows(db: sqlite3.Connection) -> Dict[str, int]:
-    """The highest rowid of each table: rows get rising ones, and the newest are never deleted."""
+    """The highest rowid of each table. New rows get higher ones, and the newest rows are never deleted."""
     query = "SELECT coalesce(max(rowid), 0) FROM "
     return {name: db.execute(query + name).fetchone()[0] for name in _AGING}
 
 
 def note_day(db: sqlite3.Connection, before: Dict[str, int]) -> int:
-    """Note which tables got their first rows of today since newest_rows(). Returns how many rows there are more."""
+    """Record which tables got their first rows of today since newest_rows(). Returns the number of new rows."""
     day = time.strftime("%Y-%m-%d", time.gmtime())
     total = 0
     for name, newest in newest_rows(db).items():
@@ -85,7 +85,7 @@ def note_day(db: sqlite3.Connection, before: Dict[str, int]) -> int:
 
 
 def delete_old_rows(db: sqlite3.Connection, keep_days: int, arrived: int) -> None:
-    """Delete some of the rows that are older than so many days; more than `arrived` at a time, so that it catches up."""
+    """Delete some of the rows that are older than `keep_days`: more than the `arrived` new ones, so that it catches up."""
     limit = max(SLICE, 2 * arrived)
     for name in _AGING:
         kept = "SELECT rowid, FirstRow FROM ReceivedDays WHERE TableName = ? ORDER BY rowid DESC LIMIT 1 OFFSET ?"

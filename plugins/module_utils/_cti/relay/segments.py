@@ -13,13 +13,13 @@ from ..records import RECORD_ID
 from ..wire.forward import flat
 
 SUFFIX = ".jsonl"
-RECORD_BYTES = 4 << 20  # of a line, here and in every relay that it is forwarded to, where it has a RecordId
-RECORD_KEYS = 10000  # with the RecordId; receivers take a limited number of values
-MESSAGE_BYTES = 16 << 20  # of the lines that one message may become: an escaped character takes six times its bytes
-LOOK_AFTER = 32  # records, at the clock
-PART_BYTES = 1 << 20  # of lines that are made at a time
+RECORD_BYTES = 4 << 20  # of a line, here and in relays that it is forwarded to, where it has a RecordId
+RECORD_KEYS = 10000  # with the RecordId; receivers accept a limited number of values
+MESSAGE_BYTES = 16 << 20  # of the lines of one message: an escaped character takes up to six times its bytes
+LOOK_AFTER = 32  # records between two looks at the clock
+PART_BYTES = 1 << 20  # of lines that are encoded at a time
 BATCH_ROWS = 500
-BATCH_BYTES = 256 << 10  # as they lie on disk; a key of a few bytes takes a hundred in memory
+BATCH_BYTES = 256 << 10  # on disk; a key of a few bytes takes a hundred in memory
 
 Entry = Tuple[float, Dict[str, Any]]
 
@@ -33,12 +33,12 @@ class Segment(NamedTuple):
     path: str
     rows: int
     bytes: int
-    since: float  # seconds of the monotonic clock; from the relay's start on for one it found
-    foreign: int  # of its bytes, those that came from the network; all where that is not known
+    since: float  # seconds of the monotonic clock; the start of the relay for a segment of an earlier process
+    foreign: int  # bytes from clients of the network; all bytes if that is not known
 
 
 class Encoder:
-    """Makes lines of one message's records, which JSON has a form for, a part at a time: many take long.
+    """Encodes the records of one message as JSON lines, a part at a time, because a large message takes long.
 
     `too_large` is called with a record that a destination could not accept, and the reason. The record gets no line.
     """

@@ -3,10 +3,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The relay: the Azure Monitor Agent's side of its sockets, in one thread that never waits for a client.
 
-One turn of the loop reads what has arrived, writes it to the sinks, syncs each of them once, and only then
-acknowledges. Memory is bounded whatever clients do: so much is read a turn, so much of half messages is held, and a
-client is not read from while it owes us the taking of an answer. So is the time of a turn: who was not served comes
-first in the next one. `clients` says whose turn it is.
+One turn of the loop reads what has arrived, writes it to the sinks, syncs each sink once, and only then acknowledges.
+Memory is limited whatever clients do: there are limits for what is read per turn and for incomplete messages, and nothing
+is read from a client that has not read its answers. The time of a turn is limited, too: clients that were not served come
+first in the next turn. `clients` decides whose turn it is.
 """
 
 import json
@@ -44,25 +44,25 @@ TURN_SECONDS = 0.05  # of reading, after which records are written and acknowled
 SLICE_SECONDS = 0.02  # of a turn for one client
 ACKS_BYTES = 4 << 10  # that wait for one client, above which no more of its messages are processed
 ACCEPTED_AT_ONCE = 64  # by one listener in one turn
-REQUEST_BYTES = 4 << 10  # of one for configuration, which has a hundred or two
-MESSAGE_VALUES = 1 << 17  # of one that is not packed; a value of one byte takes a hundred in memory
+REQUEST_BYTES = 4 << 10  # of a request for configuration, which has about 200
+MESSAGE_VALUES = 1 << 17  # of a message that is not packed; a value of one byte takes VALUE_BYTES in memory
 VALUE_BYTES = 100
-DECODED_BYTES = 40 << 20  # of one that is not packed: all of it may be text, of which a character takes four bytes
+DECODED_BYTES = 40 << 20  # of a message that is not packed: it may be all text, and a character takes up to four bytes
 STOP_SECONDS = 5  # to wait for a running upload
-SWITCH_SECONDS = 0.0005  # an upload that is being prepared yields to the clients that often
+SWITCH_SECONDS = 0.0005  # interval at which the thread of the upload yields to the clients
 SPARE_DESCRIPTORS = MAX_SINKS + MAX_NAMED + 64  # for files other than connections
 MAX_CONNECTIONS = 4096
 MIN_CONNECTIONS = 64
 ACK_BYTES = 16  # of an acknowledgement, besides its chunk
-SHOWN_TAG = 200  # characters of a tag in a message
+SHOWN_TAG = 200  # characters of a tag in a log message
 
 
 class RelayOptions(NamedTuple):
     chunks: str
     events: str
     upload: str
-    sockets: Optional[str] = None  # folder of socket files instead of abstract names
-    listen: Sequence[str] = ()  # further addresses for records
+    sockets: Optional[str] = None  # directory of socket files, instead of abstract names
+    listen: Sequence[str] = ()  # additional addresses for records
     tls: Tls = Tls()
     allow_users: Sequence[str] = ()
     interval: float = 10.0  # seconds between two uploads of a sink
@@ -71,7 +71,7 @@ class RelayOptions(NamedTuple):
 
 
 class Relay:
-    """run() until SIGTERM or SIGINT. Both raise CtiError when it cannot even start."""
+    """The relay as a service: run() returns after SIGTERM or SIGINT. Raises CtiError if it cannot start."""
 
     def __init__(self, options: RelayOptions, log: Log) -> None:
         self._options = options

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""ConfigurationData and ConfigurationChange as SQLite tables, and records as their rows."""
+"""The SQLite tables ConfigurationData and ConfigurationChange, and the rows for records."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ Row = Tuple[Any, ...]
 
 
 class Table(NamedTuple):
-    """`marker` is the column whose presence says that a record belongs here; what has none goes where it is empty."""
+    """A table. `marker` is the column that a record of this table has; empty for the table of all other records."""
 
     name: str
     marker: str
-    columns: Tuple[str, ...]  # documented ones; all others of a record go into AdditionalColumns, as JSON
-    indexes: Tuple[str, ...]  # the columns of each
+    columns: Tuple[str, ...]  # as documented; other fields of a record go to AdditionalColumns as JSON
+    indexes: Tuple[str, ...]  # the columns of each index
 
 
-# No index begins with what is random, such as RecordId: a row then lands on one of few pages, all of which stay in
-# memory, however many rows there are. Rows arrive about in the order of TimeGenerated.
+# No index starts with a random column such as RecordId. So new rows go to few pages, which stay in memory however large the
+# table is. Rows arrive roughly in the order of TimeGenerated.
 DATA = Table(
     "ConfigurationData",
     "ConfigDataType",
@@ -48,7 +48,7 @@ TABLES = (CHANGE, DATA, OTHER)
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, or add the columns that one made earlier lacks. Raises sqlite3.Error."""
+    """Create the tables, or add missing columns to existing ones. Raises sqlite3.Error."""
     for table in TABLES:
         columns = ['"%s" %s' % (name, "INTEGER" if name in INTEGER_COLUMNS else "TEXT") for name in table.columns]
         db.execute(
@@ -59,7 +59,7 @@ def prepare(db: sqlite3.Connection) -> None:
         for name, column in zip(table.columns, columns):
             if name not in present:
                 db.execute("ALTER TABLE %s ADD COLUMN %s" % (table.name, column))
-        # What is delivered twice has one RecordId, and one TimeGenerated.
+        # A record that is delivered twice has the same RecordId and the same TimeGenerated.
         db.execute("CREATE UNIQUE INDEX IF NOT EXISTS %s_Once ON %s (%s, RecordId)" % (table.name, table.name, TIME))
         for index in table.indexes:
             name = "%s_%s" % (table.name, index.replace(", ", "_"))
@@ -70,10 +70,10 @@ def prepare(db: sqlite3.Connection) -> None:
 
 
 class Plan(NamedTuple):
-    """How records with the same keys become rows; there are few such sets of keys, and many records."""
+    """How records with the same keys become rows. There are many records, and few such sets of keys."""
 
     table: Table
-    statement: str  # leaves a record that is there already as it is
+    statement: str  # ignores a record that is already stored
     columns: Tuple[str, ...]
     others: Tuple[str, ...]
 
@@ -106,7 +106,7 @@ def row(plan: Plan, stream: str, entry: Entry) -> Row:
 
 
 def generated(entry: Entry) -> str:
-    """The TimeGenerated of a record: what it says itself, or the time it was sent with."""
+    """The TimeGenerated of a record: its own, or the time it was sent with."""
     seconds, record = entry
     own = record.get(TIME)
     if own is None or own == "":
@@ -115,12 +115,12 @@ def generated(entry: Entry) -> str:
 
 
 def printable(row: Row) -> Row:
-    """SQLite takes no lone surrogate."""
+    """The row without lone surrogates, which SQLite cannot store."""
     return tuple(None if value is None else value.encode("utf-8", "backslashreplace").decode("utf-8") for value in row)
 
 
 def record_id(stream: str, entry: Entry) -> str:
-    """Its own, or a hash of what it holds: the same record, delivered again, has the same."""
+    """The RecordId of a record, or a hash of its content, which is the same if the record is delivered again."""
     own = entry[1].get(RECORD_ID)
     if isinstance(own, str) and own:
         return own
