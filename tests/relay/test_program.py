@@ -31,7 +31,7 @@ def test_the_queries_of_the_readme_survive_the_double_quotes_of_a_shell():
     text = README.read_text(encoding="utf-8")
     queries = re.findall("^SELECT .*;$", text, re.MULTILINE)
     ((command, example),) = re.findall(
-        '^sudo (/usr/local/lib/ctrelay/relay.pyz query "(SELECT .*;)")$', text, re.MULTILINE
+        '^web01# (/usr/local/lib/ctrelay/relay.pyz query "(SELECT .*;)")$', text, re.MULTILINE
     )
     assert example in queries and len(queries) > 1
     for query in queries:
@@ -70,7 +70,7 @@ def test_query_prints_one_object_a_row(programs, database):
 
 @pytest.mark.parametrize(
     ("sql", "words"),
-    [("SELECT", "the query failed"), ("SELECT 1; SELECT 2", "the query failed"), ("DELETE FROM t", "readonly")],
+    [("SELECT", "The query of"), ("SELECT 1; SELECT 2", "the query failed"), ("DELETE FROM t", "readonly")],
 )
 def test_query_says_why_it_failed_and_changes_nothing(programs, database, sql, words):
     before = database.read_bytes()
@@ -81,7 +81,7 @@ def test_query_says_why_it_failed_and_changes_nothing(programs, database, sql, w
 
 def test_query_of_what_is_not_there(programs, tmp_path):
     code, _output, said = run(programs / "relay.pyz", "query", "--database", str(tmp_path / "none.db"), "SELECT 1")
-    assert code == 1 and "cannot be read" in said
+    assert code == 1 and "Cannot read the database" in said
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,7 +102,7 @@ CHECKED = ["--chunks", "/nowhere", "--events", "/nowhere"]
     ("options", "words"),
     [
         (["--listen", "collector:24224"], "'collector:24224' is no address"),
-        (["--listen", "@name"], "write tcp://HOST:PORT or tls://HOST:PORT"),
+        (["--listen", "@name"], "Give tcp://HOST:PORT or tls://HOST:PORT"),
         (["--listen", "tls://:24224"], "write host and port"),
         (["--listen", "tls://[::]:24224"], "needs a certificate"),
         (["--upload", "forward:nowhere"], "'nowhere' is no address"),
