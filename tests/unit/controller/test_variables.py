@@ -238,7 +238,7 @@ def run_role(tmp_path, role, given):
         (
             "relay",
             '{"relay_chunks": {"inventory.json": "dcr.json"}}',
-            "write names of files without / and without .json.",
+            "Give file names without / and without .json.",
         ),
     ],
 )
