@@ -46,7 +46,7 @@ def archive(tmp_path_factory):
 def world(page, archive):
     folder = Path(tempfile.mkdtemp(prefix="docs", dir=reader.state_folder()))
     hosts = re.findall(r"^\w+$", inventory_of(page), re.MULTILINE)
-    first = next(block.text for block in pages.blocks(read(page)) if block.language in ("sh", "console"))
+    first = [block.text for block in pages.blocks(read(page)) if block.language in ("sh", "console")][0]  # noqa: RUF015
     world = reader.World(folder, archive, hosts, installed=INSTALL not in first)
     yield world
     world.close()
@@ -125,7 +125,7 @@ def test_every_link_leads_somewhere():
     broken = []
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
-            path, _, heading = target.partition("#")
+            path, _mark, heading = target.partition("#")
             file = (page.parent / path).resolve() if path else page
             if not file.exists() or (heading and heading not in anchors(file)):
                 broken.append("%s: %s" % (page.relative_to(ROOT), target))
