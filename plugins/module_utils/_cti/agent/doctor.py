@@ -306,8 +306,8 @@ class _Examination:
             if receiver.status == BROKEN and error.rstrip(".") in _without_counts(receiver.message):
                 error = "The last delivery failed for the same reason as the check 'receiver'."
             return Link("delivery", BROKEN, error, "Delivery is retried automatically.", ["%d records wait" % records])
-        last = "last at %s" % delivery["At"] if delivery.get("At") else "none delivered yet"
-        message = "%d records wait; %d delivered, %s." % (records, delivery.get("Records", 0), last)
+        delivered = "%d delivered, last at %s" % (delivery.get("Records", 0), delivery.get("At"))
+        message = "%d records wait; %s." % (records, delivered if delivery.get("At") else "none delivered yet")
         if waiting.get("Bytes", 0) >= MAX_BYTES:
             full = "The outbox is full."
             return Link("delivery", BROKEN, full, "Nothing is collected until some records are delivered.", [message])

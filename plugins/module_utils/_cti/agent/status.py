@@ -184,14 +184,8 @@ def lines(state: Dict[str, Any]) -> List[str]:
         if seen.get("Error"):
             out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
     delivery, waiting = state["Delivery"], state["Outbox"]
-    out.append(
-        "Delivery: %d records since the start, %s; %d waiting"
-        % (
-            delivery["Records"],
-            "last at %s" % delivery["At"] if delivery["At"] else "none delivered yet",
-            waiting["Records"],
-        )
-    )
+    delivered = "%d records since the start, last at %s" % (delivery["Records"], delivery["At"])
+    out.append("Delivery: %s; %d waiting" % (delivered if delivery["At"] else "none delivered yet", waiting["Records"]))
     if delivery.get("Error"):
         out.append("  " + delivery["Error"])
     return out
