@@ -258,7 +258,7 @@ def test_a_key_that_means_nothing_is_named(edit, words):
         ("{", "is not JSON"),
         (b"\xff", "is not JSON"),
         ("[]", "has no settings for the extension"),
-        ("5", "is 5; give the rule's JSON object"),
+        ("5", "is 5. Give the JSON object of the rule"),
         ('"x"', "give the rule's JSON object"),
         ("[" * 100000, "is not JSON"),
         (" " * (5 << 20), "is larger than"),
@@ -296,11 +296,11 @@ def test_a_rule_that_cannot_be_used_gets_one_sentence(document, words):
         ({"destinationPath": "/x/../y"}, '".."'),
         ({"destinationPath": "/etc/" + "(a|b)" * 500000}, "longer than"),
         ({"destinationPath": "[concat('/etc/', 'x')]"}, "template expression"),
-        ({"links": "Sideways"}, 'links is "Sideways"; use one of follow, manage, ignore'),
+        ({"links": "Sideways"}, 'links is "Sideways". Use one of follow, manage, ignore'),
         ({"links": 5}, "links is 5"),
         ({"type": "Socket"}, 'type is "Socket"'),
         ({"checksum": "crc32"}, 'checksum is "crc32"'),
-        ({"recurse": "yes"}, 'recurse is "yes"; give true or false'),
+        ({"recurse": "yes"}, 'recurse is "yes". Give true or false'),
         ({"enabled": "true"}, 'enabled is "true"'),
         ({"name": {}}, "name is an object"),
         ({"uploadContent": 1}, "uploadContent is 1"),
@@ -324,12 +324,12 @@ def test_a_file_item_that_is_none_is_left_out_and_named(item):
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda s: s["fileSettings"].update(fileCollectionFrequency=0), "fileSettings.fileCollectionFrequency is 0; give a whole number of seconds"),
-        (lambda s: s["fileSettings"].update(fileCollectionFrequency=True), "is true; give a whole number of seconds"),
+        (lambda s: s["fileSettings"].update(fileCollectionFrequency=0), "fileSettings.fileCollectionFrequency is 0. Give a whole number of seconds"),
+        (lambda s: s["fileSettings"].update(fileCollectionFrequency=True), "is true. Give a whole number of seconds"),
         (lambda s: s["fileSettings"].update(fileCollectionFrequency=10**20), "Until then, 900 is used."),
         (lambda s: s["softwareSettings"].update(softwareCollectionFrequency="300"), 'is "300"'),
         (lambda s: s["inventorySettings"].update(inventoryCollectionFrequency="[parameters('f')]"), "template expression"),
-        (lambda s: s.update(enableFiles="yes"), 'enableFiles is "yes"; give true or false. Until then, true is used.'),
+        (lambda s: s.update(enableFiles="yes"), 'enableFiles is "yes". Give true or false. Until then, true is used.'),
         (lambda s: s.update(enableInventory=0), "enableInventory is 0"),
     ],
 )  # fmt: skip
@@ -379,7 +379,7 @@ def test_more_items_than_are_used_are_counted():
     items = [{"destinationPath": "/etc/%d" % number} for number in range(dcr.MAX_FILE_ITEMS + 7)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
     assert len(settings.file_rules) == dcr.MAX_FILE_ITEMS
-    assert settings.warnings == ["Only the first 1000 of 1007 file items are used; take some out of the rule."]
+    assert settings.warnings == ["Only the first 1000 of 1007 file items are used. Remove some from the rules."]
 
 
 def test_no_more_expressions_are_compiled_than_are_used(monkeypatch):
@@ -388,7 +388,7 @@ def test_no_more_expressions_are_compiled_than_are_used(monkeypatch):
     items = [{"destinationPath": "/etc/.*%d[a-z]+" % number} for number in range(40000)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items * 2}}), "x")
     assert len(settings.file_rules) == len(compiled) == dcr.MAX_FILE_ITEMS
-    assert settings.warnings == ["Only the first 1000 of 79000 file items are used; take some out of the rule."]
+    assert settings.warnings == ["Only the first 1000 of 79000 file items are used. Remove some from the rules."]
 
 
 def test_expressions_that_are_refused_are_compiled_up_to_the_same_number(monkeypatch):
@@ -407,7 +407,9 @@ def test_more_rules_than_are_used_are_counted_and_so_are_their_tags():
     ]
     settings = dcr.load({"extensionConfigurations": {EXTENSION: elements}}, "x")
     assert len(settings.rules) == len(settings.streams[CHANGE_STREAM]) == dcr.MAX_RULES
-    assert settings.warnings == ["Only the first 100 of 60000 rules by id are used; associate fewer with this machine."]
+    assert settings.warnings == [
+        "Only the first 100 of 60000 rules, sorted by id, are used. Associate fewer rules with this machine."
+    ]
 
 
 def test_warnings_are_as_few_as_a_person_reads_however_many_there_are():

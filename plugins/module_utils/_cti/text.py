@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Text of unknown origin: as it is kept, as it leaves the library, and on a line of a message; and JSON as data.
+"""Text of unknown origin: how it is kept, how it leaves the library, and how it is shown in a message. And JSON as data.
 
-Inside the library, text is as os.fsdecode returns it: UTF-8, where a byte that is not is a lone surrogate from U+DC80 to
+Inside the library, text is as os.fsdecode returns it: UTF-8, where each invalid byte is a lone surrogate from U+DC80 to
 U+DCFF. Neither JSON nor Ansible takes these, so each text is made printable when a row, a record or the name of a source is
 made of it: see Kind.row, report.py and snapshot.py.
 """
@@ -51,14 +51,14 @@ def printable(text: str) -> str:
 
 
 def decode_printable(raw: bytes) -> str:
-    """Bytes as text that leaves the library as it is."""
+    """Bytes as text that is printable()."""
     return printable(decode(raw))
 
 
 def printable_values(row: Dict[str, Any]) -> Dict[str, Any]:
     """The same columns, in the same order, with every text in them made printable."""
     texts = "".join([value for value in row.values() if value.__class__ is str])
-    if "\\" not in texts and is_utf8(texts):  # one look at all of them: nearly every row is printable as it is
+    if "\\" not in texts and is_utf8(texts):  # one check for all texts: nearly every row is printable as it is
         return row
     return {column: printable(value) if isinstance(value, str) else value for column, value in row.items()}
 
@@ -72,7 +72,7 @@ def _escape(match: Any) -> str:
 
 
 def original(text: str) -> str:
-    """The text of which printable() made this one."""
+    """The text that printable() made this one from."""
     return re.sub(_ESCAPED, _unescape, text) if "\\" in text else text
 
 
@@ -109,7 +109,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def calm_json(text: str) -> str:
-    """A JSON text with every character that steers a terminal written as an escape, which any JSON reader reads back."""
+    """A JSON text with every character that controls a terminal written as an escape that any JSON reader reads back."""
     return text if text.isprintable() else re.sub(_STEERING, lambda match: "\\u%04x" % ord(match.group()), text)
 
 

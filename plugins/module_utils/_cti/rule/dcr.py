@@ -1,11 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""A data collection rule (DCR), in any form that forms.py finds it in, as one validated Settings.
+"""Validates a data collection rule (DCR), in any form that forms.py finds, and makes Settings of it.
 
-Only the Linux extension's settings are read. A file item that cannot be used is left out, a frequency or switch that
-cannot be used counts as absent, and a key that is not known is ignored: each is named in Settings.warnings, and the
-rest holds. Where the structure itself is wrong, the whole rule is refused by a DcrError.
+Only the settings of the Linux extension are read. An invalid file item is left out, an invalid frequency or switch counts as
+missing, and an unknown key is ignored: each is named in Settings.warnings, and the rest is used. Where the structure is invalid, the
+whole rule is refused with a DcrError.
 """
 
 import json
@@ -29,7 +29,7 @@ MAX_FILE_ITEMS = 1000  # of all rules together
 MAX_SECONDS = 10**9
 MAX_WARNINGS = 50
 
-# What Azure's template asks for.
+# The settings in Azure's template.
 DEFAULT = {
     "enableFiles": True,
     "enableSoftware": True,
@@ -70,7 +70,7 @@ CHECKSUMS = {
     "sha256": "sha256",
     "sha-256": "sha256",
     "md5": "md5",
-    # These two ask for the dates alone: the content is not read.
+    # With these, only the dates are compared: the content is not read.
     "mtime": "none",
     "ctime": "none",
     "none": "none",
@@ -78,7 +78,7 @@ CHECKSUMS = {
 
 
 def default() -> Settings:
-    """What Azure's template asks for: every kind, and every *.conf below /etc."""
+    """The settings in Azure's template: every kind, and every *.conf below /etc."""
     warnings, paths = Warnings(), DestinationPaths()
     return _merge([_settings(forms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
 
@@ -91,39 +91,39 @@ def loads(raw: Union[str, bytes], origin: str) -> Settings:
 def parse(raw: Union[str, bytes], origin: str, limit: int = MAX_BYTES) -> Any:
     """A DCR's JSON text, of at most `limit` bytes, as data. Raises DcrError."""
     if len(raw) > limit:
-        raise DcrError("The DCR %s is larger than %d bytes; give a data collection rule." % (origin, limit))
+        raise DcrError(f"The DCR {origin} is larger than {limit} bytes. Give a data collection rule.")
     try:
         return load_json(raw)
     except (ValueError, RecursionError) as error:
         raise DcrError(
-            "The DCR %s is not JSON (%s); give the rule as Azure or the agent writes it." % (origin, error)
+            f"The DCR {origin} is not JSON ({error}). Give the rule in the form that Azure or the agent writes."
         ) from error
 
 
 def load(document: Any, origin: str) -> Settings:
-    """The settings in a document that is already parsed, with one rule or several. Raises DcrError.
+    """The settings in a parsed document with one rule or several. Raises DcrError.
 
-    Several are merged: all files, the shortest frequencies.
+    Several rules are merged: all file items, and the shortest frequencies.
     """
     if not isinstance(document, (dict, list)):
-        raise DcrError("The DCR %s is %s; give the rule's JSON object." % (origin, shown(document)))
+        raise DcrError(f"The DCR {origin} is {shown(document)}. Give the JSON object of the rule.")
     warnings, paths = Warnings(), DestinationPaths()
     elements = forms.find(document, origin)
     if len(elements) > MAX_RULES:
-        text = "Only the first %d of %d rules by id are used; associate fewer with this machine."
+        text = "Only the first %d of %d rules, sorted by id, are used. Associate fewer rules with this machine."
         warnings.add(text.__mod__, (MAX_RULES, len(elements)))
     return _merge([_settings(element, warnings, paths) for element in elements[:MAX_RULES]], warnings, paths)
 
 
 class Warnings:
-    """What of a rule is not used, and why: the first MAX_WARNINGS texts, and the number of all."""
+    """The parts of a rule that are not used, and why: the first MAX_WARNINGS texts, and the number of all."""
 
     def __init__(self) -> None:
         self._texts: List[str] = []
         self._number = 0
 
     def add(self, compose: Callable[..., str], *arguments: Any) -> None:
-        """`compose` makes the text from `arguments`. It is not called for a text that would not be shown."""
+        """Add the text that `compose` makes from `arguments`. It is not called for a text beyond the limit."""
         self._number += 1
         if self._number <= MAX_WARNINGS:
             self._texts.append(compose(*arguments))
@@ -138,7 +138,7 @@ class Warnings:
 
 
 class DestinationPaths:
-    """The destinationPaths of the rules in their normal form, as many as are used: a regular expression takes long to compile."""
+    """The destinationPaths of the rules in normal form. Their number is limited, since regular expressions take long to compile."""
 
     def __init__(self) -> None:
         self.skipped = 0  # file items with a path beyond the first MAX_FILE_ITEMS
@@ -146,7 +146,7 @@ class DestinationPaths:
         self._refused = 0
 
     def normal(self, written: str) -> Optional[str]:
-        """None: it is beyond the limit and not looked at. Raises DcrError."""
+        """The normal form of a path; None where it is beyond the limit. Raises DcrError."""
         found = self._known.get(written)
         if found is not None:
             return found
@@ -181,7 +181,7 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
     where, streams = element.id, element.streams
     settings = _section(where + ": extensionSettings", element.settings, setting_keys(), warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
-        raise DcrError("%s: outputStreams does not map streams to texts; correct the DCR." % where)
+        raise DcrError(f"{where}: outputStreams does not map streams to texts. Correct the DCR.")
     sections = {
         name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings)
         for name, keys in section_keys().items()
@@ -208,13 +208,13 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
 
 
 def _section(where: str, value: Any, keys: Collection[str], warnings: Warnings) -> Dict[str, Any]:
-    """An object of the rule, empty where it is null; warns of keys that are not known. Raises DcrError."""
+    """An object of the rule; empty where it is null. Warns of unknown keys. Raises DcrError."""
     if value is None:
         return {}
     if forms.is_expression(value):
         raise DcrError(forms.expression_refused(where, value))
     if not isinstance(value, dict):
-        raise DcrError("%s is %s, not an object; correct the DCR." % (where, shown(value)))
+        raise DcrError(f"{where} is {shown(value)}, not an object. Correct the DCR.")
     for key in value:
         if key not in keys:
             warnings.add(_ignored, where, str(key), keys)
@@ -225,9 +225,9 @@ def _ignored(where: str, key: str, known: Collection[str]) -> str:
     import difflib
 
     folded = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
-    meant = " (did you mean %s?)" % folded[near[0]] if near else ""
-    return "%s.%s is not a key of the DCR format and is ignored%s." % (where, key[:80], meant)
+    similar = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
+    suggestion = f" (did you mean {folded[similar[0]]}?)" if similar else ""
+    return f"{where}.{key[:80]} is not a key of the DCR format and is ignored{suggestion}."
 
 
 def _switch(where: str, section: Dict[str, Any], key: str, preset: bool, warnings: Warnings) -> bool:
@@ -252,21 +252,21 @@ def _seconds(where: str, section: Dict[str, Any], key: str, preset: int, warning
 
 def _unusable(where: str, value: Any, form: str, preset: str) -> str:
     if forms.is_expression(value):
-        return "%s (Until then, %s is used.)" % (forms.expression_refused(where, value), preset)
-    return "%s is %s; give %s. Until then, %s is used." % (where, shown(value), form, preset)
+        return f"{forms.expression_refused(where, value)} (Until then, {preset} is used.)"
+    return f"{where} is {shown(value)}. Give {form}. Until then, {preset} is used."
 
 
 # --- file items
 
 
 def _file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPaths) -> List[FileRule]:
-    """The file items that are enabled and can be used. Raises DcrError where `items` is no list."""
+    """The file items that are enabled and valid. Raises DcrError where `items` is no list."""
     if items is None:
         return []
     if forms.is_expression(items):
         raise DcrError(forms.expression_refused(where + ": fileSettings.fileInfo", items))
     if not isinstance(items, list):
-        raise DcrError("%s: fileSettings.fileInfo is %s, not a list; correct the DCR." % (where, shown(items)))
+        raise DcrError(f"{where}: fileSettings.fileInfo is {shown(items)}, not a list. Correct the DCR.")
     rules = []
     for number, item in enumerate(items):
         name = "%s: fileSettings.fileInfo[%d]" % (where, number)
@@ -289,7 +289,7 @@ def _file_rule(where: str, item: Any, warnings: Warnings, paths: DestinationPath
     if forms.is_expression(written):
         raise DcrError(forms.expression_refused("destinationPath", written))
     if not written.strip():
-        raise DcrError("destinationPath is %s; give an absolute path." % shown(item.get("destinationPath")))
+        raise DcrError(f"destinationPath is {shown(item.get('destinationPath'))}. Give an absolute path.")
     path = paths.normal(written.strip())
     if path is None:
         return None
@@ -316,14 +316,14 @@ def _typed(item: Dict[str, Any], key: str, expected: type, preset: Any) -> Any:
         return preset
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         form = {bool: "true or false", int: "a whole number", str: "a text"}[expected]
-        raise DcrError("%s is %s; give %s." % (key, shown(value), form))
+        raise DcrError(f"{key} is {shown(value)}. Give {form}.")
     return value
 
 
 def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
     value = _typed(item, key, str, "") or preset
     if value.lower() not in words:
-        raise DcrError("%s is %s; use one of %s." % (key, shown(value), ", ".join(words)))
+        raise DcrError(f"{key} is {shown(value)}. Use one of {', '.join(words)}.")
     return words[value.lower()]
 
 
@@ -337,7 +337,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
                 rules[rule.tracking] = rule
     total = len(rules) + paths.skipped
     if total > min(len(rules), MAX_FILE_ITEMS):
-        text = "Only the first %d of %d file items are used; take some out of the rule."
+        text = "Only the first %d of %d file items are used. Remove some from the rules."
         warnings.add(text.__mod__, (min(len(rules), MAX_FILE_ITEMS), total))
     streams: Dict[str, Dict[str, None]] = {}
     for settings in found:

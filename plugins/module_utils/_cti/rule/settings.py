@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a rule asks for, whichever form it came in."""
+"""The settings of a data collection rule, independent of the form in which it came."""
 
 from typing import List, Mapping, NamedTuple, Tuple
 
@@ -13,7 +13,7 @@ DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
 
 
 class Settings(NamedTuple):
-    """What is to be collected, and every how many seconds."""
+    """What is collected, and how often."""
 
     kinds: Tuple[str, ...]
     file_rules: List[FileRule]

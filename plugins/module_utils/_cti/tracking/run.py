@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.kind import Kind, digest
-from ..model import Collection, Item, Known, Part
+from ..model import Collection, Item, Known, Part, Source
 from ..rule.settings import Settings
 from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
@@ -51,17 +51,7 @@ def compare_and_store(
     sources = outcomes(collection)
     unseen = [*collection.unseen, *observed.never_known, *judge.still_never_known(observed.unchanged)]
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
-    return Snapshot(
-        kind,
-        now,
-        observed.count,
-        combined_digest(observed.digests),
-        sources,
-        in_order(kind, observed.items),
-        judge.changes,
-        None if last is None else max(0, now - last.collected_at),
-        judge.notes(),
-    )
+    return observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
 
 
 class _Observed:
@@ -114,6 +104,20 @@ class _Observed:
         identity = self._kind.identity
         sure = [item for item in items if not is_unsure(identity(item), part.unsure)]
         return in_order(self._kind, sure + [item for item in old if is_unsure(identity(item), part.unsure)])
+
+    def snapshot(self, now: int, age: Optional[int], sources: Dict[str, Source]) -> Snapshot:
+        """The result of the run. `age`: seconds since the last one."""
+        return Snapshot(
+            self._kind,
+            now,
+            self.count,
+            combined_digest(self.digests),
+            sources,
+            in_order(self._kind, self.items),
+            self._judge.changes,
+            age,
+            self._judge.notes(),
+        )
 
     def add_missing(self, collection: Collection) -> None:
         """Judge the parts in the store that the collection, now complete, did not yield."""

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""deb822(5), every line of it: refuses what dpkg's lib/dpkg/parse.c refuses, as far as the syntax and the fields go."""
+"""Reads deb822(5) line by line. Refuses what dpkg's lib/dpkg/parse.c refuses, as far as syntax and fields are concerned."""
 
 import re
 from typing import Dict, Iterator, Tuple
@@ -18,7 +18,7 @@ _MULTI_ARCH = ("", "no", "same", "foreign", "allowed")
 
 
 def stanzas(text: str, origin: str, default_state: str) -> Iterator[Stanza]:
-    """Like dpkg_status.parse(), line by line."""
+    """The stanzas of a status file. See dpkg_status.parse()."""
     return (_stanza(fields, origin, default_state) for fields in _fields(text, origin))
 
 
@@ -78,7 +78,7 @@ def _stanza(numbered_fields: Tuple[int, Dict[str, str]], origin: str, default_st
 
 
 def _checked_version(text: str) -> Tuple[str, str]:
-    """A version as dpkg prints it, and what dpkg's parseversion() has against it (it only warns of odd characters)."""
+    """A version as dpkg prints it, and why dpkg's parseversion() refuses it; it only warns of unusual characters."""
     if not text:
         return text, "is missing or empty"
     if _VERSION.match(text):

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Installed packages out of dpkg's own database, as dpkg-query(1) would list them."""
+"""Installed packages from dpkg's database, as dpkg-query(1) lists them."""
 
 import os
 import stat
@@ -59,7 +59,7 @@ def _read_installed(base: str) -> Installed:
 def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
     items = []
     try:
-        # Names relative to a descriptor spare the kernel the walk down the path for each package.
+        # With names relative to a descriptor, the kernel does not walk the whole path for each package.
         folder: Optional[int] = os.open(info, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         folder = None
@@ -85,7 +85,7 @@ def _written(folder: int, name: str, architecture: str, same: bool) -> Optional[
 
 
 def _stamp(base: str) -> Tuple[str, float]:
-    """As read_unchanged() needs it."""
+    """The `stamp` for read_unchanged()."""
     paths = [os.path.join(base, name) for name in ("status", "info", "updates", "status.d")]
     for folder in paths[2:]:
         paths.extend(os.path.join(folder, name) for name in _names(folder))
@@ -144,7 +144,7 @@ def _is_journal(name: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    # Non-blocking, so that a fifo in the place of the file cannot hold us up.
+    # Non-blocking, so that a fifo in the place of the file cannot block.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
@@ -159,7 +159,8 @@ def _read(path: str) -> bytes:
 
 
 def _refuse_what_is_cut(data: bytes, stanzas: Sequence[Stanza], path: str) -> None:
-    """dpkg takes a last package without a description, but it writes none, and ends each with an empty line."""
+    """Raise SourceFailed where the last package is incomplete. dpkg accepts one without a description, but does not write it, and
+    writes an empty line after each package."""
     if stanzas and not data.endswith(b"\n\n"):
         last = stanzas[-1]
         if not last.summary and last.state not in (NOT_INSTALLED, HALF_INSTALLED):
@@ -167,7 +168,7 @@ def _refuse_what_is_cut(data: bytes, stanzas: Sequence[Stanza], path: str) -> No
 
 
 def _refuse_rivals(stanzas: Sequence[Stanza], path: str) -> None:
-    """One name may stand several times only where each is Multi-Arch: same."""
+    """Raise SourceFailed where a name occurs several times and not each of them is Multi-Arch: same."""
     present = [stanza for stanza in stanzas if stanza.state != NOT_INSTALLED]
     if len({stanza.name for stanza in present}) == len(present):
         return
@@ -182,7 +183,7 @@ def _refuse_rivals(stanzas: Sequence[Stanza], path: str) -> None:
 
 
 def _overlay(found: Dict[Tuple[str, str], Stanza], stanza: Stanza) -> None:
-    """A package's new state takes the place of its old one, which may have been of another architecture."""
+    """Replace the old stanza of a package, which may have another architecture, by a new one."""
     old = [key for key, other in found.items() if key[0] == stanza.name and other.state != NOT_INSTALLED]
     if len(old) == 1 and not (stanza.same and found[old[0]].same):
         del found[old[0]]

@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""dpkg's status file, as dpkg writes it: read at a quarter of the cost of looking at every line.
+"""Reads dpkg's status file in the form in which dpkg writes it, four times as fast as line by line.
 
-The format is deb822(5) and deb-control(5); what is written in any other way is left to deb822.py.
+The format is deb822(5) and deb-control(5); deb822.py reads files in any other form.
 """
 
 import re
@@ -42,18 +42,18 @@ def parse(data: bytes, origin: str, default_state: str = NOT_INSTALLED) -> List[
         try:
             return [_quick_stanza(text) or next(_exact(text, origin, default_state)) for text in texts]
         except SourceFailed:
-            pass  # the way below knows the line
+            pass  # the call below names the line
     return list(_exact(decode(data), origin, default_state))
 
 
 def _exact(text: str, origin: str, default_state: str) -> Iterator[Stanza]:
-    from .deb822 import stanzas  # takes a module that is compiled anew each time longer than all the rest of this
+    from .deb822 import stanzas  # to compile it anew on every run would take longer than everything else here
 
     return stanzas(text, origin, default_state)
 
 
 def _quick_stanza(text: str) -> Optional[Stanza]:
-    """A stanza as dpkg writes it, four times as fast as looking at every line; None where that has to be done."""
+    """A stanza in the form in which dpkg writes it; None where it has another form and must be read line by line."""
     head = _HEAD.match(text)
     if head is None:
         return None

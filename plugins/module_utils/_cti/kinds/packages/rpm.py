@@ -120,7 +120,7 @@ def _find(root: str) -> str:
 
 
 def _stamp(path: str, gpg_keys: bool) -> Tuple[str, float]:
-    """As read_unchanged() needs it."""
+    """The `stamp` for read_unchanged()."""
     marks = ["keys" if gpg_keys else "nokeys"]
     newest = 0.0
     for name in (path, path + "-wal"):

@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The services that the message bus starts when a client talks to them, read from disk.
+"""The services that the message bus starts when a client calls them, read from disk.
 
 Source: dbus-daemon(1), "servicedir" and "standard_system_servicedirs"; the D-Bus specification, "Message Bus Starting
-Services". polkit, packagekit, systemd-hostnamed and their like are started so and end when they are idle.
+Services". polkit, packagekit, systemd-hostnamed and others are started this way, and end when they are idle.
 """
 
 from typing import Set

@@ -9,8 +9,8 @@ from . import systemd
 
 
 def collect(known: Known, templates: bool = False, transient: bool = False) -> Collection:
-    """`templates`: count unit files such as getty@.service, which are services only as instances.
-    `transient`: count units that exist only while they run: of logins, of connections, of systemd-run.
+    """The services of this host. `templates`: include unit files such as getty@.service, which are services only as instances.
+    `transient`: include units that exist only while they run: of logins, of connections, of systemd-run.
     """
 
     def from_systemd(known: Known) -> Part:

@@ -37,14 +37,14 @@ _WANTING = ("Wants", "Requires", "Upholds")
 _LARGEST_UNIT = 1 << 20  # bytes of one unit file and its drop-ins
 
 
-# What depends on systemd's version: up to 247 a link's target is the FragmentPath, not the link; as seen with 252 and not
-# any more with 257, a masked unit has the settings of its drop-ins.
+# Versions of systemd from which something differs. Up to 247, FragmentPath is the target of a symlink, not the symlink. With 252,
+# but no longer with 257, a masked unit has the settings of its drop-ins.
 _FIRST_BY_LINK, _FIRST_BARE_MASKS = 248, 256
 UNKNOWN_VERSION = 255  # what is assumed where no version is known
 
 
 class UnitFile(NamedTuple):
-    """What the disk says about one unit."""
+    """One unit as it is on disk."""
 
     name: str  # its Id
     path: str  # what systemd calls FragmentPath
@@ -55,9 +55,9 @@ class UnitFile(NamedTuple):
 
 
 class UnitFiles:
-    """All service unit files of a search path. The folders are read once, here; unit files when asked for.
+    """All service unit files of a search path. The folders are read once, in the constructor; unit files when they are asked for.
 
-    `version` is systemd's. Units and links that are there for one start only, in /run/systemd/transient, are named in `transient` alone.
+    `version`: that of systemd. Units in /run/systemd/transient, which exist until they stop, are only named in `transient`.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class UnitFiles:
             folder.pulls.append((name, unit))
 
     def names(self) -> Set[str]:
-        """Every name that a service goes by on disk: units, aliases, templates, and instances that something wants."""
+        """All names of services on disk: of units, aliases, templates, and instances that something wants."""
         wanted = {name for name in self._wants() if syntax.instance(name)}
         return wanted.union(name for name in self._files if name.endswith(syntax.SUFFIX))
 
@@ -170,7 +170,7 @@ class UnitFiles:
         return None
 
     def read(self, name: str, path: str) -> Optional[UnitFile]:
-        """The unit with this Id; None where systemd would not find it. Unreadable: this run cannot tell."""
+        """The unit with this Id; None where systemd would not find it. Raises Unreadable where it was not read."""
         raw = self.disk.read(path)
         if raw is None:
             return None
@@ -202,9 +202,9 @@ class UnitFiles:
         return tuple(sorted({wanter for known in names for wanter in self._wants().get(known, ())}))
 
     def _wants(self) -> Dict[str, Set[str]]:
-        """By the name of a service, what wants or requires it: units with a link to it, targets whose files name it.
+        """By the name of a service, what wants or requires it: units with a symlink to it, and targets whose files name it.
 
-        A link to /dev/null hides one of the same name in a folder of less precedence.
+        A symlink to /dev/null hides one of the same name in a folder of lower precedence.
         """
         table = self._wanted
         if table is None:
@@ -223,7 +223,7 @@ class UnitFiles:
         return table
 
     def _wanter(self, name: str) -> str:
-        """The Id of what has a folder of links; empty for a template, and a target that does not exist."""
+        """The Id of the unit with a .wants or similar folder; empty for a template, and for a target that does not exist."""
         if syntax.instance(name) == "":
             return ""
         found = self.identify(name)
@@ -269,7 +269,7 @@ class UnitFiles:
         return [folder + "/" + n + ".d" for n in names for folder in self._dropins.get(n + ".d", ())]
 
     def _dropin_folders(self, name: str) -> List[str]:
-        """In falling precedence: those of the unit and its aliases, of its truncated prefixes, of all of its type."""
+        """The folders of drop-ins, the highest precedence first: of the unit and its aliases, of its truncated prefixes, of its type."""
         if not self._dropins:
             return []
         out = []
@@ -287,7 +287,7 @@ class UnitFiles:
     def _drop_in(self, folders: List[str], unit: str, settings: syntax.Settings, size: int) -> bool:
         """Add the settings of the drop-ins in these folders. `size`: bytes of text the unit has so far.
 
-        Returns False if there is one that `systemctl` cannot read.
+        Returns False where `systemctl` could not read one of them.
         """
         found: Dict[str, str] = {}
         for folder in folders:
@@ -316,7 +316,7 @@ class UnitFiles:
         return known
 
     def _dropin(self, path: str, unit: str) -> Tuple[int, syntax.Settings, bool]:
-        """The bytes and the settings of a drop-in, and whether it could be read; without, where this user may not."""
+        """The size and the settings of a drop-in, and whether it could be read; without settings where the current user may not."""
         known = self._parsed.get(path)
         if known is None:
             settings: syntax.Settings = {}

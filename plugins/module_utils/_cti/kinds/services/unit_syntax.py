@@ -77,10 +77,10 @@ Fatal = Callable[[str, str, str], bool]  # (section, key, value) -> whether syst
 
 
 def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> str:
-    """Add the assignments of a unit file or a drop-in; returns the load state that follows: loaded, error, bad-setting.
+    """Add the assignments of a unit file or a drop-in. Returns the load state that results: loaded, error or bad-setting.
 
-    systemd gives a file up at a malformed section header or a line that is not UTF-8 (error), and at a command line it
-    refuses (bad-setting), and so does this. What `systemctl` reads, [Install], it reads on after a refused one.
+    Like systemd, this stops at a malformed section header or a line that is not UTF-8 (error), and at a command line that
+    systemd refuses (bad-setting). After a refused one, it still reads [Install], which `systemctl` does.
     """
     text, odd = _text(raw)
     section, load_state = "", "loaded"
@@ -113,7 +113,7 @@ def parse(raw: bytes, settings: Settings, is_fatal: Optional[Fatal] = None) -> s
 
 
 def _text(raw: bytes) -> Tuple[str, bool]:
-    """The text, and whether there is anything in it that is not UTF-8."""
+    """The text, and whether some of it is not UTF-8."""
     for end in (b"\r\n", b"\r", b"\0"):
         if end in raw:
             raw = raw.replace(end, b"\n")
@@ -144,7 +144,7 @@ def listed(settings: Settings, section: str, key: str) -> List[str]:
 
 
 def words(settings: Settings, section: str, key: str) -> List[str]:
-    """The same for settings that hold several words a line."""
+    """The words of a setting that accumulates and has several words in a line."""
     return [word.strip("\"'") for value in listed(settings, section, key) for word in value.split()]
 
 
@@ -158,8 +158,8 @@ def description(settings: Settings, name: str, host: str) -> str:
 
 
 def expand(text: str, name: str, host: str) -> Optional[str]:
-    """Specifiers that follow from the name or the host's, and constant ones; others stay as written, so that no boot and no
-    new kernel changes a description. None: systemd ignores such a setting."""
+    """The text with the specifiers that depend on the name, the host name or nothing; others stay as written, so that no boot and
+    no new kernel changes a description. None where systemd ignores the setting."""
     if "%" not in text:
         return text
     table = _specifiers(name, host)
