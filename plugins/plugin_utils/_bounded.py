@@ -1,8 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes from a managed host's answer what was asked for, in a form that can be printed and stored, and in a size that fits for
-every host of a run.
+"""Selects the expected members of a managed host's answer, safe to print and to store, and limited in size.
 
 Ansible acts on some members of a result (ansible_facts, ansible_stats, add_host, exception, diff, those that start with
 _ansible_): a host could set variables of the run by them, or end it. So members are taken by name and type, and no others.
@@ -31,7 +30,7 @@ _ESCAPES = re.compile(
 
 
 def taken(answer: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of an answer that `types` names, each if it is of its type, the flags, and why the module failed.
+    """The members of an answer that `types` names, if they have that type, the flags, and the reason for a failure.
 
     Each text is one line that is safe to show in a terminal. The module's notes are `warnings`, if there are any.
     Raises ValueError: there are too many values.

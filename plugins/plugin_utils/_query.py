@@ -18,7 +18,7 @@ MISSING = "needs the Python package jmespath on the controller. Install it in th
 
 
 def search(expression: str, data: Any) -> Any:
-    """What the expression selects from plain data. Raises ValueError with the reason; jmespath must be there."""
+    """What the expression selects from plain data. Raises ValueError with the reason. Needs jmespath."""
     try:
         return jmespath.search(expression, data)
     except jmespath.exceptions.JMESPathTypeError as error:

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keeps Ansible from evaluating, as a template on the controller, what a filter makes of a managed host's data."""
+"""Prevents Ansible from evaluating the result of a filter, made of a managed host's data, as a template on the controller."""
 
 from __future__ import annotations
 

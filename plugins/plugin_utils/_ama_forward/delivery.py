@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From the spool to the receiver, in as much time as a run may lose by it.
+"""Delivers the spool to the receiver, within the time that a run may spend on it.
 
-A connection lives no longer than one attempt: workers are forked between attempts, and would keep it open.
+A connection is closed after each attempt: workers are forked between attempts, and would keep it open.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from . import parcel as parcels
 from .parcel import ROWS, Parcel, Row
 from .spool import Spool, SpoolFile
 
-LOST_SECONDS = 0.8  # of a run, waiting for what is not delivered in the end
-KEPT_SECONDS = 0.4  # of them, for the end of the run
-TASK_SECONDS = 0.25  # of deliveries between two tasks
-LEAST_SECONDS = 0.05  # of patience that are worth an attempt
-PAUSE_SECONDS = 1.0  # after a failure; doubles with each
+LOST_SECONDS = 0.8  # that a run may spend on deliveries that fail
+KEPT_SECONDS = 0.4  # of these, reserved for the end of the run
+TASK_SECONDS = 0.25  # for deliveries between two tasks
+LEAST_SECONDS = 0.05  # without which no attempt is made
+PAUSE_SECONDS = 1.0  # after a failure; doubled by each further one
 NO_TIME = "Not all records could be delivered in time. Raise flush_deadline if the next runs do not catch up"
 
 
 class Receiver(NamedTuple):
     address: Address
-    config: Address  # of the socket that tells the tags not given
+    config: Address  # of the socket to request the tags from that are not given
     allow_users: Sequence[str]
     tags: Mapping[str, str]  # by stream; those that are given
     acks: str
@@ -47,7 +47,7 @@ class Receiver(NamedTuple):
 
 
 class Delivery:
-    """Counts what became of the records. `problem` is why the last attempt failed, and empty after a good one."""
+    """Delivers records, and counts them. `problem`: why the last attempt failed; empty after a successful one."""
 
     def __init__(self, receiver: Receiver, flush_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.delivered = 0
@@ -74,7 +74,7 @@ class Delivery:
             self._attempt(spool, spool.own(), TASK_SECONDS, self._lost_left - KEPT_SECONDS)
 
     def at_the_end(self, spool: Spool) -> None:
-        """Deliver all there is, that of earlier runs first."""
+        """Deliver the whole spool, the records of earlier runs first."""
         self._attempt(spool, spool.files(), self._flush_left, self._lost_left)
 
     def _attempt(self, spool: Spool, files: Iterable[SpoolFile], seconds: float, patience: float) -> None:
@@ -85,7 +85,7 @@ class Delivery:
         start = self._clock()
         self._give_up = start + self._flush_left
         self._until = min(start + seconds, self._give_up)
-        self._patience = round(patience, 2)  # as messages tell it
+        self._patience = round(patience, 2)  # as messages show it
         try:
             self.problem = ""
             for file in files:
@@ -107,7 +107,7 @@ class Delivery:
         self._pause *= 2
 
     def _deliver_file(self, spool: Spool, file: SpoolFile) -> bool:
-        """Whether there is time for more."""
+        """Deliver a file. Returns whether there is time for more."""
         all_done = True
         for offset, line in file.lines():
             if self._clock() >= self._until:
@@ -125,7 +125,7 @@ class Delivery:
         return True
 
     def _deliver_line(self, line: bytes) -> int | None:
-        """How many records it was counted as, now that it is done with; None: it has to wait. Raises CtiError."""
+        """Deliver a line. Returns the number of records that it was counted as; None where it has to wait. Raises CtiError."""
         try:
             parcel = parcels.parse(line)
         except ValueError:
@@ -164,7 +164,7 @@ class Delivery:
         self._patiently(lambda: sender.send(tag, entries))
 
     def _tags_of(self, stream: str) -> Sequence[str]:
-        """Empty: there are none, and `problem` says so."""
+        """The tags of a stream; where there are none, `problem` is set."""
         if not self._asked and not self._tags[stream]:
             self._tags = tags.choose(self._receiver.address, self._patiently(self._ask_for_tags), self._receiver.tags)
             self._asked = True
@@ -182,7 +182,7 @@ class Delivery:
         return dcr.load(document, "that AMA gave out").streams if document is not None else {}
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
-        """Do it; where it fails, the time is lost."""
+        """Call `action`. Where it fails, its time counts as lost."""
         start = self._clock()
         try:
             return action()
@@ -201,7 +201,7 @@ class Delivery:
                 self.left_out += 1
 
     def _is_chosen(self, query: str, record: Row) -> bool:
-        """As JMESPath sees truth: 0 is true."""
+        """Whether the query's result is true in JMESPath's sense: 0 is true."""
         try:
             found = search(query, record)
         except ValueError as error:

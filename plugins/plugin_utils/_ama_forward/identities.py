@@ -1,11 +1,11 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which inventory host has which identity, so that no host sends records under that of another one.
+"""Remembers the identity of each inventory host, so that no host sends records under the identity of another one.
 
-The inventory name is what the operator connected to. Everything else that a host says of itself (its name, its
-SourceComputerId, its VMUUID) is a claim: it is believed as long as no other inventory host made it before, in this run or
-in an earlier one with the same spool, and as it is not the inventory name of another host.
+The inventory name is what the operator connected to. Everything else that a host reports about itself (name, SourceComputerId,
+VMUUID) is a claim. It is accepted unless another inventory host reported it first, in this run or in an earlier one with the same
+spool, or it is the inventory name of another host.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Identities:
         self._changed: set[tuple[str, str]] = set()  # (host, column) that were warned of
 
     def expect(self, names: Iterable[str]) -> None:
-        """Take the names of all hosts of the inventory: no host is believed to be called like another one."""
+        """Add the names of all hosts in the inventory: no host may report the name of another one."""
         self._names.update((name.lower(), name) for name in names)
 
     def believed(self, host: str, columns: Row) -> Row:
-        """The columns without those claims of the inventory host that another one made first."""
+        """The columns without the claims that are not accepted from this inventory host."""
         good = dict(columns)
         for column in CLAIMS:
             value = columns.get(column)
@@ -56,7 +56,7 @@ class Identities:
         return good
 
     def close(self) -> None:
-        """Warn once of each claim that more than one host made, and store what was learnt."""
+        """Warn once of each claim that several hosts made, and store the new claims."""
         for (column, value, owner), hosts in self._disputed.items():
             names = sorted(hosts)[:SHOWN]
             more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
@@ -105,7 +105,7 @@ class Identities:
         return self._hosts
 
     def _merged(self, stored: bytes) -> bytes:
-        """What is stored by now, perhaps by another run at the same time, with what this run learnt."""
+        """The stored claims, perhaps changed by another run meanwhile, with those of this run."""
         hosts = _parse(stored)
         for host, claims in self._learnt.items():
             hosts.setdefault(host, {}).update(claims)
@@ -119,7 +119,7 @@ def _is_plausible(column: str, value: str) -> bool:
 
 
 def _parse(raw: bytes) -> dict[str, Claims]:
-    """The claims by host. A damaged file counts as an empty one: it is written anew."""
+    """The claims by host. A damaged file counts as an empty one, and is replaced."""
     try:
         stored = load_json(raw)
     except (ValueError, RecursionError):

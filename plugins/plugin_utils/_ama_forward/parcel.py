@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What one result told, as data of our own: nothing is in it but columns that were asked for by name.
+"""A parcel: the records that one result of a task has for one stream. It has only columns that were selected by name.
 
-A parcel becomes one line of the spool, and the records of it get their RecordIds from the line: the same line, delivered
-again, gives the same records.
+A parcel becomes one line of the spool, and its records get their RecordIds from the line: the same line, delivered again, gives
+the same records.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ Row = dict[str, Any]
 
 
 class Parcel(NamedTuple):
-    """Records of one host that go to one stream; with `packed`, its `rows` are in there and `kind` says nothing."""
+    """Records of one host for one stream. With `packed`, the rows are in there, and `rows` and `kind` are empty."""
 
     stream: str
     kind: str  # of all_kinds(); empty: the rows are those of a status
     common: Row  # the machine columns all records share
     rows: list[Row]
     packed: str = ""
-    # packed: those to take, each with [its TimeGenerated, how many records it is said to have]
+    # packed: the kinds to take, each with [its TimeGenerated, the number of records that the host reported]
     kinds: dict[str, list[Any]] = {}
     query: str = ""
     identity: str = ""
 
     @property
     def total(self) -> int:
-        """Records, as far as that is known without opening what is packed."""
+        """The number of records, as far as it is known without unpacking."""
         return sum(count for _time, count in self.kinds.values()) if self.packed else len(self.rows)
 
 
 def clean(row: Any, columns: Iterable[str]) -> Row:
-    """The columns that are set. Empty: no row of ours, as it has none of them, or one that is no plain, bounded value."""
+    """The columns that are set. Empty where the row has none of them, or a value that is too long or no plain value."""
     if not isinstance(row, dict):
         return {}
     new: Row = {}
@@ -76,14 +76,14 @@ def clean(row: Any, columns: Iterable[str]) -> Row:
 
 
 def columns(stream: str, kind: str) -> tuple[str, ...]:
-    """Those that may be in the rows of a parcel."""
+    """The columns that the rows of a parcel may have."""
     if stream == CHANGE_STREAM:
         return (RECORD_ID, *change_columns())
     return all_kinds()[kind].columns if kind else STATUS_COLUMNS
 
 
 def of_kinds(parcel: Parcel, kinds: Iterable[str]) -> Parcel | None:
-    """What of it is of these kinds. A status that is of no kind always is."""
+    """The part of a parcel that is of these kinds; None where there is none. A status without a kind is always included."""
     if parcel.packed:
         some = {kind: value for kind, value in parcel.kinds.items() if kind in kinds}
         return parcel._replace(kinds=some) if some else None
@@ -92,13 +92,13 @@ def of_kinds(parcel: Parcel, kinds: Iterable[str]) -> Parcel | None:
 
 
 def line(parcel: Parcel) -> bytes:
-    """As one line of ASCII, with an identity that no other has."""
+    """The parcel as one line of ASCII, with a new, unique identity."""
     text = json.dumps(parcel._replace(identity=uuid.uuid4().hex)._asdict(), separators=(",", ":"))
     return text.encode("ascii") + b"\n"
 
 
 def parse(raw: bytes) -> Parcel:
-    """The parcel in a line, wherever that came from. Raises ValueError."""
+    """The parcel in a line, which is not trusted. Raises ValueError."""
     try:
         parcel = Parcel(**json.loads(raw))
     except (TypeError, RecursionError) as error:
@@ -114,7 +114,7 @@ def parse(raw: bytes) -> Parcel:
 
 
 def records(parcel: Parcel) -> Iterator[Row]:
-    """Its records, typed, one at a time; those it holds in a damaged form are left out. Raises PackedError."""
+    """The records of a parcel, one at a time; damaged ones are left out. Raises PackedError."""
     common = clean(parcel.common, (*MACHINE_COLUMNS, REPORTED_COMPUTER))
     for number, (kind, row) in enumerate(_rows(parcel)):
         new = clean(row, columns(parcel.stream, kind))

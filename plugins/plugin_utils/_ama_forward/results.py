@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From Ansible's results to parcels. No other code touches Ansible's result objects.
+"""Makes parcels of Ansible's results. No other code accesses Ansible's result objects.
 
-What is taken is asked for by name; whatever else a result holds (arguments, variables, other facts) is never looked at.
+Values are selected by name; everything else in a result (arguments, variables, other facts) is never read.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ REASONS = tuple(
 class Reading(NamedTuple):
     host: str  # the inventory name of the host that was inventoried
     parcels: list[Parcel]
-    refused: int  # rows that are none of ours
+    refused: int  # rows that are invalid, or of another form
 
 
 NOTHING = Reading("", [], 0)
@@ -74,7 +74,7 @@ class Reader:
         self._ids: dict[str, set[str]] = {}  # by host, the RecordIds of the changes that were read
 
     def read(self, result: Any, item: bool = False, problem: str = "") -> Reading:
-        """What a result tells. `item`: it is that of one item of a loop. `problem`: `failed` or `unreachable`, or neither."""
+        """The parcels in a result. `item`: it is the result of one item of a loop. `problem`: `failed`, `unreachable` or empty."""
         task = result._task
         module = _module(task)
         if not module:
@@ -85,14 +85,14 @@ class Reader:
         elif loop in self._loops:
             self._loops.discard(loop)
             return NOTHING
-        if task.check_mode:  # the next run tells it again
+        if task.check_mode:  # the next run returns it again
             return NOTHING
         host = _inventoried(result)
         data = result._result  # ansible-core 2.19 and later make it only when asked, and all of it
         if task.no_log or "censored" in data or data.get("_ansible_no_log"):
             return Reading(host, _trouble(host, module, {}, problem), 0)
         module = self._job(host, module, data)
-        reading = _told(host, module, data)
+        reading = _read_data(host, module, data)
         if problem and ("failed_modules" in data or not (reading.parcels or reading.refused)):
             reading.parcels.extend(_trouble(host, module, data, problem))
         return reading._replace(parcels=[new for parcel in reading.parcels for new in self._unseen(host, parcel)])
@@ -122,14 +122,14 @@ class Reader:
 
 
 def _is_id(value: Any) -> bool:
-    """Whether a record keeps it as its RecordId; another one is replaced, and not worth the memory."""
+    """Whether a record keeps this as its RecordId; other values are replaced, and need not be remembered."""
     return isinstance(value, str) and 0 < len(value) <= MAX_ID
 
 
 def _module(task: Any) -> str:
-    """The short name of one of our modules; the action's name where it can carry what they return; else empty."""
+    """The short name of a module of this collection; the name of an action that can return its results; else empty."""
     action = str(task.action)
-    if "{{" in action:  # it failed before anybody knew what it is
+    if "{{" in action:  # it failed before its name was templated
         return ""
     action = str(getattr(task, "resolved_action", None) or action)
     if action in GATHER_FACTS or action in ASYNC_STATUS:
@@ -142,12 +142,12 @@ def _short(name: Any) -> str:
 
 
 def _inventoried(result: Any) -> str:
-    """The module ran on the host the task was delegated to, if it was."""
+    """The host that the module ran on: the one to which the task was delegated, if it was."""
     delegate = result._task.delegate_to
     return str(delegate) if delegate and "{{" not in str(delegate) else str(result._host.get_name())
 
 
-def _told(host: str, module: str, data: Row) -> Reading:
+def _read_data(host: str, module: str, data: Row) -> Reading:
     parcels: list[Parcel] = []
     refused = 0
     if module.endswith("_facts") or module in ASYNC_STATUS:
@@ -222,7 +222,7 @@ def _packed_changes(packed: Any) -> tuple[list[Row], int]:
 
 
 def _rows(parcels: list[Parcel], stream: str, kind: str, common: Row, rows: Any) -> int:
-    """Add parcels of the rows; the number of those refused."""
+    """Add parcels of the rows. Returns the number of rows refused."""
     names = columns(stream, kind) if stream == DATA_STREAM else CHANGE_ROW
     every = _list(rows)
     refused = max(len(every) - MAX_ROWS, 0)
@@ -264,7 +264,7 @@ _TIME = re.compile(r"[0-9TZ:.+-]{1,40}")
 
 
 def _trouble(host: str, module: str, data: Row, problem: str) -> list[Parcel]:
-    """A status for each of our modules that failed."""
+    """A status record for each module of this collection that failed."""
     if not problem or module in ASYNC_STATUS:
         return []
     if data.get("unreachable") is True:
@@ -295,7 +295,8 @@ def _status(module: str, kind: str, status: str, message: str, source: str = "")
 
 
 def _failed_sources(host: str, module: str, kind: str, summary: Row) -> Iterator[Parcel]:
-    """A source that could not be read is no reason for a module to fail. Those that a rule or an argument names are counted."""
+    """Status records for the sources that could not be read, for which a module does not fail. Sources that are named by a rule or an
+    argument are only counted."""
     sources = summary.get("sources")
     messages: dict[str, list[Any]] = {}
     for name, source in itertools.islice(sources.items() if isinstance(sources, dict) else (), MAX_SOURCES):
@@ -311,7 +312,7 @@ def _failed_sources(host: str, module: str, kind: str, summary: Row) -> Iterator
 
 
 def _reason(count: int, messages: list[Any]) -> str:
-    """Which of our REASONS the messages name, in a sentence of ours."""
+    """A sentence with those of REASONS that the messages contain."""
     texts = [message for message in messages if isinstance(message, str) and len(message) <= MAX_TEXT]
     named = [reason for reason in REASONS if any(reason in text for text in texts)]
     what = "1 source" if count == 1 else f"{count} sources"

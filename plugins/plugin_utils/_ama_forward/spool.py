@@ -1,13 +1,13 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lines that wait in a folder for their delivery, across runs.
+"""Keeps lines in a folder until they are delivered, also across runs.
 
-Each run appends to a file of its own, which it keeps locked, and delivers from that and from those without an owner. A
-line that was delivered starts with a mark, and a file in which all are is removed. What is there already is not
-trusted: it must be ours alone, and may be torn, damaged or no file at all.
+Each run appends to its own file, which it keeps locked, and delivers lines from that file and from files that no run has locked. A
+delivered line starts with a mark; a file in which all lines have it is removed. Existing files are not trusted: only the current
+user may have access, and they may be incomplete, damaged or no regular files.
 
-No fsync: what was appended survives the end of the process, not that of the power.
+There is no fsync: what was appended survives the end of the process, but not a power failure.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SpoolFile:
     def __init__(self, name: str, descriptor: int) -> None:
         self.name = name
         self.size = os.fstat(descriptor).st_size
-        self.records = 0  # appended by us, and not done
+        self.records = 0  # appended by this run, and not done
         self._descriptor = descriptor
 
     def append(self, line: bytes, records: int) -> None:
-        """All of it or nothing. Raises OSError."""
+        """Append a line with this number of records, as a whole or not at all. Raises OSError."""
         rest = memoryview(line)
         try:
             while rest:
@@ -48,7 +48,7 @@ class SpoolFile:
         self.records += records
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """(offset, line) of those that are not done, oldest first; DAMAGED for one that is torn, or longer than any of ours."""
+        """(offset, line) of the lines that are not done, oldest first; DAMAGED for one that is incomplete or too long."""
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
             file.seek(0)
             offset = 0
@@ -62,7 +62,7 @@ class SpoolFile:
                 offset += length
 
     def done(self, offset: int, records: int) -> None:
-        """The line there, with so many, was delivered, or never can be. Raises OSError."""
+        """Mark the line at this offset, with this number of records, as delivered or undeliverable. Raises OSError."""
         os.pwrite(self._descriptor, DONE, offset)
         self.records -= records
 
@@ -71,7 +71,7 @@ class SpoolFile:
 
 
 class Spool:
-    """A folder of such files, of `max_bytes` in all. `warn` is told what an operator should know, and may be told it again."""
+    """A folder of spool files, of `max_bytes` in all. `warn` gets sentences for the operator, and may get one several times."""
 
     def __init__(self, folder: str, max_bytes: int, warn: Callable[[str], None]) -> None:
         self.folder = folder
@@ -81,18 +81,18 @@ class Spool:
         self._own: SpoolFile | None = None
         self._bytes = 0
         self._of_host: dict[str, int] = {}  # bytes in the file of this run
-        os.register_at_fork(after_in_child=self._let_go)
+        os.register_at_fork(after_in_child=self._close_in_worker)
 
     @property
     def records(self) -> int:
-        """How many of this run wait."""
+        """The number of records of this run that are not done."""
         return self._own.records if self._own is not None else 0
 
     def append(self, line: bytes, records: int, host: str = "") -> bool:
-        """Whether it is kept. What is kept already is never given up for it.
+        """Keep a line; False where there is no space for it. Lines that are kept already are never dropped for it.
 
-        A host whose records take more than a 64th of the spool gets no more than a quarter of what the others left: the
-        answer of one host must not cost the records of the rest.
+        A host whose records take more than a 64th of the spool gets no more than a quarter of the space that the others left: the
+        answer of one host must not displace the records of the rest.
         """
         try:
             self._open(create=True)
@@ -121,12 +121,12 @@ class Spool:
         return True
 
     def own(self) -> Iterator[SpoolFile]:
-        """The file of this run, where it has one."""
+        """The file of this run, if it has one."""
         if self._own is not None:
             yield self._own
 
     def files(self) -> Iterator[SpoolFile]:
-        """Those of earlier runs, oldest first, each open until the next; then that of this run."""
+        """The files of earlier runs, oldest first, each open until the next one is asked for; then the file of this run."""
         for name in self._names():
             file = self._take(name)
             if file is not None:
@@ -137,11 +137,11 @@ class Spool:
         yield from self.own()
 
     def waiting(self) -> int:
-        """How many files there are beside that of this run."""
+        """The number of files in addition to that of this run."""
         return len(self._names())
 
     def remove(self, file: SpoolFile) -> None:
-        """All its lines are done."""
+        """Remove a file all of whose lines are done."""
         self._bytes -= file.size
         try:
             os.unlink(file.name, dir_fd=self._directory)
@@ -172,7 +172,7 @@ class Spool:
             return file.read(max_bytes)
 
     def update(self, name: str, max_bytes: int, change: Callable[[bytes], bytes]) -> None:
-        """Replace the content of such a file by what `change` makes of it, while no other run does."""
+        """Replace the content of such a file by what `change` makes of it, while other runs are locked out."""
         temporary = f".{name}.{os.getpid()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -188,8 +188,8 @@ class Spool:
         except OSError as error:
             self._warn(f"{self.folder}/{name} cannot be written ({error.strerror})")
 
-    def _let_go(self) -> None:
-        """In a worker, which may outlive the run and must not keep its lock."""
+    def _close_in_worker(self) -> None:
+        """Close the file in a forked worker, which may outlive the run and must not keep its lock."""
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -204,7 +204,7 @@ class Spool:
         status = os.fstat(directory)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             os.close(directory)
-            raise PermissionError(0, "the folder must be ours, and writable by nobody else")
+            raise PermissionError(0, "it must belong to the current user, and others must not be able to write to it")
         self._directory = directory
         for name in self._names():
             try:
@@ -235,7 +235,7 @@ class Spool:
         return sorted(name for name in names if name.endswith(SUFFIX) and name != own)
 
     def _take(self, name: str) -> SpoolFile | None:
-        """Open and locked; None: it has an owner, or is none of ours."""
+        """Open and lock a file; None where another run has it locked, or it cannot be used."""
         try:
             descriptor = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._directory)
         except FileNotFoundError:  # delivered by another run

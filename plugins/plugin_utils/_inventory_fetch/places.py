@@ -1,9 +1,9 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The place in a host's history up to which the files in a folder hold its changes, kept next to them.
+"""Stores, next to the files in a folder, the place in the host's history up to which they have its changes.
 
-The file is written last, when all others are on the disk. A run that ends before gets the same changes again the next time.
+This file is written last, when all others are on disk. If a run ends before that, the next one gets the same changes again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
 
 def read(folder: str) -> list[Kept]:
-    """The places in the folder, the latest last. One that is damaged is none: all changes that are kept then come again."""
+    """The places in the folder, the latest last; none where the file is damaged, and all changes that the host keeps come again."""
     try:
         with open(os.path.join(folder, FILE), "rb") as file:
             rows = json.loads(file.read(MAX_BYTES))["places"]
@@ -60,7 +60,7 @@ def state(one: Kept) -> str:
 
 
 def write(folder: str, places: list[Kept]) -> None:
-    """Put the places onto the disk, after all that was written to the folder before. Raises OSError."""
+    """Write the places to disk, after everything that was written to the folder before. Raises OSError."""
     sync(folder)
     text = _text(places)
     while len(text) > MAX_BYTES:  # which read() would not read; one place alone is never so long
@@ -84,7 +84,7 @@ def sync(folder: str) -> None:
 
 @contextlib.contextmanager
 def lock(folder: str) -> Iterator[None]:
-    """Make the folder and keep other runs from writing to it meanwhile. Raises OSError."""
+    """Create the folder, and lock it against other runs. Raises OSError."""
     os.makedirs(folder, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

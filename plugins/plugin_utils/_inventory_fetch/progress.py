@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a task is over its hosts, said now and then while the run goes on.
+"""Shows the progress of a task over its hosts.
 
-Each host's action runs in a process of its own. They count together in a file in the folder that Ansible makes for the
-temporary files of one run, and removes at its end.
+The action of each host runs in its own process. They count in one file, in the folder that Ansible creates for the temporary
+files of a run and removes at its end.
 """
 
 import fcntl
@@ -15,13 +15,13 @@ from ansible import constants
 
 from .._output import show
 
-EVERY = 10  # seconds; a run that is shorter says nothing
-FEW = 10  # so many hosts, or less, say nothing
+EVERY = 10  # seconds; a shorter run shows nothing
+FEW = 10  # a run with this many hosts or fewer shows nothing
 OUTCOMES = ("ok", "changed", "failed")
 
 
 class Progress:
-    """Of one task. Made when a host's part begins, told how it `ended`. What cannot be counted is not worth an error."""
+    """The progress of one task. Create one when the action of a host starts, and call ended() at its end. Errors are ignored."""
 
     def __init__(self, task: str, hosts: int) -> None:
         self._hosts = hosts
@@ -40,18 +40,18 @@ class Progress:
                 pass
 
     def _count(self, outcome: str) -> None:
-        """The file holds three numbers; the time at which something was said last is that of its metadata."""
+        """The file has three numbers; its mtime is the time of the last line that was shown."""
         with open(self._path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            said, now = os.fstat(file.fileno()).st_mtime, time.time()
+            shown, now = os.fstat(file.fileno()).st_mtime, time.time()
             counts = dict(zip(OUTCOMES, map(int, file.read().split() or (0, 0, 0))))
             counts[outcome] += 1
             file.seek(0)
             file.write(b"%d %d %d" % tuple(counts[name] for name in OUTCOMES))
             file.flush()
             done = sum(counts.values())
-            due = now - said >= EVERY and done < self._hosts
-            os.utime(file.fileno(), (now, now) if due else (said, said))
+            due = now - shown >= EVERY and done < self._hosts
+            os.utime(file.fileno(), (now, now) if due else (shown, shown))
         if due:
             message = "Inventory: %d of %d hosts done, %d of them changed, %d failed."
             show(message % (done, self._hosts, counts["changed"], counts["failed"]))
