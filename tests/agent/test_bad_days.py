@@ -102,7 +102,7 @@ def test_a_database_of_a_newer_version_is_left_alone(host):
         db.execute("PRAGMA user_version = 99")
     db.close()
     code, log = host.run("once")
-    assert code == 1 and "upgrade the collection" in log
+    assert code == 1 and "Upgrade the collection" in log
     assert not (host.state / "changetracking.db.damaged").exists()
 
 

@@ -259,7 +259,7 @@ def test_a_key_that_means_nothing_is_named(edit, words):
         (b"\xff", "is not JSON"),
         ("[]", "has no settings for the extension"),
         ("5", "is 5. Give the JSON object of the rule"),
-        ('"x"', "give the rule's JSON object"),
+        ('"x"', "Give the JSON object of the rule"),
         ("[" * 100000, "is not JSON"),
         (" " * (5 << 20), "is larger than"),
         ({}, "has no settings for the extension ChangeTracking-Linux"),

@@ -69,7 +69,7 @@ JSON = st.recursive(
 
 def told(module, data):
     """(records, refused) of a result of host h."""
-    reading = results._told("h", module, data)
+    reading = results._read_data("h", module, data)
     lines = [parcels.line(parcel) for parcel in reading.parcels]
     return [record for line in lines for record in parcels.records(parcels.parse(line))], reading.refused
 
@@ -134,7 +134,7 @@ def test_a_change_is_a_row_of_a_known_type():
 @given(st.sampled_from(sorted(results.MODULES)), st.dictionaries(NAMES, JSON))
 def test_whatever_a_result_holds_only_flat_records_of_our_columns_come_of_it(module, data):
     allowed = {*data_columns(), *change_columns(), *parcels.STATUS_COLUMNS, "RecordId", "ReportedComputer"}
-    reading = results._told("h", module, data)
+    reading = results._read_data("h", module, data)
     for parcel in reading.parcels:
         try:
             for record in parcels.records(parcels.parse(parcels.line(parcel))):
@@ -193,7 +193,7 @@ def test_no_part_of_a_message_is_sent_but_reasons_of_ours(module, secret):
     kinds = {"packages": summary, "files": summary}
     facts = {"ct_" + kind: summary for kind in kinds}
     data = {"ansible_facts": facts, "inventory": kinds, "msg": "got: " + secret}
-    parcels = results._told("h", module, data).parcels + results._trouble("h", module, data, "failed")
+    parcels = results._read_data("h", module, data).parcels + results._trouble("h", module, data, "failed")
     rows = [row for parcel in parcels for row in parcel.rows]
     reasons = "|".join(map(re.escape, results.REASONS))
     ours = "[12] sources? could not be read(: (%s)(, (%s))*)?; the output of the run says more[.]" % (reasons, reasons)
@@ -219,7 +219,7 @@ def test_rows_beyond_the_limits_are_refused_and_counted(monkeypatch):
 
 def test_no_parcel_is_larger_than_a_line_of_the_spool():
     change = {"ConfigChangeType": "Files", "FileSystemPath": "\u00e4" * 60000, "LinkTarget": "\u00e4" * 60000}
-    reading = results._told("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
+    reading = results._read_data("h", "ct_inventory_info", {"inventory": {}, "changes": [change] * 500})
     assert sum(parcel.total for parcel in reading.parcels) == 500
     assert max(len(parcels.line(parcel)) for parcel in reading.parcels) < MAX_LINE
 
@@ -482,5 +482,5 @@ def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():
 
 def test_what_the_host_has_forwarded_itself_is_not_sent_again():
     data = {"Computer": "web01", "inventory": {"files": {"count": 1}}, "changes": [{"ConfigChangeType": "Files"}]}
-    assert [parcel.stream for parcel in results._told("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
-    assert not results._told("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels
+    assert [parcel.stream for parcel in results._read_data("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
+    assert not results._read_data("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels
