@@ -14,7 +14,7 @@ from .kinds.kind import Kind, Row
 from .kinds.registry import all_kinds
 from .model import Item
 
-# What a record on the wire has beside its kind's columns, and the columns of the two tables.
+# What a record on the wire has in addition to the columns of its kind, and the columns of the two tables.
 RECORD_ID = "RecordId"  # stays the same when a record is delivered again
 TIME = "TimeGenerated"
 INVENTORY_RECORDS = "InventoryRecords"  # in the last record of an inventory of one kind: how many records it has

@@ -482,5 +482,7 @@ def test_a_change_keeps_the_id_it_has_from_its_host_and_others_get_one():
 
 def test_what_the_host_has_forwarded_itself_is_not_sent_again():
     data = {"Computer": "web01", "inventory": {"files": {"count": 1}}, "changes": [{"ConfigChangeType": "Files"}]}
-    assert [parcel.stream for parcel in results._read_data("web01", "ct_inventory_info", data).parcels] == [CHANGE_STREAM]
+    assert [parcel.stream for parcel in results._read_data("web01", "ct_inventory_info", data).parcels] == [
+        CHANGE_STREAM
+    ]
     assert not results._read_data("web01", "ct_inventory_info", dict(data, forward={"delivered": 1})).parcels

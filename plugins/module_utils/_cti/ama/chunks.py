@@ -42,7 +42,7 @@ class Chunks:
         self._warn = warn
         self._inform = inform or warn
         self._files: Dict[str, ChunkFile] = {}
-        self._said: Dict[str, str] = {}
+        self._logged: Dict[str, str] = {}
         self._replies: Dict[str, bytes] = {}
         self.extensions: List[str] = []
         self.unread = ""  # why it is not known what all of the folder says, so that what is missing may be in it
@@ -55,7 +55,7 @@ class Chunks:
             self.unread = "The folder of config chunks %s cannot be read (%s)" % (self._folder, error.strerror)
             self._say("", self.unread + "; what it held stays in force.")
             return False
-        self._said.pop("", None)
+        self._logged.pop("", None)
         if len(found) > MAX_FILES:
             self._say(
                 " ",
@@ -65,7 +65,7 @@ class Chunks:
         names = sorted(found)[:MAX_FILES]
         files = {name: self._read(name, found[name]) for name in names}
         changed = _content(files) != _content(self._files)
-        self._said = {name: text for name, text in self._said.items() if not name.strip() or name in files}
+        self._logged = {name: text for name, text in self._logged.items() if not name.strip() or name in files}
         self._files = files
         self.unread = next((file.problem for file in files.values() if file.problem), "")
         if changed:
@@ -105,7 +105,7 @@ class Chunks:
             return ChunkFile(kept, stamp[0], before, "" if before else problem)
         if ignored:
             self._say(name, "The config chunk %s: %s." % (path, ignored))
-        elif self._said.pop(name, None) is not None:
+        elif self._logged.pop(name, None) is not None:
             self._inform("The config chunk %s is read again." % path)
         return ChunkFile(kept, stamp[0], elements, ignored if dropped else "")
 
@@ -141,8 +141,8 @@ class Chunks:
 
     def _say(self, about: str, text: str) -> None:
         """Log it once, and again only when it is another text."""
-        if self._said.get(about) != text:
-            self._said[about] = text
+        if self._logged.get(about) != text:
+            self._logged[about] = text
             self._warn(text)
 
 

@@ -1,10 +1,10 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the last run saw, one row per part, and what is to be told of it.
+"""Stores the result of a run: one row for each part, the records that follow from it, and the history.
 
 One run is one transaction: either all of what a run saw is kept, with the records that follow from it, or the state
-before it stays as it was and the next run finds the same changes again. A run writes beside the database until it ends,
+before it stays as it was and the next run finds the same changes again. A run writes next to the database until it ends,
 so that a long one does not hold up another kind's. A part whose signature is unchanged costs neither reading nor writing.
 """
 

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Snapshots in the shapes the front doors return."""
+"""Converts snapshots into the results that the modules return."""
 
 import json
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence

@@ -67,12 +67,12 @@ class _Matcher(_Base):
 
     a: Sequence[str]
     b: Sequence[str]
-    b2j: Mapping[str, Sequence[int]]  # where in b a line is; without those that are too frequent to be told apart
+    b2j: Mapping[str, Sequence[int]]  # where in b a line is; without those that are too frequent to be distinguished
 
     def __init__(self, old: Sequence[str], new: Sequence[str]) -> None:
         super().__init__(None, old, new)
         self._steps = [0, *accumulate(1 + len(self.b2j.get(line, ())) for line in old)]
-        self._left = MAX_STEPS
+        self._remaining_steps = MAX_STEPS
 
     def find_longest_match(self, alo: int = 0, ahi: Any = None, blo: int = 0, bhi: Any = None) -> difflib.Match:
         """Or one at an end, which costs nothing and does as well."""
@@ -88,7 +88,7 @@ class _Matcher(_Base):
             size += 1
         if size:
             return difflib.Match(ahi - size, bhi - size, size)
-        self._left -= self._steps[ahi] - self._steps[alo]
-        if self._left < 0:
+        self._remaining_steps -= self._steps[ahi] - self._steps[alo]
+        if self._remaining_steps < 0:
             return difflib.Match(alo, blo, 0)
         return super().find_longest_match(alo, ahi, blo, bhi)

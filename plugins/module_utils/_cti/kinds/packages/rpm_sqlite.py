@@ -57,7 +57,7 @@ def read(path: str) -> Found:
         try:
             return _packages(path, uri)
         except sqlite3.OperationalError as error:
-            # Without leave to write beside it, SQLite opens a database with a write-ahead log only if told that nobody
+            # Without permission to write next to it, SQLite opens a database with a write-ahead log only if told that nobody
             # writes to it: right as long as that log is empty, and rpm.collect() looks again afterwards.
             if "unable to open" not in str(error) and "readonly" not in str(error):
                 raise

@@ -35,16 +35,16 @@ class RootFs:
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/")
         self._real: Dict[str, Tuple[str, int]] = {}  # path -> as _chase() returns it
-        self._left = _MOST_ENTRIES
-        self._bytes_left = _LARGEST_SUM
+        self._remaining_entries = _MOST_ENTRIES
+        self._remaining_bytes = _LARGEST_SUM
 
     def entries(self, path: str) -> "List[os.DirEntry[str]]":
         """The entries of a folder. Raises OSError where there is no such folder, and SourceFailed where there are too many entries."""
         out = []
         with os.scandir(self._root + self.real(path)) as found:
             for entry in found:
-                self._left -= 1
-                if self._left < 0:
+                self._remaining_entries -= 1
+                if self._remaining_entries < 0:
                     raise SourceFailed(f"{path}: more than {_MOST_ENTRIES} entries in the folders of unit files")
                 out.append(entry)
         return out
@@ -130,8 +130,8 @@ class RootFs:
 
     def spend(self, size: int) -> None:
         """Count the text of a unit file, each time it is used. Raises Unreadable where all texts together are too large."""
-        self._bytes_left -= size
-        if self._bytes_left < 0:
+        self._remaining_bytes -= size
+        if self._remaining_bytes < 0:
             raise Unreadable(TOO_MUCH)
 
 
