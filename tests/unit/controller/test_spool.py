@@ -157,7 +157,9 @@ def test_a_folder_that_others_can_write_to_is_refused(folder, said, mode):
     spool = make(folder, said)
     assert waiting(spool) == []
     assert not spool.append(b"x\n", 1)
-    assert all("it must belong to the current user, and others must not be able to write to it" in text for text in said)
+    assert all(
+        "it must belong to the current user, and others must not be able to write to it" in text for text in said
+    )
 
 
 def test_a_link_in_place_of_the_folder_is_refused(folder, said):
