@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, program, status
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
@@ -70,3 +70,9 @@ def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, 
     assert kinds["packages"]["Error"].startswith("internal error: ZeroDivisionError: by design (test_agent_status.py")
     assert "Count" in kinds["files"] and "Count" in kinds["services"] and not kinds["files"]["Error"]
     assert any(line.startswith("packages: internal error: ZeroDivisionError") for line in log)
+
+
+def test_without_a_command_the_agent_says_which_there_are(capsys):
+    with pytest.raises(SystemExit) as ended:
+        program.main([])
+    assert ended.value.code == 2 and "give a command: run, once" in capsys.readouterr().err

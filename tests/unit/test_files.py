@@ -1252,6 +1252,35 @@ def test_links_of_one_user_do_not_keep_those_of_others_from_being_followed(tmp_p
     assert "(uid=1001)" in run.sources["rule"].message
 
 
+def test_what_links_of_root_lead_to_is_on_the_account_of_its_owner(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "LINKED_FOLDERS", 60)
+    home, own = tmp_path / "home", tmp_path / "t" / "z"
+    for number in range(100):
+        write(home / str(number) / "f")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a").symlink_to(str(home))
+    give(home, 1001)
+    write(tmp_path / "there" / "f")
+    own.symlink_to(str(tmp_path / "there"))
+    found, run = look(rule(tmp_path / "t"))
+    assert str(own / "f") in found and len(found) < 100
+    assert "(uid=1001)" in run.sources["rule"].message
+
+
+def test_what_is_postponed_is_not_read(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    write(tmp_path / "t" / "z" / "f")
+    host.run()
+    hostile = tmp_path / "t" / "a"
+    flood(hostile, 10, 20)
+    give(hostile, 1001)
+    reads = []
+    monkeypatch.setattr(
+        listing, "read_at_once", lambda *given, read=opening.read_at_once: reads.append(given) or read(*given)
+    )
+    assert len(host.run()) < 200 and len(reads) < 200
+
+
 def test_what_links_of_one_user_lead_to_is_on_the_account_of_that_user(host, tmp_path, monkeypatch):
     """Also where it is root's, and where another link of root leads to the user's."""
     monkeypatch.setattr(budget, "RUN_CHANGES", 100)

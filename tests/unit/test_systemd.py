@@ -407,7 +407,7 @@ def test_a_dropped_connection_is_tried_again(host):
 
 def test_a_manager_that_keeps_dropping_connections_is_a_failure(host):
     host.manager.drop = 100
-    with pytest.raises(SourceFailed, match="check `systemctl is-system-running`"):
+    with pytest.raises(SourceFailed, match="Check `systemctl is-system-running`"):
         systemd.collect(Known(), str(host.root))
 
 

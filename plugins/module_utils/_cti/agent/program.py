@@ -25,7 +25,10 @@ CHANGES = "changes"  # can be shown, as the kinds can
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run a command. Returns the exit status: 0 success, 1 failure, 2 wrong usage."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if "command" not in parsed:
+        parser.error("give a command: run, once, check, status, show or doctor")
     code = 2
     try:
         options = agent_options.load(parsed)
@@ -126,9 +129,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="agent",
         description="Track packages, services and files as a data collection rule says, and deliver inventory and changes.",
-    )
-    parser.set_defaults(
-        command=lambda *_unused: parser.error("give a command: run, once, check, status, show or doctor")
     )
     parser.add_argument("--version", action="version", version="agent %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")

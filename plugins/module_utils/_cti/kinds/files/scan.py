@@ -261,9 +261,9 @@ class Scan(Collection):
             descriptor, real = self._open(directory, frame)
             try:
                 status = os.fstat(descriptor)
-                home = self._admit(frame, real, status)
-                # What is behind a symlink counts to the owner of the folder with the symlink.
+                # What is behind a symlink counts to the owner of the folder with the symlink, unless that is root.
                 owner = frame.linker or self._budget.owners.of_folder(status)
+                home = self._admit(frame, real, status, owner)
                 if not self._budget.folders.take(owner):
                     raise _NotEntered("folders", owner)
             except BaseException:
@@ -296,7 +296,7 @@ class Scan(Collection):
         finally:
             os.close(step.descriptor)
 
-    def _admit(self, frame: _Frame, real: str, status: os.stat_result) -> str:
+    def _admit(self, frame: _Frame, real: str, status: os.stat_result, owner: str) -> str:
         """The mount point that an open directory is on. Raises _NotEntered."""
         identity = (status.st_dev, status.st_ino)
         above = frame.above
@@ -312,13 +312,13 @@ class Scan(Collection):
                 if above[:2] == identity:
                     raise _NotEntered("loop")
                 above = above[2]
-            self._count_linked(identity, frame.linker)
+            self._count_linked(identity, owner)
         return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
 
-    def _count_linked(self, identity: Tuple[int, int], linker: str) -> None:
+    def _count_linked(self, identity: Tuple[int, int], owner: str) -> None:
         share = self._budget.repeated if identity in self._visits else self._budget.linked
-        if not share.take(linker, 1, self._direct):
-            raise _NotEntered("often", linker)
+        if not share.take(owner, 1, self._direct):
+            raise _NotEntered("often", owner)
         self._visits.add(identity)
 
     def _visit(
@@ -327,7 +327,8 @@ class Scan(Collection):
         """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
         sliced = name in self._sliced
-        first = not sliced and self._known.signature(name) is None
+        # Contents are read at once only where they can be reported: a run that postpones them would read them in vain.
+        first = not sliced and self._known.signature(name) is None and bool(self._budget.changes.left(place.owner))
         self._budget.owner = place.owner
         try:
             for listing in self._lister.list(place, claims, first, sliced):
