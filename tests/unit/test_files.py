@@ -1033,6 +1033,23 @@ def test_a_very_large_folder_is_many_parts_of_which_only_the_changed_is_listed_a
     assert sum(part.items is not None for part in again) == 1
 
 
+def test_names_that_all_fall_into_one_slice_are_not_all_read_at_once(tmp_path, small_slices):
+    names = (name for name in map("f{0}".format, range(10**6)) if listing.slice_of(name) == 7)
+    for _number in range(51):
+        write(tmp_path / next(names))
+    parts, run = scan(rule(tmp_path))
+    assert not items_of(parts) and "(0 of 51 entries)" in run.sources["rule"].message
+
+
+def test_a_folder_of_a_long_path_is_sliced_sooner(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "PART_PATHS", 30 * (len(str(tmp_path)) + 256))
+    many(tmp_path, range(30))
+    assert len(scan(rule(tmp_path))[0]) == 1
+    many(tmp_path, range(31))
+    parts, _run = scan(rule(tmp_path))
+    assert len(parts) > 1 and len(items_of(parts)) == 31
+
+
 class Host:
     """A state that one run after the other compares with."""
 

@@ -30,6 +30,7 @@ SLICED_ABOVE = 32768  # tracked entries of one folder that are one part; a large
 SLICES = 128
 FOLDER_ENTRIES = 1000000
 FOLDER_NAMES = 64 << 20  # bytes of all names in one folder
+PART_PATHS = 32 << 20  # bytes of all paths in one part, which are in memory at once
 RUN_FOLDERS = 400000
 RUN_CHANGES = 50000  # entries that are new or differ; what is beyond is looked at in the next run
 

@@ -13,7 +13,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .budget import FOLDER_ENTRIES, FOLDER_NAMES, SLICED_ABOVE, SLICES, Budget
+from .budget import FOLDER_ENTRIES, FOLDER_NAMES, PART_PATHS, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
@@ -96,8 +96,8 @@ class Lister:
     def list(self, place: OpenDirectory, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
         """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
 
-        A directory of more than SLICED_ABOVE entries, or one that is `sliced` already, is listed in SLICES slices. Raises
-        Crowded where it has more entries than the limit. `first`: nothing is known of it, so read small files at once.
+        A directory of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already, is listed in SLICES
+        slices. Raises Crowded where it, or one of its slices, has more than the limit. `first`: nothing is known of it, so read small files at once.
         """
         listing = None if sliced else self._list_whole(place, claims, first)
         if listing is not None:
@@ -113,7 +113,7 @@ class Lister:
         """None where there are too many entries for one listing."""
         listing = Listing(place, claims, self._clock())
         with _scan(place) as entries:
-            symlinks = self._add_entries(listing, first, islice(entries, SLICED_ABOVE))
+            symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
             if next(entries, None) is not None:
                 return None
         self._complete(listing, symlinks)
@@ -139,7 +139,9 @@ class Lister:
                 name = entry.name.encode(_ENCODING, "surrogateescape")
                 total += len(name)
                 kind[-1 - crc32(name) % SLICES] += name + b"\0"
-        if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
+        # Whoever chooses the names can put them all into one slice.
+        largest = max(sum(names.count(0) for names in slices) for slices in zip(*kinds))
+        if count > FOLDER_ENTRIES or total > FOLDER_NAMES or largest > _most_entries(place):
             raise Crowded(count)
         return kinds
 
@@ -279,6 +281,11 @@ def _skip_mount(listing: Listing, name: str, kind: str) -> None:
 
 def _scan(place: OpenDirectory) -> Any:
     return os.scandir(place.descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % place.descriptor)
+
+
+def _most_entries(place: OpenDirectory) -> int:
+    """How many entries of the directory can be one part, whatever the length of their names."""
+    return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
 
 
 def _split(names: bytearray) -> List[str]:
