@@ -74,9 +74,8 @@ class Share:
 
     def take(self, owner: str, amount: float = 1, more: float = 0) -> bool:
         """Use an amount; where the owner has less left, use nothing and return False."""
-        used = self._used.get(
-            owner, 0.0
-        )  # the same as left() and spend(), without the cost of two calls for each folder
+        # The same as left() and spend(), without the cost of two calls for each folder.
+        used = self._used.get(owner, 0.0)
         whole = self._amount + more
         left = whole - used if owner == ROOT else (whole - self._others - used) / 2
         if left < amount or left <= whole * _LEAST:
