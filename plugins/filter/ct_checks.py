@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
+from ..module_utils._cti.daemon import VERSION
 from ..plugin_utils._bounded import calm
 from ..plugin_utils._untrusted import untrusted
 
@@ -17,8 +19,9 @@ version_added: "0.2.0"
 description:
   - Returns the summary of each host's checks, and each of its warnings, with the hosts that have the same one.
   - Of the warnings of one host, up to 20 are shown.
+  - Also returns, with its hosts, each version of an agent or a relay that differs from the version of this collection.
   - What a host returned is shown on one line, without control characters.
-positional: _input, hostvars
+positional: _input, hostvars, register, relay
 options:
   _input:
     description: Names of the hosts.
@@ -33,6 +36,12 @@ options:
     description: Name of the variable in which each host keeps its result of M(changetracking.inventory.ct_agent_info).
     type: str
     default: ct_agent
+  relay:
+    description:
+      - Name of the variable in which each host keeps the result of the command C(/usr/local/lib/ctrelay/relay.pyz --version). If it is
+        empty, the versions of relays are not compared.
+    type: str
+    default: ""
 seealso:
   - module: changetracking.inventory.ct_agent_info
 author:
@@ -58,16 +67,20 @@ _value:
   sample:
     All checks passed.: web01, web02
     "Checks passed, with 1 warning: state.": web03
+    "Warning: The agent has version 0.1.0, but this collection has version 0.2.0. Run the playbook deploy again.": web03
     "Warning: state: The file system of /var/lib/ctagent has less than 64 MiB free. Free some space: on a full disk, nothing new can be stored.": web03
 """
 
 MAX_WARNINGS = 20  # of one host
+A_VERSION = r"(\d{1,9}(?:\.\d{1,9}){1,3}[\w.+-]{0,20})"
 
 
-def ct_checks(hosts, hostvars, register="ct_agent"):
+def ct_checks(hosts, hostvars, register="ct_agent", relay=""):
     causes: dict[str, list[str]] = {}
     for host in sorted(set(hosts)):
-        for text in dict.fromkeys(map(calm, _texts(hostvars[host].get(register)))):
+        variables = hostvars[host]
+        texts = [*_texts(variables.get(register)), *_versions(variables.get(register), variables.get(relay))]
+        for text in dict.fromkeys(map(calm, texts)):
             causes.setdefault(text, []).append(calm(host))
     return {text: ", ".join(names) for text, names in causes.items()}
 
@@ -87,6 +100,26 @@ def _texts(result):
     if len(warnings) > MAX_WARNINGS:
         texts.append(f"{MAX_WARNINGS} of {len(warnings)} warnings are shown.")
     return texts
+
+
+def _versions(agent, relay):
+    """Yield a warning for the agent, and for the relay, of another version than this collection. The results may have any type."""
+    status = agent.get("status") if isinstance(agent, Mapping) else None
+    version = status.get("Version") if isinstance(status, Mapping) else None
+    yield from _of_version("agent", re.fullmatch(A_VERSION, str(version)), "Run the playbook deploy again.")
+    output = relay.get("stdout") if isinstance(relay, Mapping) else None
+    yield from _of_version("relay", re.fullmatch("relay " + A_VERSION, str(output)), "Run the role relay again.")
+
+
+def _of_version(program, found, remedy):
+    if found and found.group(1) != VERSION:
+        if _numbers(found.group(1)) > _numbers(VERSION):
+            remedy = "Upgrade the collection on this controller."
+        yield f"Warning: The {program} has version {found.group(1)}, but this collection has version {VERSION}. {remedy}"
+
+
+def _numbers(version):
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _of_older_agent(doctor):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 
+from ansible.utils.vars import load_extra_vars
+
 DOCUMENTATION = r"""
 name: ct_misspelled
 short_description: Find misspelled variables
@@ -14,7 +16,7 @@ version_added: "0.2.0"
 description:
   - Compares names of variables with names of options. Returns a sentence for each variable that resembles an option but is not one.
   - The roles and playbooks of this collection refuse such variables, which Ansible itself ignores.
-positional: _input, options
+positional: _input, options, extra
 options:
   _input:
     description: Names of variables that have the prefix of the options, such as C(agent_).
@@ -26,6 +28,12 @@ options:
     type: list
     elements: str
     required: true
+  extra:
+    description:
+      - Whether to return a sentence also for each unknown variable that was given on the command line (C(-e)), whatever its name is.
+      - The playbooks of this collection do so, because the prefix C(ct_) is theirs. The prefix of a role may be another role's as well.
+    type: bool
+    default: false
 author:
   - changetracking.inventory contributors (@changetracking)
 """
@@ -51,12 +59,13 @@ ALIKE = 0.75  # of 1; difflib's ratio
 SHORTEST = 3  # characters of an option whose name may be continued: `ct_destination` is meant for `ct_dest`
 
 
-def ct_misspelled(names, options):
+def ct_misspelled(names, options, extra=False):
     known = {option.partition("_")[2]: option for option in options}
+    given = load_extra_vars(None) if extra else {}  # which Ansible loaded when it started, so this reads nothing
     return [
-        f"Unknown variable '{name}'. Did you mean {known[meant]}?"
+        f"Unknown variable '{name}'. Did you mean {meant}?"
         for name in sorted(set(names) - set(options))
-        for meant in [_meant(name.partition("_")[2], known)]
+        for meant in [_meant(name.partition("_")[2], known) or (name in given and _any_of(name, options))]
         if meant
     ]
 
@@ -65,8 +74,13 @@ def _meant(word, known):
     """Return the option that a word resembles, or None. Both are without the common prefix of all options."""
     near = difflib.get_close_matches(word, known, 1, ALIKE)
     if near:
-        return near[0]
-    return next((option for option in known if len(option) >= SHORTEST and word.startswith(option)), None)
+        return known[near[0]]
+    return next((known[option] for option in known if len(option) >= SHORTEST and word.startswith(option)), None)
+
+
+def _any_of(name, options):
+    """Return all options, the most similar one first."""
+    return "one of " + ", ".join(difflib.get_close_matches(name, options, len(options), 0))
 
 
 class FilterModule:

@@ -8,6 +8,7 @@ The Python interpreter of a hostile host is a script that prints an answer, whic
 
 import base64
 import json
+import re
 import sys
 import zlib
 
@@ -242,7 +243,9 @@ def test_no_text_of_a_host_steers_the_terminal(place):
     assert '"All checks passed.": "fine, healthy"' in run.output and '": "remedy"' in run.output, run.output
     assert '"Checks passed, with 1 warning: state.": "warned"' in run.output, run.output
     assert '"Warning: state: Full.": "remedy, warned"' in run.output, run.output
-    assert '"No answer.": "other"' in run.output and "2 of 5 hosts need attention" in run.output, run.output
+    assert '"No answer.": "other"' in run.output, run.output
+    recap = dict(re.findall(r"^(\w+) +: .*\bfailed=(\d+)", run.output, re.MULTILINE))
+    assert recap == {host: str(int(host in ("remedy", "other"))) for host in [*answers, "other"]}, run.output
     assert not steering(run.output), run.output
 
 

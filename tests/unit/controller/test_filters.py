@@ -14,6 +14,7 @@ from ansible_collections.changetracking.inventory.plugins.filter.ct_checks impor
 from ansible_collections.changetracking.inventory.plugins.filter.ct_query import ct_query
 from ansible_collections.changetracking.inventory.plugins.filter.ct_table import ct_table
 from ansible_collections.changetracking.inventory.plugins.filter.ct_unpack import ct_unpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daemon import VERSION
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 
 ITEMS = {"packages": [{"SoftwareName": "a"}, {"SoftwareName": "ä\x01"}], "files": []}
@@ -172,6 +173,36 @@ def test_the_checks_of_a_fleet_are_shown_once_for_each_cause():
         "Start it.": "older",
         "No answer.": "failed, gone",
     }
+
+
+def test_an_agent_and_a_relay_of_another_version_are_named_with_what_to_do():
+    def versions(agent, relay):
+        return {"ct_agent": dict(answer(True, "x"), status={"Version": agent}), "relay": {"stdout": "relay " + relay}}
+
+    newer, theirs = str(int(VERSION.split(".")[0]) + 1) + ".0.0", "but this collection has version %s." % VERSION
+    fleet = {
+        "a": versions("0.0.9", VERSION),
+        "b": versions(VERSION, "0.0.9"),
+        "c": versions("0.0.9", newer),
+        "d": versions(VERSION, VERSION),
+        "none": {"ct_agent": {"installed": False}, "relay": {"stdout": "", "rc": 2}},
+    }
+    found = ct_checks(list(fleet), fleet, relay="relay")
+    assert {text: hosts for text, hosts in found.items() if "ersion" in text} == {
+        "Warning: The agent has version 0.0.9, %s Run the playbook deploy again." % theirs: "a, c",
+        "Warning: The relay has version 0.0.9, %s Run the role relay again." % theirs: "b",
+        "Warning: The relay has version %s, %s Upgrade the collection on this controller." % (newer, theirs): "c",
+    }
+    assert ct_checks(["b"], fleet) == {"x": "b"}
+
+
+@pytest.mark.parametrize(
+    "version", [5, None, [], "", "x", "0.1", "0.1.0\n", "\x1b", "1" * 10**6, "0.1.0" + "x" * 10**6, "1." * 10**5 + "1"]
+)
+def test_a_version_that_a_host_made_up_does_no_harm(version):
+    agent = dict(answer(True, "x"), status={"Version": version})
+    found = ct_checks(["h"], {"h": {"ct_agent": agent, "r": {"stdout": "relay %s" % version}}}, relay="r")
+    assert len(found) <= 3 and all(len(text) < 300 and text.isprintable() for text in found)
 
 
 @pytest.mark.parametrize(

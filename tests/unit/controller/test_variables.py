@@ -83,6 +83,19 @@ def test_a_variable_of_another_role_is_left_alone(name):
     assert ct_misspelled([name], variables_of_role("agent")) == []
 
 
+@pytest.mark.parametrize(("name", "nearest"), [("ct_dir", "ct_dcr"), ("ct_folder", "ct_hosts"), ("ct_x", "ct_dcr")])
+def test_any_unknown_variable_that_was_given_with_e_is_named_with_the_known_ones(monkeypatch, name, nearest):
+    options = variables_of_playbooks()
+    monkeypatch.setattr(
+        "ansible.utils.vars.load_extra_vars.extra_vars", {name: 1, "ct_dcr": 1, "other": 1}, raising=False
+    )
+    (sentence,) = ct_misspelled([name, "ct_dcr", "ct_register"], options, extra=True)
+    start = "Unknown variable '%s'. Did you mean one of " % name
+    assert sentence.startswith(start)
+    assert sorted(sentence[len(start) : -1].split(", ")) == sorted(options)
+    assert ct_misspelled([name], options) == []
+
+
 def claimed(facts, options=("ct_dcr", "ct_dest")):
     return ct_claimed.ct_claimed(facts, list(options), "web01")
 
@@ -195,17 +208,15 @@ def test_a_value_of_another_type_is_named_with_what_to_write(name, value, senten
     assert found.startswith(sentence)
 
 
-def run_role(tmp_path, role, given):
-    """The output of ansible-playbook, which runs a role on this machine and fails before it does anything."""
-    play = [{"hosts": "localhost", "gather_facts": False, "roles": ["changetracking.inventory." + role]}]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+def run_playbook(tmp_path, playbook, given):
+    """The output of ansible-playbook on this machine, which fails before it does anything."""
     command = [
         shutil.which("ansible-playbook", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])),
         "-i",
         "localhost,",
         "-c",
         "local",
-        str(tmp_path / "play.yml"),
+        str(playbook),
     ]
     environment = dict(os.environ, ANSIBLE_HOME=str(tmp_path), ANSIBLE_NOCOLOR="1")
     done = subprocess.run(
@@ -218,6 +229,19 @@ def run_role(tmp_path, role, given):
     )
     assert done.returncode == 2
     return " ".join(done.stdout.decode().split())
+
+
+def run_role(tmp_path, role, given):
+    play = [{"hosts": "localhost", "gather_facts": False, "roles": ["changetracking.inventory." + role]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    return run_playbook(tmp_path, tmp_path / "play.yml", given)
+
+
+@pytest.mark.parametrize("name", ["deploy", "doctor", "inventory", "uninstall"])
+def test_a_playbook_refuses_a_variable_that_it_does_not_know_before_it_does_anything(tmp_path, name):
+    output = run_playbook(tmp_path, "changetracking.inventory." + name, "ct_dir=/srv ansible_become=false")
+    assert "Unknown variable 'ct_dir'. Did you mean one of ct_" in output.replace("\\'", "'")
+    assert "changed=0" in output
 
 
 @pytest.mark.parametrize(
