@@ -103,3 +103,27 @@ def test_the_subordinate_ids_of_a_user_are_on_its_account(tmp_path, uid, owner):
         b"# a remark\n\nroot:x:1\nroot:1\n:5:5\nroot:" + b"9" * 5000 + b":1\n\xff:\xff:\xff\n"
     )
     assert Owners(str(path)).of_user(uid) == owner
+
+
+@pytest.mark.parametrize(
+    ("uid", "owner"),
+    [
+        (999999, "uid=999999"),
+        (1000000, "uid=1000000"),
+        (1999999, "uid=1000000"),
+        (2000000, "uid=4002"),
+        (2000010, "uid=4003"),
+        (2000020, "uid=4002"),
+        (2065535, "uid=4002"),
+        (2065536, "uid=1000000"),
+        (2070001, "uid=1000000"),
+        (1000999999, "uid=1000000"),
+        (1001000000, "uid=1001000000"),
+    ],
+)
+def test_where_ranges_of_subordinate_ids_overlap_the_narrowest_counts(tmp_path, uid, owner):
+    path = tmp_path / "subuid"
+    path.write_bytes(b"root:1000000:1000000000\n4002:2000000:65536\n4003:2000010:10\n")
+    owners = Owners(str(path))
+    owners.of_user(2000015)
+    assert owners.of_user(uid) == owner

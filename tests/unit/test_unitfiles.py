@@ -340,6 +340,22 @@ def test_systemctl_calls_a_unit_bad_whose_drop_in_it_cannot_read(tree, broken):
     assert (unit.load_state, unit.state, unit.description) == ("loaded", "bad", "Runs")
 
 
+@pytest.mark.parametrize("version, states", [(253, ["static", "static"]), (254, ["enabled", "disabled"])])
+def test_upholds_counts_from_the_version_on_that_has_it(tree, version, states):
+    tree(
+        {
+            ETC + "/a.service": RUNS,
+            ETC + "/multi-user.target.upholds/a.service": "../a.service",
+            ETC + "/b.service": RUNS + b"[Install]\nUpheldBy=multi-user.target\n",
+            ETC + "/multi-user.target": b"",
+        }
+    )
+    files = UnitFiles(str(tree.root), version=version)
+    assert [state(files, "a.service"), state(files, "b.service")] == states
+    wanted_by = files.read(*files.identify("a.service")).wanted_by
+    assert wanted_by == (("multi-user.target",) if version >= 254 else ())
+
+
 @pytest.mark.parametrize("version, masked", [(252, ["gone.target"]), (257, [])])
 def test_a_service_is_wanted_by_targets_that_exist_and_by_whatever_else_has_a_link(tree, version, masked):
     link = "/" + LIB + "/a.service"

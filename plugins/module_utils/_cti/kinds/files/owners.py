@@ -6,7 +6,7 @@
 import os
 import pwd
 from bisect import bisect_right
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 ROOT = ""  # and the user who runs the scan
 EVERYONE = "everyone"
@@ -15,18 +15,28 @@ _SUBUID = "/etc/subuid"
 _MAX_SUBUID = 1 << 20  # bytes
 
 
+class _Range(NamedTuple):
+    """Subordinate uids of a user."""
+
+    first: int
+    last: int
+    user: str  # name or uid
+
+
 class Owners:
     """Names owners: ROOT, `uid=1000`, or for what root lets others write to, `gid=50` and EVERYONE. No name has a blank.
 
     `subuid`: the file that assigns further ids to users, see subuid(5). A file with such an id counts as the user's, so that no user
-    counts as several owners.
+    counts as several owners. Where its ranges overlap, the narrowest one counts.
     """
 
     def __init__(self, subuid: str = _SUBUID) -> None:
         self._trusted = frozenset((0, os.geteuid()))
         self._users: Dict[int, str] = {}
         self._subuid = subuid
-        self._ranges: Optional[List[Tuple[int, int, str]]] = None  # first, last, user; sorted
+        self._ranges: Optional[List[_Range]] = None
+        self._starts: List[int] = []  # of the ranges, and of the uids behind each; sorted
+        self._narrowest: Dict[int, Optional[_Range]] = {}  # number of starts up to a uid -> its range
 
     def of_folder(self, status: os.stat_result) -> str:
         """The owner that the content of a folder counts to."""
@@ -46,20 +56,28 @@ class Owners:
 
     def _holder(self, uid: int) -> int:
         """The user to whom a subordinate uid is assigned; for one that root gives to a container, the first uid of its range."""
-        if self._ranges is None:
-            self._ranges = _read(self._subuid)
-        at = bisect_right(self._ranges, (uid, 1 << 32, "")) - 1
-        if at < 0 or uid > self._ranges[at][1]:
+        narrowest = self._range_of(uid)
+        if narrowest is None:
             return uid
-        first, _last, user = self._ranges[at]
+        first, _last, user = narrowest
         try:
             holder = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
         except (KeyError, OSError):
             return first
         return first if holder in self._trusted else holder
 
+    def _range_of(self, uid: int) -> Optional[_Range]:
+        if self._ranges is None:
+            self._ranges = _read(self._subuid)
+            self._starts = sorted({start for one in self._ranges for start in (one.first, one.last + 1)})
+        at = bisect_right(self._starts, uid)
+        if at not in self._narrowest:
+            ranges = [one for one in self._ranges if one.first <= uid <= one.last]
+            self._narrowest[at] = min(ranges, key=lambda one: one.last - one.first, default=None)
+        return self._narrowest[at]
 
-def _read(path: str) -> List[Tuple[int, int, str]]:
+
+def _read(path: str) -> List[_Range]:
     """The ranges in the file; none where it cannot be read. Invalid lines are ignored."""
     try:
         with open(path, "rb") as file:
@@ -71,5 +89,5 @@ def _read(path: str) -> List[Tuple[int, int, str]]:
         user, *numbers = line.split(":")
         if len(numbers) == 2 and user and all(number.isdigit() and len(number) <= 10 for number in numbers):
             first, length = map(int, numbers)
-            ranges.append((first, first + length - 1, user))
-    return sorted(ranges)
+            ranges.append(_Range(first, first + length - 1, user))
+    return ranges

@@ -15,6 +15,9 @@ from .root_fs import RootFs
 GENERATED = ("/run/systemd/generator", "/run/systemd/generator.early", "/run/systemd/generator.late")
 TRANSIENT = "/run/systemd/transient"
 MOST_LINKS = 8  # in one chain of aliases, as systemd has it
+# Versions of systemd from which on something differs: up to 247, FragmentPath is the target of a symlink, not the symlink; up to
+# 253, UpheldBy= and folders named .upholds have no effect.
+FIRST_BY_LINK, FIRST_UPHELD_BY = 248, 254
 _PERSISTENT = "/etc/systemd/system"
 
 
@@ -31,7 +34,7 @@ class Enablement:
     """Computes the UnitFileState of units.
 
     `files`: by name, each (folder, whether it is a symlink) of the search path that has a file of that name, the highest
-    precedence first. `within`: the folders, each with a slash at the end. `by_target`: resolve symlinks as systemd up to 247 does.
+    precedence first. `within`: the folders, each with a slash at the end. `version`: that of systemd.
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class Enablement:
         files: Dict[str, List[Tuple[str, bool]]],
         folders: Sequence[Folder],
         within: Tuple[str, ...],
-        by_target: bool,
+        version: int,
     ) -> None:
         self._disk = disk
         self._files = files
         self._folders = folders
         self._within = within
-        self._by_target = by_target
+        self._by_target = version < FIRST_BY_LINK
+        self._enabling = ("Alias", "WantedBy", "RequiredBy") + (("UpheldBy",) if version >= FIRST_UPHELD_BY else ())
 
     def state(self, name: str, install: syntax.Settings) -> str:
         """The UnitFileState of a unit; `install`: its settings of the section Install."""
@@ -67,7 +71,7 @@ class Enablement:
             return enabled
         if self._by_links(name, path, None):
             return "indirect"
-        if any(syntax.words(install, "Install", key) for key in ("Alias", "WantedBy", "RequiredBy", "UpheldBy")):
+        if any(syntax.words(install, "Install", key) for key in self._enabling):
             return "disabled"
         return "indirect" if syntax.words(install, "Install", "Also") else "static"
 

@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tu
 from ...errors import SourceFailed
 from . import exec_lines
 from . import unit_syntax as syntax
-from .enablement import MOST_LINKS, TRANSIENT, Enablement, Folder
+from .enablement import FIRST_BY_LINK, FIRST_UPHELD_BY, MOST_LINKS, TRANSIENT, Enablement, Folder
 from .root_fs import TOO_LARGE, RootFs, Unreadable
 
 DEFAULT_PATH = (
@@ -32,14 +32,14 @@ DEFAULT_PATH = (
     "/usr/lib/systemd/system",
     "/run/systemd/generator.late",
 )
-_WANTS = (".wants", ".requires", ".upholds")
+_WANTS = (".wants", ".requires")
 _WANTING = ("Wants", "Requires", "Upholds")
 _LARGEST_UNIT = 1 << 20  # bytes of one unit file and its drop-ins
 
 
-# Versions of systemd from which something differs. Up to 247, FragmentPath is the target of a symlink, not the symlink. With 252,
-# but no longer with 257, a masked unit has the settings of its drop-ins.
-_FIRST_BY_LINK, _FIRST_BARE_MASKS = 248, 256
+# The version of systemd from which on something differs: with 252, but no longer with 257, a masked unit has the settings of its
+# drop-ins.
+_FIRST_BARE_MASKS = 256
 UNKNOWN_VERSION = 255  # what is assumed where no version is known
 
 
@@ -66,7 +66,8 @@ class UnitFiles:
         self.disk = RootFs(root)
         self.transient: Set[str] = set()
         self._version = version
-        self._by_target = version < _FIRST_BY_LINK
+        self._by_target = version < FIRST_BY_LINK
+        self._wants_folders = _WANTS + ((".upholds",) if version >= FIRST_UPHELD_BY else ())
         self._files: Dict[str, List[Tuple[str, bool]]] = {}
         self._identified: Dict[str, Optional[Tuple[str, str]]] = {}
         self._folders: List[Folder] = []
@@ -82,7 +83,7 @@ class UnitFiles:
         self._within = tuple({path + "/" for path in search_path}.union(path + "/" for path in real))
         for path in real.values():
             self._scan(path)
-        self._enablement = Enablement(self.disk, self._files, self._folders, self._within, self._by_target)
+        self._enablement = Enablement(self.disk, self._files, self._folders, self._within, version)
         self._any_truncated = any("-." in name for name in self._dropins)  # as systemd-.service.d has it
 
     @property
@@ -104,7 +105,7 @@ class UnitFiles:
         self._folders.append(folder)
         for entry in entries:
             name = entry.name
-            if name.endswith(_WANTS):
+            if name.endswith(self._wants_folders):
                 self._scan_wants(folder, name)
             elif name.endswith((".service.d", ".target.d")) or name in ("service.d", "target.d"):
                 self._dropins.setdefault(name, []).append(path)
