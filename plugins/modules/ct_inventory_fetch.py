@@ -55,7 +55,9 @@ options:
     description: Number of days for which O(state) keeps changes. The default is 30.
     type: float
   history_mib:
-    description: Maximum size of the changes that O(state) keeps, compressed, in MiB. The oldest are dropped first. The default is 64.
+    description:
+      - Maximum size of the changes that O(state) keeps, compressed, in MiB. The default is 64.
+      - O(changetracking.inventory.ct_inventory_info#module:history_mib) says which are dropped first.
     type: float
 attributes:
   check_mode:

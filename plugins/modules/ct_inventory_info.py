@@ -74,7 +74,10 @@ options:
     type: float
     default: 30
   history_mib:
-    description: Maximum size of the changes that O(state) keeps, compressed, in MiB. The oldest are dropped first.
+    description:
+      - Maximum size of the changes that O(state) keeps, compressed, in MiB.
+      - If there are more, the oldest changes in folders of the user who has the most are dropped first. All other changes, such as those of
+        packages, are dropped first only while they take more than half of the space.
     type: float
     default: 64
   known:

@@ -38,14 +38,14 @@ class State:
     def time(self):
         return self.now
 
-    def run(self, changes=0, **more):
-        """The place after a run that finds so many changes."""
+    def run(self, changes=0, owner="", **more):
+        """The place after a run that finds so many changes in folders of that owner."""
         with Store(self.path, retention=self.retention) as store:
             names = range(self.told, self.told + changes)
             self.told += changes
             records = list(identified([dict({"Name": number}, **more) for number in names]))
             if records:
-                store.remember(records)
+                store.remember(records, owner)
             store.finish(PACKAGES, Run(self.now, [], []), {})
         return store.after
 
@@ -209,6 +209,104 @@ def test_what_is_more_than_it_may_keep_goes_oldest_first(state):
     with sqlite3.connect(state.path) as db:
         assert db.execute("SELECT sum(length(records)) FROM history").fetchone()[0] <= 0.01 * (1 << 20)
     db.close()
+
+
+def flood(state, owner, runs):
+    """So many changes of which 0.01 MiB holds about 18. Returns their names."""
+    first = state.told
+    for _run in range(runs):
+        state.run(1, owner, Noise=os.urandom(500).hex())
+    return list(range(first, state.told))
+
+
+def test_a_users_flood_of_changes_drops_none_of_the_others_which_are_returned_with_the_number_of_those_dropped(state):
+    state.retention = Retention(mib=0.01)
+    start = state.run()
+    others = flood(state, "", 3) + flood(state, "uid=1", 2)
+    theirs = []
+    for _round in range(4):
+        theirs += flood(state, "uid=2", 10)
+        others += flood(state, "", 1)
+    page = state.at(start)
+    left = [name for name in names(page) if name not in others]
+    assert [name for name in names(page) if name in others] == others
+    assert 5 < len(left) < 15 and left == theirs[-len(left) :]
+    assert (page.missed, page.remaining, page.restarted) == (40 - len(left), 0, False)
+    assert (page.first, page.last) == (1, state.told)
+    assert "%d changes are no longer kept" % page.missed in pages.warnings(page, "s")[0]
+
+
+def test_users_together_drop_nothing_of_root_while_root_has_half_of_the_space_or_less(state):
+    state.retention = Retention(mib=0.01)
+    start = state.run()
+    roots = flood(state, "", 8)
+    for user in range(30):
+        flood(state, "uid=%d" % user, 2)
+    assert names(state.at(start))[:8] == roots
+    roots = flood(state, "", 60)
+    found = names(state.at(start))
+    assert found[-8:] == roots[-8:] and found[0] not in roots
+
+
+def test_a_user_alone_keeps_the_newest_of_all_that_fits(state):
+    state.retention = Retention(mib=0.01)
+    start = state.run()
+    theirs = flood(state, "uid=1", 30)
+    found = names(state.at(start))
+    assert 10 < len(found) < 25 and found == theirs[-len(found) :]
+    assert state.at(start).first == 31 - len(found)
+
+
+def gaps(state):
+    """A history of the numbers 1 to 8, of which 3, 4 and 8 are dropped. Returns the place after each number."""
+    places = [state.run()]
+    for _number in range(1, 9):
+        state.now += 10
+        places.append(state.run(1))
+    with sqlite3.connect(state.path) as db:
+        history._drop(db, db.execute("SELECT last, stored_at FROM history WHERE last IN (3, 4, 8)").fetchall())
+    db.close()
+    return places
+
+
+def test_what_is_dropped_in_the_middle_is_missed_once_by_each_consumer_that_did_not_have_it(state, monkeypatch):
+    places = gaps(state)
+    assert outcome(state.at(places[0])) == ([0, 1, 4, 5, 6], 3, 0, False)
+    assert outcome(state.at(places[1])) == ([1, 4, 5, 6], 3, 0, False)
+    for number, missed in ((2, 3), (3, 2), (4, 1), (5, 1), (7, 1), (8, 0)):
+        assert outcome(state.at(places[number])) == (list(range(max(number, 4), 7)), missed, 0, False), number
+    assert outcome(state.follow(Since(number=3))) == ([4, 5, 6], 2, 0, False)
+    assert state.at(places[0]).place == places[8]
+    assert outcome(state.follow(Since(places=[places[0]]), 4)) == ([0, 1], 2, 0, False)
+    with History(state.path) as opened:
+        assert outcome(opened.latest()) == ([0, 1, 4, 5, 6], 0, 0, False)
+    monkeypatch.setattr(pages, "PAGE_RECORDS", 2)
+    place, seen = places[0], []
+    while place != places[8]:
+        page = state.at(place)
+        place = page.place
+        seen.append(outcome(page)[:3])
+    assert seen == [([0, 1], 0, 3), ([4, 5], 2, 1), ([6], 1, 0)]
+
+
+def test_a_time_misses_what_is_dropped_in_the_middle_if_some_of_it_was_later(state):
+    gaps(state)
+    start = state.now - 80
+    for after, found, missed in (
+        (10, [0, 1, 4, 5, 6], 3),
+        (30, [4, 5, 6], 3),
+        (50, [4, 5, 6], 3),
+        (80, [], 3),
+        (90, [], 0),
+    ):
+        assert outcome(state.follow(Since(at=start + after))) == (found, missed, 0, False), after
+
+
+def test_a_place_that_was_dropped_is_this_states_and_one_of_another_history_is_not(state, tmp_path):
+    places = gaps(state)
+    other = Place(places[3].state, 3, "ffffffff")
+    assert not state.at(other).restarted  # nothing tells any more
+    assert state.at(Place(places[3].state, 5, "ffffffff")).restarted
 
 
 def test_a_time_yields_what_was_stored_from_then_on_and_more_where_the_clock_was_set_back(state):

@@ -558,6 +558,34 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_and_keeps_what_it
     keep(path, [PACKAGE])
 
 
+def test_the_history_of_a_state_without_owners_is_read_as_it_is_and_kept_when_it_is_brought_up_to_date(path):
+    os.makedirs(os.path.dirname(path))
+    db = sqlite3.connect(path)
+    for script in database.SCHEMA[:3]:
+        db.executescript(script)
+    db.execute("DROP TABLE history_2")
+    for last in (1, 2):
+        record = packing.pack([{"Name": last, "RecordId": "%08x" % last}])
+        db.execute(
+            "INSERT INTO history VALUES (?, 1, ?, 7, 0, ?, ?)", (last, "%08x" % last, last * len(record), record)
+        )
+    db.execute("UPDATE state SET last = 2, mark = '00000002'")
+    db.commit()
+    db.close()
+    os.chmod(path, 0o600)
+    for foreign in (True, False):
+        with History(path, leave_no_files=foreign) as old:
+            page = old.follow(Since(number=0))
+            assert [record["Name"] for record in page.records] == [1, 2] and not page.restarted
+    with Store(path) as store:
+        store.remember([{"Name": 3, "RecordId": "00000003"}], "uid=1")
+        store.finish(PACKAGES, Run(7, [], []), {})
+    for foreign in (True, False):
+        with History(path, leave_no_files=foreign) as new:
+            page = new.follow(Since(places=[page.place]))
+            assert ([record["Name"] for record in page.records], page.missed) == ([3] if foreign else [], 0)
+
+
 def test_opening_it_again_does_not_end_the_locks_of_who_has_it_open(path, monkeypatch):
     monkeypatch.setattr(database, "LOCK_SECONDS", 0.01)
     keep(path, [PACKAGE])

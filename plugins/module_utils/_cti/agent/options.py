@@ -89,7 +89,10 @@ HELP = {
     "content_paths": ("PATTERN", "also keep the text of matching files that are not world-readable; may be repeated"),
     "rehash_days": ("DAYS", "read every tracked file again within this time, even if its times are the same; 0: never"),
     "history_days": ("DAYS", "how long to keep the history of changes"),
-    "history_mib": ("MIB", "maximum size of the history, compressed; the oldest changes are deleted first"),
+    "history_mib": (
+        "MIB",
+        "maximum size of the history, compressed; the user with the most changes loses the oldest of them",
+    ),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
 _PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files")

@@ -46,6 +46,8 @@ class Kind(NamedTuple):
     incomparable: Callable[[Any, Any], Tuple[str, ...]] = lambda older, newer: ()
     # (file items of a rule, item) -> whether they reach the item; None: the kind is collected as a whole
     reaches: Optional[Callable[[Sequence[Any], Any], bool]] = None
+    # signature of a part -> the owner to whose share its items and changes count; empty: root
+    owner: Callable[[Optional[str]], str] = lambda signature: ""
 
     def row(self, item: Any) -> Row:
         """The item's columns, printable: the one way in which an item leaves the library."""

@@ -45,6 +45,15 @@ CREATE TABLE set_aside (
     id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL, content BLOB);
 PRAGMA user_version = 3;
 """,
+    """
+ALTER TABLE history RENAME TO history_3;
+CREATE TABLE history (
+    last INTEGER PRIMARY KEY, count INTEGER NOT NULL, mark TEXT NOT NULL, stored_at INTEGER NOT NULL, clock INTEGER NOT NULL,
+    total INTEGER NOT NULL, owner TEXT NOT NULL, records BLOB NOT NULL);
+INSERT INTO history SELECT last, count, mark, stored_at, clock, total, '', records FROM history_3;
+DROP TABLE history_3;
+PRAGMA user_version = 4;
+""",
 )
 LOCK_SECONDS = 30
 

@@ -4,12 +4,15 @@
 """The history of a host: its change records under rising numbers, kept for a time and a size.
 
 Each change that is stored gets the next number, from 1 on, and no number is given twice. Asking uses nothing up: a consumer
-says which place it has and gets what follows. A row of the table holds the records of one run and kind, up to ROW_BYTES.
+says which place it has and gets what follows. A row of the table holds the records of one run, kind and owner, up to ROW_BYTES.
+
+A history that is too large loses the oldest rows of the owner who takes the most of it, so no user's changes push out those of the
+others. The numbers of dropped rows are missing from then on.
 """
 
 import sqlite3
 import time
-from typing import Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ..errors import RetentionError
 from ..kinds.kind import Row
@@ -22,10 +25,11 @@ MOST_MIB = 1 << 20
 DAY = 86400
 # A gap between two runs counts as a day at the most: after a clock that jumped ahead, the history is still there.
 MOST_SECONDS_BETWEEN_RUNS = DAY
+ROOT = ""  # owner of all changes but those in folders of users, see Kind.owner
 
 
 class Retention(NamedTuple):
-    """How much of the history is kept: what exceeds either goes, oldest first."""
+    """How much of the history is kept, see append()."""
 
     days: float = 30  # see MOST_SECONDS_BETWEEN_RUNS
     mib: float = 64  # as stored, compressed
@@ -42,15 +46,15 @@ class Retention(NamedTuple):
 KEEP = Retention()
 
 
-def rows(records: List[Row]) -> Iterator[Tuple[int, str, bytes]]:
-    """Records as (count, mark, packed), one for each row they need."""
+def rows(records: List[Row], owner: str) -> Iterator[Tuple[int, str, str, bytes]]:
+    """Records as (count, mark, owner, packed), one for each row they need."""
     packed = pack(records)
     if len(records) > 1 and len(inflate(packed)) > ROW_BYTES:
         half = len(records) // 2
-        yield from rows(records[:half])
-        yield from rows(records[half:])
+        yield from rows(records[:half], owner)
+        yield from rows(records[half:], owner)
     else:
-        yield len(records), mark(records[-1]), packed
+        yield len(records), mark(records[-1]), owner, packed
 
 
 def mark(record: Row) -> str:
@@ -58,29 +62,64 @@ def mark(record: Row) -> str:
     return text if all(character in "0123456789abcdef" for character in text) else ""
 
 
-def append(db: sqlite3.Connection, added: Iterable[Tuple[int, str, bytes]], retention: Retention, now: int) -> None:
-    """Number what rows() made of a run's records, and drop what is older than is to be kept. Runs in the caller's transaction."""
+def append(
+    db: sqlite3.Connection, added: Iterable[Tuple[int, str, str, bytes]], retention: Retention, now: int
+) -> None:
+    """Number what rows() made of a run's records. Drop what is older than is to be kept, and, where the rest is too large, see
+    _too_large(). Runs in the caller's transaction."""
     last, last_mark, clock, seen_at = db.execute("SELECT last, mark, clock, seen_at FROM state").fetchone()
     if seen_at:
         clock += min(max(0, now - seen_at), MOST_SECONDS_BETWEEN_RUNS)
     (total,) = db.execute("SELECT total FROM history ORDER BY last DESC LIMIT 1").fetchone() or (0,)
-    for count, last_mark, packed in added:
+    for count, last_mark, owner, packed in added:
         last += count
         total += len(packed)
         db.execute(
-            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)", (last, count, last_mark, now, clock, total, packed)
+            "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (last, count, last_mark, now, clock, total, owner, packed),
         )
     db.execute("UPDATE state SET last = ?, mark = ?, clock = ?, seen_at = ?", (last, last_mark, clock, now))
-    oldest_first = db.execute("SELECT last, clock, stored_at, total - length(records) FROM history ORDER BY last")
-    keep_from, dropped_at = 0, 0
-    for number, stored, stored_at, before in oldest_first:
-        if clock - stored <= retention.days * DAY and total - before <= retention.mib * (1 << 20):
-            break
-        keep_from, dropped_at = number + 1, max(dropped_at, stored_at)
-    oldest_first.close()
-    if keep_from:
-        db.execute("DELETE FROM history WHERE last < ?", (keep_from,))
+    _drop(db, _too_old(db, clock - retention.days * DAY))
+    _drop(db, _too_large(db, int(retention.mib * (1 << 20))))
+
+
+def _drop(db: sqlite3.Connection, rows: List[Tuple[int, int]]) -> None:
+    """Drop rows, given as (last, stored_at)."""
+    if rows:
+        db.executemany("DELETE FROM history WHERE last = ?", [(last,) for last, _stored_at in rows])
+        dropped_at = max(stored_at for _last, stored_at in rows)
         db.execute("UPDATE state SET dropped_at = max(dropped_at, ?)", (dropped_at,))
+
+
+def _too_old(db: sqlite3.Connection, since: float) -> List[Tuple[int, int]]:
+    """The rows from before that time of the clock."""
+    old = []
+    for last, stored_at, clock in db.execute("SELECT last, stored_at, clock FROM history ORDER BY last"):
+        if clock >= since:
+            break
+        old.append((last, stored_at))
+    return old
+
+
+def _too_large(db: sqlite3.Connection, limit: int) -> List[Tuple[int, int]]:
+    """The rows to drop so that no more than `limit` bytes remain: the oldest of the owner who has the most, row by row. Those of
+    root are dropped only while they take more than half of the limit, or nobody else has any."""
+    before = db.execute("SELECT total - length(records) FROM history ORDER BY last LIMIT 1").fetchone()
+    after = db.execute("SELECT total FROM history ORDER BY last DESC LIMIT 1").fetchone()
+    if before is None or after[0] - before[0] <= limit:  # with what was dropped in between
+        return []
+    owned: Dict[str, List[Tuple[int, int, int]]] = {}
+    newest_first = "SELECT owner, last, stored_at, length(records) FROM history ORDER BY last DESC"
+    for owner, last, stored_at, size in db.execute(newest_first):
+        owned.setdefault(owner, []).append((last, stored_at, size))
+    sizes = {owner: sum(size for _last, _stored_at, size in rows) for owner, rows in owned.items()}
+    dropped = []
+    while sum(sizes.values()) > limit:
+        owner = max(sizes, key=lambda owner: sizes[owner] if owner != ROOT or sizes[owner] > limit // 2 else 0)
+        last, stored_at, size = owned[owner].pop()
+        sizes[owner] -= size
+        dropped.append((last, stored_at))
+    return dropped
 
 
 def number_history(db: sqlite3.Connection) -> None:
@@ -89,7 +128,7 @@ def number_history(db: sqlite3.Connection) -> None:
     for row, packed in db.execute("SELECT id, records FROM history_2 ORDER BY id").fetchall():
         try:
             records = [dict(record) for record in unpack(packed)]
-            append(db, rows(records) if records else (), KEEP, now)
+            append(db, rows(records, ROOT) if records else (), KEEP, now)
             machines += [record.get("SourceComputerId") for record in records[-1:]]
         except (ValueError, TypeError) as error:
             set_aside(db, "history", str(error), "SELECT records FROM history_2 WHERE id = ?", (row,))

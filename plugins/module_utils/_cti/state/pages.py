@@ -47,9 +47,10 @@ class History(Database):
             return self._of_version_2()
         start, missed = self._start(since, now, first, dropped_at)
         if start is None:
-            return self._page(first - 1, now, first, now.number)._replace(missed=first - 1, restarted=True)
+            return self._page(0, now, first, now.number)._replace(restarted=True)
         end = now.number if until is None else min(now.number, until)
-        return self._page(max(start, first - 1), now, first, end)._replace(missed=missed)
+        page = self._page(start, now, first, end)
+        return page._replace(missed=page.missed + missed)
 
     def end(self, number: Optional[int] = None) -> Page:
         """No changes, and the place after the last one, or after that `number`."""
@@ -66,12 +67,14 @@ class History(Database):
             return self._of_version_2()
         start, size = first - 1, 0
         statement = "SELECT last, count, length(records) FROM history ORDER BY last DESC LIMIT ?"
+        records = 0
         for last, count, length in self._query(statement, PAGE_RECORDS + 1):
+            records += count
             size += length
-            if now.number - last + count > PAGE_RECORDS or size > PAGE_BYTES // 4:  # four times that, once unpacked
+            if records > PAGE_RECORDS or size > PAGE_BYTES // 4:  # four times that, once unpacked
                 start = last
                 break
-        return self._page(start, now, first, now.number)
+        return self._page(start, now, first, now.number)._replace(missed=0)
 
     def _begin(self) -> Tuple[Optional[Place], int, int]:
         """The end of the history, the number of the oldest change that is kept (one more than the end where none is), and
@@ -86,20 +89,27 @@ class History(Database):
         """The number after which the page begins, and how many changes before it are missed. None: the place is not ours."""
         if since.at is not None:
             found = self._query("SELECT last - count FROM history WHERE stored_at >= ? ORDER BY last LIMIT 1", since.at)
-            return (found[0][0] if found else now.number), (first - 1 if since.at <= dropped_at else 0)
+            start = found[0][0] if found else now.number
+            return start, (start - self._kept(0, start) if since.at <= dropped_at else 0)
         if since.number is not None:
             given: Optional[Place] = Place(now.state, since.number, "")
         else:
             given = next((place for place in reversed(since.places) if place.state == now.state), None)
-        if given is None or not self._is_ours(given, now, first):
+        if given is None or not self._is_ours(given, now):
             return None, 0
-        return given.number, 0 if since.number == 0 else max(0, first - 1 - given.number)
+        return (first - 1 if since.number == 0 else given.number), 0
 
-    def _is_ours(self, given: Place, now: Place, first: int) -> bool:
-        """Whether the change of that number is the one that the consumer has."""
+    def _is_ours(self, given: Place, now: Place) -> bool:
+        """Whether the change of that number, if it is still kept, is the one that the consumer has."""
         if given.number >= now.number:
             return given.number == now.number and given.mark in ("", now.mark)
-        return not given.mark or given.number < first or given.mark == self._mark(given.number)
+        kept = self._kept(given.number - 1, given.number)
+        return not given.mark or not kept or given.mark == self._mark(given.number)
+
+    def _kept(self, start: int, end: int) -> int:
+        """How many of the changes after the number `start` up to `end` are kept."""
+        statement = "SELECT sum(min(last, ?) - max(last - count, ?)) FROM history WHERE last > ? AND last - count < ?"
+        return self._query(statement, end, start, start, end)[0][0] or 0
 
     def _mark(self, number: int) -> str:
         rows = self._query("SELECT mark FROM history WHERE last = ?", number)
@@ -108,14 +118,17 @@ class History(Database):
     def _page(self, start: int, now: Place, first: int, end: int) -> Page:
         """The changes after the number `start` up to `end`."""
         records: List[Row] = []
-        reached, damaged, size = start, 0, 0
+        reached, damaged, missed, size = start, 0, 0, 0
         while len(records) < PAGE_RECORDS and size < PAGE_BYTES:
             statement = "SELECT last, count, records FROM history WHERE last > ? AND last <= ? ORDER BY last LIMIT 1"
             found = self._query(statement, reached, end)
             if not found:
+                missed += max(0, end - reached)
+                reached = max(reached, end)
                 break
             last, count, packed = found[0]
-            had = count - (last - reached)  # a consumer that has a number of its own may have a part of the row
+            missed += max(0, last - count - reached)
+            had = max(0, count - (last - reached))  # a consumer with a number of its own may have a part of the row
             try:
                 raw = inflate(packed)
                 records += read_row(raw, count)[had:]
@@ -125,7 +138,8 @@ class History(Database):
             reached = last
         place = now if reached == now.number else Place(now.state, reached, self._mark(reached))
         oldest = first if first <= now.number else None
-        return Page(records, place, oldest, now.number, 0, damaged, max(0, end - reached), False)
+        remaining = self._kept(reached, end) if reached < end else 0
+        return Page(records, place, oldest, now.number, missed, damaged, remaining, False)
 
     def _of_version_2(self) -> Page:
         """Changes without numbers, as they are until a run stores something."""

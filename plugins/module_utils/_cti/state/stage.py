@@ -11,7 +11,7 @@ _TABLES = (
     "CREATE TABLE run (kind PRIMARY KEY, collected_at, scope, unseen, sources)",
     "CREATE TABLE renewed (stream, kind, queued_at)",
     "CREATE TABLE outbox (stream, kind, created, count, records)",
-    "CREATE TABLE history (count, mark, records)",
+    "CREATE TABLE history (count, mark, owner, records)",
     "CREATE TABLE content (path, checksum, size, text)",
 )
 _DROPPED = "SELECT kind, name FROM part WHERE items IS NULL"
@@ -20,7 +20,7 @@ _NEXT_OUTCOME = (
 )
 _PUT = "SELECT kind, name, signature, digest, count, items FROM part WHERE items IS NOT NULL"
 _QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY rowid"
-_REMEMBERED = "SELECT count, mark, records FROM history ORDER BY rowid"
+_REMEMBERED = "SELECT count, mark, owner, records FROM history ORDER BY rowid"
 _FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
 _KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
 
@@ -53,7 +53,7 @@ class Stage:
         for (kind,) in self.execute("SELECT kind FROM run"):
             yield kind
 
-    def history(self) -> Iterator[Tuple[int, str, bytes]]:
+    def history(self) -> Iterator[Tuple[int, str, str, bytes]]:
         """The rows that history.rows() made."""
         return iter(self.execute(_REMEMBERED))
 

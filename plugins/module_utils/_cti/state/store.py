@@ -267,10 +267,10 @@ class Store(Database):
         """Put records into the outbox; `now` in unix seconds."""
         self._put("INSERT INTO outbox VALUES (?, ?, ?, ?, ?)", stream, kind.name, now, len(records), pack(records))
 
-    def remember(self, records: Sequence[Row]) -> None:
-        """Put change records into the history, whether or not they are also sent."""
-        for row in history.rows(list(records)):
-            self._put("INSERT INTO history VALUES (?, ?, ?)", *row)
+    def remember(self, records: Sequence[Row], owner: str = "") -> None:
+        """Put change records into the history, whether or not they are also sent. `owner`: see Kind.owner."""
+        for row in history.rows(list(records), owner):
+            self._put("INSERT INTO history VALUES (?, ?, ?, ?)", *row)
 
     def keep_text(self, path: str, checksum: str, text: Optional[str]) -> None:
         """None: the content with this checksum is no text."""

@@ -16,6 +16,7 @@ class Change(NamedTuple):
     old: Optional[Item]
     new: Optional[Item]
     fields: Sequence[str]  # the columns that differ; empty unless Modified
+    owner: str = ""  # see Kind.owner
 
 
 def compare(

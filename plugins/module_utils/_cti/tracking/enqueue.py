@@ -21,15 +21,20 @@ Machine = Dict[str, Optional[str]]  # of host.identity()
 def remember(
     snapshot: Snapshot, store: Store, machine: Machine, diffs: Optional[Mapping[Tuple[str, ...], str]] = None
 ) -> List[Row]:
-    """The records of what changed, which the store remembers. `diffs`: identity -> how the text of that item differs."""
+    """The records of what changed, which the store remembers, those of root first. `diffs`: identity -> how the text of that item
+    differs."""
     records = list(identified(change_records(snapshot, machine)))
     if diffs:
         for change, record in zip(snapshot.changes, records):
             diff = diffs.get(snapshot.kind.identity(change.new or change.old))
             if diff is not None:
                 record[CONTENT_DIFF] = diff
-    for batch in _batches(iter(records)):
-        store.remember(batch)
+    owned: Dict[str, List[Row]] = {"": []}
+    for change, record in zip(snapshot.changes, records):
+        owned.setdefault(change.owner, []).append(record)
+    for owner, theirs in owned.items():
+        for batch in _batches(iter(theirs)):
+            store.remember(batch, owner)
     return records
 
 

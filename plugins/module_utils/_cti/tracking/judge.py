@@ -59,7 +59,7 @@ class Judge:
 
     def compare_gone(self, part: str) -> None:
         """Judge a part that is in the store and no longer on the host."""
-        for change in compare(self._kind, self._known.items(part), []):
+        for change in self._removed(part):
             self._add(change)
 
     def never_known(self, part: Part, old: Sequence[Item]) -> List[List[str]]:
@@ -123,7 +123,15 @@ class Judge:
         if self._last is None or not self._was_seen(part):
             return []
         skipped = part.unsure | part.uncompared | self._never_known.get(part.name, set())
-        return compare(self._kind, old, part.items or [], skipped)
+        return self._owned(compare(self._kind, old, part.items or [], skipped), part.signature)
+
+    def _removed(self, part: str) -> List[Change]:
+        """The removal of all that the store has of a part."""
+        return self._owned(compare(self._kind, self._known.items(part), []), self._known.signature(part))
+
+    def _owned(self, changes: List[Change], signature: Optional[str]) -> List[Change]:
+        owner = self._kind.owner(signature)
+        return [change._replace(owner=owner) for change in changes] if owner else changes
 
     def _was_seen(self, part: Part) -> bool:
         known = self._known.parts.get(part.name)
@@ -174,8 +182,7 @@ class Judge:
                 self._known.changes = len(self.changes)
         for name in sorted(left - collection.replaced):
             if not collection.out_of_sight(name):
-                changes = compare(self._kind, self._known.items(name), [])
-                self._confirm(changes, scope, out_of_sight(name))
+                self._confirm(self._removed(name), scope, out_of_sight(name))
 
     def _confirm(self, changes: Iterable[Change], scope: Scope, later: bool) -> None:
         """Report these changes by the old rules, unless a later run finds them by the new ones. `later`: whether it compares

@@ -74,6 +74,12 @@ def _item_form(item: File) -> Row:
     }
 
 
+def _owner(signature: Optional[str]) -> str:
+    """The owner of the folder, see owners.py and marks.Mark."""
+    fields = (signature or "").split(" ")
+    return fields[3] if len(fields) == 4 else ""
+
+
 _COLUMNS = tuple(_row(File("", "", None, "", "", None, None, None, "", "")))
 FILES = Kind(
     name="files",
@@ -93,4 +99,5 @@ FILES = Kind(
     shown=("Mode", "Owner", "Group", "Size", "DateModified", "FileSystemPath"),
     incomparable=_incomparable,
     reaches=in_scope,
+    owner=_owner,
 )
