@@ -143,7 +143,7 @@ def main() -> None:
                 "'%s' is a folder of item files, which hold no changes. Leave out since, or give the path of a state database."
                 % path
             )
-        return from_item_files(path, module.params["kinds"], wanted)
+        return from_item_files(path, module.params["kinds"], wanted, module.warn)
 
     run(module, work)
 

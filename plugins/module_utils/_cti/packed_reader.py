@@ -17,13 +17,10 @@ import zlib
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from .kinds.registry import all_kinds
-from .packed import CHANGES
+from .packed import CHANGES, MAX_BYTES, MAX_ROW, MAX_ROWS
 from .text import is_utf8, printable
 
-MAX_BYTES = 256 << 20  # of JSON; 500,000 files are about 200 MiB
-MAX_ROWS = 500_000  # items of all kinds
 MAX_VALUES = 8_000_000  # of all items; an item has 8 to 12
-MAX_ROW = 512 << 10  # characters of one item
 MAX_DEPTH = 8  # of the lists and objects in one item
 MAX_DIGITS = 20
 PIECE = 64 << 10  # characters that are read at once; a multiple of 4, the unit of base64

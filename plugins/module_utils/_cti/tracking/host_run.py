@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Collects several kinds in one run, as far as wanted, and compares them with the state of the last run."""
 
-import hashlib
+from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import host
@@ -12,11 +12,10 @@ from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..model import Known
-from ..packed import pack
 from ..records import RECORD_ID
 from ..rule.settings import Settings
 from ..state.store import Store
-from . import enqueue, report, run
+from . import bounded, enqueue, report, run
 from .snapshot import Snapshot, collect_only
 
 
@@ -27,7 +26,7 @@ def run_host(
     store: Optional[Store],
     warn: Callable[[str], None],
     forward: bool = False,
-    known: Optional[Mapping[str, str]] = None,
+    known: Optional[Mapping[str, Optional[str]]] = None,
     rehash_days: float = REHASH_DAYS,
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
@@ -51,7 +50,8 @@ def run_host(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
     if wanted == "full":
-        result["packed"] = pack(_unknown(snapshots, known or {}))
+        items = {snapshot.kind.name: partial(bounded.entries, snapshot) for snapshot in snapshots}
+        result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
     if store is not None and wanted != "summary":
         if store.read_only:  # the run that stores them gives them their ids
             changed = [{key: value for key, value in record.items() if key != RECORD_ID} for record in changed]
@@ -70,16 +70,6 @@ def _store_records(
         if settings is not None:
             enqueue.queue(snapshot, records, settings, store, machine)
     return changed
-
-
-def _unknown(snapshots: List[Snapshot], known: Mapping[str, str]) -> Dict[str, List[Row]]:
-    """By kind, the items of those kinds whose text the caller does not have."""
-    items = {}
-    for snapshot in snapshots:
-        rows, digest = report.rows(snapshot), known.get(snapshot.kind.name)
-        if digest is None or hashlib.sha256(report.text(rows).encode("utf-8")).hexdigest() != digest:
-            items[snapshot.kind.name] = rows
-    return items
 
 
 def _snapshot(kind: Kind, settings: Settings, store: Optional[Store], keep_items: bool, rehash_days: float) -> Snapshot:

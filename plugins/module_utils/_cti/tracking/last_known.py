@@ -4,19 +4,19 @@
 """Returns what the last run recorded, without collecting again: from a state database, or from Microsoft's item files."""
 
 import os
-from typing import Any, Callable, Dict, Optional, Sequence
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from .. import host, itemfiles
 from ..errors import StateError
-from ..kinds.kind import Kind
+from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
-from ..packed import pack
 from ..state import pages
 from ..state.since import Since
 from ..state.store import Store
 from ..text import quoted, timestamp
-from . import report
-from .snapshot import Snapshot, combined_digest, in_order
+from . import bounded, report
+from .snapshot import Snapshot, combined_digest, in_order, owners
 
 
 def from_database(
@@ -30,8 +30,9 @@ def from_database(
     """The result of ct_state_info. `wanted`, `warn`: see run_host(). `owner`: a uid that may own the database, in addition to root
     and the current user. Raises StateError."""
     require(path, "the state is elsewhere: then give its path")
+    machine = host.identity()
     with Store(path, read_only=True, owner=owner, leave_no_files=True) as store:
-        if store.is_foreign(host.identity()):
+        if store.is_foreign(machine):
             warn(
                 f"The state '{quoted(path)}' was created by another machine: this one is a clone of it, or its machine-id changed."
             )
@@ -39,7 +40,8 @@ def from_database(
         seen = [snapshot for snapshot in snapshots if snapshot is not None]
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
-            result["packed"] = pack({one.kind.name: report.rows(one) for one in seen})
+            items = {one.kind.name: partial(bounded.entries, one) for one in seen}
+            result["packed"] = bounded.pack_items(items, {}, str(machine["Computer"]), warn)
     with pages.History(path, owner=owner, leave_no_files=True) as changes:
         if since is None and wanted == "summary":
             page = changes.end()
@@ -76,12 +78,13 @@ def _snapshot(store: Store, kind: Kind, with_items: bool) -> Optional[Snapshot]:
     digest = combined_digest({name: part.digest for name, part in parts.items() if part.count})
     items = in_order(kind, list(store.all_items(kind))) if with_items else []
     count = sum(part.count for part in parts.values())
-    return Snapshot(kind, last.collected_at, count, digest, store.last_sources(kind), items, [], None, [])
+    owned = owners(kind, [(name, part.signature) for name, part in parts.items()]) if with_items else {}
+    return Snapshot(kind, last.collected_at, count, digest, store.last_sources(kind), items, [], None, [], owned)
 
 
-def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str, Any]:
+def from_item_files(folder: str, kinds: Sequence[str], wanted: str, warn: Callable[[str], None]) -> Dict[str, Any]:
     """The result of ct_state_info from Packages.json, Services.json and File.json: their items unchanged, and no changes, which
-    these files do not have. A missing file is left out. Raises StateError."""
+    these files do not have. A missing file is left out. `warn`: see run_host(). Raises StateError."""
     files = {kind: itemfiles.read(folder, all_kinds()[kind]) for kind in kinds}
     found = {kind: file for kind, file in files.items() if file is not None}
     if not found:
@@ -95,5 +98,13 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str) -> Dict[str,
         }
     }
     if wanted == "full":
-        result["packed"] = pack({kind: file.items for kind, file in found.items()})
+        items = {kind: partial(_entries, file.items) for kind, file in found.items()}
+        result["packed"] = bounded.pack_items(items, {}, str(host.identity()["Computer"]), warn)
     return result
+
+
+def _entries(items: List[Row]) -> Iterator[Tuple[str, Row]]:
+    """The items of a file, which says of a tracked file who owns it, and of nothing whose folder it is in."""
+    for item in items:
+        owner = item.get("Owner")
+        yield owner if isinstance(owner, str) and owner != "root" else bounded.ROOT, item

@@ -4,7 +4,7 @@
 """Runs one kind: collects its items on the host, compares them with the state, and stores the result."""
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
@@ -14,7 +14,7 @@ from ..rule.settings import Settings
 from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
 from .judge import Judge, Scope
-from .snapshot import Snapshot, combined_digest, in_order, outcomes
+from .snapshot import Snapshot, combined_digest, in_order, outcomes, owners
 
 Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
@@ -60,6 +60,7 @@ class _Observed:
     def __init__(self, kind: Kind, store: Store, known: StoredParts, judge: Judge, keep_items: bool) -> None:
         self.count = 0  # items
         self.items: List[Item] = []  # empty unless keep_items
+        self.signatures: List[Tuple[str, Optional[str]]] = []  # of the parts with these
         self.digests: Dict[str, str] = {}  # of the parts that have items
         self.unchanged: List[str] = []  # names of parts that stay in the store as they are
         self.never_known: List[List[str]] = []  # see Judge.never_known()
@@ -84,6 +85,7 @@ class _Observed:
         self.unchanged.append(name)
         if self._keep_items:
             self.items.extend(self._known.items(name))
+            self.signatures.append((name, stored.signature))
 
     def _add_changed(self, part: Part, items: Sequence[Item]) -> None:
         old = self._known.items(part.name) if part.before is None else part.before
@@ -93,6 +95,7 @@ class _Observed:
         self.count += len(items)
         if self._keep_items:
             self.items.extend(items)
+            self.signatures.append((part.name, part.signature))
         self._judge.compare(part, old)
         self.never_known += self._judge.never_known(part, old)
         self._store.put(self._kind, part.name, part.signature, part_digest, self._to_store(part, items, old))
@@ -117,6 +120,7 @@ class _Observed:
             self._judge.changes,
             age,
             self._judge.notes(),
+            owners(self._kind, self.signatures),
         )
 
     def add_missing(self, collection: Collection) -> None:

@@ -6,7 +6,7 @@
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from ..kinds.kind import Kind, digest
 from ..model import Collection, Item, Source
@@ -28,6 +28,7 @@ class Snapshot(NamedTuple):
     changes: "List[Change]"
     age: Optional[int]  # seconds since the run compared with; None: there is none, and this run is the baseline
     notes: List[str]
+    owners: Dict[str, str] = {}  # see owners()
 
     def failed(self) -> List[str]:
         """The names of the sources that could not be read in full."""
@@ -45,11 +46,13 @@ def collect_only(kind: Kind, collection: Collection, select: Optional[Callable[[
     """What is there now, compared with nothing; `select(part name, item)` says which items count."""
     items: List[Item] = []
     digests = {}
+    signatures = []
     for part in collection:
         seen = [item for item in part.items or () if select is None or select(part.name, item)]
         if seen:
             digests[part.name] = digest(kind, seen)
             items.extend(seen)
+            signatures.append((part.name, part.signature))
     return Snapshot(
         kind,
         int(time.time()),
@@ -60,7 +63,14 @@ def collect_only(kind: Kind, collection: Collection, select: Optional[Callable[[
         [],
         None,
         [],
+        owners(kind, signatures),
     )
+
+
+def owners(kind: Kind, signatures: Iterable[Tuple[str, Optional[str]]]) -> Dict[str, str]:
+    """The owner of each folder that does not count to root, by its path; see Kind.owner. `signatures`: of parts, by name."""
+    found = ((name, kind.owner(signature)) for name, signature in signatures)
+    return {name.partition("//")[0] or "/": owner for name, owner in found if owner}
 
 
 def outcomes(collection: Collection) -> Dict[str, Source]:
