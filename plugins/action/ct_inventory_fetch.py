@@ -12,15 +12,17 @@ from urllib.parse import quote
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.kinds.registry import all_kinds
-from ..module_utils._cti.packed import CHANGES, pack
-from ..module_utils._cti.packed_reader import kinds, storable
+from ..module_utils._cti.packed_reader import kinds
+from ..module_utils._cti.state.pages import REST
 from ..module_utils._cti.text import line
 from ..plugin_utils._bounded import calm_output, taken
 from ..plugin_utils._inventory_fetch import places
+from ..plugin_utils._inventory_fetch.changes import Changes, next_place
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 
 MODULE = "changetracking.inventory.ct_inventory_info"
+HISTORY_MODULE = "changetracking.inventory.ct_state_info"  # collects nothing
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
 OPTIONAL_TEXT = (str, type(None))
@@ -31,7 +33,6 @@ ANSWER = {
     "inventory": dict,
     "history": dict,
 }
-MAX_CHANGES = 100_000
 
 
 class ActionModule(ActionBase):
@@ -77,9 +78,10 @@ class ActionModule(ActionBase):
             if result.get("failed") or result.get("unreachable"):
                 return result
             seen = _seen(result.get("inventory"))
-            changes = None if changes is None else _checked(changes)
-            to = _next_place(result.get("history")) if "state" in passed else None
-            written = self._write(folder, packed, seen, changes, known, had, to)
+            if changes is not None:
+                to = next_place(result.get("history")) if "state" in passed else None
+                changes = Changes(changes, result.get("history", {}), to, self._asker(arguments["state"], task_vars))
+            written = self._write(folder, packed, seen, changes, known, had)
         except _Orphaned:
             return {
                 "failed": True,
@@ -88,7 +90,7 @@ class ActionModule(ActionBase):
         except (ValueError, RecursionError) as error:
             return {
                 "failed": True,
-                "msg": f"The host did not return an inventory: {error}. Run again with -vvv to see its answer.",
+                "msg": f"The host did not return an inventory: {str(error).rstrip('.')}. Run again with -vvv to see its answer.",
             }
         except OSError as error:
             message = (
@@ -96,18 +98,40 @@ class ActionModule(ActionBase):
                 " another dest (in the playbook: ct_dest). The next run fetches the same changes again."
             )
             return dict(result, failed=True, msg=message)
-        if to is not None and had and to.path != had[-1].path:
-            self._display.warning(_another_state(host, to, had[-1]))
+        if changes is not None:
+            self._report(host, changes, had)
+            warnings = [text for text in result.get("warnings", []) if not text.endswith(REST)] + changes.warnings
+            if "warnings" in result or warnings:
+                written["warnings"] = warnings
+            if "history" in result:
+                written["history"] = changes.history
         return dict(result, **written)
+
+    def _asker(self, state, task_vars):
+        """Return what asks the host for the changes after a place; None in check mode, which writes nothing."""
+        if self._task.check_mode:
+            return None
+        return lambda place: self._execute_module(
+            HISTORY_MODULE, module_args={"path": state, "since": [place]}, task_vars=task_vars
+        )
+
+    def _report(self, host, changes, had):
+        """Warn about changes that are left for the next run, and about another state than that of the run before."""
+        if changes.remaining:
+            self._display.warning(
+                f"{host}: {changes.remaining} changes are left for the next run, because {changes.stopped}."
+            )
+        if changes.to is not None and had and changes.to.path != had[-1].path:
+            self._display.warning(_another_state(host, changes.to, had[-1]))
 
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
 
-    def _write(self, folder, packed, seen, changes, known, had, to):
+    def _write(self, folder, packed, seen, changes, known, had):
         """Write the files that differ, after the whole result is read. Returns `files`, `changed`, `packed` with the changes, and `diff`.
 
-        A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. `to`:
-        the place that its answer leads to, which is written last; None where it has no history. Raises ValueError and OSError.
+        A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. The place
+        that its answers lead to is written last. Raises ValueError and OSError.
         """
         names = []
         with NewFiles(folder, self._task.check_mode, self._task.diff) as new:
@@ -119,7 +143,7 @@ class ActionModule(ActionBase):
                     names.append(FILES[kind])
             written = [FILES[kind] for kind in rows if FILES[kind] in names]
             if changes is not None:
-                new.write(CHANGES_FILE, changes)
+                new.write(CHANGES_FILE, changes.rows())
                 names.append(CHANGES_FILE)
                 written.append(CHANGES_FILE)
             before = {FILES[kind]: digest for kind, digest in known.items()}
@@ -127,11 +151,11 @@ class ActionModule(ActionBase):
             if self._task.check_mode:
                 diffs = [new.put(name, before.get(name)) for name in written]
             else:
-                diffs = self._put(folder, new, written, before, had, to)
+                diffs = self._put(folder, new, written, before, had, None if changes is None else changes.to)
         different = [diff for diff in diffs if diff is not None]
         result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
-        if changes:
-            result["packed"] = pack({CHANGES: changes})
+        if changes is not None and changes.count:
+            result["packed"] = changes.packed()
         if self._task.diff:
             result["diff"] = different
         return result
@@ -197,21 +221,6 @@ def _seen(inventory):
         except (KeyError, TypeError, AttributeError, OverflowError):
             raise ValueError("its summary is invalid") from None
     return seen
-
-
-def _checked(changes):
-    """Return the changes. Raises ValueError if they are not a list of records."""
-    if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
-        raise ValueError("its changes are not a list of at most 100000 records")
-    return [storable(row) for row in changes]
-
-
-def _next_place(history):
-    """Return the place after the changes that the host returned; None in check mode without a state. Raises ValueError."""
-    try:
-        return None if history["place"] is None and "not_stored" in history else places.kept(history)
-    except (KeyError, TypeError):
-        raise ValueError("the place in its history is missing") from None
 
 
 def _another_state(host, to, before):

@@ -57,7 +57,7 @@ def test_an_age_is_before_now(given, seconds):
 def test_a_place_is_what_was_returned_and_several_are_taken():
     one, other = Place(STATE, 7, "6f2f0c3c"), Place(STATE[::-1], 0, "")
     assert parse(str(one)) == Since(places=[one])
-    assert parse([str(one), str(other)]) == Since(places=[one, other])
+    assert parse([str(one), str(other)]) == Since(places=[one, other], paged=True)
     assert (place(str(one)), place(STATE + ":7"), place(7)) == (one, None, None)
 
 

@@ -13,6 +13,7 @@ import zlib
 from typing import Any, Iterable, List
 
 CHANGES = "changes"  # what ct_inventory_fetch packs, as if it were a kind
+LEFT_OUT = "LeftOut"  # column of a row that stands for items that are left out: their number
 
 # Limits of the reader, which bounded.py keeps to.
 MAX_BYTES = 256 << 20  # of JSON; 500,000 files are about 200 MiB
@@ -42,11 +43,21 @@ class Packer:
 
     def add(self, kind: str, items: Iterable[str]) -> None:
         """Add the items of a kind, each as JSON."""
-        self._write('%s"%s":[' % (self._before, kind))
-        separator = ""
+        self.begin(kind)
         for item in items:
-            self._write(separator + item)
-            separator = ","
+            self.put(item)
+        self.end()
+
+    def begin(self, kind: str) -> None:
+        self._write('%s"%s":[' % (self._before, kind))
+        self._before = ""
+
+    def put(self, item: str) -> None:
+        """Add one item, as JSON, to the kind that was begun last."""
+        self._write(self._before + item)
+        self._before = ","
+
+    def end(self) -> None:
         self._write("]")
         self._before = ","
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.kinds.registry import all_kinds
+from ...module_utils._cti.packed import LEFT_OUT
 from ...module_utils._cti.packed_reader import kinds
 from ...module_utils._cti.records import MACHINE_COLUMNS, RECORD_ID, change_columns, data_record
 from ...module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
@@ -52,8 +53,9 @@ class Parcel(NamedTuple):
 
 
 def clean(row: Any, columns: Iterable[str]) -> Row:
-    """The columns that are set. Empty where the row has none of them, or a value that is too long or no plain value."""
-    if not isinstance(row, dict):
+    """The columns that are set. Empty where the row has none of them, stands for items that are left out, or has a value that is too
+    long or no plain value."""
+    if not isinstance(row, dict) or LEFT_OUT in row:
         return {}
     new: Row = {}
     size = 0

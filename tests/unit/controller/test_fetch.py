@@ -13,11 +13,19 @@ import pytest
 from ansible.template import Templar
 
 from ansible_collections.changetracking.inventory.plugins.action import ct_inventory_fetch as fetch
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import packed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.pages import (
+    PAGE_BYTES,
+    PAGE_RECORDS,
+    REST,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._bounded import calm_output
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import changes as changes_module
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch.changes import next_place
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch.places import Kept
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
@@ -38,6 +46,8 @@ class Fetch:
         self.check_mode = self.diff = False
         self.asked = self.state = None
         self.warned = []
+        self.pages = []  # answers to further questions, by which what follows is fetched
+        self.asked_for = []  # their places
         self.meanwhile = lambda: None
 
     def run(self, state, *changes, number, path="/root/s.db", **more):
@@ -53,11 +63,15 @@ class Fetch:
     def answer(self, result):
         task = SimpleNamespace(delegate_to=None, check_mode=self.check_mode, diff=self.diff)
         action = fetch.ActionModule(task, None, None, None, Templar(loader=None), None)
-        action._execute_module = lambda _name, module_args, task_vars: self._ran(module_args, result)
+        action._execute_module = lambda name, module_args, task_vars: self._ran(name, module_args, result)
         action._display = SimpleNamespace(warning=self.warned.append)
         return action._fetch({"dest": str(self.dest), "state": self.state}, {"inventory_hostname": "web01"})
 
-    def _ran(self, arguments, result):
+    def _ran(self, name, arguments, result):
+        if name == fetch.HISTORY_MODULE:
+            assert arguments["path"] == self.state
+            self.asked_for += arguments["since"]
+            return self.pages.pop(0)
         self.asked = arguments
         self.meanwhile()
         return result
@@ -128,6 +142,89 @@ def test_the_host_is_asked_for_what_follows_the_place_that_the_run_before_wrote(
     assert host.run("a", number=2)["changed"]
     assert host.asked["since"] == ["a" * 32 + ":2:6f2f0c3c"]
     assert host.content()["Changes.json"] == [] and host.warned == []
+
+
+def place(number, state="a"):
+    return "%s:%d:6f2f0c3c" % (state * 32, number)
+
+
+def page(number, *changes, state="a", remaining=0, missed=0, **more):
+    history = {"place": place(number, state), "path": "/root/s.db", "last": 9, "remaining": remaining, "missed": missed}
+    return dict({"changes": list(changes), "history": history}, **more)
+
+
+def fetch_pages(host, *pages):
+    """Fetch two changes, of which the first page has the first, and the further pages."""
+    host.run("a", number=1)
+    host.state, host.pages = "/root/s.db", list(pages)
+    first = page(2, CHANGES[0], remaining=7, missed=1, warnings=["1 of 8 changes are returned. " + REST, "note"])
+    return host(summary(baseline=False), ROWS, **first)
+
+
+CHANGES = [dict(CHANGE, SoftwareName=name) for name in "abcdefgh"]
+
+
+def test_the_host_is_asked_until_it_has_no_more_changes_and_the_place_is_that_of_the_last(host):
+    pages = (
+        page(5, *CHANGES[1:4], remaining=3, missed=2, warnings=["2 gone"]),
+        page(6, remaining=3),
+        page(9, *CHANGES[4:]),
+    )
+    result = fetch_pages(host, *pages)
+    assert host.asked_for == [place(2), place(5), place(6)] and host.pages == []
+    assert host.content()["Changes.json"] == CHANGES == unpack(result["packed"])["changes"]
+    assert result["history"] == dict(page(9)["history"], missed=3)
+    assert result["warnings"] == ["note", "2 gone"] and host.warned == []
+    host.run("a", number=9)
+    assert host.asked["since"] == [place(9)]
+
+
+@pytest.mark.parametrize(
+    "answer, why",
+    [
+        ({"failed": True, "msg": "No space left"}, "No space left"),
+        ({"unreachable": True}, "the host did not return them"),
+        ({}, "its changes are not a list"),
+        (page(3, 5), "its changes are not a list"),
+        (page(2, CHANGE), "the history of the host was replaced"),
+        (page(9, CHANGE, state="b"), "the history of the host was replaced"),
+        ({"changes": [CHANGE], "history": {"place": "x"}}, "the place in its history is missing"),
+        ({"changes": [CHANGE]}, "the place in its history is missing"),
+        (page(9, *[CHANGE] * 9), "they are more than 10"),
+    ],
+)
+def test_what_arrived_before_a_page_that_does_not_is_kept_and_the_rest_is_left_and_named(
+    host, monkeypatch, answer, why
+):
+    monkeypatch.setattr(changes_module, "MAX_CHANGES", 10)
+    result = fetch_pages(host, page(3, CHANGES[1], remaining=6), answer)
+    assert result["changed"] and host.content()["Changes.json"] == CHANGES[:2]
+    (warning,) = host.warned
+    assert warning.startswith("web01: 6 changes are left for the next run, because " + why)
+    host.run("a", number=9)
+    assert host.asked["since"] == [place(3)]
+
+
+@pytest.mark.parametrize(
+    "limit, value, why",
+    [("ENOUGH_CHANGES", 2, "about 2 changes"), ("ENOUGH_BYTES", 1, "0 MiB"), ("ENOUGH_SECONDS", -60, "minutes")],
+)
+def test_a_run_asks_for_no_more_than_it_may_fetch(host, monkeypatch, limit, value, why):
+    monkeypatch.setattr(changes_module, limit, value)
+    fetch_pages(host, page(3, CHANGES[1], remaining=6), page(9))
+    assert len(host.content()["Changes.json"]) == (2 if limit == "ENOUGH_CHANGES" else 1)
+    assert why in host.warned[0]
+
+
+def test_a_page_more_than_enough_is_within_the_limits_of_whoever_reads_the_result():
+    assert changes_module.ENOUGH_CHANGES + 2 * PAGE_RECORDS <= changes_module.MAX_CHANGES
+    assert changes_module.ENOUGH_BYTES + 2 * PAGE_BYTES <= packed.MAX_BYTES
+
+
+def test_check_mode_asks_for_one_page(host):
+    host.check_mode = True
+    fetch_pages(host)
+    assert host.asked_for == [] and "7 changes are left for the next run" in host.warned[-1]
 
 
 def test_the_place_stays_until_all_is_written(host):
@@ -283,13 +380,13 @@ def test_a_place_that_is_damaged_is_none(tmp_path, damage):
 )  # fmt: skip
 def test_what_a_host_calls_its_place_is_checked_before_it_is_kept(history):
     with pytest.raises(ValueError):
-        fetch._next_place(history)
+        next_place(history)
 
 
 def test_a_host_without_a_state_has_no_place_in_check_mode():
-    assert fetch._next_place({"place": None, "not_stored": 0}) is None
+    assert next_place({"place": None, "not_stored": 0}) is None
     with pytest.raises(ValueError):
-        fetch._next_place({"place": None, "path": "/"})
+        next_place({"place": None, "path": "/"})
 
 
 def test_another_state_is_named_whatever_its_path_is_made_of():

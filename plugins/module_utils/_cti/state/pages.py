@@ -16,6 +16,7 @@ from .since import Place, Since
 
 PAGE_RECORDS = 10000  # returned at once; the rest of the last row comes along
 PAGE_BYTES = 16 << 20  # likewise, of JSON
+REST = "The rest comes with the next run that gives history.place as since."
 
 
 class Page(NamedTuple):
@@ -219,9 +220,8 @@ def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:
         )
     if page.damaged:
         texts.append("%d changes in the history of %s are damaged and left out." % (page.damaged, name))
-    if page.remaining:
+    if page.remaining and not (since is not None and since.paged):
         texts.append(
-            "%d of %d changes are returned. The rest comes with the next run that gives history.place as since."
-            % (len(page.records), len(page.records) + page.remaining)
+            "%d of %d changes are returned. %s" % (len(page.records), len(page.records) + page.remaining, REST)
         )
     return texts

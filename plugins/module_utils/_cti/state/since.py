@@ -38,11 +38,12 @@ class Place(NamedTuple):
 
 
 class Since(NamedTuple):
-    """One of the three is set."""
+    """One of the first three is set."""
 
     number: Optional[int] = None  # of the last change that the consumer has
     at: Optional[int] = None  # unix seconds
     places: Sequence[Place] = ()  # in states it has seen, the latest last
+    paged: bool = False  # it is a program, which asks until nothing remains
 
 
 def place(text: Any) -> Optional[Place]:
@@ -58,7 +59,7 @@ def parse(value: Any) -> Since:
     if isinstance(value, list) and 0 < len(value) <= MOST_PLACES:
         places = [place(element) for element in value]
         if None not in places:
-            return Since(places=[one for one in places if one is not None])
+            return Since(places=[one for one in places if one is not None], paged=True)
     if isinstance(value, str):
         since = _parse_text(value.strip())
         if since is not None:

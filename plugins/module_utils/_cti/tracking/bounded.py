@@ -12,12 +12,11 @@ from typing import Callable, Dict, Iterable, Iterator, Mapping, NamedTuple, Opti
 
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
-from ..packed import MAX_BYTES, MAX_ROW, MAX_ROWS, Packer, to_json
+from ..packed import LEFT_OUT, MAX_BYTES, MAX_ROW, MAX_ROWS, Packer, to_json
 from ..text import quoted
 from .report import text_pieces
 from .snapshot import Snapshot
 
-LEFT_OUT = "LeftOut"  # column of a row that stands for items left out: their number
 ROOT = ""  # as an owner
 _SMALL = MAX_BYTES >> 4  # of a kind whose items no user makes
 _LEAST = MAX_BYTES // MAX_ROWS  # what an item counts at least: then the limit of bytes is that of items too
