@@ -31,6 +31,7 @@ class Part(NamedTuple):
         frozenset()
     )  # identities that are added or removed because this run collects another set than the last one
     before: Optional[Sequence[Item]] = None  # its known items, where those are in a part of another name so far
+    owner: str = ""  # of a directory, see kinds/files/owners.py
 
 
 class Source(NamedTuple):
@@ -63,7 +64,8 @@ class Known:
 class Collection:
     """The items of one kind on this host. Iterate once for the parts; `sources` and `unseen` are complete after that.
 
-    `unseen` has the names of parts that could not be read; "/" stands for all parts.
+    `unseen` has the names of parts that could not be read; "/" stands for all parts, and `FOLDER//OWNER` for those of this owner
+    below a folder.
     """
 
     def __init__(self) -> None:

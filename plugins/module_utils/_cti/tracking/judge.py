@@ -137,11 +137,11 @@ class Judge:
         known = self._known.parts.get(part.name)
         if part.before is not None:
             return True
-        return known.digest != DAMAGED if known is not None else not self._was_unseen(part.name)
+        return known.digest != DAMAGED if known is not None else not self._was_unseen(part.name, "//" + part.owner)
 
-    def _was_unseen(self, part: str) -> bool:
-        while part not in self._unseen:
-            part, slash, _name = part.rpartition("/")
+    def _was_unseen(self, name: str, owner: str) -> bool:
+        while name not in self._unseen and name + owner not in self._unseen:
+            name, slash, _name = name.rpartition("/")
             if not slash:
                 return "/" in self._unseen
         return True

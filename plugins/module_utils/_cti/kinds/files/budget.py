@@ -38,7 +38,7 @@ RUN_CHANGES = 50000  # entries that are new or differ; what is beyond is looked 
 LINKED_FOLDERS = 10000  # entered by way of links, and as many again as were entered without
 REPEATED_FOLDERS = 1000  # entered once more by way of another link; likewise
 LINK_NAMES = 2000000  # looked up to find where links lead
-MAX_HIDDEN = 100  # folders remembered as not entered, of one folder; where there are more, all in it count as such
+HIDDEN_BYTES = 4 << 20  # of the names of folders that are remembered as not entered
 
 DAY = 86400
 REHASH_DAYS = 7.0  # within which every content is read again, see docs/files.md
@@ -98,6 +98,7 @@ class Budget:
         self.linked = Share(LINKED_FOLDERS)
         self.repeated = Share(REPEATED_FOLDERS)
         self.link_names = Share(LINK_NAMES)
+        self.hidden = Share(HIDDEN_BYTES)
         self.rehash = Share(REHASH_SECONDS)
         self._match = Share(MATCH_SECONDS)
         self._read = Share(RUN_SECONDS)

@@ -36,6 +36,7 @@ class Target(NamedTuple):
     text: str  # as readlink(2) has it
     real: str  # absolute path without symlinks; empty where it was not reached
     status: Optional[bytes]  # see statx.py; None where the symlink is broken or must not be followed
+    linker: str = ""  # on whose account it is followed, see owners.py
 
 
 class Rule:

@@ -151,8 +151,8 @@ class Maker:
         def open_file() -> int:
             return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
 
-        # Whoever may write to the folder of a symlink decides what is read there.
-        owner = (place.owner if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
+        # Whoever made a symlink decides what is read there.
+        owner = (target.linker if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
         reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
             self._checksums[reading.status, algorithm] = reading.checksum

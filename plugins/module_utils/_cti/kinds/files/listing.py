@@ -11,14 +11,18 @@ from binascii import crc32
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from .budget import FOLDER_ENTRIES, FOLDER_NAMES, PART_PATHS, SLICED_ABOVE, SLICES, Budget
+from .budget import PART_PATHS, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
 from .opening import Paths, read_at_once
 from .statx import mode, seconds, status_of
+from .statx import owner as owner_of
+
+if TYPE_CHECKING:
+    from .slices import Names
 
 RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
 
@@ -26,16 +30,9 @@ BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG
 
 _ENCODING = sys.getfilesystemencoding()
 
-Subdirectories = List[Tuple[str, str]]  # name, real path if behind a link
+Behind = Tuple[str, str]  # the real path of a directory behind a symlink, and on whose account the symlink is
+Subdirectories = List[Tuple[str, Optional[Behind]]]  # with their names
 Found = Tuple[str, bytes, Claimants]  # name, status, the claims in the order of the rules
-
-
-class Crowded(Exception):
-    """A directory has more entries than FOLDER_ENTRIES, or longer names than FOLDER_NAMES in all."""
-
-    def __init__(self, entries: int) -> None:
-        super().__init__(entries)
-        self.entries = entries
 
 
 class OpenDirectory(NamedTuple):
@@ -46,6 +43,7 @@ class OpenDirectory(NamedTuple):
     real: str  # without links
     home: str  # the mount point it lies on
     owner: str  # on whose account it counts, see owners.py
+    linker: str  # on whose account it was reached by a symlink; ROOT where by none
     identity: Tuple[int, int]  # device and inode
 
 
@@ -61,7 +59,10 @@ class Listing:
         self.checksums: Dict[str, str] = {}  # by name, of files that were read while they were listed
         self.targets: Dict[str, Target] = {}
         self.subdirectories: Subdirectories = []
-        self.hidden: List[str] = []  # names without a readable status
+        self.hidden: List[
+            Tuple[str, str]
+        ] = []  # names that may be directories and were not looked at, with their owners
+        self.left_out: Sequence[str] = ()  # owners whose entries are too many, see slices.OwnedNames
         self.mounts: List[str] = []  # names of mounts that are not entered
         self.unsure: Set[Tuple[str]] = set()
         self.racy = False  # an entry changed so recently that it could change again with the same time stamps
@@ -97,53 +98,45 @@ class Lister:
         """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
 
         A directory of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already, is listed in SLICES
-        slices. Raises Crowded where it, or one of its slices, has more than the limit. `first`: nothing is known of it, so read small files at once.
+        slices. Where these are too many, those of the owner with the most are left out. `first`: nothing is known of it, so read
+        small files at once.
         """
         listing = None if sliced else self._list_whole(place, claims, first)
         if listing is not None:
             yield listing
             return
-        buckets = self._names_by_slice(place)
+        from .slices import names_by_slice, next_slice  # few hosts have such a folder
+
+        names = names_by_slice(place.descriptor, _most_entries(place))
+        left_out: Sequence[str] = ()
+        if names is None:
+            names, left_out = self._owned_names(place, claims)
         for number in range(SLICES):
             listing = Listing(place, claims, self._clock(), slice_name(number))
-            self._add_names(listing, first, [_split(names.pop()) for names in buckets])
+            listing.left_out = left_out
+            listing.settled = not left_out
+            self._add_names(listing, first, next_slice(names))
             yield listing
+
+    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Names, List[str]]":
+        """The names that are listed of a directory with too many entries, and the owners whose entries are left out."""
+        from .slices import OwnedNames
+
+        barred = self._paths.mounts.barred_in(place.real)
+        found = OwnedNames(place.descriptor, _most_entries(place), barred, self._budget.owners)
+        for owner, entries in sorted(found.left_out.items()):
+            claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
+        return found.names(), sorted(found.left_out)
 
     def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
         listing = Listing(place, claims, self._clock())
-        with _scan(place) as entries:
+        with scan(place.descriptor) as entries:
             symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
             if next(entries, None) is not None:
                 return None
         self._complete(listing, symlinks)
         return listing
-
-    def _names_by_slice(self, place: OpenDirectory) -> List[List[bytearray]]:
-        """The names of the files, the symlinks, the directories and the other entries: of each of these, one bytearray for each
-        slice, from the last slice to the first, with a NUL after each name."""
-        kinds = [[bytearray() for _number in range(SLICES)] for _kind in range(4)]
-        files, symlinks, directories, others = kinds
-        count = total = 0
-        with _scan(place) as entries:
-            for entry in entries:
-                count += 1
-                if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
-                    continue
-                if entry.is_file(follow_symlinks=False):
-                    kind = files
-                elif entry.is_symlink():
-                    kind = symlinks
-                else:
-                    kind = directories if entry.is_dir(follow_symlinks=False) else others
-                name = entry.name.encode(_ENCODING, "surrogateescape")
-                total += len(name)
-                kind[-1 - crc32(name) % SLICES] += name + b"\0"
-        # Whoever chooses the names can put them all into one slice.
-        largest = max(sum(names.count(0) for names in slices) for slices in zip(*kinds))
-        if count > FOLDER_ENTRIES or total > FOLDER_NAMES or largest > _most_entries(place):
-            raise Crowded(count)
-        return kinds
 
     def _add_names(self, listing: Listing, first: bool, kinds: Sequence[Sequence[str]]) -> None:
         """Add the tracked ones among these files, symlinks, directories and other entries, and complete the listing."""
@@ -157,7 +150,7 @@ class Lister:
                         _skip_mount(listing, name, barred[name])
                         continue
                     if names is directories:
-                        listing.subdirectories.append((name, ""))
+                        listing.subdirectories.append((name, None))
                     claimants = tuple([claim for claim in candidates if claim.wants(name)])
                     if claimants:
                         self._add(listing, name, claimants, first and names is files)
@@ -195,7 +188,7 @@ class Lister:
                     symlinks.append(name)
                     continue
                 elif entry.is_dir(follow_symlinks=False):
-                    listing.subdirectories.append((name, ""))
+                    listing.subdirectories.append((name, None))
                     claimants = directories
                 else:
                     claimants = others
@@ -235,21 +228,24 @@ class Lister:
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
         if claims.behind or any(claim.rule.links == "follow" for claim in claimants):
-            if not self._budget.link_names.left(place.owner):
-                listing.hidden.append(name)
+            linker = place.owner
+            if linker and not place.linker:  # in a folder that several users may write to, each has links of their own
+                linker = self._budget.owners.of_user(owner_of(status)) or linker
+            if not self._budget.link_names.left(linker):
+                listing.hidden.append((name, linker))
                 listing.doubt(name)
-                claims.note("links", listing.prefix + name, place.owner)
+                claims.note("links", listing.prefix + name, linker)
                 return
-            target = self._follow(listing, name, text, bool(claimants))
+            target = self._follow(listing, name, text, bool(claimants), linker)
             if target.status is not None and claims.behind and stat.S_ISDIR(mode(target.status)):
-                listing.subdirectories.append((name, target.real))
+                listing.subdirectories.append((name, (target.real, linker)))
         claimants = tuple(claim for claim in claimants if claim.rule.takes_link(target))
         if claimants:
             listing.found.append((name, status, claimants))
             listing.targets[name] = target
 
-    def _follow(self, listing: Listing, name: str, text: str, tracked: bool) -> Target:
-        """The target of a symlink with this text, looked up at the expense of the folder's owner."""
+    def _follow(self, listing: Listing, name: str, text: str, tracked: bool, linker: str) -> Target:
+        """The target of a symlink with this text, looked up on the account of `linker`."""
         place = listing.place
         before = self._paths.names
         try:
@@ -264,9 +260,9 @@ class Lister:
                 return Target(text, "", None)
             raise
         finally:
-            self._budget.link_names.spend(place.owner, self._paths.names - before)
+            self._budget.link_names.spend(linker, self._paths.names - before)
         try:
-            return Target(text, step.real, status_of(step.descriptor, b""))
+            return Target(text, step.real, status_of(step.descriptor, b""), linker)
         finally:
             os.close(step.descriptor)
 
@@ -279,17 +275,9 @@ def _skip_mount(listing: Listing, name: str, kind: str) -> None:
         listing.unsure.add((to_text(listing.prefix + name),))
 
 
-def _scan(place: OpenDirectory) -> Any:
-    return os.scandir(place.descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % place.descriptor)
-
-
-def _most_entries(place: OpenDirectory) -> int:
-    """How many entries of the directory can be one part, whatever the length of their names."""
-    return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
-
-
-def _split(names: bytearray) -> List[str]:
-    return names.decode(_ENCODING, "surrogateescape").split("\0")[:-1]
+def scan(descriptor: int) -> Any:
+    """os.scandir() of an open directory."""
+    return os.scandir(descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % descriptor)
 
 
 def slice_name(number: int) -> str:
@@ -302,10 +290,15 @@ def slice_of(path: str) -> int:
     return crc32(path.rpartition("/")[2].encode("utf-8", "surrogateescape")) % SLICES
 
 
+def _most_entries(place: OpenDirectory) -> int:
+    """How many entries of the directory can be one part, whatever the length of their names."""
+    return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
+
+
 def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:
     if error.errno == errno.ENOENT:
         return
-    listing.hidden.append(name)
+    listing.hidden.append((name, listing.place.owner))
     listing.doubt(name)
     listing.claims.note("unseen", listing.prefix + name, str(error.strerror))
 

@@ -6,20 +6,27 @@
 from binascii import crc32
 from hashlib import sha256
 from os import fsencode
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, Sequence
 
 from .budget import DAY
 from .owners import ROOT
+
+_LEFT_OUT = "left_out:"
 
 
 class Mark(NamedTuple):
     """A signature. If its text is equal to the one in the state, nothing has changed and nothing is due."""
 
-    digest: str  # see listing.signature(); empty: never rely on it
+    digest: str  # see listing.signature(); empty: never rely on it; likewise what left_out() returns
     period: int  # number of the period in which all contents were read; -1: not known
     home: str  # home_id() of the mount point the directory is on; empty: not known
     linked: bool  # whether it was reached through a link
     owner: str  # of the directory, see owners.py
+
+    @property
+    def left_out(self) -> Sequence[str]:
+        """The owners whose entries were too many to be listed."""
+        return self.digest[len(_LEFT_OUT) :].split(",") if self.digest.startswith(_LEFT_OUT) else ()  # noqa: E203
 
     def __str__(self) -> str:
         text = "%s %d %s%s" % (self.digest, self.period, self.home, "@" if self.linked else "")
@@ -33,6 +40,11 @@ def parse_mark(text: Optional[str]) -> Mark:
         return Mark("", -1, "", False, ROOT)
     owner = fields[3] if len(fields) == 4 else ROOT
     return Mark(fields[0], int(fields[1]), fields[2].rstrip("@"), fields[2].endswith("@"), owner)
+
+
+def left_out(owners: Sequence[str]) -> str:
+    """The digest of a part of which the entries of these owners are not listed; empty where there are none."""
+    return _LEFT_OUT + ",".join(owners) if owners else ""
 
 
 def period(name: str, now: float, days: float) -> int:

@@ -5,22 +5,16 @@
 
 import os
 import pwd
+import stat
 from bisect import bisect_right
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, Optional, Tuple
 
 ROOT = ""  # and the user who runs the scan
 EVERYONE = "everyone"
 
 _SUBUID = "/etc/subuid"
 _MAX_SUBUID = 1 << 20  # bytes
-
-
-class _Range(NamedTuple):
-    """Subordinate uids of a user."""
-
-    first: int
-    last: int
-    user: str  # name or uid
+_Range = Tuple[int, int, str]  # first and last subordinate uid, and the name or uid of their user
 
 
 class Owners:
@@ -47,6 +41,11 @@ class Owners:
             return ROOT
         return EVERYONE if mode & 0o002 else "gid=%d" % status.st_gid
 
+    def of_entry(self, status: os.stat_result) -> str:
+        """The owner of an entry of a folder. A file of root's that others may write to counts to them: they may give it more
+        names."""
+        return self.of_user(status.st_uid) if stat.S_ISLNK(status.st_mode) else self.of_folder(status)
+
     def of_user(self, uid: int) -> str:
         if uid in self._trusted:
             return ROOT
@@ -69,11 +68,11 @@ class Owners:
     def _range_of(self, uid: int) -> Optional[_Range]:
         if self._ranges is None:
             self._ranges = _read(self._subuid)
-            self._starts = sorted({start for one in self._ranges for start in (one.first, one.last + 1)})
+            self._starts = sorted({start for one in self._ranges for start in (one[0], one[1] + 1)})
         at = bisect_right(self._starts, uid)
         if at not in self._narrowest:
-            ranges = [one for one in self._ranges if one.first <= uid <= one.last]
-            self._narrowest[at] = min(ranges, key=lambda one: one.last - one.first, default=None)
+            ranges = [one for one in self._ranges if one[0] <= uid <= one[1]]
+            self._narrowest[at] = min(ranges, key=lambda one: one[1] - one[0], default=None)
         return self._narrowest[at]
 
 
@@ -89,5 +88,5 @@ def _read(path: str) -> List[_Range]:
         user, *numbers = line.split(":")
         if len(numbers) == 2 and user and all(number.isdigit() and len(number) <= 10 for number in numbers):
             first, length = map(int, numbers)
-            ranges.append(_Range(first, first + length - 1, user))
+            ranges.append((first, first + length - 1, user))
     return ranges

@@ -4,15 +4,16 @@
 """Makes the parts of a file scan from the listings of directories and from what the state holds of them."""
 
 import os
-from typing import Dict, List, Optional, Sequence, Set, Tuple
+from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from ...model import Known, Part
 from .budget import Budget
-from .file_rules import Claims, Rule, to_text
+from .file_rules import Claims, Rule, to_name, to_text
 from .items import Maker
 from .kind import File
 from .listing import Found, Listing, signature, slice_name, slice_of
-from .marks import Mark, home_id, parse_mark, period
+from .marks import Mark, home_id, left_out, parse_mark, period
+from .statx import unpack
 
 _FORMAT = b"4"  # of the signatures; with another one, no stored signature is relied on
 
@@ -48,7 +49,7 @@ class Parts:
             return None
         stored = self._known.signature(name)
         before = self._before(folder, listing)
-        if not listing.found and not listing.unsure and not before and stored is None:
+        if not listing.found and not listing.unsure and not before and stored is None and not listing.left_out:
             return None
         mark = Mark(
             signature(listing, self._basis),
@@ -85,15 +86,30 @@ class Parts:
         """A part with its items. `was`: the mark that is stored of it. `again`: read all contents, since that is due."""
         known = self._items(name) if before is None else before
         mark = self._keep_covered(mark, was, listing, known)
-        if not listing.found and not listing.unsure and not before:
+        if listing.left_out:
+            _keep_left_out(listing, known)
+        elif not listing.found and not listing.unsure and not before:
             return None
         start = self._budget.clock()
         items = self._maker.items(listing, known, again)
         if again:
             self._budget.rehash.spend(listing.place.owner, self._budget.clock() - start)
         if not listing.settled:
-            mark = mark._replace(digest="")
-        return Part(name, str(mark), items, frozenset(listing.unsure), before=before)
+            mark = mark._replace(digest=left_out(listing.left_out))
+        new = self._left_out_before(was, listing, known)
+        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.place.owner)
+
+    def _left_out_before(self, was: Mark, listing: Listing, known: Sequence[File]) -> FrozenSet[Tuple[str]]:
+        """Identities of entries that were left out so far, so that nobody can tell since when they are there."""
+        if not was.left_out:
+            return frozenset()
+        paths = {item.path for item in known}
+        found = [(to_text(listing.prefix + name), status) for name, status, _claims in listing.found]
+        return frozenset((path,) for path, status in found if path not in paths and self._owner(status) in was.left_out)
+
+    def _owner(self, status: bytes) -> str:
+        _links, uid, gid, mode, *_rest = unpack(status)
+        return self._budget.owners.of_entry(os.stat_result((mode, 0, 0, 0, uid, gid, 0, 0, 0, 0)))
 
     def _count(self, name: str, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
@@ -144,6 +160,22 @@ class Parts:
         listing.unsure |= absent
         listing.claims.note("covered", listing.place.path)
         return mark._replace(digest="", home=was.home, linked=was.linked)
+
+
+def _keep_left_out(listing: Listing, known: Sequence[File]) -> None:
+    """Report no removal of a known entry that was left out: it is looked up by its name."""
+    there = {name for name, _status, _claims in listing.found}
+    for item in known:
+        name = to_name(item.path).rpartition("/")[2]
+        if name in there:
+            continue
+        try:
+            os.stat(name, dir_fd=listing.place.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            pass
+        listing.doubt(name)
 
 
 def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:

@@ -13,10 +13,10 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
 from ...text import quoted
-from .budget import MAX_DEPTH, MAX_HIDDEN, MAX_PATH, REHASH_DAYS, Budget
+from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .items import Maker
-from .listing import BROKEN, Crowded, Lister, Listing, OpenDirectory, Subdirectories
+from .listing import BROKEN, Lister, Listing, OpenDirectory, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
 from .opening import DIRECTORY, Paths
@@ -24,11 +24,13 @@ from .owners import ROOT
 from .parts import Parts
 from .pathspec import PathSpec, parse
 from .scope import FileRule
+from .unseen import Unseen
 
 MAX_LINKS = 8  # to directories, in one path
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
+_tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
 _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
 
 
@@ -42,7 +44,7 @@ class _Frame(NamedTuple):
     claims: Claimants
     above: Optional[_Above]
     links: int  # followed on the way here
-    linker: str  # owner of the directory with the last of these links; ROOT where there is none
+    linker: str  # on whose account these links are, see listing.Behind; ROOT where there is none
 
 
 class Scan(Collection):
@@ -80,11 +82,10 @@ class Scan(Collection):
         self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
         self._roots: Dict[str, str] = {}  # path -> real path
         self._merged: Dict[Claimants, Claims] = {}
-        self._visits: Set[Tuple[int, int]] = set()  # directories reached by way of links
+        self._visits: Set[Tuple[int, int, str]] = set()  # directories reached by way of links, and on whose account
         self._direct = 0  # directories entered without links
-        self._hidden: Set[str] = set()  # names of parts that could not be seen, nor what is below
-        self._hidden_in: Dict[str, int] = {}  # directory -> how many of these are in it
-        self._later: Set[str] = set()  # names of parts that are gone, which the next run reports
+        self._unseen = Unseen(self._budget.hidden)
+        self._later: Set[str] = set()  # names of parts that are gone, or may be, which a later run reports
         self._seen: Set[str] = set()  # names of parts yielded
         self._names: Optional[List[str]] = None  # of the known parts, sorted
         self._complete = False
@@ -116,46 +117,49 @@ class Scan(Collection):
         self._judge_gone()
         for name, rule, _spec in self._rules:
             self.sources[name] = outcome(rule, self._max_files)
-        self.unseen = sorted(self._hidden | self._parts.beyond)
+        self.unseen = sorted(self._parts.beyond.union(self._unseen.names()))
         self.postponed = self._parts.postponed
         self._complete = True
 
     def out_of_sight(self, part: str) -> bool:
         if not self._complete or part in self._parts.beyond or part in self._later:
             return True
-        return self._is_hidden(part)
+        return self._unseen.has(part)
 
-    def _is_hidden(self, part: str) -> bool:
-        if "/" in self._hidden:
+    def _hide(self, path: str, owner: str = ROOT) -> None:
+        self._unseen.add(to_text(path), owner)
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a directory with this path may be on the host."""
+        try:
+            step = self._paths.find(to_name(path), home="/")
+        except Barred:
             return True
-        while part not in self._hidden:
-            part, slash, _name = part.rpartition("/")
-            if not slash:
-                return False
-        return True
-
-    def _hide(self, path: str) -> None:
-        name = to_text(path)
-        folder = name.rpartition("/")[0]
-        self._hidden_in[folder] = self._hidden_in.get(folder, 0) + 1
-        # Where a folder has very many of them, all that is in it counts as out of sight.
-        self._hidden.add(name if self._hidden_in[folder] <= MAX_HIDDEN else folder or "/")
+        except OSError as error:
+            return error.errno not in _GONE
+        try:
+            return stat.S_ISDIR(os.fstat(step.descriptor).st_mode)
+        finally:
+            os.close(step.descriptor)
 
     def _judge_gone(self) -> None:
         """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
         homes = {home_id(point) for point in self._mounts.kinds}
         changes = self._budget.changes
         for name in self._known.names():
-            if name in self._seen or name in self.replaced or name in self._parts.beyond or self._is_hidden(name):
+            if name in self._seen or name in self.replaced or name in self._parts.beyond or self._unseen.has(name):
                 continue
             path = name.partition("//")[0] or "/"
+            if self._unseen.may_have(name) and self._is_there(path):
+                self._later.add(name)
+                continue
             mark = parse_mark(self._known.signature(name))
             # Behind a link, the mount point of the path is not the one that counts.
             if mark.home and (
                 mark.home not in homes or not (mark.linked or mark.home == home_id(self._mounts.of(to_name(path))))
             ):
                 self._note_over("covered", path)
-                self._hide(to_name(path))
+                self._hide(to_name(path), mark.owner)
             elif not changes.left(mark.owner):
                 self._note_over("postponed", path, mark.owner)
                 self._later.add(name)
@@ -261,28 +265,33 @@ class Scan(Collection):
             descriptor, real = self._open(directory, frame)
             try:
                 status = os.fstat(descriptor)
-                # What is behind a symlink counts to the owner of the folder with the symlink, unless that is root.
+                # What is behind a symlink counts to the owner of the symlink, unless that is root.
                 owner = frame.linker or self._budget.owners.of_folder(status)
                 home = self._admit(frame, real, status, owner)
                 if not self._budget.folders.take(owner):
-                    raise _NotEntered("folders", owner)
+                    raise _NotEntered("folders", owner, owner)
             except BaseException:
                 os.close(descriptor)
                 raise
         except _NotEntered as refusal:
             if refusal.kind != "loop":
-                self._hide(frame.path)
+                self._hide(frame.path, refusal.owner or self._holder(directory, frame))
             claims.note(refusal.kind, frame.path, refusal.why)
             return None
         except OSError as error:
             if error.errno not in _GONE:
                 claims.note("unseen", frame.path, str(error.strerror))
-                self._hide(frame.path)
+                self._hide(frame.path, self._holder(directory, frame))
             return None
         finally:
             self._pending.pop(frame.path, None)
         self._direct += not frame.links
-        return OpenDirectory(descriptor, frame.path, real, home, owner, (status.st_dev, status.st_ino))
+        identity = (status.st_dev, status.st_ino)
+        return _tuple(OpenDirectory, (descriptor, frame.path, real, home, owner, frame.linker, identity))
+
+    def _holder(self, directory: int, frame: _Frame) -> str:
+        """On whose account a directory is that was not opened: of whoever may write to the one above."""
+        return frame.linker or (ROOT if directory < 0 else self._budget.owners.of_folder(os.fstat(directory)))
 
     def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
         if frame.name:
@@ -316,10 +325,11 @@ class Scan(Collection):
         return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
 
     def _count_linked(self, identity: Tuple[int, int], owner: str) -> None:
-        share = self._budget.repeated if identity in self._visits else self._budget.linked
+        visit = (*identity, owner)
+        share = self._budget.repeated if visit in self._visits else self._budget.linked
         if not share.take(owner, 1, self._direct):
-            raise _NotEntered("often", owner)
-        self._visits.add(identity)
+            raise _NotEntered("often", owner, owner)
+        self._visits.add(visit)
 
     def _visit(
         self, place: OpenDirectory, frame: _Frame, claims: Claims, listings: List[Subdirectories]
@@ -332,8 +342,10 @@ class Scan(Collection):
         self._budget.owner = place.owner
         try:
             for listing in self._lister.list(place, claims, first, sliced):
-                for hidden in listing.hidden:
-                    self._hide(listing.prefix + hidden)
+                for hidden, owner in listing.hidden:
+                    self._hide(listing.prefix + hidden, owner)
+                for owner in listing.left_out:
+                    self._unseen.add_owner(name, owner)
                 self._judge_mounts(listing, claims)
                 part = self._parts.part(listing)
                 if part is not None:
@@ -342,17 +354,14 @@ class Scan(Collection):
                     if self._known.changes != before:
                         self._budget.changes.spend(place.owner, self._known.changes - before)
                 listings.append(listing.subdirectories)
-        except Crowded as crowded:
-            claims.note("crowded", place.path, f"0 of {crowded.entries} entries")
-            self._hide(place.path)
         except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
-            self._hide(place.path)
+            self._hide(place.path, place.owner)
         except CtiError:
             raise
         except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
-            self._hide(place.path)
+            self._hide(place.path, place.owner)
 
     def _claims_on(self, frame: _Frame) -> Claims:
         claimants = frame.claims
@@ -367,7 +376,7 @@ class Scan(Collection):
         """Treat everything below a mount that is not entered as out of sight."""
         for name in listing.mounts:
             path = listing.prefix + name
-            self._hide(path)
+            self._hide(path, listing.place.owner)
             if self._knows_below(to_text(path)):
                 claims.note("covered", path)
 
@@ -386,26 +395,28 @@ class Scan(Collection):
         above = (*place.identity, frame.above)
         prefix = place.path.rstrip("/") + "/"
         for subdirectories in listings:
-            for name, target in subdirectories:
+            for name, behind in subdirectories:
                 path = prefix + name
-                if not target:
+                if behind is None:
                     real = _join(place.real, name)
                     home = real if real in self._mounts.kinds else place.home
-                    yield _Frame(path, name, real, home, claims.below, above, frame.links, frame.linker)
+                    yield _tuple(_Frame, (path, name, real, home, claims.below, above, frame.links, frame.linker))
                 elif frame.links < MAX_LINKS:
-                    home = self._mounts.of(target)
-                    yield _Frame(path, "", target, home, claims.behind, above, frame.links + 1, place.owner)
+                    real, linker = behind
+                    home = self._mounts.of(real)
+                    yield _Frame(path, "", real, home, claims.behind, above, frame.links + 1, linker)
                 else:
                     claims.note("deep", path)
 
 
 class _NotEntered(Exception):
-    """A directory is not entered, with the kind of the note and its reason."""
+    """A directory is not entered, with the kind of the note, its reason, and the owner whose share is used up."""
 
-    def __init__(self, kind: str, why: str = "") -> None:
+    def __init__(self, kind: str, why: str = "", owner: str = ROOT) -> None:
         super().__init__(kind, why)
         self.kind = kind
         self.why = why
+        self.owner = owner
 
 
 def _join(directory: str, name: str) -> str:
