@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, file_items, reading
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
     DATA_STREAM,
@@ -341,7 +341,7 @@ def test_a_switch_or_frequency_that_cannot_be_used_counts_as_absent_and_is_named
 
 
 def test_null_is_as_good_as_absent():
-    item = dict.fromkeys(dcr.ITEM_KEYS, None)
+    item = dict.fromkeys(file_items.ITEM_KEYS, None)
     item["destinationPath"] = "/etc/x"
     settings = dict.fromkeys(dcr.setting_keys(), None)
     settings["fileSettings"] = {"fileCollectionFrequency": None, "fileInfo": [item], "uploadSetting": None}
@@ -376,28 +376,28 @@ def test_the_same_path_in_two_spellings_is_one_item():
 
 
 def test_more_items_than_are_used_are_counted():
-    items = [{"destinationPath": "/etc/%d" % number} for number in range(dcr.MAX_FILE_ITEMS + 7)]
+    items = [{"destinationPath": "/etc/%d" % number} for number in range(file_items.MAX_FILE_ITEMS + 7)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
-    assert len(settings.file_rules) == dcr.MAX_FILE_ITEMS
+    assert len(settings.file_rules) == file_items.MAX_FILE_ITEMS
     assert settings.warnings == ["Only the first 1000 of 1007 file items are used. Remove some from the rules."]
 
 
 def test_no_more_expressions_are_compiled_than_are_used(monkeypatch):
     compiled = []
-    monkeypatch.setattr(dcr.pathspec, "normal", lambda path: compiled.append(path) or path)
+    monkeypatch.setattr(file_items.pathspec, "normal", lambda path: compiled.append(path) or path)
     items = [{"destinationPath": "/etc/.*%d[a-z]+" % number} for number in range(40000)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items * 2}}), "x")
-    assert len(settings.file_rules) == len(compiled) == dcr.MAX_FILE_ITEMS
+    assert len(settings.file_rules) == len(compiled) == file_items.MAX_FILE_ITEMS
     assert settings.warnings == ["Only the first 1000 of 79000 file items are used. Remove some from the rules."]
 
 
 def test_expressions_that_are_refused_are_compiled_up_to_the_same_number(monkeypatch):
     tried = []
-    normal = dcr.pathspec.normal
-    monkeypatch.setattr(dcr.pathspec, "normal", lambda path: tried.append(path) or normal(path))
+    normal = file_items.pathspec.normal
+    monkeypatch.setattr(file_items.pathspec, "normal", lambda path: tried.append(path) or normal(path))
     items = [{"destinationPath": "/etc/.*(%d" % number} for number in range(5000)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
-    assert settings.file_rules == [] and len(tried) == dcr.MAX_FILE_ITEMS
+    assert settings.file_rules == [] and len(tried) == file_items.MAX_FILE_ITEMS
 
 
 def test_more_rules_than_are_used_are_counted_and_so_are_their_tags():
@@ -415,7 +415,7 @@ def test_more_rules_than_are_used_are_counted_and_so_are_their_tags():
 def test_warnings_are_as_few_as_a_person_reads_however_many_there_are():
     items = [{}] * 5000 + [{"destinationPath": "/etc/x", "zzz%d" % number: 1} for number in range(5000)]
     settings = dcr.load(arm({"fileSettings": {"fileInfo": items}}), "x")
-    assert len(settings.file_rules) == 1 and len(settings.warnings) == dcr.MAX_WARNINGS + 1
+    assert len(settings.file_rules) == 1 and len(settings.warnings) == reading.MAX_WARNINGS + 1
     assert settings.warnings[-1] == "Only the first 50 of 10000 warnings about the rule are shown."
 
 

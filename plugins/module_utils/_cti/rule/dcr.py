@@ -10,24 +10,23 @@ whole rule is refused with a DcrError.
 
 import json
 from functools import lru_cache
-from typing import Any, Callable, Collection, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Tuple, Union
 
 from ..errors import DcrError
-from ..kinds.files import pathspec
 from ..kinds.files.kind import FILES
 from ..kinds.files.scope import FileRule
 from ..kinds.kind import DcrKeys
 from ..kinds.registry import all_kinds
 from ..text import load_json
 from . import forms
+from .file_items import MAX_FILE_ITEMS, DestinationPaths, file_rules
 from .forms import shown
+from .reading import Warnings, read_section
 from .settings import Settings
 
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
-MAX_FILE_ITEMS = 1000  # of all rules together
 MAX_SECONDS = 10**9
-MAX_WARNINGS = 50
 
 # The settings in Azure's template.
 DEFAULT = {
@@ -46,35 +45,6 @@ DEFAULT = {
 
 INVENTORY = DcrKeys("enableInventory", "inventorySettings", "inventoryCollectionFrequency", 36000)
 WITHOUT_EFFECT = ("enableRegistry", "registrySettings", "enableUpload")  # known keys of extensionSettings
-# The keys of a file item. Some have no effect here.
-ITEM_KEYS = (
-    "name",
-    "enabled",
-    "description",
-    "destinationPath",
-    "useSudo",
-    "recurse",
-    "maxContentsReturnable",
-    "maxOutputSize",
-    "pathType",
-    "type",
-    "links",
-    "checksum",
-    "uploadContent",
-    "groupTag",
-)
-
-LINKS = {"follow": "follow", "manage": "manage", "ignore": "ignore"}
-TYPES = {"file": "file", "directory": "directory", "*": "any", "any": "any"}
-CHECKSUMS = {
-    "sha256": "sha256",
-    "sha-256": "sha256",
-    "md5": "md5",
-    # With these, only the dates are compared: the content is not read.
-    "mtime": "none",
-    "ctime": "none",
-    "none": "none",
-}
 
 
 def default() -> Settings:
@@ -115,52 +85,6 @@ def load(document: Any, origin: str) -> Settings:
     return _merge([_settings(element, warnings, paths) for element in elements[:MAX_RULES]], warnings, paths)
 
 
-class Warnings:
-    """The parts of a rule that are not used, and why: the first MAX_WARNINGS texts, and the number of all."""
-
-    def __init__(self) -> None:
-        self._texts: List[str] = []
-        self._number = 0
-
-    def add(self, compose: Callable[..., str], *arguments: Any) -> None:
-        """Add the text that `compose` makes from `arguments`. It is not called for a text beyond the limit."""
-        self._number += 1
-        if self._number <= MAX_WARNINGS:
-            self._texts.append(compose(*arguments))
-
-    def texts(self) -> List[str]:
-        if self._number <= MAX_WARNINGS:
-            return self._texts
-        return [
-            *self._texts,
-            "Only the first %d of %d warnings about the rule are shown." % (MAX_WARNINGS, self._number),
-        ]
-
-
-class DestinationPaths:
-    """The destinationPaths of the rules in normal form. Their number is limited, since regular expressions take long to compile."""
-
-    def __init__(self) -> None:
-        self.skipped = 0  # file items with a path beyond the first MAX_FILE_ITEMS
-        self._known: Dict[str, str] = {}
-        self._refused = 0
-
-    def normal(self, written: str) -> Optional[str]:
-        """The normal form of a path; None where it is beyond the limit. Raises DcrError."""
-        found = self._known.get(written)
-        if found is not None:
-            return found
-        if len(self._known) >= MAX_FILE_ITEMS or self._refused >= MAX_FILE_ITEMS:
-            self.skipped += 1
-            return None
-        try:
-            found = self._known[written] = pathspec.normal(written)
-        except DcrError:
-            self._refused += 1
-            raise
-        return found
-
-
 @lru_cache(maxsize=None)
 def section_keys() -> Dict[str, Tuple[str, ...]]:
     """The objects of extensionSettings, each with the keys that it may have."""
@@ -179,11 +103,11 @@ def setting_keys() -> Tuple[str, ...]:
 
 def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPaths) -> Settings:
     where, streams = element.id, element.streams
-    settings = _section(where + ": extensionSettings", element.settings, setting_keys(), warnings)
+    settings = read_section(where + ": extensionSettings", element.settings, setting_keys(), warnings)
     if not isinstance(streams, dict) or not all(isinstance(tag, str) for tag in streams.values()):
         raise DcrError(f"{where}: outputStreams does not map streams to texts. Correct the DCR.")
     sections = {
-        name: _section("%s: %s" % (where, name), settings.get(name), keys, warnings)
+        name: read_section("%s: %s" % (where, name), settings.get(name), keys, warnings)
         for name, keys in section_keys().items()
     }
     kinds = all_kinds()
@@ -197,7 +121,7 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
 
     return Settings(
         tuple(name for name in kinds if on[name]),
-        _file_rules(where, sections[FILES.dcr.section].get("fileInfo"), warnings, paths),
+        file_rules(where, sections[FILES.dcr.section].get("fileInfo"), warnings, paths),
         {kind.name: every(kind.dcr) for kind in sorted(kinds.values(), key=lambda kind: kind is not FILES)},
         inventory,
         every(INVENTORY),
@@ -205,29 +129,6 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
         (where,),
         {stream: (tag,) for stream, tag in streams.items()},
     )
-
-
-def _section(where: str, value: Any, keys: Collection[str], warnings: Warnings) -> Dict[str, Any]:
-    """An object of the rule; empty where it is null. Warns of unknown keys. Raises DcrError."""
-    if value is None:
-        return {}
-    if forms.is_expression(value):
-        raise DcrError(forms.expression_refused(where, value))
-    if not isinstance(value, dict):
-        raise DcrError(f"{where} is {shown(value)}, not an object. Correct the DCR.")
-    for key in value:
-        if key not in keys:
-            warnings.add(_ignored, where, str(key), keys)
-    return value
-
-
-def _ignored(where: str, key: str, known: Collection[str]) -> str:
-    import difflib
-
-    folded = {name.lower(): name for name in known}
-    similar = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
-    suggestion = f" (did you mean {folded[similar[0]]}?)" if similar else ""
-    return f"{where}.{key[:80]} is not a key of the DCR format and is ignored{suggestion}."
 
 
 def _switch(where: str, section: Dict[str, Any], key: str, preset: bool, warnings: Warnings) -> bool:
@@ -254,77 +155,6 @@ def _unusable(where: str, value: Any, form: str, preset: str) -> str:
     if forms.is_expression(value):
         return f"{forms.expression_refused(where, value)} (Until then, {preset} is used.)"
     return f"{where} is {shown(value)}. Give {form}. Until then, {preset} is used."
-
-
-# --- file items
-
-
-def _file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPaths) -> List[FileRule]:
-    """The file items that are enabled and valid. Raises DcrError where `items` is no list."""
-    if items is None:
-        return []
-    if forms.is_expression(items):
-        raise DcrError(forms.expression_refused(where + ": fileSettings.fileInfo", items))
-    if not isinstance(items, list):
-        raise DcrError(f"{where}: fileSettings.fileInfo is {shown(items)}, not a list. Correct the DCR.")
-    rules = []
-    for number, item in enumerate(items):
-        name = "%s: fileSettings.fileInfo[%d]" % (where, number)
-        try:
-            rule = _file_rule(name, item, warnings, paths)
-        except DcrError as error:
-            named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
-            warnings.add(str, "%s%s is left out: %s" % (name, named, error))
-        else:
-            rules += [rule] if rule is not None else []
-    return rules
-
-
-def _file_rule(where: str, item: Any, warnings: Warnings, paths: DestinationPaths) -> Optional[FileRule]:
-    """A file item; None where it is not enabled, or beyond the limit. Raises DcrError."""
-    item = _section(where, item, ITEM_KEYS, warnings)
-    if not _typed(item, "enabled", bool, True):
-        return None
-    written = _typed(item, "destinationPath", str, "")
-    if forms.is_expression(written):
-        raise DcrError(forms.expression_refused("destinationPath", written))
-    if not written.strip():
-        raise DcrError(f"destinationPath is {shown(item.get('destinationPath'))}. Give an absolute path.")
-    path = paths.normal(written.strip())
-    if path is None:
-        return None
-    if written != written.strip():
-        warnings.add("%s: destinationPath %s is read without the blanks around it.".__mod__, (where, shown(written)))
-    return FileRule(
-        forms.name_of(_typed(item, "name", str, "")) or path,
-        path,
-        _typed(item, "recurse", bool, True),
-        _choice(item, "links", LINKS, "follow"),
-        _choice(item, "type", TYPES, "file"),
-        _choice(item, "checksum", CHECKSUMS, "sha256"),
-        *(_contents(item) if _typed(item, "uploadContent", bool, False) else ()),
-    )
-
-
-def _contents(item: Dict[str, Any]) -> Tuple[bool, int, int]:
-    return True, max(0, _typed(item, "maxContentsReturnable", int, 0)), max(0, _typed(item, "maxOutputSize", int, 0))
-
-
-def _typed(item: Dict[str, Any], key: str, expected: type, preset: Any) -> Any:
-    value = item.get(key)
-    if value is None:
-        return preset
-    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-        form = {bool: "true or false", int: "a whole number", str: "a text"}[expected]
-        raise DcrError(f"{key} is {shown(value)}. Give {form}.")
-    return value
-
-
-def _choice(item: Dict[str, Any], key: str, words: Dict[str, str], preset: str) -> str:
-    value = _typed(item, key, str, "") or preset
-    if value.lower() not in words:
-        raise DcrError(f"{key} is {shown(value)}. Use one of {', '.join(words)}.")
-    return words[value.lower()]
 
 
 def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -> Settings:
