@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
         )
         try:
             document, origin = self._document(arguments["dcr"])
-            settings = dcr.load(document, origin)
+            settings = dcr.given(document, origin)
             chunk = forms.as_chunk(document, origin, arguments["name"], STREAMS)
         except CtiError as error:
             return {"failed": True, "msg": str(error)}

@@ -32,6 +32,7 @@ ANSWER = {
     "VMUUID": OPTIONAL_TEXT,
     "inventory": dict,
     "history": dict,
+    "rule_problems": list,
 }
 
 
@@ -81,7 +82,8 @@ class ActionModule(ActionBase):
             if changes is not None:
                 to = next_place(result.get("history")) if "state" in passed else None
                 changes = Changes(changes, result.get("history", {}), to, self._asker(arguments["state"], task_vars))
-            written = self._write(folder, packed, seen, changes, known, had)
+            off = [] if arguments["kinds"] else [FILES[kind] for kind in known if kind not in seen]
+            written = self._write(folder, packed, seen, changes, known, had, off)
         except _Orphaned:
             return {
                 "failed": True,
@@ -127,11 +129,12 @@ class ActionModule(ActionBase):
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
 
-    def _write(self, folder, packed, seen, changes, known, had):
+    def _write(self, folder, packed, seen, changes, known, had, off):
         """Write the files that differ, after the whole result is read. Returns `files`, `changed`, `packed` with the changes, and `diff`.
 
         A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. The place
-        that its answers lead to is written last. Raises ValueError and OSError.
+        that its answers lead to is written last. `off`: files of kinds that the rule has switched off, to be removed. Raises
+        ValueError and OSError.
         """
         names = []
         with NewFiles(folder, self._task.check_mode, self._task.diff) as new:
@@ -149,9 +152,9 @@ class ActionModule(ActionBase):
             before = {FILES[kind]: digest for kind, digest in known.items()}
             before[CHANGES_FILE] = sha256(os.path.join(folder, CHANGES_FILE))
             if self._task.check_mode:
-                diffs = [new.put(name, before.get(name)) for name in written]
+                diffs = [new.put(name, before.get(name)) for name in written] + [new.remove(name) for name in off]
             else:
-                diffs = self._put(folder, new, written, before, had, None if changes is None else changes.to)
+                diffs = self._put(folder, new, written, before, had, None if changes is None else changes.to, off)
         different = [diff for diff in diffs if diff is not None]
         result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
         if changes is not None and changes.count:
@@ -160,8 +163,8 @@ class ActionModule(ActionBase):
             result["diff"] = different
         return result
 
-    def _put(self, folder, new, names, before, had, to):
-        """Replace the files that differ, then the place. Returns the result of new.put() for each of `names`. Raises _Orphaned."""
+    def _put(self, folder, new, names, before, had, to, off):
+        """Replace the files that differ, remove those in `off`, then write the place. Returns the differences. Raises _Orphaned."""
         with places.lock(folder):
             if places.read(folder) != had:
                 self._display.warning(
@@ -169,7 +172,7 @@ class ActionModule(ActionBase):
                 )
                 return []
             _check_playbook()
-            diffs = [new.put(name, before.get(name)) for name in names]
+            diffs = [new.put(name, before.get(name)) for name in names] + [new.remove(name) for name in off]
             moved = had if to is None else places.moved(had, to)
             if moved != had:
                 _check_playbook()

@@ -20,8 +20,8 @@ name: ct_table
 short_description: Show the inventory results of a fleet as a table
 version_added: "0.1.0"
 description:
-  - Returns one line per host, with its counts, the number of changes, and the sources that failed. The changes of each host follow, up
-    to 20 per host and 1,000 lines in all.
+  - Returns one line per host, with its counts, the number of changes, the sources that failed, and the file items of the rule that cannot
+    be used. The changes of each host follow, up to 20 per host and 1,000 lines in all.
   - The number of changes is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all
     changes since the last run with the same O(changetracking.inventory.ct_inventory_fetch#module:dest). If a result lists no
     changes, it is the number that the run found.
@@ -115,7 +115,7 @@ def _totals(count, categories):
 
 
 def _problems(result, inventory):
-    """Return why the task failed, followed by the sources that could not be read."""
+    """Return why the task failed, followed by the sources that could not be read, and what of the rule cannot be used."""
     problems = [_text(result["msg"])] if inventory and result.get("failed") and result.get("msg") else []
     root = bool(result.get("VMUUID"))  # only root can read that
     for kind in all_kinds().values():
@@ -126,6 +126,9 @@ def _problems(result, inventory):
                 # The sources of files are rules, whose names say less than their messages.
                 where = kind.name if kind.reaches else f"{kind.name}: {_text(name)}"
                 problems.append(f"{where}: {message}{hint}")
+    of_rule = result.get("rule_problems")
+    if isinstance(of_rule, Sequence) and not isinstance(of_rule, str):
+        problems += [f"rule: {_text(problem)}" for problem in of_rule]
     more = [f"{len(problems) - MAX_PROBLEMS} more"] if len(problems) > MAX_PROBLEMS else []
     return "; ".join([_short(problem) for problem in problems[:MAX_PROBLEMS]] + more)
 

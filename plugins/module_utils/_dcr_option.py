@@ -22,11 +22,11 @@ def dcr_settings(module: AnsibleModule) -> Settings:
     if isinstance(given, str) and not given.strip():
         raise DcrError("The value of dcr is empty. Give a rule, or leave out dcr to use Azure's template.")
     if not isinstance(given, str):
-        settings = dcr.load(given, "of the option dcr")
+        settings = dcr.given(given, "of the option dcr")
     elif given.lstrip().startswith(("{", "[")):
-        settings = dcr.loads(given, "of the option dcr")
+        settings = dcr.given(dcr.parse(given, "of the option dcr"), "of the option dcr")
     else:
-        settings = dcr.loads(_read(given), given)
+        settings = dcr.given(dcr.parse(_read(given), given), given)
     for warning in settings.warnings:
         module.warn(warning)
     return settings

@@ -11,7 +11,8 @@ version_added: "0.1.0"
 description:
   - Reads a data collection rule (DCR) on the controller, in the way the agent and the modules of this collection read it on a host,
     and returns what it tracks.
-  - A rule that cannot be read fails the task with one sentence. Each ignored key and each skipped file item is a warning.
+  - A rule that cannot be read, and one with file items of which none can be used, fails the task with one sentence. Each ignored key and
+    each skipped file item is a warning.
   - The module connects to no host.
 options:
   dcr:

@@ -24,6 +24,7 @@ description:
     checked.
   - Writes the items as each result arrives, and does not keep them in memory. The managed host is not trusted; see the limits in
     P(changetracking.inventory.ct_unpack#filter). A text of the result is cut to 4,096 characters.
+  - Removes the file of a kind that the rule has switched off. A kind that is only left out of O(kinds) keeps its file.
   - With C(delegate_to), the files are those of the host that the task is delegated to.
 options:
   dest:
@@ -105,4 +106,11 @@ inventory:
   description: Counts, digests, sources and numbers of changes, with the keys that M(changetracking.inventory.ct_inventory_info) returns.
   returned: always
   type: dict
+rule_problems:
+  description: Why less is tracked than the rule says. One sentence for each.
+  returned: if there are any
+  type: list
+  elements: str
+  sample:
+    - "CTDataSource-Linux: fileSettings.fileInfo[1] (\"ssh\") is left out: destinationPath 'etc/ssh' is not an absolute path; start it with /."
 """

@@ -14,7 +14,9 @@ description:
   - A source that cannot be read is reported as failed. None of its items is reported as removed.
 options:
   kinds:
-    description: Kinds of items to collect. The default are the kinds that the data collection rule enables.
+    description:
+      - Kinds of items to collect. The default are the kinds that the data collection rule enables.
+      - A kind that the rule has switched off is compared with O(state) once more. Its changes are returned and stored.
     type: list
     elements: str
     choices: [packages, services, files]
@@ -24,7 +26,8 @@ options:
         services and C(/etc/.*.conf).
       - A path on the managed host, the rule's JSON text, or the rule as data. Accepts an ARM resource, a list of them, an ARM or Bicep
         template, and a config chunk of the Azure Monitor Agent.
-      - Unknown keys are ignored, with a warning for each.
+      - Unknown keys are ignored, with a warning for each. A file item that cannot be used is left out, with a warning and in
+        RV(rule_problems). If none of the file items can be used, the task fails and changes nothing.
     type: raw
   report:
     description:
@@ -103,7 +106,8 @@ options:
         C(inventoryCollectionFrequency) of the rule.
       - Requires O(state), which keeps the records until they are delivered. If delivery fails, the task fails after it stored its
         inventory, and the next run sends the records. A receiver may get a record twice, with the same C(RecordId).
-      - Without O(dcr), the rule that AMA has for this machine is used.
+      - Without O(dcr), the rule that AMA has for this machine is used. If none of its file items can be used, those of the last run with
+        this O(state) are used, with a warning.
       - In check mode, nothing is sent.
     type: dict
     suboptions:
@@ -387,6 +391,13 @@ forward:
       type: int
       returned: always
       sample: 0
+rule_problems:
+  description: Why less is tracked than the rule says, such as a file item with a path that is not absolute. One sentence for each.
+  returned: if there are any
+  type: list
+  elements: str
+  sample:
+    - "CTDataSource-Linux: fileSettings.fileInfo[1] (\"ssh\") is left out: destinationPath 'etc/ssh' is not an absolute path; start it with /."
 packed:
   description:
     - All items by kind, without the kinds that the caller has according to O(known), as base64 of zlib of JSON. The filter

@@ -11,6 +11,8 @@ import sqlite3
 
 import pytest
 
+from ansible_collections.changetracking.inventory.tests.helpers.agent_process import SETTINGS
+
 
 def test_the_first_run_is_an_inventory_and_each_change_a_record(host):
     host.write("kept", "one")
@@ -227,6 +229,60 @@ def test_a_broken_rule_leaves_the_last_good_one_in_force(host):
     host.expect("Using the rule from the last good rule")
     host.write("a")
     host.expect("1 records were delivered")
+
+
+def test_file_items_that_cannot_be_used_leave_the_last_good_ones_in_force(host):
+    host.relay.start()
+    host.write("a")
+    host.start()
+    host.expect("baseline of 1 items")
+    good = {"fileInfo": [{"destinationPath": str(host.tracked) + "/*"}]}
+    for section in ({"fileinfo": good["fileInfo"]}, {"fileInfo": [{"destinationPath": "etc"}]}):
+        host.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, fileSettings=section))
+        host.expect("set enableFiles to false")
+        host.expect("Until then, the 1 file items of the last good rule are used")
+        host.expect("Using the rule from .*1 file items")
+    host.write("b")
+    host.expect("1 records were delivered")
+    assert len(json.loads((host.state / "File.json").read_text())) == 2
+    status = host.status()
+    assert "No file item" in status["Rule"]["Warnings"][0] and status["Kinds"]["files"]["Count"] == 2
+    assert "No file item" in host.run("status")[1] and "No file item" in host.run("doctor")[1]
+    host.track()
+    host.expect("Using the rule from")
+    host.write("c")
+    host.expect("1 records were delivered")
+    assert host.arrived().changes() == [("Added", "b"), ("Added", "c")]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_kind_that_is_switched_off_reports_what_changed_before_and_leaves_no_item_file(host, restarted):
+    host.relay.start()
+    host.write("a")
+    host.start("--refresh", "1000")
+    host.expect("1 records were delivered")
+    if restarted:
+        host.stop()
+    host.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, enableFiles=False))
+    host.write("b")
+    while '"enableFiles": false' not in json.dumps(_answer(host)):
+        pass
+    if restarted:
+        host.start("--refresh", "1000")
+    else:
+        host.process.send_signal(signal.SIGHUP)
+    host.expect("The rule has switched off files. This run compared them for the last time.")
+    host.expect("1 records were delivered")
+    assert not (host.state / "File.json").exists() and "files" not in host.status()["Kinds"]
+    host.stop()
+    host.write("c")
+    assert host.run("once")[0] == 0 and host.run("status")[1].count("files") == 0
+    host.track()
+    while '"enableFiles"' in json.dumps(_answer(host)):
+        pass
+    code, log = host.run("once")
+    assert code == 0 and "files: 1 added" in log and (host.state / "File.json").exists()
+    assert host.arrived().changes() == [("Added", "b"), ("Added", "c")]
 
 
 def test_several_rules_are_merged_and_each_gets_the_records(host):

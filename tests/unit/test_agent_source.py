@@ -234,6 +234,63 @@ def test_a_broken_file_leaves_the_last_good_rule_in_force(places, broken):
     assert kept.stat().st_ino == written
 
 
+def files(name, every=300, **section):
+    document = chunk(name, every)
+    element = document["extensionConfigurations"]["ChangeTracking-Linux"][0]
+    element["extensionSettings"]["fileSettings"] = section
+    element["outputStreams"] = {"CONFIG_CHANGE_BLOB_V2": name}
+    return document
+
+
+GOOD = {"fileInfo": [{"name": "app", "destinationPath": "/etc/app.conf", "uploadContent": True}]}
+UNUSABLE = [
+    {"fileinfo": GOOD["fileInfo"]},
+    {"fileInfo": [{"destinationPath": "etc"}]},
+    {"fileInfo": [{"destinationPath": "/etc/**/*.conf"}]},
+]
+
+
+@pytest.mark.parametrize("section", UNUSABLE, ids=["fileinfo", "relative", "wildcard"])
+@pytest.mark.parametrize("place", ["socket", "chunk", "file"])
+def test_a_rule_without_usable_file_items_is_used_with_those_of_the_last_good_one(places, section, place):
+    put = {
+        "socket": places.answer,
+        "chunk": lambda document: places.put("chunks/a.json", document),
+        "file": lambda document: places.put("dcr.json", document),
+    }[place]
+    put(files("good", **GOOD))
+    good = places.source.find().settings
+    put(files("new", every=60, **section))
+    for source in (places.source, places.source, places.restarted(), places.restarted()):
+        found = source.find().settings
+        assert (found.rules, found.every("packages")) == (("new",), 60)
+        assert found.streams == {"CONFIG_CHANGE_BLOB_V2": ("new",)}
+        assert found.file_rules == good.file_rules and "files" in found.kinds
+        assert list(found.errors) == ["files"] and "last good rule" in found.warnings[1]
+    put(files("newer", fileInfo=[{"destinationPath": "/etc/other.conf"}]))
+    found = places.restarted().find().settings
+    assert [rule.path for rule in found.file_rules] == ["/etc/other.conf"] and not found.warnings
+
+
+def test_the_first_rule_may_be_without_usable_file_items_and_the_rest_of_it_is_used(places):
+    places.answer(files("first", **UNUSABLE[0]))
+    assert places.found() == "first"
+    places.answer(files("second", **UNUSABLE[1]))
+    assert places.found() == "second"
+    assert places.source.rule.settings.file_rules == []
+    places.silence()
+    assert places.found() == "second"
+
+
+def test_file_items_of_a_withdrawn_rule_are_not_used_again(places):
+    places.answer(files("good", **GOOD))
+    places.found()
+    places.answer(None)
+    places.found()
+    places.answer(files("new", **UNUSABLE[0]))
+    assert places.source.find().settings.file_rules == []
+
+
 def test_a_last_good_rule_that_is_broken_too_is_one_more_reason(places):
     places.put("dcr.json", "{")
     places.put("state/dcr.json", "{")

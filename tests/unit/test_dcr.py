@@ -315,6 +315,81 @@ def test_a_file_item_that_cannot_be_used_is_left_out_and_named_and_the_rest_hold
     assert len(warning) < 600 and warning.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"fileSettings": {"fileinfo": [{"destinationPath": "/etc/x"}]}}, 'fileSettings has the unknown key "fileinfo" instead of fileInfo.'),
+        ({"fileSettings": {"fileInfo": None, "FileInfos": [{}]}}, 'fileSettings has the unknown key "FileInfos" instead of fileInfo.'),
+        ({"filesSettings": {"fileInfo": [{}]}}, 'extensionSettings has the unknown key "filesSettings" instead of fileSettings.'),
+        ({"fileInfo": [{"destinationPath": "/etc/x"}]}, 'extensionSettings has the unknown key "fileInfo" instead of fileSettings.'),
+        ({"fileSettings": {"fileInfo": [{"name": "a", "destinationPath": "etc"}]}}, """fileInfo can be used: destinationPath 'etc' is not an absolute path"""),
+        ({"fileSettings": {"fileInfo": [{"destinationPath": "/etc/**/*.conf"}, {"destinationPath": "x"}]}}, "fileInfo can be used: destinationPath '/etc/**/*.conf' has a wildcard"),
+        ({"fileSettings": {"fileInfo": [{}, {"enabled": False, "destinationPath": "/x"}]}}, "No file item in fileSettings.fileInfo can be used: destinationPath is null. Give an absolute path."),
+    ],
+)  # fmt: skip
+def test_file_items_of_which_none_can_be_used_are_an_error_of_a_rule_that_somebody_gives(settings, words):
+    document = tagged(settings)
+    with pytest.raises(DcrError) as caught:
+        dcr.given(document, "x")
+    assert str(caught.value).startswith("dcr-0:CTDataSource-Linux: ") and words in str(caught.value)
+    assert str(caught.value).endswith(" Correct the rule, or set enableFiles to false to track no files.")
+    read = dcr.load(document, "x")
+    assert read.kinds == ("packages", "services", "files") and list(read.errors) == ["files"]
+    assert read.errors["files"] in read.warnings[0] and read.problems[0] == read.errors["files"]
+    off = dcr.given(tagged(dict(settings, enableFiles=False)), "x")
+    assert off.kinds == ("packages", "services") and not off.errors
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"enableFiles": True, "fileSettings": {"fileCollectionFrequency": 60, "uploadSetting": {"blobEndpoint": "x"}}},
+        {"fileSettings": {"fileInfo": [], "fileinfo": [{}]}},
+        {"fileSettings": {"fileInfo": [{"enabled": False, "destinationPath": "x/y"}], "someNewKey": [{"a": 1}]}},
+        {"fileSettings": {"fileinfo": []}},
+        {"serviceSettings": {"serviceCollectionFrequency": 5}, "registrySettings": {"registryInfo": [{}]}, "newSettings": {"info": [1]}},
+        {"fileSettings": {"fileInfo": [{"destinationPath": "x"}, {"destinationPath": "/x"}]}},
+    ],
+)  # fmt: skip
+def test_no_file_items_disabled_ones_and_unknown_keys_beside_them_are_no_error(settings):
+    assert not dcr.given(tagged(settings), "x").errors
+
+
+def test_an_error_in_one_of_several_rules_is_one_of_the_whole_document():
+    broken = changed(lambda s: s["fileSettings"].update(fileinfo=s["fileSettings"].pop("fileInfo")))
+    settings = dcr.load(tagged(SETTINGS, broken), "x")
+    assert settings.file_rules == RULES and settings.errors["files"].startswith("dcr-1:CTDataSource-Linux: ")
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_azures_template_is_accepted_when_somebody_gives_it(form):
+    assert dcr.given(FORMS[form], "x") == dcr.load(FORMS[form], "x")
+
+
+def test_what_less_is_tracked_than_the_rule_says_is_a_problem_and_nothing_else_is():
+    def edit(settings):
+        settings["fileSettings"]["fileInfo"][0]["links"] = "x"
+        settings["fileSettings"]["fileInfo"][1]["destinationPath"] = " /opt/x"
+        settings.update(serviceSettings={}, enableInventory=5)
+
+    settings = dcr.given(arm(changed(edit)), "x")
+    (problem,) = settings.problems
+    assert "fileInfo[0]" in problem and len(settings.warnings) == 4
+
+
+def test_a_rule_with_an_error_holds_on_to_the_last_good_file_items_and_nothing_else_of_the_last_rule():
+    broken = changed(lambda s: s["fileSettings"].update(fileInfo=[{}], fileCollectionFrequency=5))
+    broken["softwareSettings"]["softwareCollectionFrequency"] = 7
+    last = dcr.load(tagged(SETTINGS), "x")
+    held = dcr.load(tagged(broken), "x").hold(last)
+    assert (held.kinds, held.file_rules) == (last.kinds, RULES)
+    assert held.intervals == {"packages": 7, "services": 300, "files": 900}
+    assert held.warnings[1] == "Until then, the 2 file items of the last good rule are used." and held.problems
+    off = dcr.load(tagged(dict(SETTINGS, enableFiles=False)), "x")
+    assert dcr.load(tagged(broken), "x").hold(off).kinds == ("packages", "services")
+
+
 @pytest.mark.parametrize("item", [None, "x", 5, ["/etc/x"], {}])
 def test_a_file_item_that_is_none_is_left_out_and_named(item):
     settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"].insert(0, item))), "x")

@@ -34,6 +34,14 @@ def write(folder: str, kind: Kind, items: Iterable[Item], happened: Mapping[Iden
     replace(os.path.join(folder, kind.item_file), _lines(kind, items, happened))
 
 
+def remove(folder: str, kind: Kind) -> None:
+    """Remove the item file of a kind that is not collected any more, if there is one. Raises OSError."""
+    try:
+        os.unlink(os.path.join(folder, kind.item_file))
+    except FileNotFoundError:
+        pass
+
+
 def _lines(kind: Kind, items: Iterable[Item], happened: Mapping[Identity, str]) -> Iterator[bytes]:
     start = b"[\n"
     for item in items:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ...module_utils._cti import replace
@@ -87,19 +87,29 @@ class NewFiles:
         new = self._new[name]
         if new.digest() == known:
             return None
-        path = os.path.join(self._folder, name)
-        diff = {}
-        if self._diff:
-            before = _read(path)
-            diff = {
-                "before_header": path,
-                "after_header": path,
-                "before": calm_json(before.decode("utf-8", "replace")),
-                "after": new.shown().decode("utf-8"),
-            }
+        diff = self._difference(name, new.shown)
         if new.temporary:
-            replace.put(new.temporary, path)
+            replace.put(new.temporary, os.path.join(self._folder, name))
         return diff
+
+    def remove(self, name: str) -> dict[str, str]:
+        """Remove a file. Returns the difference, as put() does."""
+        diff = self._difference(name, bytes)
+        if not self._check_mode:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._folder, name))
+        return diff
+
+    def _difference(self, name: str, after: Callable[[], bytes]) -> dict[str, str]:
+        if not self._diff:
+            return {}
+        path = os.path.join(self._folder, name)
+        return {
+            "before_header": path,
+            "after_header": path,
+            "before": calm_json(_read(path).decode("utf-8", "replace")),
+            "after": after().decode("utf-8"),
+        }
 
 
 def sha256(path: str) -> str | None:

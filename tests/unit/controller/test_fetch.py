@@ -44,7 +44,7 @@ class Fetch:
     def __init__(self, dest):
         self.dest = dest
         self.check_mode = self.diff = False
-        self.asked = self.state = None
+        self.asked = self.state = self.kinds = None
         self.warned = []
         self.pages = []  # answers to further questions, by which what follows is fetched
         self.asked_for = []  # their places
@@ -65,7 +65,9 @@ class Fetch:
         action = fetch.ActionModule(task, None, None, None, Templar(loader=None), None)
         action._execute_module = lambda name, module_args, task_vars: self._ran(name, module_args, result)
         action._display = SimpleNamespace(warning=self.warned.append)
-        return action._fetch({"dest": str(self.dest), "state": self.state}, {"inventory_hostname": "web01"})
+        return action._fetch(
+            {"dest": str(self.dest), "state": self.state, "kinds": self.kinds}, {"inventory_hostname": "web01"}
+        )
 
     def _ran(self, name, arguments, result):
         if name == fetch.HISTORY_MODULE:
@@ -110,6 +112,24 @@ def test_a_kind_that_did_not_travel_keeps_its_file_and_is_named_as_if_it_had(hos
 
 def test_a_host_cannot_leave_out_what_the_controller_does_not_have(host):
     assert "it left out the packages" in host(summary())["msg"]
+
+
+def test_the_file_of_a_kind_that_the_rule_switched_off_is_removed_and_no_other(host):
+    host(summary(), ROWS)
+    file = {"status": "ok", "count": 0}
+    files = {"files": {"sources": {"r": file}, "baseline": True, "count": 0}}
+    host.kinds = ["files"]
+    host.answer({"packed": pack({"files": []}), "inventory": files, "Computer": "web01"})
+    assert sorted(host.content()) == ["File.json", "Packages.json"]
+    host.kinds = None
+    host.check_mode = host.diff = True
+    result = host(summary())
+    assert result["changed"] and result["files"][0].endswith("Packages.json") and len(result["files"]) == 1
+    assert [(one["before"], one["after"]) for one in result["diff"]] == [("[]\n", "")]
+    assert "File.json" in host.content()
+    host.check_mode = False
+    assert host(summary())["changed"] and sorted(host.content()) == ["Packages.json"]
+    assert not host(summary())["changed"]
 
 
 def test_what_is_known_is_the_bytes_of_a_file(tmp_path):

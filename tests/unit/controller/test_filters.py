@@ -243,6 +243,14 @@ def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
     ]
 
 
+@pytest.mark.parametrize(
+    "problems, shown", [(["x is left out", "y\n\x1b"], "rule: x is left out; rule: y"), ("no list", "")]
+)
+def test_what_cannot_be_used_of_a_rule_is_a_problem_of_the_host(problems, shown):
+    result = dict(summary(files=dict(NOTHING, count=7)), rule_problems=problems)
+    assert table(web01=result)[1] == ("web01  -         -         7      0        " + shown).rstrip()
+
+
 def test_what_could_not_be_read_is_named_as_an_operator_knows_it_with_what_to_do():
     one = "1 path could not be read; its last known items are kept: /etc/ssl/private (Permission denied)"
     source = {"ChangeTrackingLinuxPath_default": {"status": "failed", "count": 1, "message": one}}

@@ -3,15 +3,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ct_inventory_info does where other runs use the same state."""
 
+import copy
 import os
+import sqlite3
 from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
+    DcrError,
     StateError,
     StateOvertaken,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._module import check_path, check_state_path
 from ansible_collections.changetracking.inventory.plugins.modules import ct_inventory_info as info
 
@@ -103,3 +107,123 @@ def test_a_run_that_is_overtaken_again_and_again_fails(module, tmp_path, monkeyp
     monkeypatch.setattr(info, "run_host", overtaken)
     with pytest.raises(StateOvertaken, match="Run again"):
         run(module)
+
+
+def extension_settings(module):
+    return module.params["dcr"]["extensionConfigurations"]["ChangeTracking-Linux"][0]["extensionSettings"]
+
+
+@pytest.fixture
+def by_rule(module, tmp_path):
+    """A module that collects what the rule enables: files alone at first. They are switched off and on by its `files()`."""
+    module.params["kinds"] = None
+    settings = extension_settings(module)
+    settings.update(enableSoftware=False, enableServices=False)
+    module.files = lambda on: settings.update(enableFiles=on)
+    module.write = lambda name: (tmp_path / "tracked" / name).write_text("")
+    run(module)
+    return module
+
+
+def test_what_changed_before_a_kind_is_switched_off_is_reported_once_and_what_follows_when_it_is_on_again(by_rule):
+    by_rule.write("before")
+    by_rule.files(False)
+    assert run(by_rule) == ["before"]
+    assert by_rule.warnings == ["The rule has switched off files. This run compared them for the last time."]
+    by_rule.write("meanwhile")
+    assert run(by_rule) == run(by_rule) == [] and len(by_rule.warnings) == 1
+    by_rule.files(True)
+    assert run(by_rule) == ["meanwhile"] and run(by_rule) == []
+    by_rule.files(False)
+    by_rule.write("again")
+    assert run(by_rule) == ["again"]
+
+
+def test_a_kind_that_is_switched_off_is_not_in_the_inventory_and_its_changes_have_their_place(by_rule):
+    by_rule.write("before")
+    by_rule.files(False)
+    by_rule.params.update(report="full", since=0)
+    result = info.work(by_rule)
+    assert result["inventory"] == {} and result["history"]["last"] == 1 and len(result["changes"]) == 1
+
+
+def test_check_mode_compares_a_kind_that_is_switched_off_and_leaves_it_to_the_next_run(by_rule):
+    by_rule.write("before")
+    by_rule.files(False)
+    by_rule.check_mode = True
+    assert run(by_rule) == run(by_rule) == ["before"]
+    by_rule.check_mode = False
+    assert run(by_rule) == ["before"] and run(by_rule) == []
+
+
+def test_a_kind_that_a_run_is_not_asked_for_is_not_switched_off(by_rule):
+    by_rule.params["kinds"] = ["services"]
+    by_rule.write("a")
+    assert run(by_rule) == [] and not [text for text in by_rule.warnings if "switched off" in text]
+    by_rule.params["kinds"] = ["files"]
+    by_rule.files(False)
+    assert run(by_rule) == ["a"] and run(by_rule) == []
+
+
+def test_a_rule_whose_section_of_files_is_removed_reports_what_changed_before(by_rule):
+    by_rule.write("before")
+    del extension_settings(by_rule)["fileSettings"]
+    assert run(by_rule) == ["before"] and run(by_rule) == []
+
+
+def test_changes_of_a_kind_that_is_switched_off_are_sent_without_its_inventory(by_rule, tmp_path):
+    by_rule.params["forward"] = {
+        "address": "tcp://127.0.0.1:9", "config_address": "@none", "allow_users": [], "acks": "off", "change_tag": None,
+        "data_tag": None, "tls_ca": "", "tls_cert": "", "tls_key": "",
+    }  # fmt: skip
+    by_rule.fail_json = lambda **result: None
+    by_rule.write("before")
+    by_rule.files(False)
+    assert run(by_rule) == ["before"]
+    with sqlite3.connect(by_rule.params["state"]) as db:
+        assert db.execute("SELECT stream, kind, count FROM outbox").fetchall() == [
+            ("CONFIG_CHANGE_BLOB_V2", "files", 1)
+        ]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"fileinfo": [{"destinationPath": "/etc/x"}]}, {"fileInfo": [{"destinationPath": "x"}]}]
+)
+def test_a_rule_without_usable_file_items_is_refused_and_changes_nothing(by_rule, broken, tmp_path):
+    by_rule.write("before")
+    good = extension_settings(by_rule).pop("fileSettings")
+    extension_settings(by_rule)["fileSettings"] = broken
+    with pytest.raises(DcrError, match="set enableFiles to false"):
+        run(by_rule)
+    extension_settings(by_rule)["fileSettings"] = good
+    assert run(by_rule) == ["before"]
+
+
+def test_a_file_item_that_cannot_be_used_is_a_problem_in_the_result(by_rule):
+    assert "rule_problems" not in info.work(by_rule)
+    extension_settings(by_rule)["fileSettings"]["fileInfo"].append({"destinationPath": "x"})
+    (problem,) = info.work(by_rule)["rule_problems"]
+    assert "fileInfo[1] is left out" in problem and by_rule.warnings == [problem]
+
+
+def test_a_rule_of_ama_without_usable_file_items_is_used_with_those_of_the_last_run(by_rule, monkeypatch):
+    good = by_rule.params["dcr"]
+    broken = copy.deepcopy(good)
+    settings = broken["extensionConfigurations"]["ChangeTracking-Linux"][0]["extensionSettings"]
+    settings["fileSettings"] = {"fileinfo": settings["fileSettings"]["fileInfo"]}
+    by_rule.params.update(dcr=None, forward={})
+    answers = [dcr.load(rule, "x") for rule in (broken, broken, good)]
+    forward = SimpleNamespace(
+        to_agent=True, notes=[], settings=lambda: answers.pop(0), deliver=lambda _state, _settings: {}
+    )
+    monkeypatch.setattr(info, "Forward", lambda _given: forward)
+    by_rule.write("a")
+    assert run(by_rule) == ["a"]
+    assert any("fileinfo" in text for text in by_rule.warnings)
+    assert "Until then, the 1 file items of the last good rule are used." in by_rule.warnings
+    by_rule.write("b")
+    result = info.work(by_rule)
+    assert [os.path.basename(change["FileSystemPath"]) for change in result["changes"]] == ["b"]
+    assert result["inventory"]["files"]["count"] == 2 and "fileinfo" in result["rule_problems"][0]
+    by_rule.write("c")
+    assert run(by_rule) == ["c"]

@@ -93,14 +93,17 @@ class Agent:
         self._status.rule(rule, self._source.reasons)
         if rule is None:
             raise OptionError("There is no data collection rule. Associate one with this machine, or give --dcr FILE.")
-        collected = [self.collect(all_kinds()[kind]) for kind in rule.settings.kinds]
+        collected = [self.collect(kind) for kind in all_kinds().values()]
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
         return 0 if self.deliver() and all(collected) else 1
 
     def collect(self, kind: Kind, again: bool = True) -> bool:
-        """Collect one kind and store it with its records. Returns whether that worked. `again`: retry once after a repair."""
+        """Collect one kind and store it with its records. Returns whether that worked. `again`: retry once after a repair.
+
+        A kind that the rule has switched off is collected for the last time, unless that was done.
+        """
         rule = self._source.rule
         if rule is None:
             return False
@@ -109,7 +112,7 @@ class Agent:
         started = time.monotonic()
         try:
             self._check_outbox()
-            snapshot, records = run_until_stored(lambda: self._collect(kind, settings, notes))
+            collected = run_until_stored(lambda: self._collect(kind, settings, notes))
         except RowDamaged as error:
             if again:
                 self._repair(error)
@@ -130,27 +133,43 @@ class Agent:
             return False
         for note in notes:
             self._log.warning(note)
+        if collected is None:
+            return True
+        snapshot, records = collected
         self._log_result(snapshot, records, time.monotonic() - started)
-        self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
-        self._write_items(snapshot)
+        if kind.name in settings.kinds:
+            self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
+            self._write_items(snapshot)
         self._schedule.run_within("delivery")
         return True
 
-    def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Tuple[Snapshot, List[Row]]:
-        """Collect and store one kind with its change records. Adds warnings to `notes`."""
+    def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Optional[Tuple[Snapshot, List[Row]]]:
+        """Collect and store one kind with its change records. Adds warnings to `notes`. None if the kind is switched off and
+        there is nothing to compare any more."""
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
             notes += store.claim(machine)
-            progress = functools.partial(self._status.progress, kind.name)
-            snapshot = run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+            snapshot = self._run_or_end(kind, settings, store)
+            if snapshot is None:
+                return None
             diffs = None
             if self._options.contents and kind is FILES:
                 from ..tracking import contents  # loaded only if it is used
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
+            if kind.name not in settings.kinds:
+                settings = settings._replace(inventory=False)
             records = enqueue.remember(snapshot, store, machine, diffs)
             enqueue.queue(snapshot, records, settings, store, machine)
         return snapshot, records
+
+    def _run_or_end(self, kind: Kind, settings: Settings, store: Store) -> Optional[Snapshot]:
+        if kind.name in settings.kinds:
+            progress = functools.partial(self._status.progress, kind.name)
+            return run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+        if store.last_run(kind) is not None:
+            self._remove_items(kind)
+        return run.end_kind(kind, store, self._options.rehash_days)
 
     def deliver(self) -> bool:
         """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""
@@ -188,6 +207,8 @@ class Agent:
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
             delay = random.uniform(0, min(self._options.jitter, every or 0))
             self._schedule.set(kind.name, functools.partial(self.collect, kind), every, delay)
+            if rule is not None and every is None:
+                self._schedule.run_within(kind.name)  # for the last time
         if self._source.retry_seconds is not None:
             self._schedule.run_within("rule", self._source.retry_seconds)
         if rule is not None:
@@ -254,15 +275,23 @@ class Agent:
         }
         try:
             with Store(self._options.database, read_only=True) as store:
-                itemfiles.write(
-                    self._options.item_files or self._options.state, kind, store.all_items(kind), categories
-                )
+                itemfiles.write(self._item_files, kind, store.all_items(kind), categories)
         except OSError as error:
             self._log.error(
                 "Cannot write %s (%s). Make its directory writable, with free space." % (kind.item_file, error.strerror)
             )
         except StateError as error:
             self._log.error(str(error))
+
+    def _remove_items(self, kind: Kind) -> None:
+        try:
+            itemfiles.remove(self._item_files, kind)
+        except OSError as error:
+            self._log.error("Cannot remove %s (%s). Make its directory writable." % (kind.item_file, error.strerror))
+
+    @property
+    def _item_files(self) -> str:
+        return self._options.item_files or self._options.state
 
     def _failed(self, task: str, error: BaseException) -> None:
         """Report a defect in a task. The task runs again when it is due, and the others go on."""

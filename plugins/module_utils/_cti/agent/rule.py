@@ -6,6 +6,8 @@
 Each place has a rule, has none, or cannot be read. The last good rule is used only while the place it came from cannot be
 read. If that place has no rule, the rule is withdrawn, and stays so even if the place cannot be read later. Config chunks
 that an answer of AMA overruled are not used until they change.
+
+If the file items of a rule cannot be used, those of the last good rule are used with the rest of it.
 """
 
 import hashlib
@@ -42,7 +44,7 @@ class SavedRule(NamedTuple):
     """What is stored in the state directory (dcr.json) from one check to the next."""
 
     place: str = ""  # where the last good rule came from; empty: there is none, or it is withdrawn
-    document: Document = None
+    document: Document = None  # of the last good rule, which has no errors if any rule had none
     overruled: str = ""  # digest of the rule in the config chunks when AMA answered that it has none
 
 
@@ -112,16 +114,31 @@ class RuleSource:
         found, reasons, without = self._search(saved)
         if found is not None:
             place, rule = found
-            return Lookup(rule, reasons, self._to_save(place, rule.document, saved))
+            last = self._last_good(saved) if rule.settings.errors else None
+            if last is None:
+                return Lookup(rule, reasons, self._to_save(place, rule.document, saved))
+            rule = rule._replace(settings=rule.settings.hold(last.settings))
+            return Lookup(rule, reasons, self._to_save(place, rule.document, saved)._replace(document=last.document))
         if problem:
             reasons.append(problem)
         if saved.document is None or saved.place in without:
             return Lookup(None, reasons, self._to_save("", None, saved))
         try:
-            rule = _load("the last good rule, %s" % self._path, saved.document)
+            rule = self._load_saved(saved)
         except DcrError as error:
             return Lookup(None, [*reasons, str(error)], saved)
         return Lookup(rule, reasons, self._to_save(saved.place, saved.document, saved))
+
+    def _load_saved(self, saved: SavedRule) -> ActiveRule:
+        return _load("the last good rule, %s" % self._path, saved.document)
+
+    def _last_good(self, saved: SavedRule) -> Optional[ActiveRule]:
+        """The saved rule; None if there is none, or none without errors."""
+        try:
+            rule = self._load_saved(saved) if saved.document is not None else None
+        except DcrError:
+            return None
+        return None if rule is None or rule.settings.errors else rule
 
     def _search(self, saved: SavedRule) -> Tuple[Optional[Tuple[str, ActiveRule]], List[str], Set[str]]:
         """The first place that has a rule, with the rule; why earlier places are not used; and the places without a rule.

@@ -4,8 +4,9 @@
 """Validates a data collection rule (DCR), in any form that forms.py finds, and makes Settings of it.
 
 Only the settings of the Linux extension are read. An invalid file item is left out, an invalid frequency or switch counts as
-missing, and an unknown key is ignored: each is named in Settings.warnings, and the rest is used. Where the structure is invalid, the
-whole rule is refused with a DcrError.
+missing, and an unknown key is ignored: each is named in Settings.warnings, and the rest is used. A rule with file items of which
+none can be used has an error in Settings.errors: given() refuses the rule, and load() leaves it to the caller to use the last good
+items, see Settings.hold(). Where the structure is invalid, the whole rule is refused with a DcrError.
 """
 
 import json
@@ -19,7 +20,7 @@ from ..kinds.kind import DcrKeys
 from ..kinds.registry import all_kinds
 from ..text import load_json
 from . import forms
-from .file_items import MAX_FILE_ITEMS, DestinationPaths, file_rules
+from .file_items import MAX_FILE_ITEMS, DestinationPaths, file_rules, misplaced
 from .forms import shown
 from .reading import Warnings, read_section
 from .settings import Settings
@@ -27,6 +28,7 @@ from .settings import Settings
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
 MAX_SECONDS = 10**9
+REMEDY = "Correct the rule, or set enableFiles to false to track no files."
 
 # The settings in Azure's template.
 DEFAULT = {
@@ -85,6 +87,14 @@ def load(document: Any, origin: str) -> Settings:
     return _merge([_settings(element, warnings, paths) for element in elements[:MAX_RULES]], warnings, paths)
 
 
+def given(document: Any, origin: str) -> Settings:
+    """load(), for a rule that an operator gives. Raises DcrError where there is an error in Settings.errors as well."""
+    settings = load(document, origin)
+    for error in settings.errors.values():
+        raise DcrError(f"{error} {REMEDY}")
+    return settings
+
+
 @lru_cache(maxsize=None)
 def section_keys() -> Dict[str, Tuple[str, ...]]:
     """The objects of extensionSettings, each with the keys that it may have."""
@@ -114,6 +124,13 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
     on = {name: _switch(where, settings, kind.dcr.switch, True, warnings) for name, kind in kinds.items()}
     inventory = _switch(where, settings, INVENTORY.switch, True, warnings)
 
+    section = FILES.dcr.section
+    items, error = file_rules(where, sections[section].get("fileInfo"), warnings, paths)
+    if not items:
+        error = error or misplaced(settings, setting_keys(), section_keys()[section])
+    if error and on[FILES.name]:
+        warnings.errors.setdefault(FILES.name, "%s: %s" % (where, error))
+
     def every(keys: DcrKeys) -> int:
         return _seconds(
             "%s: %s" % (where, keys.section), sections[keys.section], keys.frequency, keys.seconds, warnings
@@ -121,7 +138,7 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
 
     return Settings(
         tuple(name for name in kinds if on[name]),
-        file_rules(where, sections[FILES.dcr.section].get("fileInfo"), warnings, paths),
+        items,
         {kind.name: every(kind.dcr) for kind in sorted(kinds.values(), key=lambda kind: kind is not FILES)},
         inventory,
         every(INVENTORY),
@@ -168,7 +185,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
     total = len(rules) + paths.skipped
     if total > min(len(rules), MAX_FILE_ITEMS):
         text = "Only the first %d of %d file items are used. Remove some from the rules."
-        warnings.add(text.__mod__, (min(len(rules), MAX_FILE_ITEMS), total))
+        warnings.leave_out(text % (min(len(rules), MAX_FILE_ITEMS), total))
     streams: Dict[str, Dict[str, None]] = {}
     for settings in found:
         for stream, (tag,) in settings.streams.items():
@@ -179,7 +196,9 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
         {name: min(settings.every(name) for settings in found) for name in all_kinds()},
         any(settings.inventory for settings in found),
         min(settings.inventory_every for settings in found),
-        warnings.texts(),
+        ["%s %s" % (error, REMEDY) for error in warnings.errors.values()] + warnings.texts(),
         tuple(where for settings in found for where in settings.rules),
         {stream: tuple(tags) for stream, tags in streams.items()},
+        warnings.errors,
+        warnings.left_out,
     )

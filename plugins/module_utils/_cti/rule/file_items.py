@@ -3,16 +3,18 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Validates the file items of a rule."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from itertools import islice
+from typing import Any, Collection, Dict, List, Optional, Tuple
 
 from ..errors import DcrError
 from ..kinds.files import pathspec
 from ..kinds.files.scope import FileRule
 from . import forms
 from .forms import shown
-from .reading import Warnings, read_section
+from .reading import Warnings, meant, read_section
 
 MAX_FILE_ITEMS = 1000  # of all rules together
+MAX_UNKNOWN = 50  # keys that are compared with the known ones
 # The keys of a file item. Some have no effect here.
 ITEM_KEYS = (
     "name",
@@ -68,25 +70,47 @@ class DestinationPaths:
         return found
 
 
-def file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPaths) -> List[FileRule]:
-    """The file items that are enabled and valid. Raises DcrError where `items` is no list."""
+def file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPaths) -> Tuple[List[FileRule], str]:
+    """The file items that are enabled and valid; and an error where there are none because all others are invalid.
+
+    Raises DcrError where `items` is no list.
+    """
     if items is None:
-        return []
+        return [], ""
     if forms.is_expression(items):
         raise DcrError(forms.expression_refused(where + ": fileSettings.fileInfo", items))
     if not isinstance(items, list):
         raise DcrError(f"{where}: fileSettings.fileInfo is {shown(items)}, not a list. Correct the DCR.")
-    rules = []
+    rules: List[FileRule] = []
+    refused = ""  # why the first invalid item is
     for number, item in enumerate(items):
         name = "%s: fileSettings.fileInfo[%d]" % (where, number)
         try:
             rule = _file_rule(name, item, warnings, paths)
         except DcrError as error:
             named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
-            warnings.add(str, "%s%s is left out: %s" % (name, named, error))
+            warnings.leave_out("%s%s is left out: %s" % (name, named, error))
+            refused = refused or str(error)
         else:
             rules += [rule] if rule is not None else []
-    return rules
+    return rules, "" if rules or not refused else f"No file item in fileSettings.fileInfo can be used: {refused}"
+
+
+def misplaced(settings: Dict[str, Any], keys: Collection[str], section_keys: Collection[str]) -> str:
+    """Which unknown key a rule has in the place of its file items, such as fileinfo; empty where there is none.
+
+    `settings`, `keys`: extensionSettings, and the keys that it may have. `section_keys`: those of fileSettings.
+    """
+    for name, given, known, needed in (
+        ("extensionSettings", settings, keys, "fileSettings"),
+        ("fileSettings", settings.get("fileSettings") or {}, section_keys, "fileInfo"),
+    ):
+        if given.get(needed) is None:
+            unknown = (str(key) for key, value in given.items() if value and key not in known)
+            for key in islice(unknown, MAX_UNKNOWN):
+                if meant(key, (*known, "fileInfo")) in (needed, "fileInfo"):
+                    return "%s has the unknown key %s instead of %s." % (name, shown(key), needed)
+    return ""
 
 
 def _file_rule(where: str, item: Any, warnings: Warnings, paths: DestinationPaths) -> Optional[FileRule]:

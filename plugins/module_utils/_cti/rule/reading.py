@@ -16,6 +16,8 @@ class Warnings:
     """The parts of a rule that are not used, and why: the first MAX_WARNINGS texts, and the number of all."""
 
     def __init__(self) -> None:
+        self.errors: Dict[str, str] = {}  # see Settings
+        self.left_out: List[str] = []  # the first MAX_WARNINGS texts about file items that are not used
         self._texts: List[str] = []
         self._number = 0
 
@@ -24,6 +26,12 @@ class Warnings:
         self._number += 1
         if self._number <= MAX_WARNINGS:
             self._texts.append(compose(*arguments))
+
+    def leave_out(self, text: str) -> None:
+        """Add a text about file items that are not used."""
+        self.add(str, text)
+        if len(self.left_out) < MAX_WARNINGS:
+            self.left_out.append(text)
 
     def texts(self) -> List[str]:
         if self._number <= MAX_WARNINGS:
@@ -48,10 +56,16 @@ def read_section(where: str, value: Any, keys: Collection[str], warnings: Warnin
     return value
 
 
-def _ignored(where: str, key: str, known: Collection[str]) -> str:
+def meant(key: str, known: Collection[str]) -> str:
+    """The known key that an unknown one resembles; empty where there is none."""
     import difflib
 
     folded = {name.lower(): name for name in known}
     similar = difflib.get_close_matches(key[:80].lower(), list(folded), 1, 0.8)
-    suggestion = f" (did you mean {folded[similar[0]]}?)" if similar else ""
+    return folded[similar[0]] if similar else ""
+
+
+def _ignored(where: str, key: str, known: Collection[str]) -> str:
+    similar = meant(key, known)
+    suggestion = f" (did you mean {similar}?)" if similar else ""
     return f"{where}.{key[:80]} is not a key of the DCR format and is ignored{suggestion}."

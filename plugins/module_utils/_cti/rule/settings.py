@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The settings of a data collection rule, independent of the form in which it came."""
 
-from typing import List, Mapping, NamedTuple, Tuple
+from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..kinds.files.scope import FileRule
 
@@ -23,7 +23,25 @@ class Settings(NamedTuple):
     warnings: List[str]
     rules: Tuple[str, ...] = ()  # the ids of the data collection rules, sorted
     streams: Mapping[str, Tuple[str, ...]] = {}  # CHANGE_STREAM, DATA_STREAM -> tags, one a rule; none in the ARM form
+    errors: Mapping[str, str] = {}  # kind -> why what the rule has for it cannot be used; they are in `warnings` too
+    left_out: Sequence[str] = ()  # the warnings about file items that are not used
 
     def every(self, kind: str) -> int:
         """Seconds between two collections of a kind."""
         return self.intervals[kind]
+
+    @property
+    def problems(self) -> List[str]:
+        """Why less is tracked than the rule says."""
+        return [*self.errors.values(), *self.left_out]
+
+    def hold(self, last: "Settings") -> "Settings":
+        """The settings with those of the last good rule for the kinds that have an error."""
+        note = "Until then, the %d file items of the last good rule are used." % len(last.file_rules)
+        errors = len(self.errors)
+        return self._replace(
+            kinds=tuple(kind for kind in self.kinds if kind in last.kinds or kind not in self.errors),
+            file_rules=last.file_rules,
+            intervals=dict(self.intervals, **{kind: last.every(kind) for kind in self.errors}),
+            warnings=[*self.warnings[:errors], note, *self.warnings[errors:]],
+        )

@@ -57,7 +57,8 @@ class Run(NamedTuple):
 
     collected_at: int  # unix seconds
     scope: List[Any]  # what was to be collected
-    unseen: List[Any]  # what was out of sight: names of parts; [part, *identity] of an item of which nothing is known
+    # what was out of sight: names of parts; [part, *identity] of an item of which nothing is known; tracking.run.SWITCHED_OFF
+    unseen: List[Any]
 
 
 class Text(NamedTuple):

@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from .. import host
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
+from ..kinds.files.kind import FILES
+from ..kinds.files.scope import FileRule
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..model import Known
@@ -34,21 +36,28 @@ def run_host(
     `wanted`: `summary`, `changes` (adds the change records) or `full` (adds all items, packed, and the change records where a
     store is given). `warn` gets each sentence that the operator should read. `forward`: put the records that follow into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. `rehash_days`: see collectors.collect(). Raises StateError; a source that fails is reported
-    in the result.
+    would be the same is not packed. `rehash_days`: see collectors.collect(). A kind that the rule has switched off since the last
+    run is compared once more; only its changes are in the result. Raises StateError; a source that fails is reported in the result.
     """
     machine = host.identity()
     if store is not None:
         for note in store.claim(machine):
             warn(note)
+        settings = _held(settings, store, warn)
     snapshots = [_snapshot(all_kinds()[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
-    for snapshot in snapshots:
+    ended = [] if store is None else _end_others([*kinds, *settings.kinds], store, rehash_days)
+    for snapshot in snapshots + ended:
         for warning in snapshot.warnings():
             warn(warning)
-    changed = [] if store is None else _store_records(snapshots, settings if forward else None, store, machine)
+    changed: List[Row] = []
+    if store is not None:
+        changed += _store_records(snapshots, settings if forward else None, store, machine)
+        changed += _store_records(ended, settings._replace(inventory=False) if forward else None, store, machine)
     result: Dict[str, Any] = dict(
         machine, inventory={snapshot.kind.name: report.summary(snapshot, store is not None) for snapshot in snapshots}
     )
+    if settings.problems:
+        result["rule_problems"] = settings.problems
     if wanted == "full":
         items = {snapshot.kind.name: partial(bounded.entries, snapshot) for snapshot in snapshots}
         result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
@@ -57,6 +66,24 @@ def run_host(
             changed = [{key: value for key, value in record.items() if key != RECORD_ID} for record in changed]
         result["changes"] = changed
     return result
+
+
+def _held(settings: Settings, store: Store, warn: Callable[[str], None]) -> Settings:
+    """The settings; where the file items of the rule cannot be used, with those of the last run."""
+    last = store.last_run(FILES) if FILES.name in settings.errors else None
+    if last is None or not last.scope:
+        return settings
+    held = settings.hold(settings._replace(file_rules=[FileRule(*rule) for rule in last.scope]))
+    for text in held.warnings:
+        if text not in settings.warnings:
+            warn(text)
+    return held
+
+
+def _end_others(kinds: Sequence[str], store: Store, rehash_days: float) -> List[Snapshot]:
+    """The last runs of the kinds that are not in `kinds`, where the state has them and they are still to be made."""
+    ended = [run.end_kind(kind, store, rehash_days) for kind in all_kinds().values() if kind.name not in kinds]
+    return [snapshot for snapshot in ended if snapshot is not None]
 
 
 def _store_records(

@@ -6,6 +6,7 @@
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+from ..errors import DcrError
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.kind import Kind, digest
@@ -18,6 +19,7 @@ from .snapshot import Snapshot, combined_digest, in_order, outcomes, owners
 
 Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
+SWITCHED_OFF = "(switched off)"  # in Run.unseen: the rule has switched off the kind since the last run
 
 
 def compare_and_store(
@@ -27,12 +29,14 @@ def compare_and_store(
     scope: Optional[Scope] = None,
     keep_items: bool = False,
     progress: Optional[Progress] = None,
+    ends: bool = False,
 ) -> Snapshot:
     """Collect the items of a kind, compare them with those in the store, and put the result into the store.
 
     `scope`: the rules that say what is collected, for a kind that has rules. Differences that only follow from other rules than
     those of the last run are not reported as changes; nor are items that one of the two runs could not see. `progress` is
-    called with the number of items so far, every PROGRESS_SECONDS at most. Raises StateError.
+    called with the number of items so far, every PROGRESS_SECONDS at most. `ends`: the rule has switched off the kind, and this is
+    its last run, unless it postpones changes. Raises StateError.
     """
     now = int(time.time())
     reported = time.monotonic()
@@ -50,6 +54,8 @@ def compare_and_store(
     judge.settle(collection.out_of_sight)
     sources = outcomes(collection)
     unseen = [*collection.unseen, *observed.never_known, *judge.still_never_known(observed.unchanged)]
+    if ends and not collection.postponed:
+        unseen.append(SWITCHED_OFF)
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
     return observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
 
@@ -144,13 +150,33 @@ def run_kind(
     rehash_days: float = REHASH_DAYS,
 ) -> Snapshot:
     """compare_and_store() with the collection of the settings. `rehash_days`: see collectors.collect()."""
-
-    def collect_by(rules: Sequence[Any], known: Known) -> Collection:
-        return collectors.collect(kind, rules, known, rehash_days)
-
+    rules = settings.file_rules
+    collect_by = _collector(kind, rehash_days)
     scope = None
     if kind.reaches is not None:
-        scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
-    return compare_and_store(
-        kind, lambda known: collect_by(settings.file_rules, known), store, scope, keep_items, progress
-    )
+        scope = Scope([list(rule.tracking) for rule in rules], kind.reaches, collect_by)
+    return compare_and_store(kind, lambda known: collect_by(rules, known), store, scope, keep_items, progress)
+
+
+def end_kind(kind: Kind, store: Store, rehash_days: float = REHASH_DAYS) -> Optional[Snapshot]:
+    """Compare a kind that the rule has switched off with the state once more, by the rules of the last run.
+
+    Returns None if that was done already, or if there is no last run. The state keeps its items, for the case that the kind is
+    switched on again. Raises StateError.
+    """
+    last = store.last_run(kind)
+    if last is None or SWITCHED_OFF in last.unseen:
+        return None
+    rules = last.scope
+    collect_by = _collector(kind, rehash_days)
+    scope = None if kind.reaches is None else Scope(rules, kind.reaches, collect_by)
+    try:
+        snapshot = compare_and_store(kind, lambda known: collect_by(rules, known), store, scope, ends=True)
+    except DcrError:  # this version refuses a rule of the last run
+        return None
+    note = "The rule has switched off %s. This run compared them for the last time." % kind.name
+    return snapshot._replace(notes=[*snapshot.notes, note])
+
+
+def _collector(kind: Kind, rehash_days: float) -> Callable[[Sequence[Any], Known], Collection]:
+    return lambda rules, known: collectors.collect(kind, rules, known, rehash_days)
