@@ -1311,6 +1311,66 @@ def test_what_is_postponed_is_not_read(host, tmp_path, monkeypatch):
     assert len(host.run()) < 200 and len(reads) < 200
 
 
+def test_small_files_of_one_user_take_a_limited_time_and_the_others_go_on(host, tmp_path):
+    hostile, own, other = tmp_path / "t" / "a", write(tmp_path / "t" / "y" / "f"), write(tmp_path / "t" / "z" / "f")
+    flood(hostile, 40, 10)
+    give(hostile, 1001)
+    give(own.parent, 1002)
+    assert host.run() == []
+    flood(hostile, 40, 10)
+    write(own, b"other")
+    write(other, b"other")
+    told = host.run(budget=budget.Budget(Clock(budget.SMALL_SECONDS / 100)))
+    assert ("Modified", str(own)) in told and ("Modified", str(other)) in told and len(told) == 2 + 50
+    status, _count, message = host.sources["rule"]
+    assert status == "ok" and "35 directories with changes left for the next run, time limit" in message
+    assert "(uid=1001)" in message
+    told += host.run()
+    assert len(told) == len(set(told)) == 402 and host.run() == [] and host.sources["rule"].message == ""
+
+
+def test_files_that_are_read_again_and_do_not_differ_take_a_limited_time(host, shared, monkeypatch):
+    """Also in a folder of root's that everyone may write to."""
+    names = [shared / "a{0:03}".format(number) for number in range(100)]
+    for path in names:
+        write(path)
+    own_as(1001, *names)
+    write(shared / "z")
+    assert host.run() == []
+    reads = []
+    monkeypatch.setattr(
+        items, "read_at_once", lambda *given, read=opening.read_at_once: reads.append(given[2]) or read(*given)
+    )
+    for path in names:
+        path.chmod(0o600)
+        path.chmod(0o644)
+    write(shared / "z", b"other")
+    told = host.run(budget=budget.Budget(Clock(budget.SMALL_SECONDS / 40)))
+    assert told == [("Modified", str(shared / "z"))] and len(reads) == 20 + 1
+    assert "80 of 103 files without checksum" in host.sources["rule"].message
+    assert host.run() == [] and host.sources["rule"].message == ""
+
+
+def test_what_one_user_has_is_listed_without_checksum_where_nothing_is_known_and_time_is_up(tmp_path):
+    flood(tmp_path / "a", 4, 10)
+    give(tmp_path / "a", 1001)
+    own = write(tmp_path / "z" / "f")
+    give(own.parent, 1002)
+    found, _run = look(rule(tmp_path), budget=budget.Budget(Clock(budget.SMALL_SECONDS / 20)))
+    assert len(found) == 41 and sum(bool(item.checksum) for item in found.values()) == 11 and found[str(own)].checksum
+
+
+def test_changes_below_a_long_path_count_more(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 100)
+    hostile = tmp_path / "t" / "a" / ("p" * 250) / ("p" * 250) / ("p" * 250)
+    flood(hostile, 10, 5)
+    give(tmp_path / "t" / "a", 1001)
+    assert host.run() == []
+    flood(hostile, 10, 5)
+    told = host.run()
+    assert len(told) == 15 and "7 directories with changes left" in host.sources["rule"].message
+
+
 def test_what_links_of_one_user_lead_to_is_on_the_account_of_that_user(host, tmp_path, monkeypatch):
     """Also where it is root's, and where another link of root leads to the user's."""
     monkeypatch.setattr(budget, "RUN_CHANGES", 100)

@@ -9,7 +9,7 @@ import os
 from functools import lru_cache, partial
 from typing import Any, Callable, NamedTuple, Optional
 
-from .budget import FILE_BYTES, SMALL_BYTES, Budget
+from .budget import FILE_BYTES, Budget
 from .opening import Replaced
 from .statx import size, status_of
 
@@ -64,7 +64,7 @@ def read_file(
     length = size(listed)
     if length > FILE_BYTES:
         return HashResult(None, "", "large")
-    allowed = float("inf") if length <= SMALL_BYTES else budget.seconds(owner)
+    allowed = budget.seconds(owner, length)
     if not allowed:
         return HashResult(None, "", "late")
     start = budget.clock()
@@ -77,7 +77,7 @@ def read_file(
     except OSError as error:
         return HashResult(None, "", "gone" if error.errno in (errno.ENOENT, errno.ENOTDIR) else str(error.strerror))
     finally:
-        budget.spend(owner, budget.clock() - start)
+        budget.spend(owner, budget.clock() - start, length)
 
 
 def _read(

@@ -136,11 +136,19 @@ class Maker:
     ) -> HashResult:
         """Read a regular file. A large one with several names, or with symlinks to it, is read once for all of them."""
         new = constructor(algorithm)
+        # Whoever made a symlink decides what is read there.
+        owner = (target.linker if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
         if numbers[SIZE] <= SMALL_BYTES and target is None:
+            owner = owner or place.owner
+            if not self._budget.seconds(owner, numbers[SIZE]):
+                return HashResult(None, "", "late")
+            start = self._budget.clock() if owner else 0.0
             try:
                 _status, content = read_at_once(self._paths.descriptors, place.descriptor, name, status)
             except OSError:
                 content = None
+            if owner:
+                self._budget.spend(owner, self._budget.clock() - start, numbers[SIZE])
             if content is not None:
                 return HashResult(status, new(content).hexdigest(), "")
         shared = numbers[SIZE] > SMALL_BYTES and (target is not None or numbers[LINKS] > 1)
@@ -151,8 +159,6 @@ class Maker:
         def open_file() -> int:
             return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
 
-        # Whoever made a symlink decides what is read there.
-        owner = (target.linker if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
         reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
             self._checksums[reading.status, algorithm] = reading.checksum

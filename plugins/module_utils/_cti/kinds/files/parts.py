@@ -37,6 +37,7 @@ class Parts:
         """To be called before the first part; `now` in unix seconds."""
         self._maker = maker
         self._now = now
+        self._is_known = any(True for _name in self._known.names())  # else nothing can be left for the next run
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
 
     def part(self, listing: Listing) -> Optional[Part]:
@@ -67,14 +68,16 @@ class Parts:
             if mark.digest and str(mark) == stored:
                 return Part(name, stored, None)
         if not self._budget.changes.left(place.owner):
-            return self._postpone(name, listing, mark, stored, before)
+            return self._postpone("postponed", name, listing, mark, stored, before)
+        if self._is_known and not self._budget.seconds(place.owner, 0):
+            return self._postpone("slow", name, listing, mark, stored, before)
         return self._changed_part(name, listing, mark, was, before, again)
 
     def _postpone(
-        self, name: str, listing: Listing, mark: Mark, stored: Optional[str], before: Optional[List[File]]
+        self, why: str, name: str, listing: Listing, mark: Mark, stored: Optional[str], before: Optional[List[File]]
     ) -> Optional[Part]:
-        """Leave the changes of a part for the next run, and what is known of it as it is."""
-        listing.claims.note("postponed", listing.place.path, listing.place.owner)
+        """Leave the changes of a part for the next run, and what is known of it as it is. `why`: the kind of the note."""
+        listing.claims.note(why, listing.place.path, listing.place.owner)
         self.postponed = True
         if before is not None:
             return Part(name, str(mark._replace(digest="")), sorted(before), before=before)

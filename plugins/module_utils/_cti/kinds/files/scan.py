@@ -164,7 +164,7 @@ class Scan(Collection):
                 self._note_over("postponed", path, mark.owner)
                 self._later.add(name)
             else:
-                changes.spend(mark.owner, self._known.count(name))
+                changes.spend(mark.owner, _weight(path) * self._known.count(name))
 
     def _note_over(self, kind: str, path: str, why: str = "") -> None:
         """Note a path in the rules that reach it."""
@@ -337,8 +337,9 @@ class Scan(Collection):
         """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
         sliced = name in self._sliced
-        # Contents are read at once only where they can be reported: a run that postpones them would read them in vain.
-        first = not sliced and self._known.signature(name) is None and bool(self._budget.changes.left(place.owner))
+        # Contents are read at once only where they can be reported: a run that postpones them would read them in vain. What others
+        # than root have is read later, when it is known on whose account.
+        first = not (place.owner or sliced or self._known.signature(name)) and bool(self._budget.changes.left(ROOT))
         self._budget.owner = place.owner
         try:
             for listing in self._lister.list(place, claims, first, sliced):
@@ -352,7 +353,8 @@ class Scan(Collection):
                     before = self._known.changes
                     yield part
                     if self._known.changes != before:
-                        self._budget.changes.spend(place.owner, self._known.changes - before)
+                        changes = _weight(name) * (self._known.changes - before)
+                        self._budget.changes.spend(place.owner, changes)
                 listings.append(listing.subdirectories)
         except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
@@ -417,6 +419,11 @@ class _NotEntered(Exception):
         self.kind = kind
         self.why = why
         self.owner = owner
+
+
+def _weight(folder: str) -> int:
+    """How much a change in a folder counts: as much as it takes in memory, where its path is long."""
+    return 1 + len(folder) // 256
 
 
 def _join(directory: str, name: str) -> str:
