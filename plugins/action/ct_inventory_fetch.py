@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import kinds
 from ..module_utils._cti.state.pages import REST
-from ..module_utils._cti.text import line
+from ..module_utils._cti.text import line, plural
 from ..plugin_utils._bounded import calm_output, taken
 from ..plugin_utils._inventory_fetch import places
 from ..plugin_utils._inventory_fetch.changes import Changes, next_place
@@ -121,7 +121,7 @@ class ActionModule(ActionBase):
         """Warn about changes that are left for the next run, and about another state than that of the run before."""
         if changes.remaining:
             self._display.warning(
-                f"{host}: {changes.remaining} changes are left for the next run, because {changes.stopped}."
+                f"{host}: {plural(changes.remaining, 'change', 'is')} left for the next run, because {changes.stopped}."
             )
         if changes.to is not None and had and changes.to.path != had[-1].path:
             self._display.warning(_another_state(host, changes.to, had[-1]))

@@ -243,6 +243,7 @@ from ansible.plugins.callback import CallbackBase
 
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.text import plural
 from ..module_utils._cti.wire import address
 from ..module_utils._cti.wire.tls import Tls, tls_context
 from ..plugin_utils._ama_forward import parcel as parcels
@@ -401,14 +402,14 @@ class CallbackModule(CallbackBase):
         if delivery.query_problem:
             self.warn(delivery.query_problem)
         if delivery.damaged:
-            self.warn(f"{delivery.damaged} damaged lines of the spool {self._spool.folder} were skipped")
+            self.warn(f"Skipped {plural(delivery.damaged, 'damaged line')} of the spool {self._spool.folder}")
         parts = [
-            f"delivered {delivery.delivered}, spooled {waiting}, dropped {self._dropped + delivery.dropped} records"
+            f"delivered {delivery.delivered}, spooled {waiting}, dropped {plural(self._dropped + delivery.dropped, 'record')}"
         ]
         if delivery.left_out:
             parts.append(f"{delivery.left_out} left out by the query")
         if earlier:
-            parts.append(f"{earlier} files of other runs are not delivered yet")
+            parts.append(f"{plural(earlier, 'file')} of other runs not delivered yet")
         show(f"{OURS}: {'; '.join(parts)}")
 
 

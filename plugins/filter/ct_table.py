@@ -12,7 +12,7 @@ from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed import CHANGES
 from ..module_utils._cti.packed_reader import PackedError, kinds
 from ..module_utils._cti.records import change_columns, change_line
-from ..module_utils._cti.text import line
+from ..module_utils._cti.text import line, plural
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
@@ -22,6 +22,7 @@ version_added: "0.1.0"
 description:
   - Returns one line per host, with its counts, the number of changes, the sources that failed, and the file items of the rule that cannot
     be used. The changes of each host follow, up to 20 per host and 1,000 lines in all.
+  - A count with C(*) includes items that could not be read in this run. They are those of an earlier run. A line below the table says so.
   - The number of changes is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all
     changes since the last run with the same O(changetracking.inventory.ct_inventory_fetch#module:dest). If a result lists no
     changes, it is the number that the run found.
@@ -68,6 +69,8 @@ _value:
 
 HEADER = ("HOST", *(kind.upper() for kind in all_kinds()), "CHANGES", "PROBLEMS")
 CATEGORIES = ("Added", "Removed", "Modified")
+KEPT = "*"  # behind a count
+KEPT_MEANS = "* includes items of an earlier run, because their source cannot be read now (see PROBLEMS)"
 MAX_CHANGES = 20  # of one host
 MAX_LINES = 1000  # with changes
 MAX_PROBLEMS = 3  # of one host
@@ -81,6 +84,8 @@ def ct_table(hosts, hostvars, register="ct_inventory"):
     rows = [HEADER] + [_row(line(host, MAX_LENGTH), result) for host, result in results.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    if any(cell.endswith(KEPT) for row in rows for cell in row[1 : 1 + len(all_kinds())]):
+        table += ["", KEPT_MEANS]
     return table + _all_changes(results)
 
 
@@ -90,8 +95,12 @@ def _row(host, result):
     if not inventory:
         message = result.get("msg") or "no result: unreachable, or failed before"
         return (host, *["-"] * (len(HEADER) - 2), problems or _short(message))
-    counts = [_number(inventory[kind].get("count")) if kind in inventory else "-" for kind in all_kinds()]
+    counts = [_count(inventory[kind]) if kind in inventory else "-" for kind in all_kinds()]
     return (host, *counts, _changes(result, inventory), problems)
+
+
+def _count(seen):
+    return _number(seen.get("count")) + (KEPT if seen.get("kept") else "")
 
 
 def _changes(result, inventory):
@@ -148,7 +157,7 @@ def _all_changes(results):
         if count > len(changes):
             lines.append(f"  {len(changes)} of {count} changes{_where(result)}")
     if left_out:
-        lines += ["", f"The changes of {left_out} more hosts are not shown."]
+        lines += ["", f"The changes of {plural(left_out, 'more host')} are not shown."]
     return lines
 
 

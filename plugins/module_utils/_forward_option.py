@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 from ._cti.errors import ForwardError
 from ._cti.rule import dcr, tags
 from ._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION, Settings
+from ._cti.text import plural
 from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, parse
 from ._cti.wire.tls import Tls
 
@@ -86,7 +87,7 @@ class Forward:
                 notes += outbox.notes
         if delivery.waiting:
             notes.append(
-                "%d of %d records are kept for the next run: %s takes them so slowly that %d s were not enough. See the receiver's log."
-                % (delivery.waiting, sum(delivery), self._address, SECONDS)
+                "%s kept for the next run, of %d: %s takes them so slowly that %d s were not enough. See the receiver's log."
+                % (plural(delivery.waiting, "record", "is"), sum(delivery), self._address, SECONDS)
             )
         return dict(delivery._asdict())

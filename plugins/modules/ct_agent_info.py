@@ -54,8 +54,8 @@ status:
     - The status of the agent. C(Running) is whether it runs. C(Pid), C(Version) and C(StartedAt) are those of the process that runs,
       or that ran last.
     - C(Rule) has the C(Origin), C(Ids) and C(Warnings) of the data collection rule in use.
-    - C(Kinds) has, for each kind, C(CollectedAt), C(Count), C(Changes), the C(Failed) sources and C(Error). While a long run lasts,
-      C(Progress) is the number of items collected so far.
+    - C(Kinds) has, for each kind, C(CollectedAt), C(Count), C(Changes), the C(Failed) sources and C(Error). C(Kept) is how many of the
+      items an earlier run recorded and the last one could not read. While a long run lasts, C(Progress) is the number of items collected so far.
     - C(Delivery) is the state of the delivery. C(Outbox) has the number of C(Records) that are not delivered yet, their C(Bytes), and
       the time of the C(Oldest).
     - Null if the state cannot be read. RV(doctor) then has the reason.

@@ -20,7 +20,8 @@ description:
   - The files hold one item per line, in a fixed order, so that you can compare them line by line or keep them in version control.
   - Stores the place in the host's history next to the files, in C(.place.json), after they are on disk. If anything fails before, the
     next run fetches the same changes again, with the same C(RecordId).
-  - Does not touch the file of a kind if nothing of that kind could be collected. Writes no file before the whole result is received and
+  - Does not touch the file of a kind if nothing of that kind could be collected. With O(state), the last known items of a source that
+    cannot be read stay in the file. Writes no file before the whole result is received and
     checked.
   - Writes the items as each result arrives, and does not keep them in memory. The managed host is not trusted; see the limits in
     P(changetracking.inventory.ct_unpack#filter). A text of the result is cut to 4,096 characters.

@@ -261,9 +261,15 @@ inventory:
       type: dict
       contains:
         count:
-          description: Number of items.
+          description: Number of items, including RV(inventory.KIND.kept).
           type: int
           returned: always
+        kept:
+          description:
+            - Number of items that an earlier run recorded and this one could not read. They stay in the state, in the item files and in
+              RV(packed). C(sources) has the reason.
+          type: int
+          returned: with O(state), if there are any
         digest:
           description: Checksum over the values that count as changes. Two results with the same digest have no change between them.
           type: str

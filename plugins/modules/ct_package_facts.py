@@ -148,6 +148,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._cti.kinds.packages import databases
 from ..module_utils._cti.kinds.packages.kind import PACKAGES
 from ..module_utils._cti.model import Known
+from ..module_utils._cti.text import plural
 from ..module_utils._module import fact_arguments, facts, run
 
 
@@ -171,9 +172,9 @@ def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[
 def _epoch_warning(epochs: Sequence[Tuple[str, str]], texts: Sequence[str]) -> str:
     name, version = epochs[0]
     return (
-        "%d of the packages have an epoch, such as %s %s. A condition without an epoch (%s) means epoch 0, so it compares only the"
+        "%s an epoch, such as %s %s. A condition without an epoch (%s) means epoch 0, so it compares only the"
         " epochs with these packages; write the epoch, such as '< %s:3.0'."
-        % (len(epochs), name, version, ", ".join(texts), version.partition(":")[0])
+        % (plural(len(epochs), "package", "has"), name, version, ", ".join(texts), version.partition(":")[0])
     )
 
 

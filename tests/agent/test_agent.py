@@ -43,7 +43,7 @@ def test_nothing_that_happens_while_it_is_stopped_is_missed_or_told_twice(host):
     host.stop()
     host.write("a")
     host.start()
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     host.stop()
     host.start()
     host.expect("Number of File received in this run: 1")
@@ -70,7 +70,7 @@ def test_once_without_a_receiver_keeps_what_it_found_and_says_so(host):
     (host.folder / "dcr.json").write_bytes((host.state / "dcr.json").read_bytes())
     host.relay.stop()
     code, log = host.run("once")
-    assert code == 1 and "1 are kept" in log
+    assert code == 1 and "1 kept" in log
     host.relay.start()
     assert host.run("once")[0] == 0
     assert host.arrived().changes() == [("Added", "b")]
@@ -128,7 +128,7 @@ def test_status_tells_how_it_fares(host):
     host.relay.start()
     host.write("a")
     host.start()
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     status = host.status()
     assert status["Running"] and status["Kinds"]["files"]["Count"] == 1 and status["Delivery"]["Records"] == 1
     assert status["Rule"]["Ids"] == ["dcr-1:CTDataSource-Linux"] and status["Outbox"]["Records"] == 0
@@ -146,7 +146,7 @@ def test_an_agent_that_came_before_the_relay_finds_the_rule_long_before_its_next
     assert code == 1 and "Rule: none" in text
     host.relay.start()
     host.expect("Using the rule from")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     while host.run("status")[0] != 0:
         pass
 
@@ -216,7 +216,7 @@ def test_a_rule_that_is_withdrawn_ends_the_collecting_and_one_that_comes_begins_
     host.track()
     host.expect("Using the rule from")
     host.expect("files: 1 added")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     assert host.arrived().changes() == [("Added", "meanwhile")]
 
 
@@ -228,14 +228,14 @@ def test_a_broken_rule_leaves_the_last_good_one_in_force(host):
     host.expect('fileSettings is "soon", not an object')
     host.expect("Using the rule from the last good rule")
     host.write("a")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
 
 
 def test_file_items_that_cannot_be_used_leave_the_last_good_ones_in_force(host):
     host.relay.start()
     host.write("a")
     host.start()
-    host.expect("baseline of 1 items")
+    host.expect("baseline of 1 item in")
     good = {"fileInfo": [{"destinationPath": str(host.tracked) + "/*"}]}
     for section in ({"fileinfo": good["fileInfo"]}, {"fileInfo": [{"destinationPath": "etc"}]}):
         host.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, fileSettings=section))
@@ -243,7 +243,7 @@ def test_file_items_that_cannot_be_used_leave_the_last_good_ones_in_force(host):
         host.expect("Until then, the 1 file items of the last good rule are used")
         host.expect("Using the rule from .*1 file items")
     host.write("b")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     assert len(json.loads((host.state / "File.json").read_text())) == 2
     status = host.status()
     assert "No file item" in status["Rule"]["Warnings"][0] and status["Kinds"]["files"]["Count"] == 2
@@ -251,7 +251,7 @@ def test_file_items_that_cannot_be_used_leave_the_last_good_ones_in_force(host):
     host.track()
     host.expect("Using the rule from")
     host.write("c")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     assert host.arrived().changes() == [("Added", "b"), ("Added", "c")]
 
 
@@ -260,7 +260,7 @@ def test_a_kind_that_is_switched_off_reports_what_changed_before_and_leaves_no_i
     host.relay.start()
     host.write("a")
     host.start("--refresh", "1000")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     if restarted:
         host.stop()
     host.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, enableFiles=False))
@@ -272,7 +272,7 @@ def test_a_kind_that_is_switched_off_reports_what_changed_before_and_leaves_no_i
     else:
         host.process.send_signal(signal.SIGHUP)
     host.expect("The rule has switched off files. This run compared them for the last time.")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     assert not (host.state / "File.json").exists() and "files" not in host.status()["Kinds"]
     host.stop()
     host.write("c")

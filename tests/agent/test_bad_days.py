@@ -58,7 +58,7 @@ def test_a_database_that_is_damaged_is_set_aside_and_the_next_state_is_a_baselin
     database.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     code, log = host.run("once")
     assert code == 0
-    assert "is corrupt" in log and "changetracking.db.damaged" in log and "baseline of 1 items" in log
+    assert "is corrupt" in log and "changetracking.db.damaged" in log and "baseline of 1 item in" in log
     assert (host.state / "changetracking.db.damaged").exists()
     host.write("b")
     assert host.run("once")[0] == 0
@@ -84,7 +84,7 @@ def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts
     host.relay.start()
     host.write("a")
     host.start()
-    host.expect("baseline of 1 items")
+    host.expect("baseline of 1 item in")
     database = host.state / "changetracking.db"
     with open(str(database), "r+b") as file:
         file.seek(4096)
@@ -92,7 +92,7 @@ def test_damage_that_shows_only_when_it_is_read_ends_the_agent_so_that_it_starts
     host.expect("is corrupt")
     assert host.process.wait(60) == 1
     host.start()
-    host.expect("baseline of 1 items")
+    host.expect("baseline of 1 item in")
 
 
 def test_a_database_of_a_newer_version_is_left_alone(host):

@@ -29,7 +29,7 @@ def running(host):
     host.write("a")
     host.relay.start()
     host.start("--refresh", "1000")
-    host.expect("1 records were delivered")
+    host.expect("1 record was delivered")
     return host
 
 
@@ -48,7 +48,7 @@ def link(report, name):
 def test_where_all_links_hold_it_says_so_and_how_the_rule_was_read(running):
     report = found(running)
     assert report["Ok"], report
-    assert link(report, "paths")["Details"] == ["%s/* is a shell pattern; 1 files" % running.tracked]
+    assert link(report, "paths")["Details"] == ["%s/* is a shell pattern; 1 file" % running.tracked]
     code, text = running.run("doctor")
     assert code == 0 and text.splitlines()[-1] == report["Summary"]
     assert (
@@ -113,7 +113,7 @@ def test_a_state_that_is_damaged(running):
 
 def test_a_state_that_is_damaged_in_a_page_that_is_seldom_read(running):
     running.write("b" * 200, "x")
-    running.expect("1 records were delivered")
+    running.expect("1 record was delivered")
     running.stop()
     database = running.state / "changetracking.db"
     with sqlite3.connect(str(database)) as db:
@@ -265,5 +265,5 @@ def test_a_receiver_that_takes_nothing(running):
     report = found(running)
     assert report["Broken"] == "receiver"
     delivery = link(report, "delivery")
-    assert delivery["Status"] == "broken" and delivery["Details"] == ["1 records wait"]
+    assert delivery["Status"] == "broken" and delivery["Details"] == ["1 record waits"]
     assert "records" not in delivery["Message"]  # whose number would differ from host to host

@@ -241,7 +241,7 @@ def test_a_segment_torn_by_a_power_cut_costs_its_last_line_and_says_so(relay):
     line = json.dumps(ENTRY) + "\n"
     (folder / "000000000001.jsonl").write_text(line + line.replace('"a"', '"b"')[:-9])
     relay.start()
-    assert relay.expect("000000000001.jsonl: 1 damaged lines were skipped")
+    assert relay.expect("000000000001.jsonl: 1 damaged line was skipped")
     relay.expect(r"\) 0 rows$")
     assert still_serves(relay)
     assert relay.rows("SELECT RecordId FROM ConfigurationData") == [("a",)]

@@ -84,7 +84,7 @@ def test_nothing_leaves_the_outbox_for_a_relay_whose_disk_is_slow_and_then_full(
     """With the default, `auto`: that the relay acknowledges is known, however long it is silent."""
     full = a_slow_and_full_disk(relay, tmp_path)
     host.queue("a", "b")
-    with pytest.raises(ForwardError, match="0 records were delivered, 2 are kept"):
+    with pytest.raises(ForwardError, match="0 records were delivered, 2 kept"):
         host.deliver(silence=PATIENCE)
     assert host.waiting() == 2
     full.unlink()

@@ -281,7 +281,7 @@ def test_what_takes_a_files_place_after_the_scan_is_not_kept(host, what):
     host.meanwhile = replace
     host.run()
     assert host.kept() == {}
-    assert host.notes == ["The texts of 0 of 1 files are kept; left out are 1 " + contents.MOVING + "."]
+    assert host.notes == ["The texts of 0 of 1 file are kept; left out are 1 " + contents.MOVING + "."]
 
 
 def test_after_a_race_the_next_run_keeps_the_text_and_says_that_there_was_none(host):
@@ -316,7 +316,7 @@ def test_what_is_not_utf8_text_is_not_kept(host, content):
     host.write("a", content)
     host.run()
     assert host.kept() == {}
-    assert host.notes == ["The texts of 0 of 1 files are kept; left out are 1 not a UTF-8 text."]
+    assert host.notes == ["The texts of 0 of 1 file are kept; left out are 1 not a UTF-8 text."]
     host.write("a", "text\n")
     assert host.run() == {"a": no("no text of before is kept")}
     host.write("a", content)
@@ -344,7 +344,7 @@ def test_a_rule_without_a_checksum_has_no_texts(host):
     host.write("a")
     host.run()
     assert host.kept() == {}
-    assert host.notes == ["The texts of 0 of 1 files are kept; left out are 1 without a checksum."]
+    assert host.notes == ["The texts of 0 of 1 file are kept; left out are 1 without a checksum."]
 
 
 def test_texts_under_md5_are_kept_as_well(host):
@@ -533,7 +533,7 @@ def test_a_text_that_was_damaged_in_the_state_is_set_aside_and_told(host):
     with pytest.raises(RowDamaged):
         host.run()
     (note,) = repair(host.state)
-    assert "The kept texts of 1 files are damaged" in note
+    assert "The kept texts of 1 file are damaged" in note
     assert host.run() == {"a": no("no text of before is kept")}
     host.write("a", "newer\n")
     assert host.run() == {"a": LINE % ("new", "newer")}

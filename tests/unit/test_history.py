@@ -388,7 +388,7 @@ def test_a_damaged_row_is_counted_and_the_others_are_returned(state):
         db.close()
         page = state.at(start)
         assert (names(page), page.damaged, page.remaining) == ([0, 1, 4, 5], 2, 0)
-        assert "2 changes in the history of s are damaged" in pages.warnings(page, "s")[0]
+        assert "2 changes are damaged and left out, in the history of s." in pages.warnings(page, "s")[0]
         assert pages.describe(page, "s")["missed"] == 2
     assert names(state.follow(Since(number=4))) == [4, 5]
     with Store(state.path, read_only=True) as store:

@@ -22,6 +22,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.host_run import run_host
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import summary
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
 
@@ -133,11 +134,25 @@ def test_a_source_that_fails_removes_nothing_and_adds_nothing_when_it_is_back(ho
     host.run()
     host.errors = [SourceFailed("locked")]
     failed = host.run()
-    assert (failed.count, told(failed)) == (0, [])
+    assert (failed.count, failed.kept, told(failed)) == (2, 2, [])
     assert failed.sources["dpkg"].status == "failed"
     host.errors = []
     host.packages = [package("a"), package("c")]
     assert told(host.run()) == [("Removed", "b"), ("Added", "c")]
+
+
+def test_the_inventory_of_a_run_whose_source_fails_is_the_one_before_and_counts_what_is_kept(host):
+    host.packages = [package("a"), package("b")]
+    before = host.run()
+    assert "kept" not in summary(before, with_state=True)
+    host.errors = [SourceFailed("locked")]
+    with Store(host.state) as store:
+        failed = compare_and_store(
+            all_kinds()["packages"], lambda known: Sources([("dpkg", host.dpkg)], known), store, keep_items=True
+        )
+    assert (failed.items, failed.digest) == (host.packages, before.digest)
+    shown = summary(failed, with_state=True)
+    assert (shown["count"], shown["kept"], shown["sources"]["dpkg"]["count"]) == (2, 2, 0)
 
 
 def test_a_defect_in_one_source_is_its_failure_alone_and_removes_nothing(host):
@@ -150,7 +165,7 @@ def test_a_defect_in_one_source_is_its_failure_alone_and_removes_nothing(host):
         seen = compare_and_store(
             all_kinds()["packages"], lambda known: Sources([("dpkg", host.dpkg), sound], known), store
         )
-    assert (seen.count, told(seen)) == (1, [])
+    assert (seen.count, seen.kept, told(seen)) == (2, 1, [])
     status, _count, message = seen.sources["dpkg"]
     assert status == "failed" and "internal error: ZeroDivisionError: by design (test_observe.py, line " in message
     host.errors, host.packages = [], [package("b")]
@@ -281,7 +296,7 @@ def test_another_rule_is_no_change_of_the_host(host):
     host.folders["/srv"] = [entry("/srv/b")]
     snapshot = host.scan()
     assert told(snapshot) == []
-    assert "1 newly tracked items, 1 no longer tracked, 0 tracked in another way" in snapshot.warnings()[-1]
+    assert "1 newly tracked item, 1 no longer tracked, 0 tracked in another way" in snapshot.warnings()[-1]
 
 
 def test_a_rule_that_stays_still_tells_its_changes_when_another_comes(host):

@@ -157,10 +157,10 @@ def test_what_breaks_off_comes_again_under_the_same_ids(host):
     host.run()
     host.receiver.broken_after = 1
     tags = {settings.CHANGE_STREAM: ["one", "two"], settings.DATA_STREAM: ["data"]}
-    with pytest.raises(ForwardError, match="1 records were delivered, 1 are kept"):
+    with pytest.raises(ForwardError, match="1 record was delivered, 1 kept"):
         host.deliver(tags)
     host.receiver.broken_after = 2
-    with pytest.raises(ForwardError, match="0 records were delivered, 1 are kept"):
+    with pytest.raises(ForwardError, match="0 records were delivered, 1 kept"):
         host.deliver(tags)
     host.receiver.broken_after = None
     assert host.deliver(tags) == (1, 0)
@@ -186,7 +186,7 @@ def test_what_a_slow_receiver_took_is_not_sent_again_and_the_rest_waits(host):
     host.run()
     with Outbox(host.state) as outbox:
         assert deliver(outbox, takes(host, 2, TurnOver), TAGS) == (2, 2)
-    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="1 records were delivered, 1 are kept"):
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="1 record was delivered, 1 kept"):
         deliver(outbox, takes(host, 1, ForwardError), TAGS)
     assert host.deliver() == (1, 0)
     assert host.receiver.paths("data") == ["a", "b", "c", "d"]
@@ -195,7 +195,7 @@ def test_what_a_slow_receiver_took_is_not_sent_again_and_the_rest_waits(host):
 def test_a_turn_in_which_nothing_was_taken_is_a_failure(host):
     host.write("a")
     host.run()
-    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 1 are kept"):
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 1 kept"):
         deliver(outbox, takes(host, 0, TurnOver), TAGS)
 
 
@@ -203,7 +203,7 @@ def test_what_was_taken_under_one_of_several_tags_waits(host):
     host.write("a")
     host.write("b")
     host.run()
-    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 2 are kept"):
+    with Outbox(host.state) as outbox, pytest.raises(ForwardError, match="0 records were delivered, 2 kept"):
         deliver(outbox, takes(host, 1, TurnOver), {settings.DATA_STREAM: ["one", "two"]})
 
 
@@ -217,7 +217,7 @@ def test_a_task_says_what_is_kept_for_the_next_run(host, monkeypatch):
     forward = _forward_option.Forward(dict(given, change_tag="c", data_tag="d"))
     assert forward.deliver(host.state, host.settings) == {"delivered": 1, "waiting": 1}
     (note,) = forward.notes
-    assert note.startswith("1 of 2 records are kept for the next run: tcp://127.0.0.1:9 takes them so slowly that 60 s")
+    assert note.startswith("1 record is kept for the next run, of 2: tcp://127.0.0.1:9 takes them so slowly that 60 s")
 
 
 def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host):
@@ -225,7 +225,7 @@ def test_a_stream_without_a_tag_is_kept_and_told_and_the_other_is_delivered(host
     host.run()
     host.write("b")
     host.run()
-    with pytest.raises(ForwardError, match="CONFIG_CHANGE_BLOB_V2, so 1 records are kept"):
+    with pytest.raises(ForwardError, match="CONFIG_CHANGE_BLOB_V2, so 1 record is kept"):
         host.deliver({settings.DATA_STREAM: ["data"]})
     assert host.receiver.paths("data") == ["a"]
     assert host.depth().records == 1

@@ -302,7 +302,7 @@ def test_a_clone_begins_anew_and_sets_aside_what_waits(path):
     image = store.after
     with Store(path) as store:
         (note,) = store.claim(machine("clone"))
-        assert "2 undelivered records of that machine are not sent, and 1 changes in its history are not kept" in note
+        assert "Of that machine, 2 undelivered records are not sent, and 1 change is not kept" in note
         assert store.last_run(PACKAGES) is None and not store.known(PACKAGES).parts and not store.texts()
         assert store.inventory_queued_at(PACKAGES) is None and list(store.history()) == []
         store.finish(PACKAGES, Run(2, [], []), {})

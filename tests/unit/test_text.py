@@ -22,6 +22,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
     decode,
     line,
     original,
+    plural,
     printable,
     quoted,
 )
@@ -167,3 +168,10 @@ def test_nothing_in_a_calm_json_text_steers_a_terminal_and_other_texts_stay_as_t
         assert calm_json('["a%s"]' % chr(code)) == '["a\\u%04x"]' % code
     good = '{"a": "\u00e4\u00a0\u200b\U0001f600\\u0041"}\t\r\n'
     assert calm_json(good) == good
+
+
+def test_a_number_fits_its_noun_and_its_verb():
+    assert [plural(count, "directory") for count in (0, 1, 2)] == ["0 directories", "1 directory", "2 directories"]
+    verbs = {"is": "are", "was": "were", "has": "have", "waits": "wait"}
+    for one, several in verbs.items():
+        assert plural(1, "file", one) == "1 file " + one and plural(2, "file", one) == "2 files " + several

@@ -9,7 +9,7 @@ import sys
 import time
 from typing import Callable, Mapping, Optional, TextIO
 
-from .text import line
+from .text import line, plural
 
 VERSION = "0.1.0"  # as in galaxy.yml
 ERROR, WARNING, INFO = 3, 4, 6  # levels of syslog, which sd-daemon(3) writes as <3> in front of a line
@@ -52,9 +52,8 @@ class Log:
         minute = int(self._monotonic() // 60)
         if minute != self._minute:
             if self._client_lines > CLIENT_LINES_A_MINUTE:
-                self.warning(
-                    f"{self._client_lines - CLIENT_LINES_A_MINUTE} more messages about clients were not logged."
-                )
+                left_out = self._client_lines - CLIENT_LINES_A_MINUTE
+                self.warning(f"Not logged: {plural(left_out, 'more message')} about clients.")
             self._minute, self._client_lines = minute, 0
         self._client_lines += 1
         if self._client_lines <= CLIENT_LINES_A_MINUTE:

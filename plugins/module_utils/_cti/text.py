@@ -12,6 +12,7 @@ import re
 import time
 from typing import Any, Dict, Optional, Union
 
+_PLURAL_VERBS = {"is": "are", "was": "were", "has": "have"}
 MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
 _MAX_DIGITS = 20  # of an integer: int() takes time by the square of them
 
@@ -101,11 +102,12 @@ def quoted(name: str, limit: int = 300) -> str:
     return line(printable(name), limit)
 
 
-def plural(count: int, noun: str) -> str:
-    """A number and what it is of: `1 file`, `2 files`, `2 directories`."""
-    if count == 1:
-        return "1 " + noun
-    return "%d %s" % (count, noun[:-1] + "ies" if noun.endswith("y") else noun + "s")
+def plural(count: int, noun: str, verb: str = "") -> str:
+    """A number and what it is of: `1 file`, `2 files`, `2 directories`. With a verb: `1 file is`, `2 files are`, `2 files wait`."""
+    if count != 1:
+        noun = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+        verb = _PLURAL_VERBS.get(verb, verb[:-1])
+    return ("%d %s %s" % (count, noun, verb)).rstrip()
 
 
 def calm_json(text: str) -> str:

@@ -251,6 +251,24 @@ def test_what_cannot_be_used_of_a_rule_is_a_problem_of_the_host(problems, shown)
     assert table(web01=result)[1] == ("web01  -         -         7      0        " + shown).rstrip()
 
 
+def test_a_count_with_items_of_an_earlier_run_is_marked():
+    broken = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
+    lines = table(
+        web01=summary(packages=dict(NOTHING, count=161, kept=161, sources=broken), files=dict(NOTHING, count=3)),
+        web02=dict(summary(packages=dict(NOTHING, count=5, modified=1)), changes=[CHANGE]),
+    )
+    assert lines == [
+        "HOST   PACKAGES  SERVICES  FILES  CHANGES                             PROBLEMS",
+        "web01  161*      -         3      0                                   packages: dpkg: locked",
+        "web02  5         -         -      1 (0 added, 0 removed, 1 modified)",
+        "",
+        "* includes items of an earlier run, because their source cannot be read now (see PROBLEMS)",
+        "",
+        "web02",
+        LINE,
+    ]
+
+
 def test_what_could_not_be_read_is_named_as_an_operator_knows_it_with_what_to_do():
     one = "1 path could not be read; its last known items are kept: /etc/ssl/private (Permission denied)"
     source = {"ChangeTrackingLinuxPath_default": {"status": "failed", "count": 1, "message": one}}

@@ -22,6 +22,7 @@ from ..rule.settings import Settings
 from ..state.database import Database
 from ..state.outbox import Outbox, deliver
 from ..state.store import Store, run_until_stored
+from ..text import plural
 from ..tracking import enqueue, report, run
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
@@ -193,7 +194,7 @@ class Agent:
             return False
         self._backoff, self._delivery_error = 0.0, ""
         self._status.delivered(delivery.delivered)
-        self._log("%d records were delivered, %d are waiting." % delivery)
+        self._log("%s delivered, %d waiting." % (plural(delivery.delivered, "record", "was"), delivery.waiting))
         if delivery.waiting:
             self._schedule.run_within("delivery")
         return True
@@ -245,22 +246,22 @@ class Agent:
             depth = outbox.depth()
         if depth.full:
             raise StateError(
-                "%d records wait and fill the outbox, so nothing is collected until some are delivered. Several changes of an item"
-                " until then are reported as one." % depth.records
+                "%s and fill the outbox, so nothing is collected until some are delivered. Several changes of an item"
+                " until then are reported as one." % plural(depth.records, "record", "waits")
             )
 
     # --- results
 
     def _log_result(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
         name = snapshot.kind.name
-        self._log("Number of %s received in this run: %d" % (snapshot.kind.received, snapshot.count))
+        self._log("Number of %s received in this run: %d" % (snapshot.kind.received, snapshot.count - snapshot.kept))
         warnings = snapshot.warnings()
         for warning in warnings:
             if warning not in self._warned.get(name, ()):
                 self._log.warning("%s: %s" % (name, warning))
         self._warned[name] = warnings
         if snapshot.age is None:
-            self._log("%s: baseline of %d items in %.2f s" % (name, snapshot.count, seconds))
+            self._log("%s: baseline of %s in %.2f s" % (name, plural(snapshot.count, "item"), seconds))
         elif records:
             summary = report.summary(snapshot, with_state=True)
             self._log(

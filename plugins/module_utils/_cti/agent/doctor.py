@@ -18,7 +18,7 @@ from ..rule import tags
 from ..rule.settings import Settings
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
-from ..text import timestamp
+from ..text import plural, timestamp
 from ..wire import sockets
 from . import status
 from .options import AgentOptions
@@ -103,7 +103,7 @@ def _summary(links: Sequence[Link]) -> str:
     unknown = [link.name for link in links if link.status == UNKNOWN]
     parts = []
     if warnings:
-        parts.append("%d warning%s: %s" % (len(warnings), "s" if len(warnings) > 1 else "", ", ".join(warnings)))
+        parts.append("%s: %s" % (plural(len(warnings), "warning"), ", ".join(warnings)))
     if unknown:
         parts.append("%d unknown: %s" % (len(unknown), ", ".join(unknown)))
     return "Checks passed, with %s." % "; ".join(parts) if parts else "All checks passed."
@@ -115,8 +115,9 @@ def _sentences(*texts: str) -> str:
 
 def _without_counts(error: str) -> str:
     """The cause in words that are the same on all hosts, so that the playbook doctor shows it once."""
-    error = re.sub(r" \(\d+ records were delivered, \d+ are kept\)", "", error)
-    error = re.sub(r"\b\d+ records", "records", error)
+    error = re.sub(r" \(\d+ records? (?:was|were) delivered, \d+ kept\)", "", error)
+    error = re.sub(r"\b(?:1 record is|\d+ records are)", "records are", error)
+    error = re.sub(r"\b(?:1 record waits|\d+ records wait)", "records wait", error)
     return error[:1].upper() + error[1:]
 
 
@@ -241,11 +242,12 @@ class _Examination:
             matched = "not scanned yet"
             if source is not None:
                 failed += source.status == "failed"
-                matched = "%d files" % source.count if source.status == "ok" and not source.message else ""
-                matched = matched or "%s, %d files: %s" % (source.status, source.count, source.message)
+                files = plural(source.count, "file")
+                matched = files if source.status == "ok" and not source.message else ""
+                matched = matched or "%s, %s: %s" % (source.status, files, source.message)
             details.append("%s is %s; %s" % (rule.path, _SYNTAXES[parse_path(rule.path).syntax], matched))
         unread = ", %d of which cannot be read" % failed if failed else ""
-        return Link("paths", OK, "%d file items in the rule%s." % (len(details), unread), "", details)
+        return Link("paths", OK, "%s in the rule%s." % (plural(len(details), "file item"), unread), "", details)
 
     # --- collecting
 
@@ -264,7 +266,7 @@ class _Examination:
                 return Link(kind, WARNING, message, remedy)
             return Link(kind, UNKNOWN, message, "Run this check again in %d s." % every)
         failed = ["%s: %s" % pair for pair in sorted(seen.get("Failed", {}).items())]
-        message = "%d items at %s, %d changes." % (seen["Count"], when, seen["Changes"])
+        message = "%s at %s, %s." % (status.items(seen), when, plural(seen["Changes"], "change"))
         if self._is_late(when, every):
             remedy = "See the log (journalctl -u ctagent), and restart the agent."
             return Link(kind, BROKEN, "The next run of %s is overdue." % kind, remedy, [message])
@@ -300,14 +302,14 @@ class _Examination:
 
     def _delivery(self, receiver: Link) -> Link:
         delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})
-        records, oldest = waiting.get("Records", 0), waiting.get("Oldest")
+        records_wait, oldest = plural(waiting.get("Records", 0), "record", "waits"), waiting.get("Oldest")
         if delivery.get("Error"):
             error = _without_counts(delivery["Error"])
             if receiver.status == BROKEN and error.rstrip(".") in _without_counts(receiver.message):
                 error = "The last delivery failed for the same reason as the check 'receiver'."
-            return Link("delivery", BROKEN, error, "Delivery is retried automatically.", ["%d records wait" % records])
+            return Link("delivery", BROKEN, error, "Delivery is retried automatically.", [records_wait])
         delivered = "%d delivered, last at %s" % (delivery.get("Records", 0), delivery.get("At"))
-        message = "%d records wait; %s." % (records, delivered if delivery.get("At") else "none delivered yet")
+        message = "%s; %s." % (records_wait, delivered if delivery.get("At") else "none delivered yet")
         if waiting.get("Bytes", 0) >= MAX_BYTES:
             full = "The outbox is full."
             return Link("delivery", BROKEN, full, "Nothing is collected until some records are delivered.", [message])

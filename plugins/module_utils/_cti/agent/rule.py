@@ -24,6 +24,7 @@ from ..kinds.registry import all_kinds
 from ..replace import replace
 from ..rule import dcr
 from ..rule.settings import EXTENSION, Settings
+from ..text import plural
 from ..wire import address
 from .options import AgentOptions
 
@@ -306,7 +307,7 @@ def describe(settings: Settings) -> str:
         words.append("%d rules are merged" % len(settings.rules))
     words.append(" and ".join(settings.rules[:3]) + (" and others" if len(settings.rules) > 3 else ""))
     for kind in settings.kinds:
-        items = " (%d file items)" % len(settings.file_rules) if kind == FILES.name else ""
+        items = " (%s)" % plural(len(settings.file_rules), "file item") if kind == FILES.name else ""
         words.append("%s every %d s%s" % (kind, settings.every(kind), items))
     words.append("inventory every %d s" % settings.inventory_every if settings.inventory else "no inventory")
     return ", ".join(words)
@@ -328,6 +329,6 @@ def differences(old: Settings, new: Settings) -> str:
     words += ["%s %s contents" % (rule.path, "with" if rule.contents else "without") for rule in other[:SHOWN]]
     words += ["%s added" % rule.path for rule in added[:SHOWN]] + ["%s removed" % rule.path for rule in gone[:SHOWN]]
     if max(len(added), len(gone), len(other)) > SHOWN:
-        counts = (len(added), len(gone), len(other))
-        words.append("%d file items added, %d removed, %d with changed contents in total" % counts)
+        counts = (plural(len(added), "file item"), len(gone), len(other))
+        words.append("%s added, %d removed, %d with changed contents in total" % counts)
     return " Changed: %s." % ", ".join(words) if words else ""

@@ -14,7 +14,7 @@ from ..daemon import VERSION
 from ..errors import StateError
 from ..replace import replace
 from ..state.outbox import Outbox
-from ..text import load_json, timestamp
+from ..text import load_json, plural, timestamp
 from ..tracking.snapshot import Snapshot
 from .lock import is_running
 from .options import AgentOptions
@@ -55,6 +55,7 @@ class Status:
             snapshot.kind.name,
             CollectedAt=timestamp(snapshot.collected_at),
             Count=snapshot.count,
+            Kept=snapshot.kept,
             Seconds=round(seconds, 3),
             Changes=len(snapshot.changes),
             Failed={name: snapshot.sources[name].message for name in snapshot.failed()},
@@ -129,7 +130,7 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
 _OPTIONAL = (str, type(None))
 _RULE = {"Origin": _OPTIONAL, "Ids": [str], "Warnings": [str], "Reasons": [str]}
 _KIND = {
-    "CollectedAt": str, "Count": int, "Seconds": (int, float), "Changes": int, "Failed": {"": str}, "Every": int, "Error": str,
+    "CollectedAt": str, "Count": int, "Kept": int, "Seconds": (int, float), "Changes": int, "Failed": {"": str}, "Every": int, "Error": str,
     "Progress": int,
 }  # fmt: skip
 _DELIVERY = {"At": _OPTIONAL, "Records": int, "Error": str}
@@ -147,12 +148,20 @@ def _check_form(value: Any, form: Any, name: str) -> None:
         for element in value:
             _check_form(element, form[0], name)
     elif isinstance(form, dict):
-        optional = {"", "Error", "Failed", "Progress"} if form is not _KIND or "CollectedAt" in value else set(form)
+        optional = (
+            {"", "Error", "Failed", "Kept", "Progress"} if form is not _KIND or "CollectedAt" in value else set(form)
+        )
         if form is not _RULE and not optional.issuperset(set(form).difference(value)):
             raise ValueError("%.40s lacks a key that the agent writes" % name)
         for key, element in value.items():
             if key in form or "" in form:
                 _check_form(element, form.get(key, form.get("")), key)
+
+
+def items(seen: Dict[str, Any]) -> str:
+    """How many items of a kind there are, and how many of these could not be read in the last run."""
+    kept = " (%d of an earlier run)" % seen["Kept"] if seen.get("Kept") else ""
+    return plural(seen["Count"], "item") + kept
 
 
 def lines(state: Dict[str, Any]) -> List[str]:
@@ -174,8 +183,15 @@ def lines(state: Dict[str, Any]) -> List[str]:
     for kind, seen in sorted(state["Kinds"].items()):
         if "CollectedAt" in seen:
             out.append(
-                "%s: %d items at %s with %d changes, took %g s, every %d s"
-                % (kind, seen["Count"], seen["CollectedAt"], seen["Changes"], seen["Seconds"], seen["Every"])
+                "%s: %s at %s with %s, took %g s, every %d s"
+                % (
+                    kind,
+                    items(seen),
+                    seen["CollectedAt"],
+                    plural(seen["Changes"], "change"),
+                    seen["Seconds"],
+                    seen["Every"],
+                )
             )
         if state["Running"] and "Progress" in seen:
             out.append("  %s: %d so far in the current run" % (kind, seen["Progress"]))
@@ -184,7 +200,7 @@ def lines(state: Dict[str, Any]) -> List[str]:
         if seen.get("Error"):
             out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
     delivery, waiting = state["Delivery"], state["Outbox"]
-    delivered = "%d records since the start, last at %s" % (delivery["Records"], delivery["At"])
+    delivered = "%s since the start, last at %s" % (plural(delivery["Records"], "record"), delivery["At"])
     out.append("Delivery: %s; %d waiting" % (delivered if delivery["At"] else "none delivered yet", waiting["Records"]))
     if delivery.get("Error"):
         out.append("  " + delivery["Error"])

@@ -10,7 +10,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .. import folders
-from ..text import load_json
+from ..text import load_json, plural
 
 MAX_FILE_BYTES = 8 << 20
 MAX_FILES = 1000
@@ -192,9 +192,9 @@ def _parse(path: str) -> Tuple[Dict[str, List[Element]], str, bool]:
         good = [element for element in elements if _is_element(element)]
         if len(good) != len(elements):
             dropped = True
-            ignored = "%d of %d configurations of %s have no id or no outputStreams, and are ignored" % (
+            ignored = "%d of %s of %s ignored: without id or outputStreams" % (
                 len(elements) - len(good),
-                len(elements),
+                plural(len(elements), "configuration"),
                 extension,
             )
         if good:

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ..daemon import VERSION, Log, print_error
 from ..errors import CtiError
-from ..text import line
+from ..text import line, plural
 from ..wire.address import parse
 from ..wire.tls import Tls
 from .errors import RelayError
@@ -151,17 +151,17 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
 
 
 def _status_lines(status: Dict[str, Any]) -> Iterator[str]:
-    yield "Relay %d, up for %d s, %d connections, uploading to %s" % (
+    yield "Relay %d, up for %d s, %s, uploading to %s" % (
         status["Pid"],
         status["UptimeSeconds"],
-        status["Connections"],
+        plural(status["Connections"], "connection"),
         status["Upload"],
     )
     yield "Extensions: %s" % (", ".join(status["Extensions"]) or "none named by a config chunk")
     for sink in status["Sinks"]:
-        yield "LocalSink %s: %d rows wait; received %d, uploaded %d, dropped %d, refused %d" % (
+        yield "LocalSink %s: %s; received %d, uploaded %d, dropped %d, refused %d" % (
             sink["Stream"],
-            sink["Rows"],
+            plural(sink["Rows"], "row", "waits"),
             sink["Received"],
             sink["Delivered"],
             sink["Dropped"],
@@ -170,10 +170,8 @@ def _status_lines(status: Dict[str, Any]) -> Iterator[str]:
         if sink["Full"]:
             yield "  The stream is full. Further records are refused, and their senders keep them until some records are uploaded."
         if sink["SetAside"]:
-            yield (
-                "  %d records that the destination does not accept were set aside in .refused.jsonl in the events directory."
-                % (sink["SetAside"])
-            )
+            records = plural(sink["SetAside"], "record", "was")
+            yield "  %s refused by the destination and set aside in .refused.jsonl in the events directory." % records
         if sink["UploadError"]:
             yield "  The last upload failed: " + sink["UploadError"]
 

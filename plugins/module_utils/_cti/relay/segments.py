@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tu
 
 from ..errors import FormatError
 from ..records import RECORD_ID
+from ..text import plural
 from ..wire.forward import flat
 
 SUFFIX = ".jsonl"
@@ -140,7 +141,8 @@ def read(path: str, damaged: Callable[[str], None]) -> Iterator[List[Entry]]:
     if batch:
         yield batch
     if bad:
-        damaged("%s: %d damaged lines were skipped (an incomplete last line was never acknowledged)." % (path, bad))
+        skipped = plural(bad, "damaged line", "was")
+        damaged("%s: %s skipped (an incomplete last line was never acknowledged)." % (path, skipped))
 
 
 def _parse(line: bytes) -> Entry:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 
 from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
-from ..text import load_json
+from ..text import load_json, plural
 from ..wire import forward
 from ..wire.address import CONFIG, DIAGNOSTICS
 from ..wire.msgpack import Unpacker
@@ -388,7 +388,8 @@ class Relay:
         self._uploading.stop(STOP_SECONDS)
         self._sinks.close()
         signal.set_wakeup_fd(-1)
-        self._log("The relay has stopped. %d rows wait for the next start." % sum(sink.rows for sink in self._sinks))
+        rows = sum(sink.rows for sink in self._sinks)
+        self._log("The relay has stopped. %s for the next start." % plural(rows, "row", "waits"))
 
 
 def _can_go_on(connection: Connection) -> bool:

@@ -13,6 +13,7 @@ import time
 from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
 from urllib.parse import quote, unquote
 
+from ..text import plural
 from .errors import RelayError, SinkError
 from .segments import SUFFIX, Segment, found, number
 
@@ -178,8 +179,8 @@ class LocalSink:
                 continue
             self.dropped += segment.rows
             self._log(
-                "LocalSink %s dropped its oldest %d rows, because they could not be uploaded within %d s."
-                % (self.stream, segment.rows, self._limits.seconds)
+                "LocalSink %s dropped %s, the oldest of it, which could not be uploaded within %d s."
+                % (self.stream, plural(segment.rows, "row"), self._limits.seconds)
             )
             self._remove(segment)
 

@@ -10,6 +10,7 @@ from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..daemon import Log
 from ..errors import CtiError
+from ..text import plural
 from . import segments
 from .destinations import Uploader
 from .errors import RecordsRefused, UploadError
@@ -240,8 +241,8 @@ class Uploading:
         delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
         task.due = self._monotonic() + delay
         self._log.error(
-            "Uploading LocalSink %s failed: %s Its %d rows are kept. The next attempt is in %d s."
-            % (sink.stream, error, sink.rows, delay)
+            "Uploading LocalSink %s failed: %s The sink keeps %s. The next attempt is in %d s."
+            % (sink.stream, error, plural(sink.rows, "row"), delay)
         )
 
     def _log_rows(self, sink: LocalSink) -> None:

@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
     def hold(self, last: "Settings") -> "Settings":
         """The settings with those of the last good rule for the kinds that have an error."""
-        note = "Until then, the %d file items of the last good rule are used." % len(last.file_rules)
+        note = "Until then, the file items of the last good rule are used (%d)." % len(last.file_rules)
         errors = len(self.errors)
         return self._replace(
             kinds=tuple(kind for kind in self.kinds if kind in last.kinds or kind not in self.errors),

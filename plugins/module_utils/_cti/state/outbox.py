@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 from ..errors import ForwardError, TurnOver
 from ..kinds.kind import Row
-from ..text import quoted
+from ..text import plural, quoted
 from ..wire.forward import Entry, flat
 from .database import Database
 from .packing import pack, set_aside, unpack
@@ -121,12 +121,12 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
     except ForwardError as error:
         if not (isinstance(error, TurnOver) and delivered):
             raise ForwardError(
-                f"{error} ({delivered} records were delivered, {outbox.depth().records} are kept)"
+                f"{error} ({plural(delivered, 'record', 'was')} delivered, {outbox.depth().records} kept)"
             ) from error
     if untagged:
         raise ForwardError(
-            f"No data collection rule has a tag for the stream {' or '.join(sorted(untagged))}, so {sum(untagged.values())} records are"
-            " kept. Associate a rule with this machine, or give the tags."
+            f"No data collection rule has a tag for the stream {' or '.join(sorted(untagged))}, so"
+            f" {plural(sum(untagged.values()), 'record', 'is')} kept. Associate a rule with this machine, or give the tags."
         )
     return DeliveryCounts(delivered, outbox.depth().records)
 

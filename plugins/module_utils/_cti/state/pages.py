@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..kinds.kind import Row
-from ..text import printable, quoted, timestamp
+from ..text import plural, printable, quoted, timestamp
 from .database import Database
 from .history import read_row
 from .packing import inflate
@@ -215,11 +215,11 @@ def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:
         )
     elif page.missed:
         texts.append(
-            "%d changes are no longer kept in the history of %s. Ask more often, or raise history_days or history_mib."
-            % (page.missed, name)
+            "%s no longer kept in the history of %s. Ask more often, or raise history_days or history_mib."
+            % (plural(page.missed, "change", "is"), name)
         )
     if page.damaged:
-        texts.append("%d changes in the history of %s are damaged and left out." % (page.damaged, name))
+        texts.append("%s damaged and left out, in the history of %s." % (plural(page.damaged, "change", "is"), name))
     if page.remaining and not (since is not None and since.paged):
         texts.append(
             "%d of %d changes are returned. %s" % (len(page.records), len(page.records) + page.remaining, REST)

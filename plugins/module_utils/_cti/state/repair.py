@@ -14,7 +14,7 @@ from typing import List
 from ..errors import RowDamaged
 from ..kinds.kind import Kind
 from ..kinds.registry import all_kinds
-from ..text import quoted
+from ..text import plural, quoted
 from .packing import pack, set_aside
 from .store import DAMAGED, Store
 
@@ -66,9 +66,8 @@ class Repair(Store):
         damaged = [name for name in names if self._is_damaged(db, kind, name)]
         if damaged:
             notes.append(
-                "What the last run stored of %d of %d sources or folders of the %s is damaged and set aside (%s first); they are"
-                " compared again from the next run on."
-                % (len(damaged), len(names), kind.name, quoted(os.fsdecode(damaged[0])))
+                "What the last run stored of %d of %d sources or folders of the %s is damaged and set aside (%s first). It is compared"
+                " again from the next run on." % (len(damaged), len(names), kind.name, quoted(os.fsdecode(damaged[0])))
             )
         return notes
 
@@ -98,5 +97,6 @@ class Repair(Store):
         if not damaged:
             return []
         return [
-            "The kept texts of %d files are damaged and set aside; their next change shows no lines." % len(damaged)
+            "The kept texts of %s are damaged and set aside; the next change shows no lines."
+            % plural(len(damaged), "file")
         ]

@@ -33,7 +33,7 @@ from .. import host
 from ..errors import StateOvertaken
 from ..kinds.kind import Kind, Row
 from ..model import Item, Known, Source
-from ..text import quoted
+from ..text import plural, quoted
 from . import history
 from .database import Database
 from .packing import inflate, pack, set_aside
@@ -129,7 +129,7 @@ class Store(Database):
         if not self.is_foreign(machine):
             self._claim(machine)
             return []
-        counts = self._query(
+        ((records, changes),) = self._query(
             "SELECT (SELECT coalesce(sum(count), 0) FROM outbox), (SELECT coalesce(sum(count), 0) FROM history)"
         )
         if self._db is not None and not self._read_only:
@@ -139,8 +139,8 @@ class Store(Database):
             self.ignored = True
         return [
             "The state '%s' was created by another machine: this one is a clone of it, or its machine-id changed. This run is a new"
-            " baseline; %d undelivered records of that machine are not sent, and %d changes in its history are not kept. Machines that"
-            " share a folder need a state each." % (quoted(self.path), *counts[0])
+            " baseline. Of that machine, %s not sent, and %s not kept. Machines that share a folder need a state each."
+            % (quoted(self.path), plural(records, "undelivered record", "is"), plural(changes, "change", "is"))
         ]
 
     def _claim(self, machine: Machine) -> None:

@@ -13,7 +13,7 @@ from typing import Callable, Dict, Iterable, Iterator, Mapping, NamedTuple, Opti
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..packed import LEFT_OUT, MAX_BYTES, MAX_ROW, MAX_ROWS, Packer, to_json
-from ..text import quoted
+from ..text import plural, quoted
 from .report import text_pieces
 from .snapshot import Snapshot
 
@@ -144,7 +144,7 @@ class Selection:
     def sentence(self, computer: str) -> str:
         """What is left out, for the operator."""
         named = "; ".join(self._described(loss) for loss in self.losses[:_SHOWN])
-        more = "; and of %d more owners" % (len(self.losses) - _SHOWN) if len(self.losses) > _SHOWN else ""
+        more = "; and of %s" % plural(len(self.losses) - _SHOWN, "more owner") if len(self.losses) > _SHOWN else ""
         limit = space(self._kind)
         return (
             "%s has more %s than a result can hold (%d MiB, %d items). %s%s. Their changes are reported nevertheless. Remove the"
@@ -154,7 +154,7 @@ class Selection:
 
     def _described(self, loss: Loss) -> str:
         where = "" if self._kind.reaches is None else " in folders of %s" % _name(loss.owner)
-        return "%d of %d items%s left out, the first is %s" % (loss.items, loss.of, where, quoted(loss.first))
+        return "%d of %s%s left out, the first is %s" % (loss.items, plural(loss.of, "item"), where, quoted(loss.first))
 
 
 def _name(owner: str) -> str:

@@ -21,6 +21,7 @@ from ..kinds.files.owners import ROOT, Owners
 from ..kinds.files.scope import FileRule, parse_path, reaches
 from ..kinds.files.statx import status_of
 from ..state.store import Store, Text
+from ..text import plural
 from . import textdiff
 from .diff import Change
 from .snapshot import Snapshot
@@ -133,7 +134,8 @@ class _Keeper:
             return []
         reasons = ", ".join("%d %s" % (count, why) for why, count in sorted(self._left_out.items()))
         return [
-            "The texts of %d of %d files are kept; left out are %s." % (self._asked - left_out, self._asked, reasons)
+            "The texts of %d of %s are kept; left out are %s."
+            % (self._asked - left_out, plural(self._asked, "file"), reasons)
         ]
 
     def _judge(self, item: File) -> Optional[_Task]:

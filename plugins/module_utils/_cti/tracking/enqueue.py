@@ -44,7 +44,7 @@ def queue(snapshot: Snapshot, changed: List[Row], settings: Settings, store: Sto
     kind, now = snapshot.kind, snapshot.collected_at
     for batch in _batches(iter(changed)):
         store.queue(CHANGE_STREAM, kind, now, batch)
-    unknown = not snapshot.count and snapshot.failed()  # no data, which is not an empty inventory
+    unknown = snapshot.count == snapshot.kept and snapshot.failed()  # no data, which is not an empty inventory
     if settings.inventory and not unknown and _is_due(store.inventory_queued_at(kind), now, settings.inventory_every):
         store.renew_inventory(DATA_STREAM, kind, now)
         for batch in _batches(identified(sealed(inventory_records(kind, store.all_items(kind), machine, now)))):

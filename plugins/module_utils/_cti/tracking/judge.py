@@ -15,6 +15,7 @@ from ..errors import CtiError, StateError
 from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part
 from ..state.store import DAMAGED, Run, StoredParts
+from ..text import plural
 from .diff import Change, Identity, compare, is_unsure
 
 
@@ -113,9 +114,13 @@ class Judge:
         """A sentence about what is not reported because the rules changed; empty where there is nothing."""
         if not any(self._counts.values()):
             return []
-        counts = (self._counts["Added"], self._counts["Removed"], self._counts["Modified"])
+        counts = (
+            plural(self._counts["Added"], "newly tracked item"),
+            self._counts["Removed"],
+            self._counts["Modified"],
+        )
         return [
-            "The rule changed since the last run. Not reported as changes of the host: %d newly tracked items,"
+            "The rule changed since the last run. Not reported as changes of the host: %s,"
             " %d no longer tracked, %d tracked in another way." % counts
         ]
 

@@ -38,8 +38,11 @@ def text_pieces(rows: Iterable[Row]) -> Iterator[str]:
 
 
 def summary(snapshot: Snapshot, with_state: bool) -> Dict[str, Any]:
-    """`{count, digest, sources, collected_at}`; with a state also `baseline` or the number of changes of each category."""
+    """`{count, digest, sources, collected_at}`; with a state also `baseline` or the number of changes of each category, and
+    `kept` if it is not 0."""
     result = _status(snapshot)
+    if snapshot.kept:
+        result["kept"] = snapshot.kept
     if with_state:
         result["baseline"] = snapshot.age is None
     if snapshot.age is not None:

@@ -65,6 +65,7 @@ class _Observed:
 
     def __init__(self, kind: Kind, store: Store, known: StoredParts, judge: Judge, keep_items: bool) -> None:
         self.count = 0  # items
+        self.kept = 0  # of these: known from an earlier run, and not seen in this one
         self.items: List[Item] = []  # empty unless keep_items
         self.signatures: List[Tuple[str, Optional[str]]] = []  # of the parts with these
         self.digests: Dict[str, str] = {}  # of the parts that have items
@@ -127,15 +128,17 @@ class _Observed:
             age,
             self._judge.notes(),
             owners(self._kind, self.signatures),
+            self.kept,
         )
 
     def add_missing(self, collection: Collection) -> None:
         """Judge the parts in the store that the collection, now complete, did not yield."""
-        for name in self._missing:
+        for name, stored in self._missing.items():
             if name in collection.replaced:
                 self._store.drop(self._kind, name)
             elif collection.out_of_sight(name):
-                self.unchanged.append(name)
+                self._add_unchanged(name, stored)
+                self.kept += stored.count
             else:
                 self._judge.compare_gone(name)
                 self._store.drop(self._kind, name)

@@ -29,6 +29,7 @@ class Snapshot(NamedTuple):
     age: Optional[int]  # seconds since the run compared with; None: there is none, and this run is the baseline
     notes: List[str]
     owners: Dict[str, str] = {}  # see owners()
+    kept: int = 0  # of `count`: items of an earlier run, whose part could not be read in this one
 
     def failed(self) -> List[str]:
         """The names of the sources that could not be read in full."""
