@@ -240,8 +240,8 @@ def test_file_items_that_cannot_be_used_leave_the_last_good_ones_in_force(host):
     for section in ({"fileinfo": good["fileInfo"]}, {"fileInfo": [{"destinationPath": "etc"}]}):
         host.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, fileSettings=section))
         host.expect("set enableFiles to false")
-        host.expect("Until then, the 1 file items of the last good rule are used")
-        host.expect("Using the rule from .*1 file items")
+        host.expect("Until then, 1 file item is used, from the last good rule")
+        host.expect("Using the rule from .*1 file item[)]")
     host.write("b")
     host.expect("1 record was delivered")
     assert len(json.loads((host.state / "File.json").read_text())) == 2

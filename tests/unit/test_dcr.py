@@ -385,7 +385,7 @@ def test_a_rule_with_an_error_holds_on_to_the_last_good_file_items_and_nothing_e
     held = dcr.load(tagged(broken), "x").hold(last)
     assert (held.kinds, held.file_rules) == (last.kinds, RULES)
     assert held.intervals == {"packages": 7, "services": 300, "files": 900}
-    assert held.warnings[1] == "Until then, the 2 file items of the last good rule are used." and held.problems
+    assert held.warnings[1] == "Until then, 2 file items are used, from the last good rule." and held.problems
     off = dcr.load(tagged(dict(SETTINGS, enableFiles=False)), "x")
     assert dcr.load(tagged(broken), "x").hold(off).kinds == ("packages", "services")
 

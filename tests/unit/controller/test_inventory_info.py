@@ -220,7 +220,7 @@ def test_a_rule_of_ama_without_usable_file_items_is_used_with_those_of_the_last_
     by_rule.write("a")
     assert run(by_rule) == ["a"]
     assert any("fileinfo" in text for text in by_rule.warnings)
-    assert "Until then, the 1 file items of the last good rule are used." in by_rule.warnings
+    assert "Until then, 1 file item is used, from the last good rule." in by_rule.warnings
     by_rule.write("b")
     result = info.work(by_rule)
     assert [os.path.basename(change["FileSystemPath"]) for change in result["changes"]] == ["b"]

@@ -6,6 +6,7 @@
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..kinds.files.scope import FileRule
+from ..text import plural
 
 EXTENSION = "ChangeTracking-Linux"
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
@@ -37,7 +38,7 @@ class Settings(NamedTuple):
 
     def hold(self, last: "Settings") -> "Settings":
         """The settings with those of the last good rule for the kinds that have an error."""
-        note = "Until then, the file items of the last good rule are used (%d)." % len(last.file_rules)
+        note = "Until then, %s used, from the last good rule." % plural(len(last.file_rules), "file item", "is")
         errors = len(self.errors)
         return self._replace(
             kinds=tuple(kind for kind in self.kinds if kind in last.kinds or kind not in self.errors),
