@@ -78,7 +78,11 @@ def wait(end, what, done):
 
 
 def ask(python, command):
-    return json.loads(subprocess.run([python, *command], stdout=subprocess.PIPE, check=False).stdout.decode())
+    done = subprocess.run([python, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    try:
+        return json.loads(done.stdout.decode())
+    except ValueError:
+        raise SystemExit("%s: %s" % (" ".join(command), done.stdout.decode())) from None
 
 
 if __name__ == "__main__":
