@@ -156,6 +156,8 @@ from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known
 from ..module_utils._module import fact_arguments, facts, run
 
+SUFFIX = ".service"  # which the names of the items do not have
+
 
 def main() -> None:
     module = AnsibleModule(
@@ -166,6 +168,9 @@ def main() -> None:
         ),
         supports_check_mode=True,
     )
+
+    names = module.params["name"]
+    module.params["name"] = [name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name for name in names]
 
     def collected() -> Collection:
         return managers.collect(Known(), module.params["templates"], module.params["transient"])

@@ -256,5 +256,45 @@ def test_a_state_that_may_not_be_looked_for_is_not_called_absent(tmp_path):
     with pytest.raises(StateError, match=r"There is no state .* Either nothing was collected yet, or give another one"):
         last_known.require(str(tmp_path / "none.db"), "give another one")
     (tmp_path / "loop").symlink_to("loop")  # an error that root meets as well
-    with pytest.raises(StateError, match=r"Cannot read the state .*Run this as root"):
+    with pytest.raises(StateError, match=r"Cannot read the state .*Give another path\."):
         last_known.require(str(tmp_path / "loop"), "give another one")
+
+
+@pytest.fixture
+def as_nobody(tmp_path):
+    """The current user is neither root nor the owner of what the test made."""
+    for folder in (tmp_path, *list(tmp_path.parents)[:-2]):
+        os.chmod(str(folder), 0o755)
+    os.seteuid(USER - 1)
+    yield
+    os.seteuid(0)
+
+
+def test_whoever_may_not_use_a_state_is_told_as_whom_to_run(tmp_path, home, path, as_nobody):
+    os.seteuid(0)
+    status_file = os.path.join(home, status.FILE)
+    with open(status_file, "w") as file:
+        json.dump(GOOD, file)
+    os.chmod(home, 0o700)
+    options = AgentOptions(state=home, config_address="", chunks="", dcr="/none")
+    who = "the user with the uid %d." % USER
+    with pytest.raises(StateError, match="belongs to another user. Run this as " + who):  # root, too
+        lock.StateLock(home)
+    os.seteuid(USER - 1)
+    for ask_for in (
+        lambda: last_known.require(path, ""),
+        lambda: status.read(options),
+        lambda: Store(path, read_only=True, owner=USER).__enter__(),
+    ):
+        with pytest.raises(StateError, match=r"Cannot .* \(Permission denied\)\. Run this as root or as " + who):
+            ask_for()
+    with pytest.raises(StateError, match=r"Run this as %s Or give a path that the current user can write" % who):
+        Store(path, owner=USER).__enter__()
+    with pytest.raises(StateError, match="belongs to another user. Run this as " + who):
+        lock.StateLock(home)
+    state = next(link for link in doctor.examine(options, USER) if link.name == "state")
+    assert state.message.endswith("Run this as root or as " + who)
+    os.seteuid(0)
+    os.chown(home, 0, 0)
+    os.seteuid(USER - 1)
+    assert folders.run_as(path) == "Run this as root."

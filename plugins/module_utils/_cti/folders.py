@@ -12,12 +12,49 @@ import os
 import stat
 from typing import Callable, Collection, List, Optional, Tuple
 
+from .text import printable
+
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 
 
 class Controlled(OSError):
     """Somebody else controls `filename`, a folder or a symlink on the path."""
+
+
+def run_as(path: str, root: bool = True) -> str:
+    """As whom to run, so that a file or a folder can be used: a sentence with its owner, or with the owner of the innermost
+    folder on its path that the current user can see. `root`: whether root may use what is another user's."""
+    while True:
+        try:
+            uid = os.stat(path).st_uid
+            break
+        except OSError:
+            if path in ("/", ""):
+                uid = 0
+                break
+            path = os.path.dirname(path)
+    if uid == os.geteuid():
+        return "Check its permissions, and what SELinux or AppArmor denies."
+    if uid == 0:
+        return "Run this as root."
+    return "Run this as %sthe user %s." % ("root or as " if root else "", _user_name(uid))
+
+
+def remedy(error: OSError, path: str, otherwise: str, root: bool = True) -> str:
+    """What to do about an error at a path: `otherwise`, a sentence, or run_as() where permissions are the reason."""
+    if not isinstance(error, PermissionError):
+        return otherwise
+    return "%s Or %s" % (run_as(path, root), otherwise[0].lower() + otherwise[1:])
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # for a message only
+
+    try:
+        return printable(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return "with the uid %d" % uid
 
 
 def check(folder: str, owners: Collection[Optional[int]], make: bool = False) -> None:

@@ -18,6 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.filter import ct_claim
 from ansible_collections.changetracking.inventory.plugins.filter.ct_matching import ct_matching
 from ansible_collections.changetracking.inventory.plugins.filter.ct_misspelled import ct_misspelled
 from ansible_collections.changetracking.inventory.plugins.filter.ct_mistyped import ct_mistyped
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.last_known import PLAYBOOK_STATE
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = {path.stem for path in (ROOT / "plugins").glob("*/ct_*.py")}
@@ -51,6 +52,15 @@ def test_the_playbooks_know_all_their_variables():
     assert ct_misspelled(used, variables_of_playbooks()) == []
     defaulted = set(re.findall(r"\b(ct_\w+) \| default", "\n".join(texts)))
     assert defaulted <= set(variables_of_playbooks())
+
+
+def test_the_documentation_and_the_message_about_no_state_name_the_state_of_the_playbook():
+    assert "ct_state | default('%s')" % PLAYBOOK_STATE in (ROOT / "playbooks" / "inventory.yml").read_text()
+    for page in ("adhoc", "fleet"):
+        text = (ROOT / "docs" / (page + ".md")).read_text()
+        assert set(re.findall(r"\b(?:state|path)[=:] ?([^\s\"]+\.db)", text.replace("ct_state", ""))) == {
+            PLAYBOOK_STATE
+        }, page
 
 
 @pytest.mark.parametrize(

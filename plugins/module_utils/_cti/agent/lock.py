@@ -28,14 +28,23 @@ class StateLock:
                 "Another agent runs with the state directory '%s'. Stop it, or give another --state." % folder
             ) from None
         except folders.Controlled as error:
+            if error.filename == folder and os.stat(folder).st_uid not in (0, os.geteuid()):
+                raise StateError(
+                    "The state directory '%s' belongs to another user. %s Or give another --state."
+                    % (folder, folders.run_as(folder, root=False))
+                ) from error
             raise StateError(
                 "The state directory '%s' can be replaced by other users (%s). Give one below a directory that only this user can write."
                 % (folder, error.filename)
             ) from error
         except OSError as error:
             raise StateError(
-                "The state directory '%s' cannot be used (%s). Give a directory that this user can write."
-                % (folder, error.strerror)
+                "The state directory '%s' cannot be used (%s). %s"
+                % (
+                    folder,
+                    error.strerror,
+                    folders.remedy(error, folder, "Give a directory that this user can write.", False),
+                )
             ) from error
 
     def _take(self, until: float) -> None:
@@ -57,8 +66,7 @@ def is_running(options: AgentOptions) -> bool:
         return False
     except OSError as error:
         raise StateError(
-            "Cannot read '%s' (%s). Run this as root or as the user of the agent."
-            % (options.path("lock"), error.strerror)
+            "Cannot read '%s' (%s). %s" % (options.path("lock"), error.strerror, folders.run_as(options.path("lock")))
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

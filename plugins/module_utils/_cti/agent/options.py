@@ -8,6 +8,7 @@ import json
 import os
 from typing import Any, Dict, NamedTuple, Sequence
 
+from .. import folders
 from ..errors import CtiError
 from ..kinds.files.budget import REHASH_DAYS
 from ..rule.settings import EXTENSION
@@ -150,7 +151,8 @@ def _read(path: str, must_exist: bool) -> Dict[str, Any]:
         ) from None
     except OSError as error:
         raise OptionError(
-            "Cannot read the configuration '%s' (%s). Correct its permissions." % (path, error.strerror)
+            "Cannot read the configuration '%s' (%s). %s"
+            % (path, error.strerror, folders.remedy(error, path, "Correct its permissions."))
         ) from error
     except (ValueError, RecursionError) as error:
         raise OptionError("The configuration '%s' is not JSON (%s). Correct the file." % (path, error)) from error

@@ -112,8 +112,7 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
         state = {}
     except OSError as error:
         raise StateError(
-            "Cannot read '%s' (%s). Run this as root or as the user of the agent."
-            % (options.path(FILE), error.strerror)
+            "Cannot read '%s' (%s). %s" % (options.path(FILE), error.strerror, folders.run_as(options.path(FILE)))
         ) from error
     except (ValueError, RecursionError) as error:
         raise StateError(

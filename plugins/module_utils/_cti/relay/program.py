@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from .. import folders
 from ..daemon import VERSION, Log, print_error
 from ..errors import CtiError
 from ..text import line, plural
@@ -107,8 +108,8 @@ def _query(options: argparse.Namespace) -> int:
         )  # avoids an error message of the interpreter at exit
     except OSError as error:
         raise RelayError(
-            "Cannot read the database '%s' (%s). Run this as root or as its owner, or give another path with --database."
-            % (path, error.strerror or error)
+            "Cannot read the database '%s' (%s). %s"
+            % (path, error.strerror or error, folders.remedy(error, path, "Give another path with --database."))
         ) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise RelayError("The query of '%s' failed: %s." % (path, error)) from error

@@ -13,6 +13,7 @@ import time
 from typing import Callable, Deque, Dict, FrozenSet, Iterator, List, NamedTuple, Optional
 from urllib.parse import quote, unquote
 
+from ..folders import remedy
 from ..text import plural
 from .errors import RelayError, SinkError
 from .segments import SUFFIX, Segment, found, number
@@ -251,8 +252,12 @@ class Sinks:
             ) from None
         except OSError as error:
             raise RelayError(
-                "The events directory '%s' cannot be used (%s). Give a directory that this user can write."
-                % (folder, error.strerror)
+                "The events directory '%s' cannot be used (%s). %s"
+                % (
+                    folder,
+                    error.strerror,
+                    remedy(error, folder, "Give a directory that the current user can write.", root=False),
+                )
             ) from error
 
     def __iter__(self) -> Iterator[LocalSink]:

@@ -275,9 +275,11 @@ class Database:
     def _error(self, error: BaseException) -> StateError:
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError):
-            return StateError(
-                f"Cannot open the state '{self.path}' ({error.strerror}). Give a path that the current user can write."
-            )
+            if self._read_only:
+                remedy = folders.run_as(self.path)
+            else:
+                remedy = folders.remedy(error, self.path, "Give a path that the current user can write.", root=False)
+            return StateError(f"Cannot open the state '{self.path}' ({error.strerror}). {remedy}")
         if "locked" in reason:
             return StateError(
                 f"Another run has used the state '{self.path}' for more than {5 if self._foreign else LOCK_SECONDS} s. Run again when"

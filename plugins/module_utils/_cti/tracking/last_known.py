@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from .. import host, itemfiles
+from .. import folders, host, itemfiles
 from ..errors import StateError
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
@@ -17,6 +17,8 @@ from ..state.store import Store
 from ..text import quoted, timestamp
 from . import bounded, report
 from .snapshot import Snapshot, combined_digest, in_order, owners
+
+PLAYBOOK_STATE = "~/.local/state/changetracking/inventory.db"  # the default of ct_state
 
 
 def from_database(
@@ -29,7 +31,7 @@ def from_database(
 ) -> Dict[str, Any]:
     """The result of ct_state_info. `wanted`, `warn`: see run_host(). `owner`: a uid that may own the database, in addition to root
     and the current user. Raises StateError."""
-    require(path, "the state is elsewhere: then give its path")
+    require(path, f"the state is elsewhere: then give its path (the playbook inventory uses {PLAYBOOK_STATE})")
     machine = host.identity()
     with Store(path, read_only=True, owner=owner, leave_no_files=True) as store:
         if store.is_foreign(machine):
@@ -66,7 +68,7 @@ def require(path: str, otherwise: str) -> None:
         ) from None
     except OSError as error:
         raise StateError(
-            f"Cannot read the state '{quoted(path)}' ({error.strerror}). Run this as root (with -b)."
+            f"Cannot read the state '{quoted(path)}' ({error.strerror}). {folders.remedy(error, path, 'Give another path.')}"
         ) from error
 
 
