@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The relay's uploaders, and what it says to whom."""
 
+import csv
 import io
 import itertools
 import json
@@ -154,6 +155,28 @@ def test_json_lines_that_cannot_be_written_whole_are_not_written_in_part(tmp_pat
     with pytest.raises(UploadError):
         JsonLinesUploader(str(tmp_path)).take("s", batches())
     assert len((tmp_path / "s.jsonl").read_text().splitlines()) == 1
+
+
+class CsvUploader(JsonLinesUploader):
+    """As CONTRIBUTING.md describes one."""
+
+    suffix = ".csv"
+    header = "time,path\r\n"
+
+    def lines(self, stream, batch):
+        text = io.StringIO()
+        paths = [(seconds, record["FileSystemPath"].replace("\n", "\\n")) for seconds, record in batch]
+        csv.writer(text).writerows(paths)
+        return text.getvalue()
+
+
+@pytest.mark.parametrize("torn", ["", "time,pa", "time,path\r\n", 'time,path\r\n1,"a'])
+def test_a_format_of_lines_has_its_header_once_and_no_torn_line(tmp_path, torn):
+    (tmp_path / "s.csv").write_bytes(torn.encode())
+    for path in ('/a,"\n', "/b"):
+        take(CsvUploader(str(tmp_path)), change(FileSystemPath=path))
+    with open(str(tmp_path / "s.csv"), newline="") as file:
+        assert list(csv.reader(file)) == [["time", "path"], ["1700000000", '/a,"\\n'], ["1700000000", "/b"]]
 
 
 @pytest.mark.parametrize("text", ["", "sqlite", "sqlite:", "ftp:x", "/path"])

@@ -6,6 +6,7 @@
 import json
 import os
 import sqlite3
+from itertools import chain
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ..errors import FormatError, ForwardError
@@ -74,6 +75,7 @@ class JsonLinesUploader(Uploader):
     """
 
     suffix = ".jsonl"
+    header = ""  # what a file begins with: whole lines
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -97,14 +99,14 @@ class JsonLinesUploader(Uploader):
             raise UploadError("Cannot write '%s' (%s)." % (path, error.strerror)) from error
 
     def lines(self, stream: str, batch: List[Entry]) -> str:
-        """The text of a batch: whole lines, so that half a batch can be told from a whole one."""
+        """The text of a batch: whole lines. A record is one line: an incomplete last line is removed, and its record comes again."""
         return "".join(
             json.dumps({"tag": stream, "time": seconds, "record": record}) + "\n" for seconds, record in batch
         )
 
     def _append(self, file: int, end: int, stream: str, batches: Batches) -> None:
-        for batch in batches:
-            data = memoryview(self.lines(stream, batch).encode("utf-8"))
+        for text in chain([self.header] if end == 0 else [], (self.lines(stream, batch) for batch in batches)):
+            data = memoryview(text.encode("utf-8"))
             while data:
                 written = os.pwrite(file, data, end)
                 data, end = data[written:], end + written
