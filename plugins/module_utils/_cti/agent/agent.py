@@ -170,7 +170,7 @@ class Agent:
             return run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
         if store.last_run(kind) is not None:
             self._remove_items(kind)
-        return run.end_kind(kind, store, self._options.rehash_days)
+        return run.end_kind(kind, settings, store, self._options.rehash_days)
 
     def deliver(self) -> bool:
         """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""

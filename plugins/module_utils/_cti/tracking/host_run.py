@@ -10,7 +10,6 @@ from .. import host
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.files.kind import FILES
-from ..kinds.files.scope import FileRule
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..model import Known
@@ -45,7 +44,7 @@ def run_host(
             warn(note)
         settings = _held(settings, store, warn)
     snapshots = [_snapshot(all_kinds()[kind], settings, store, wanted == "full", rehash_days) for kind in kinds]
-    ended = [] if store is None else _end_others([*kinds, *settings.kinds], store, rehash_days)
+    ended = [] if store is None else _end_others(kinds, settings, store, rehash_days)
     for snapshot in snapshots + ended:
         for warning in snapshot.warnings():
             warn(warning)
@@ -73,16 +72,17 @@ def _held(settings: Settings, store: Store, warn: Callable[[str], None]) -> Sett
     last = store.last_run(FILES) if FILES.name in settings.errors else None
     if last is None or not last.scope:
         return settings
-    held = settings.hold(settings._replace(file_rules=[FileRule(*rule) for rule in last.scope]))
+    held = settings.hold(run.with_items_of(last, settings))
     for text in held.warnings:
         if text not in settings.warnings:
             warn(text)
     return held
 
 
-def _end_others(kinds: Sequence[str], store: Store, rehash_days: float) -> List[Snapshot]:
-    """The last runs of the kinds that are not in `kinds`, where the state has them and they are still to be made."""
-    ended = [run.end_kind(kind, store, rehash_days) for kind in all_kinds().values() if kind.name not in kinds]
+def _end_others(kinds: Sequence[str], settings: Settings, store: Store, rehash_days: float) -> List[Snapshot]:
+    """The last runs of those kinds that the rule has switched off, unless they are made already. `kinds`: what this run collects."""
+    off = [kind for name, kind in all_kinds().items() if name not in settings.kinds and name not in kinds]
+    ended = [run.end_kind(kind, settings, store, rehash_days) for kind in off]
     return [snapshot for snapshot in ended if snapshot is not None]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from ..errors import DcrError
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
+from ..kinds.files.scope import FileRule
 from ..kinds.kind import Kind, digest
 from ..model import Collection, Item, Known, Part, Source
 from ..rule.settings import Settings
@@ -151,18 +152,24 @@ def run_kind(
     keep_items: bool = False,
     progress: Optional[Progress] = None,
     rehash_days: float = REHASH_DAYS,
+    ends: bool = False,
 ) -> Snapshot:
-    """compare_and_store() with the collection of the settings. `rehash_days`: see collectors.collect()."""
-    rules = settings.file_rules
-    collect_by = _collector(kind, rehash_days)
+    """compare_and_store() with the collection of the settings. `rehash_days`: see collectors.collect(). `ends`: see
+    compare_and_store()."""
+
+    def collect_by(rules: Sequence[Any], known: Known) -> Collection:
+        return collectors.collect(kind, rules, known, rehash_days)
+
     scope = None
     if kind.reaches is not None:
-        scope = Scope([list(rule.tracking) for rule in rules], kind.reaches, collect_by)
-    return compare_and_store(kind, lambda known: collect_by(rules, known), store, scope, keep_items, progress)
+        scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
+    return compare_and_store(
+        kind, lambda known: collect_by(settings.file_rules, known), store, scope, keep_items, progress, ends
+    )
 
 
-def end_kind(kind: Kind, store: Store, rehash_days: float = REHASH_DAYS) -> Optional[Snapshot]:
-    """Compare a kind that the rule has switched off with the state once more, by the rules of the last run.
+def end_kind(kind: Kind, settings: Settings, store: Store, rehash_days: float = REHASH_DAYS) -> Optional[Snapshot]:
+    """Compare a kind that the rule has switched off with the state once more, by the file items of the last run.
 
     Returns None if that was done already, or if there is no last run. The state keeps its items, for the case that the kind is
     switched on again. Raises StateError.
@@ -170,16 +177,14 @@ def end_kind(kind: Kind, store: Store, rehash_days: float = REHASH_DAYS) -> Opti
     last = store.last_run(kind)
     if last is None or SWITCHED_OFF in last.unseen:
         return None
-    rules = last.scope
-    collect_by = _collector(kind, rehash_days)
-    scope = None if kind.reaches is None else Scope(rules, kind.reaches, collect_by)
     try:
-        snapshot = compare_and_store(kind, lambda known: collect_by(rules, known), store, scope, ends=True)
-    except DcrError:  # this version refuses a rule of the last run
+        snapshot = run_kind(kind, with_items_of(last, settings), store, rehash_days=rehash_days, ends=True)
+    except DcrError:  # this version refuses a file item of the last run
         return None
     note = "The rule has switched off %s. This run compared them for the last time." % kind.name
     return snapshot._replace(notes=[*snapshot.notes, note])
 
 
-def _collector(kind: Kind, rehash_days: float) -> Callable[[Sequence[Any], Known], Collection]:
-    return lambda rules, known: collectors.collect(kind, rules, known, rehash_days)
+def with_items_of(last: Run, settings: Settings) -> Settings:
+    """The settings with the file items of a run of files, as far as they say what is tracked."""
+    return settings._replace(file_rules=[FileRule(*rule) for rule in last.scope])
