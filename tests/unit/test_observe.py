@@ -18,6 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Collection, Known, Part, Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run as StoredRun
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.host_run import run_host
@@ -344,6 +345,11 @@ class Tracker:
         with Store(self.state) as store:
             return run.run_kind(all_kinds()["files"], dcr.default()._replace(file_rules=tracked), store)
 
+    def end(self):
+        """The run after the rule has switched off files."""
+        with Store(self.state) as store:
+            return run.end_kind(all_kinds()["files"], dcr.default()._replace(file_rules=[]), store)
+
 
 @pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
 def test_whatever_changes_in_a_rule_is_no_change_of_the_host(tmp_path, before, after):
@@ -490,6 +496,35 @@ def test_more_changes_than_one_run_reports_are_told_apart_from_what_a_rule_adds_
         (tmp_path / "t" / str(number)).write_text("x")
     seen = [told(tracker.run(dict(RULE, recurse=False), RULE)) for _run in range(4)]
     assert [len(changes) for changes in seen] == [40, 0, 0, 0]
+
+
+def test_a_kind_that_is_switched_off_is_compared_until_all_its_changes_are_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 25)
+    tracker = Tracker(tmp_path / "state.db", str(tmp_path) + "/t/*")
+    assert tracker.end() is None
+    for folder in "abcd":
+        (tmp_path / "t" / folder).mkdir(parents=True)
+    tracker.run(RULE)
+    for number in range(80):
+        (tmp_path / "t" / "abcd"[number % 4] / str(number)).write_text("")
+    seen = [told(tracker.end()) for _run in range(2)]
+    assert len(seen[0]) < 80 and len(set(seen[0] + seen[1])) == len(seen[0] + seen[1]) == 80
+    assert tracker.end() is None
+    (tmp_path / "t" / "a" / "later").write_text("")
+    assert tracker.end() is None
+    assert told(tracker.run(RULE)) == [("Added", str(tmp_path / "t" / "a" / "later"))]
+
+
+@pytest.mark.parametrize(
+    "rule", [["r", "/etc/*/*.conf"], ["r", "etc"], ["r", "/etc/.*(", True, "follow", "file", "sha256"]]
+)
+def test_a_file_item_that_this_version_refuses_does_not_keep_a_kind_from_being_switched_off(
+    tmp_path, monkeypatch, rule
+):
+    tracker = Tracker(tmp_path / "state.db", str(tmp_path) + "/t/*")
+    tracker.run(RULE)
+    monkeypatch.setattr(Store, "last_run", lambda _store, _kind: StoredRun(1, [rule], []))
+    assert tracker.end() is None
 
 
 def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeypatch):
