@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import packed, packed_reader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.marks import Mark
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.owners import ROOT
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import Packer, pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import bounded, last_known
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import (
+    bounded,
+    item_file,
+    last_known,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.host_run import run_host
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 
@@ -198,3 +204,30 @@ def test_the_item_files_of_an_agent_are_returned_within_the_limits_too(limits, t
         "LeftOut",
     ]
     assert "in folders of alice" in warned[0]
+
+
+def test_items_of_one_user_do_not_fill_the_disk_and_those_of_others_are_in_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(item_file, "OTHERS_BYTES", 100 * 620)
+
+    def write(*amounts):
+        """Write so many items of root, of a user and of another one; how many of each are in the file, and the sentence."""
+        items = [
+            File("/{0}/{1:07}".format(folder, number), "", 1, "root", "root", 0o644, 1, 1, "file", "")
+            for folder, amount in zip("rab", amounts)
+            for number in range(amount)
+        ]
+        with Store(str(tmp_path / "state.db")) as store:
+            for folder, owner in (("r", ROOT), ("a", "uid=1001"), ("b", "uid=1002")):
+                part = [item for item in items if item.path.startswith("/" + folder)]
+                store.put(FILES, "/" + folder, str(Mark("", 0, "", False, owner)), "", part)
+        with Store(str(tmp_path / "state.db"), read_only=True) as store:
+            sentence = item_file.write(str(tmp_path), FILES, store, {})
+        paths = [item["FileSystemPath"] for item in json.loads((tmp_path / "File.json").read_text())]
+        return [sum(path.startswith("/" + folder) for path in paths) for folder in "rab"], sentence
+
+    assert write(200, 60, 40) == ([200, 60, 40], "")
+    found, sentence = write(200, 1000, 30)
+    assert found == [200, 70, 30] and "930 items in folders of uid=1001. Narrow" in sentence
+    found, sentence = write(3, 200, 100)
+    assert found == [3, 50, 50] and "150 items in folders of uid=1001, 50 items in folders of uid=1002." in sentence
+    assert sorted(os.listdir(str(tmp_path))) == ["File.json", "state.db"]

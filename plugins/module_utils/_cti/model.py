@@ -31,7 +31,6 @@ class Part(NamedTuple):
         frozenset()
     )  # identities that are added or removed because this run collects another set than the last one
     before: Optional[Sequence[Item]] = None  # its known items, where those are in a part of another name so far
-    owner: str = ""  # of a directory, see kinds/files/owners.py
 
 
 class Source(NamedTuple):

@@ -23,7 +23,7 @@ from ..state.database import Database
 from ..state.outbox import Outbox, deliver
 from ..state.store import Store, run_until_stored
 from ..text import plural
-from ..tracking import enqueue, report, run
+from ..tracking import enqueue, item_file, report, run
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
 from .lock import StateLock
@@ -276,7 +276,9 @@ class Agent:
         }
         try:
             with Store(self._options.database, read_only=True) as store:
-                itemfiles.write(self._item_files, kind, store.all_items(kind), categories)
+                left_out = item_file.write(self._item_files, kind, store, categories)
+            if left_out:
+                self._log.warning(left_out)
         except OSError as error:
             self._log.error(
                 "Cannot write %s (%s). Make its directory writable, with free space." % (kind.item_file, error.strerror)

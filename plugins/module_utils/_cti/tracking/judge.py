@@ -142,7 +142,9 @@ class Judge:
         known = self._known.parts.get(part.name)
         if part.before is not None:
             return True
-        return known.digest != DAMAGED if known is not None else not self._was_unseen(part.name, "//" + part.owner)
+        if known is not None:
+            return known.digest != DAMAGED
+        return not self._was_unseen(part.name, "//" + self._kind.owner(part.signature))
 
     def _was_unseen(self, name: str, owner: str) -> bool:
         while name not in self._unseen and name + owner not in self._unseen:

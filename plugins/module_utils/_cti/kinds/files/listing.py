@@ -17,7 +17,7 @@ from .budget import PART_PATHS, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
-from .opening import Paths, read_at_once
+from .opening import Paths, entries_of, read_at_once
 from .statx import mode, seconds, status_of
 from .statx import owner as owner_of
 
@@ -131,7 +131,7 @@ class Lister:
     def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
         listing = Listing(place, claims, self._clock())
-        with scan(place.descriptor) as entries:
+        with entries_of(place.descriptor) as entries:
             symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
             if next(entries, None) is not None:
                 return None
@@ -273,11 +273,6 @@ def _skip_mount(listing: Listing, name: str, kind: str) -> None:
         listing.mounts.append(name)
     if any(claim.wants(name) for claim in claims.directories):
         listing.unsure.add((to_text(listing.prefix + name),))
-
-
-def scan(descriptor: int) -> Any:
-    """os.scandir() of an open directory."""
-    return os.scandir(descriptor if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % descriptor)
 
 
 def slice_name(number: int) -> str:

@@ -12,7 +12,8 @@ reading through that descriptor, and only when it is known to be a regular file.
 import errno
 import os
 import stat
-from typing import Dict, List, NamedTuple, Optional, Tuple
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .budget import MAX_DEPTH, SMALL_BYTES
 from .mounts import Mounts
@@ -88,6 +89,11 @@ def read_at_once(
             os.close(file)
     finally:
         os.close(path)
+
+
+def entries_of(directory: int) -> Any:
+    """os.scandir() of an open directory."""
+    return os.scandir(directory if sys.version_info >= (3, 7) else "/proc/self/fd/%d" % directory)
 
 
 class Step(NamedTuple):

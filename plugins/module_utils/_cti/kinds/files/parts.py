@@ -100,7 +100,7 @@ class Parts:
         if not listing.settled:
             mark = mark._replace(digest=left_out(listing.left_out))
         new = self._left_out_before(was, listing, known)
-        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.place.owner)
+        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before)
 
     def _left_out_before(self, was: Mark, listing: Listing, known: Sequence[File]) -> FrozenSet[Tuple[str]]:
         """Identities of entries that were left out so far, so that nobody can tell since when they are there."""

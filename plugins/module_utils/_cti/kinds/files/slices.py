@@ -8,7 +8,7 @@ from binascii import crc32
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .budget import FOLDER_ENTRIES, FOLDER_NAMES, SLICES
-from .listing import scan
+from .opening import entries_of
 from .owners import ROOT, Owners
 
 _ENCODING = sys.getfilesystemencoding()
@@ -29,7 +29,7 @@ def names_by_slice(descriptor: int, most: int) -> Optional[Names]:
     them all into one, more than FOLDER_ENTRIES, or FOLDER_NAMES bytes of them. Raises OSError."""
     names = _empty()
     count = total = 0
-    with scan(descriptor) as entries:
+    with entries_of(descriptor) as entries:
         for entry in entries:
             name = entry.name.encode(_ENCODING, "surrogateescape")
             count += 1
@@ -69,7 +69,7 @@ class OwnedNames:
         self._most = most
         self._owned: Dict[str, _Owned] = {}
         self._others = _Owned()  # how much all but ROOT have
-        with scan(descriptor) as entries:
+        with entries_of(descriptor) as entries:
             for entry, owner in _owned(entries, barred, owners):
                 if owner in self.left_out:
                     self.left_out[owner] += 1
