@@ -53,7 +53,9 @@ def returned(known=None, **kinds):
     """What the controller reads, and the warnings. `kinds`: the rows of each owner."""
     warned = []
     items = {
-        kind: lambda owned=owned: ((owner, row) for owner, rows in owned for row in rows)
+        kind: bounded.Items(
+            [(owner, row) for owner, rows in owned for row in rows], lambda one: one[1], lambda one: one[0]
+        )
         for kind, owned in kinds.items()
     }
     return unpack(bounded.pack_items(items, known or {}, "web01", warned.append)), warned

@@ -8,7 +8,9 @@ and all other owners get equal shares of the rest. What is left out is still in 
 """
 
 import hashlib
-from typing import Callable, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Tuple
+from array import array
+from collections import Counter
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, NamedTuple, Optional, Sequence
 
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
@@ -23,7 +25,13 @@ _LEAST = MAX_BYTES // MAX_ROWS  # what an item counts at least: then the limit o
 _SHOWN = 3  # owners in a message
 _MARKED = 1000  # owners with a row of their own
 
-Entries = Callable[[], Iterable[Tuple[str, Row]]]  # the items of a kind, each with its owner, see Kind.owner
+
+class Items(NamedTuple):
+    """The items of a kind."""
+
+    all: Sequence[Any]
+    row: Callable[[Any], Row]  # an item as it is returned
+    owner: Callable[[Any], str]  # of an item, see Kind.owner
 
 
 class Loss(NamedTuple):
@@ -39,26 +47,28 @@ class TooLarge(Exception):
     """The items of a kind need more space than it has."""
 
 
-def entries(snapshot: Snapshot) -> Iterator[Tuple[str, Row]]:
-    row, owners = snapshot.kind.row, snapshot.owners
-    for item in snapshot.items:
-        owner = owners.get(item[0].rpartition("/")[0] or "/", ROOT) if owners else ROOT
-        yield owner, row(item)
+def of_snapshot(snapshot: Snapshot) -> Items:
+    owners = snapshot.owners
+    return Items(
+        snapshot.items,
+        snapshot.kind.row,
+        lambda item: owners.get(item[0].rpartition("/")[0] or "/", ROOT) if owners else ROOT,
+    )
 
 
 def pack_items(
-    items: Mapping[str, Entries], known: Mapping[str, Optional[str]], computer: str, warn: Callable[[str], None]
+    items: Mapping[str, Items], known: Mapping[str, Optional[str]], computer: str, warn: Callable[[str], None]
 ) -> str:
     """The items by kind, packed, without the kinds of which the caller has the same, see run_host(). `warn` gets a sentence for each
     kind of which items are left out; `computer` is the name in it."""
     packer = Packer()
     for name, of_kind in items.items():
         digest = known.get(name)
-        if digest is not None and digest == _digest(row for _owner, row in of_kind()):
+        if digest is not None and digest == _digest(map(of_kind.row, of_kind.all)):
             continue
         attempt = packer.copy()
         try:
-            attempt.add(name, _within(of_kind(), space(all_kinds()[name])))
+            attempt.add(name, _within(of_kind, space(all_kinds()[name])))
         except TooLarge:
             selection = Selection(all_kinds()[name], of_kind)
             warn(selection.sentence(computer))
@@ -82,11 +92,11 @@ def _digest(rows: Iterable[Row]) -> str:
     return digest.hexdigest()
 
 
-def _within(items: Iterable[Tuple[str, Row]], limit: int) -> Iterator[str]:
+def _within(items: Items, limit: int) -> Iterator[str]:
     """The JSON of each item. Raises TooLarge."""
     used = 0
-    for _owner, row in items:
-        text = to_json(row)
+    for item in items.all:
+        text = to_json(items.row(item))
         used += _cost(text)
         if used > limit or len(text) > MAX_ROW:
             raise TooLarge
@@ -100,41 +110,40 @@ def _cost(text: str) -> int:
 class Selection:
     """The items of a kind that is too large: of each owner, those that come first."""
 
-    def __init__(self, kind: Kind, items: Entries) -> None:
+    def __init__(self, kind: Kind, items: Items) -> None:
         self._kind = kind
         self._items = items
+        self._kept = bytearray()  # of each item, whether it is returned
+        owners = [items.owner(item) for item in items.all]
+        costs = array("l")  # 0: the item alone is too large
         sizes: Dict[str, int] = {}
-        counts: Dict[str, int] = {}
-        for owner, row in items():
-            text = to_json(row)
-            sizes[owner] = sizes.get(owner, 0) + (_cost(text) if len(text) <= MAX_ROW else 0)
-            counts[owner] = counts.get(owner, 0) + 1
-        self._shares = divide(sizes, space(kind))
+        for item, owner in zip(items.all, owners):
+            text = to_json(items.row(item))
+            costs.append(_cost(text) if len(text) <= MAX_ROW else 0)
+            sizes[owner] = sizes.get(owner, 0) + costs[-1]
+        remaining = divide(sizes, space(kind))
+        counts = Counter(owners)
         left_out: Dict[str, int] = {}
-        firsts: Dict[str, str] = {}
-        for owner, row, fits in self._judged():
-            if not fits:
+        firsts: Dict[str, Any] = {}
+        for item, owner, cost in zip(items.all, owners, costs):
+            self._kept.append(0 < cost <= remaining[owner])
+            if self._kept[-1]:
+                remaining[owner] -= cost
+            else:
                 left_out[owner] = left_out.get(owner, 0) + 1
-                firsts.setdefault(owner, str(next(iter(row.values()), "")))
-        losses = [Loss(owner, count, counts[owner], firsts[owner]) for owner, count in left_out.items()]
+                firsts.setdefault(owner, item)
+        losses = [Loss(owner, count, counts[owner], self._label(firsts[owner])) for owner, count in left_out.items()]
         self.losses = sorted(losses, key=lambda loss: (-loss.items, loss.owner))
 
-    def _judged(self) -> Iterator[Tuple[str, Row, bool]]:
-        remaining = dict(self._shares)
-        for owner, row in self._items():
-            text = to_json(row)
-            fits = len(text) <= MAX_ROW and _cost(text) <= remaining[owner]
-            if fits:
-                remaining[owner] -= _cost(text)
-            yield owner, row, fits
+    def _label(self, item: Any) -> str:
+        return str(next(iter(self._items.row(item).values()), ""))
 
     def rows(self) -> Iterator[Row]:
         """What is returned: the items, and for each owner a row with the columns of an item that says how many are left out."""
-        columns: Iterable[str] = self._kind.columns
-        for _owner, row, fits in self._judged():
-            columns = row or columns
-            if fits:
-                yield row
+        for item, kept in zip(self._items.all, self._kept):
+            if kept:
+                yield self._items.row(item)
+        columns: Iterable[str] = self._items.row(self._items.all[0]) or self._kind.columns
         for loss in self.losses[:_MARKED]:
             marker: Row = dict.fromkeys(columns)
             marker[next(iter(marker))] = "(%s)" % self._described(loss)

@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Collects several kinds in one run, as far as wanted, and compares them with the state of the last run."""
 
-from functools import partial
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from .. import host
@@ -58,7 +57,7 @@ def run_host(
     if settings.problems:
         result["rule_problems"] = settings.problems
     if wanted == "full":
-        items = {snapshot.kind.name: partial(bounded.entries, snapshot) for snapshot in snapshots}
+        items = {snapshot.kind.name: bounded.of_snapshot(snapshot) for snapshot in snapshots}
         result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
     if store is not None and wanted != "summary":
         if store.read_only:  # the run that stores them gives them their ids

@@ -4,8 +4,7 @@
 """Returns what the last run recorded, without collecting again: from a state database, or from Microsoft's item files."""
 
 import os
-from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from .. import folders, host, itemfiles
 from ..errors import StateError
@@ -42,7 +41,7 @@ def from_database(
         seen = [snapshot for snapshot in snapshots if snapshot is not None]
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
-            items = {one.kind.name: partial(bounded.entries, one) for one in seen}
+            items = {one.kind.name: bounded.of_snapshot(one) for one in seen}
             result["packed"] = bounded.pack_items(items, {}, str(machine["Computer"]), warn)
     with pages.History(path, owner=owner, leave_no_files=True) as changes:
         if since is None and wanted == "summary":
@@ -100,13 +99,12 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str, warn: Callab
         }
     }
     if wanted == "full":
-        items = {kind: partial(_entries, file.items) for kind, file in found.items()}
+        items = {kind: bounded.Items(file.items, dict, _owner) for kind, file in found.items()}
         result["packed"] = bounded.pack_items(items, {}, str(host.identity()["Computer"]), warn)
     return result
 
 
-def _entries(items: List[Row]) -> Iterator[Tuple[str, Row]]:
-    """The items of a file, which says of a tracked file who owns it, and of nothing whose folder it is in."""
-    for item in items:
-        owner = item.get("Owner")
-        yield owner if isinstance(owner, str) and owner != "root" else bounded.ROOT, item
+def _owner(item: Row) -> str:
+    """The owner of the file that an item of a file is about; whose folder it is in is not known."""
+    owner = item.get("Owner")
+    return owner if isinstance(owner, str) and owner != "root" else bounded.ROOT
