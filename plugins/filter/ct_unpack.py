@@ -20,6 +20,8 @@ description:
   - Converts the string C(packed) that M(changetracking.inventory.ct_inventory_info) returns into lists of items.
   - The string comes from a managed host, so there are limits, which a real host does not reach. The filter fails for more than 500,000
     items, for more than 256 MiB of JSON, for an item of more than 512 KiB, and for anything other than lists of items.
+  - A row with the key C(LeftOut) stands for so many items that M(changetracking.inventory.ct_inventory_info) left out, because the
+    host has more than these limits allow. Its first column says whose they are, the others are null.
 positional: _input
 options:
   _input:

@@ -61,7 +61,7 @@ options:
       - Return the changes that follow in the history of the host as RV(changes), oldest first, including those of this run. They are of all
         kinds, whatever O(kinds) and O(report) are. Requires O(state). The changes stay in the history.
       - A place, which is RV(history.place) of the previous result. A list of places is accepted too, latest last; the last place that
-        belongs to this state is used.
+        belongs to this state is used. It is for programs that ask until RV(history.remaining) is 0; there is no warning if it is not.
       - The number of a change. V(0) returns all changes that are kept. A number above that of the newest change does so too, with a
         warning.
       - A time, such as V(2026-01-09T08:00:00Z), V(2026-01-09 08:00:00+01:00) or V(2026-01-09). A time without an offset is in UTC.
@@ -409,6 +409,8 @@ packed:
     - All items by kind, without the kinds that the caller has according to O(known), as base64 of zlib of JSON. The filter
       P(changetracking.inventory.ct_unpack#filter) unpacks it.
     - As nested lists, the same data would take many times the memory and time on the controller.
+    - If a kind has more items than the filter accepts, those of the owners with the most items are left out. A warning and a row with the
+      key C(LeftOut) say how many, and whose.
   returned: when O(report) is V(full)
   type: str
 """

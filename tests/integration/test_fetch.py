@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,8 +48,9 @@ class Fleet:
         self.folder = folder
         self.tracked = folder / "tracked"
         self.tracked.mkdir()
-        settings = {"fileSettings": {"fileInfo": [{"name": "r", "destinationPath": str(self.tracked / "*")}]}}
-        self.rule = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": settings}]}}
+        self.settings = {"fileInfo": [{"name": "r", "destinationPath": str(self.tracked / "*")}]}
+        extension = {"id": "x", "extensionSettings": {"fileSettings": self.settings}}
+        self.rule = {"extensionConfigurations": {"ChangeTracking-Linux": [extension]}}
 
     def start(self, operator, interpreter=sys.executable, **more):
         dest = str(self.folder / operator)
@@ -150,3 +152,45 @@ def test_another_state_of_the_host_is_named_and_leaves_no_changes_of_the_first(f
     assert "".join(warning.split()) in "".join(fleet.output.split())  # it is broken where the terminal ends
     (fleet.tracked / "b").write_text("")
     assert fleet.fetch("one") and fleet.changes("one") == ["b"]
+
+
+@pytest.fixture
+def flood(fleet):
+    """A user's folder in the tracked one: 60,000 names of nearly 4,096 bytes, of 4 KiB on the disk. Returns one of the files."""
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "giving folders to a user needs root"
+        pytest.skip("giving folders to a user needs root")
+    home = os.getcwd()
+    os.mkdir(str(fleet.tracked / "user"))
+    os.chdir(str(fleet.tracked / "user"))
+    os.chown(".", 54321, 54321)
+    for _depth in range((3700 - len(os.getcwd())) // 201):
+        os.mkdir("p" * 200)
+        os.chdir("p" * 200)
+        os.chown(".", 54321, 54321)
+    Path("0").write_text("")
+    for number in range(1, 60000):
+        os.link("0", "%x" % number)
+    path = os.path.join(os.getcwd(), "0")
+    os.chdir(home)
+    yield path
+    shutil.rmtree(str(fleet.tracked / "user"))
+
+
+def test_a_users_flood_of_files_and_changes_delays_nobody_elses(fleet, flood):
+    fleet.settings["fileInfo"][0]["recurse"] = True
+    (fleet.tracked / "root").write_text("")
+    assert fleet.fetch("one"), fleet.output
+    rows = json.loads((fleet.folder / "one" / "h1" / "File.json").read_text())
+    left_out = [row["LeftOut"] for row in rows if "LeftOut" in row]
+    assert len(rows) - 1 + sum(left_out) == 60001 and len(left_out) == 1 < left_out[0]
+    assert str(fleet.tracked / "root") in [row["FileSystemPath"] for row in rows]
+    said = " ".join(fleet.output.split())
+    assert "%d of 60000 items in folders of uid=54321 left out" % left_out[0] in said
+
+    os.utime(flood)
+    (fleet.tracked / "root").write_text("changed")
+    assert fleet.fetch("one"), fleet.output
+    found = fleet.changes("one")
+    assert found[0] == "root" and 10000 < len(found) < 60001  # of several pages
+    assert "are left for the next run" not in fleet.output and "history.place" not in fleet.output
