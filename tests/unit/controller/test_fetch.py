@@ -168,8 +168,9 @@ def place(number, state="a"):
     return "%s:%d:6f2f0c3c" % (state * 32, number)
 
 
-def page(number, *changes, state="a", remaining=0, missed=0, **more):
+def page(number, *changes, state="a", remaining=0, missed=0, restarted=False, **more):
     history = {"place": place(number, state), "path": "/root/s.db", "last": 9, "remaining": remaining, "missed": missed}
+    history.update({"restarted": True} if restarted else {})
     return dict({"changes": list(changes), "history": history}, **more)
 
 
@@ -208,6 +209,7 @@ def test_the_host_is_asked_until_it_has_no_more_changes_and_the_place_is_that_of
         (page(3, 5), "its changes are not a list"),
         (page(2, CHANGE), "the history of the host was replaced"),
         (page(9, CHANGE, state="b"), "the history of the host was replaced"),
+        (page(9, CHANGE, restarted=True), "the history of the host was replaced"),
         ({"changes": [CHANGE], "history": {"place": "x"}}, "the place in its history is missing"),
         ({"changes": [CHANGE]}, "the place in its history is missing"),
         (page(9, *[CHANGE] * 9), "they are more than 10"),
