@@ -16,7 +16,7 @@ import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .budget import MAX_DEPTH, SMALL_BYTES
-from .mounts import Mounts
+from .mounts import Barred, Mounts
 from .statx import mode_and_size, status_of
 
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
@@ -171,6 +171,19 @@ class Paths:
         except BaseException:
             close(steps)
             raise
+
+    def may_have_folder(self, path: str) -> bool:
+        """Whether there is a directory with this path, or something hides that there is one. Enters no network file system."""
+        try:
+            step = self.find(path, home="/")
+        except Barred:
+            return True
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        try:
+            return stat.S_ISDIR(os.fstat(step.descriptor).st_mode)
+        finally:
+            os.close(step.descriptor)
 
     def _folder(self, directory: str, home: Optional[str]) -> Step:
         """The directory of a symlink's target, from a cache: symlinks next to each other often lead to one directory."""

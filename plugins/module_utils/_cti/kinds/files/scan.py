@@ -129,19 +129,6 @@ class Scan(Collection):
     def _hide(self, path: str, owner: str = ROOT) -> None:
         self._unseen.add(to_text(path), owner)
 
-    def _is_there(self, path: str) -> bool:
-        """Whether a directory with this path may be on the host."""
-        try:
-            step = self._paths.find(to_name(path), home="/")
-        except Barred:
-            return True
-        except OSError as error:
-            return error.errno not in _GONE
-        try:
-            return stat.S_ISDIR(os.fstat(step.descriptor).st_mode)
-        finally:
-            os.close(step.descriptor)
-
     def _judge_gone(self) -> None:
         """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
         homes = {home_id(point) for point in self._mounts.kinds}
@@ -150,7 +137,7 @@ class Scan(Collection):
             if name in self._seen or name in self.replaced or name in self._parts.beyond or self._unseen.has(name):
                 continue
             path = name.partition("//")[0] or "/"
-            if self._unseen.may_have(name) and self._is_there(path):
+            if self._unseen.may_have(name) and self._paths.may_have_folder(to_name(path)):
                 self._later.add(name)
                 continue
             mark = parse_mark(self._known.signature(name))
