@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The one-liners of docs/adhoc.md run on this ansible-core; tests/docs runs them on booted hosts, with their output."""
 
-import json
 import os
 import re
 import subprocess
@@ -13,9 +12,9 @@ from pathlib import Path
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs/adhoc.md").read_text(encoding="utf-8")
-PREFIX = re.search(r'^ct=".*"$', PAGE, re.MULTILINE).group()
-LINES = list(dict.fromkeys(re.findall(r"^\$ (ansible \$ct.*)$", PAGE, re.MULTILINE)))
-RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"extensionSettings": {}}]}}
+ASK = re.search(r"^ask\(\) .*$", PAGE, re.MULTILINE).group()
+LINES = list(dict.fromkeys(re.findall(r"^\$ (ask .*)$", PAGE, re.MULTILINE)))
+STATE = "~/.local/state/changetracking/"
 
 
 def test_there_are_one_liners():
@@ -24,20 +23,18 @@ def test_there_are_one_liners():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with an inventory of this machine, a rule, and the state of an earlier look."""
+    """A folder with an inventory of this machine, and the state of an earlier look."""
     folder = tmp_path_factory.mktemp("readme")
     variables = "ansible_connection=local ansible_become=false ansible_python_interpreter=" + sys.executable
     (folder / "hosts").write_text("localhost %s\n" % variables)
-    (folder / "dcr.json").write_text(json.dumps(RULE))
-    look = "ansible $ct.ct_inventory_info -a state=/var/lib/changetracking/inventory.db"
-    assert run_line(look, folder).returncode == 0
+    assert run_line("ask ct_inventory_info -a state=%sinventory.db" % STATE, folder).returncode == 0
     return folder
 
 
 def run_line(line, folder):
-    line = line.replace("/var/lib/changetracking/", str(folder) + "/").replace("/etc/ct/", str(folder) + "/")
+    line = line.replace(STATE, str(folder) + "/")
     return subprocess.run(
-        ["bash", "-c", PREFIX + "\n" + line],
+        ["bash", "-c", ASK + "\n" + line],
         cwd=str(folder), env=dict(os.environ, ANSIBLE_FORCE_COLOR="0"),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
     )  # fmt: skip
