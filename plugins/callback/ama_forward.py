@@ -404,7 +404,7 @@ class CallbackModule(CallbackBase):
         if delivery.damaged:
             self.warn(f"Skipped {plural(delivery.damaged, 'damaged line')} of the spool {self._spool.folder}")
         parts = [
-            f"delivered {delivery.delivered}, spooled {waiting}, dropped {plural(self._dropped + delivery.dropped, 'record')}"
+            f"delivered {delivery.delivered}, spooled {waiting}, dropped {self._dropped + delivery.dropped} records"
         ]
         if delivery.left_out:
             parts.append(f"{delivery.left_out} left out by the query")
