@@ -507,7 +507,9 @@ def test_a_kind_that_is_switched_off_is_compared_until_all_its_changes_are_repor
     tracker.run(RULE)
     for number in range(80):
         (tmp_path / "t" / "abcd"[number % 4] / str(number)).write_text("")
-    seen = [told(tracker.end()) for _run in range(2)]
+    runs = [tracker.end() for _run in range(2)]
+    assert [any("for the last time" in note for note in run.notes) for run in runs] == [False, True]
+    seen = [told(run) for run in runs]
     assert len(seen[0]) < 80 and len(set(seen[0] + seen[1])) == len(seen[0] + seen[1]) == 80
     assert tracker.end() is None
     (tmp_path / "t" / "a" / "later").write_text("")

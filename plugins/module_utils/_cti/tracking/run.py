@@ -55,10 +55,13 @@ def compare_and_store(
     judge.settle(collection.out_of_sight)
     sources = outcomes(collection)
     unseen = [*collection.unseen, *observed.never_known, *judge.still_never_known(observed.unchanged)]
+    notes = []
     if ends and not collection.postponed:
         unseen.append(SWITCHED_OFF)
+        notes.append("The rule has switched off %s. This run compared them for the last time." % kind.name)
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
-    return observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
+    snapshot = observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
+    return snapshot._replace(notes=[*snapshot.notes, *notes])
 
 
 class _Observed:
@@ -178,11 +181,9 @@ def end_kind(kind: Kind, settings: Settings, store: Store, rehash_days: float = 
     if last is None or SWITCHED_OFF in last.unseen:
         return None
     try:
-        snapshot = run_kind(kind, with_items_of(last, settings), store, rehash_days=rehash_days, ends=True)
+        return run_kind(kind, with_items_of(last, settings), store, rehash_days=rehash_days, ends=True)
     except DcrError:  # this version refuses a file item of the last run
         return None
-    note = "The rule has switched off %s. This run compared them for the last time." % kind.name
-    return snapshot._replace(notes=[*snapshot.notes, note])
 
 
 def with_items_of(last: Run, settings: Settings) -> Settings:
