@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who uses how much of what a scan may cost, and on whose account it is."""
 
+import grp
 import os
+import pwd
 
 import pytest
 from hypothesis import given
@@ -80,7 +82,38 @@ def test_what_root_lets_others_write_to_is_not_on_the_account_of_root(tmp_path):
     assert of_folder(owners, FOLDER, 0) == of_folder(owners, FOLDER, os.geteuid()) == owners.of_user(0) == ROOT
     assert of_folder(owners, OPEN, 0) == "everyone"
     assert of_folder(owners, 0o042775, 0, 50) == "gid=50"
-    assert of_folder(owners, OPEN, 4321) == owners.of_user(4321) == "uid=4321"
+    assert of_folder(owners, OPEN, 4321) == "everyone" and of_folder(owners, 0o042775, 4321, 50) == "gid=50"
+    assert of_folder(owners, FOLDER, 4321) == owners.of_user(4321) == "uid=4321"
+
+
+def test_a_folder_that_the_private_group_of_a_user_may_write_to_is_on_the_account_of_the_user(tmp_path, monkeypatch):
+    users = {
+        1: pwd.struct_passwd(("ada", "x", 1, 10, "", "/", "/bin/sh")),
+        2: pwd.struct_passwd(("bob", "x", 2, 20, "", "/", "/bin/sh")),
+    }
+    groups = {10: grp.struct_group(("ada", "x", 10, ["ada"])), 20: grp.struct_group(("bob", "x", 20, ["ada"]))}
+    monkeypatch.setattr(pwd, "getpwuid", users.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", groups.__getitem__)
+    owners = Owners(str(tmp_path / "none"))
+    assert of_folder(owners, 0o040775, 1, 10) == "uid=1" and of_folder(owners, 0o040775, 1, 20) == "gid=20"
+    assert of_folder(owners, 0o040775, 2, 20) == "gid=20" and of_folder(owners, 0o040775, 3, 10) == "gid=10"
+
+
+@pytest.mark.parametrize(
+    ("uid", "mode", "links", "owner"),
+    [
+        (4321, 0o100644, 1, "uid=4321"),
+        (4321, 0o100664, 2, "everyone"),  # a link that another user may have made
+        (4321, 0o040755, 5, "uid=4321"),
+        (0, 0o100644, 1, ROOT),
+        (0, 0o100666, 1, "everyone"),
+        (0, 0o120777, 1, ROOT),
+    ],
+)
+def test_an_entry_counts_to_its_owner_unless_others_can_give_it_more_names(tmp_path, uid, mode, links, owner):
+    owners = Owners(str(tmp_path / "none"))
+    assert owners.of_entry(uid, mode, links, "everyone") == owner
+    assert owners.of_entry(uid, mode, links, ROOT) == owners.of_user(uid)
 
 
 @pytest.mark.parametrize(

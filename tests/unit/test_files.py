@@ -36,6 +36,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import judge
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
@@ -1079,7 +1080,10 @@ class Host:
         scope = Scope([list(rule) for rule in self.rules], in_scope, collect)
         with Store(self.state) as store:
             seen = compare_and_store(all_kinds()["files"], lambda known: collect(scope.rules, known), store, scope)
+        with Store(self.state, read_only=True) as store:
+            self.unseen = store.last_run(all_kinds()["files"]).unseen
         self.sources = seen.sources
+        self.changes = seen.changes
         self.count = seen.count
         return sorted((change.category, (change.new or change.old).path) for change in seen.changes)
 
@@ -1559,6 +1563,111 @@ def test_of_the_users_who_fill_a_folder_the_one_with_the_most_is_left_out(shared
         write(shared / "r{0}".format(number))
     found, run = look(rule(shared))
     assert len(found) == 90 + 90 + 2 and "(uid=1001, 0 of 200 entries)" in run.sources["rule"].message
+
+
+def fill_as(uid, folder, names):
+    """Write files of a user, or other contents into them."""
+    for name in names:
+        write(folder / name, os.urandom(4))
+        own_as(uid, folder / name)
+
+
+def test_changes_of_one_user_in_a_shared_folder_do_not_keep_those_of_others_from_being_reported(
+    host, shared, monkeypatch
+):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 40)
+    monkeypatch.setattr(listing, "SLICED_ABOVE", 60)
+    crowded = [name for name in map("c{0}".format, range(9999)) if listing.slice_of(name) == 0][:50]
+    others = ["o{0}".format(number) for number in range(60)]
+    fill_as(1001, shared, crowded + others)
+    fill_as(1002, shared, ["victim"])
+    fill_as(0, shared, ["root"])
+    assert host.run() == [] and listing.slice_of("victim") and listing.slice_of("root")
+    for _run in range(3):
+        fill_as(1001, shared, crowded + others)
+        fill_as(1002, shared, ["victim"])
+        fill_as(0, shared, ["root"])
+        told = host.run()
+        assert ("Modified", str(shared / "victim")) in told and ("Modified", str(shared / "root")) in told
+        assert len(told) <= 2 + 50 and "(uid=1001)" in host.sources["rule"].message
+    for _run in range(9):
+        told += host.run()
+    assert {path for _category, path in told} == {str(shared / name) for name in [*crowded, *others, "victim", "root"]}
+    for name in crowded + others:
+        (shared / name).unlink()
+    (shared / "victim").unlink()
+    told = host.run()
+    assert ("Removed", str(shared / "victim")) in told and len(told) <= 1 + 50
+    for _run in range(9):
+        told += host.run()
+    assert len(told) == len(set(told)) == 111 and host.run() == [] and host.sources["rule"].message == ""
+
+
+def test_what_others_change_in_a_users_shared_folder_does_not_keep_that_users_changes_from_being_reported(
+    host, shared, monkeypatch
+):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 40)
+    public, secret = shared / "w" / "public", shared / "w" / "secret"
+    write(public / "own")
+    write(secret / "f")
+    give(shared / "w", 1002)
+    public.chmod(0o1777)
+    fill_as(1001, public, map(str, range(60)))
+    assert host.run() == []
+    for _run in range(3):
+        fill_as(1001, public, map(str, range(60)))
+        fill_as(1002, public, ["own"])
+        fill_as(1002, secret, ["f"])
+        told = host.run()
+        assert ("Modified", str(public / "own")) in told and ("Modified", str(secret / "f")) in told
+        owned = {(change.new or change.old).path: change.owner for change in host.changes}
+        assert owned[str(public / "own")] == owned[str(secret / "f")] == "uid=1002"
+        assert owned.get(str(public / "1"), "everyone") == "everyone"
+
+
+def test_entries_that_others_can_rename_are_not_on_the_account_of_their_owner(host, shared, monkeypatch):
+    monkeypatch.setattr(budget, "RUN_CHANGES", 40)
+    shared.chmod(0o0777)
+    fill_as(1002, shared, map(str, range(60)))
+    assert host.run() == []
+    fill_as(1002, shared, map(str, range(60)))
+    fill_as(1002, shared / "w", ["f"])
+    assert ("Modified", str(shared / "w" / "f")) in host.run()
+    assert {change.owner for change in host.changes} == {"everyone", "uid=1002"}
+
+
+def test_links_of_one_user_to_anothers_file_leave_out_nothing_of_the_other(host, shared, crowd):
+    fill_as(1002, shared, ["notes", "private"])
+    assert host.run() == []
+    for number in range(200):
+        os.link(str(shared / "notes"), str(shared / "l{0}".format(number)))
+    fill_as(1002, shared, ["private", "new"])
+    fill_as(1002, shared / "w", ["f"])
+    assert host.run() == [
+        ("Added", str(shared / "new")),
+        ("Modified", str(shared / "private")),
+        ("Modified", str(shared / "w" / "f")),
+    ]
+    assert "(everyone, 0 of 201 entries)" in host.sources["rule"].message
+
+
+def test_what_links_hide_from_the_first_run_on_is_remembered_in_a_bounded_size(host, shared, tmp_path, monkeypatch):
+    monkeypatch.setattr(budget, "LINK_NAMES", 60)
+    monkeypatch.setattr(judge, "HIDDEN_BYTES", 8000)
+    links = [shared / "a{0:03}".format(number) for number in range(300)]
+    for link in links:
+        link.symlink_to("../../there")
+    own_as(1001, *links)
+    assert host.run() == []
+    never_known = [entry for entry in host.unseen if not isinstance(entry, str)]
+    assert len(never_known) < 20 and ["//uid=1001"] in never_known
+    fill_as(1002, shared, ["victim"])
+    fill_as(0, shared, ["root"])
+    assert host.run() == [("Added", str(shared / "root")), ("Added", str(shared / "victim"))]
+    monkeypatch.setattr(budget, "LINK_NAMES", 2000000)
+    assert host.run() == [] and host.count == 304
+    fill_as(1001, shared, ["new"])
+    assert host.run() == [("Added", str(shared / "new"))]
 
 
 def test_large_files_behind_links_of_one_user_are_read_on_the_account_of_that_user(tmp_path):

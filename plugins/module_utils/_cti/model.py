@@ -8,7 +8,7 @@ so an item survives a round trip through a JSON array. Text may hold lone surrog
 UTF-8); Kind.row makes it printable. None means "not known"; an empty string means "known to be empty or not applicable".
 """
 
-from typing import AbstractSet, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import AbstractSet, Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 Item = Tuple[Any, ...]  # a NamedTuple of one kind, see kinds/
 
@@ -31,6 +31,7 @@ class Part(NamedTuple):
         frozenset()
     )  # identities that are added or removed because this run collects another set than the last one
     before: Optional[Sequence[Item]] = None  # its known items, where those are in a part of another name so far
+    owners: Mapping[Tuple[str, ...], str] = {}  # identity -> owner of an item, where that is not the one of the part
 
 
 class Source(NamedTuple):

@@ -9,14 +9,19 @@ collected once more by those. What differs by them is reported, even where the n
 differ by them is only counted.
 """
 
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from ..errors import CtiError, StateError
+from ..kinds.files.budget import HIDDEN_BYTES, Share
 from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part
 from ..state.store import DAMAGED, Run, StoredParts
 from ..text import plural
 from .diff import Change, Identity, compare, is_unsure
+
+_OVERHEAD = 200  # bytes of an identity in addition to its characters
+_ANY = "//"
+_NOBODY: Mapping[Identity, str] = {}
 
 
 class Scope(NamedTuple):
@@ -38,12 +43,14 @@ class Judge:
         self._unseen: Set[str] = set()
         self._never_known: Dict[
             str, Set[Identity]
-        ] = {}  # part -> identities that were there, in no form to compare with
+        ] = {}  # part -> identities that were there, in no form to compare with; _ANY + OWNER: any in the parts of this owner
         for entry in last.unseen if last is not None else ():
             if isinstance(entry, str):
                 self._unseen.add(entry)
             else:
                 self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
+        self._share = Share(HIDDEN_BYTES)  # of the bytes for the identities in Run.unseen
+        self._crowded: Set[str] = set()  # owners who have used up their share
         self._now = scope
         self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
         self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
@@ -68,18 +75,35 @@ class Judge:
         when they can be read; as Run.unseen holds them."""
         if not part.unsure:
             return []
-        known = [self._kind.identity(item) for item in old]
+        known = {self._kind.identity(item) for item in old}
+        known.update([identity[:1] for identity in known])
         before = self._never_known.get(part.name, set())
         first = self._last is None or not self._was_seen(part)
-        return [
-            [part.name, *unsure]
-            for unsure in sorted(part.unsure)
-            if (first or is_unsure(unsure, before)) and not any(is_unsure(identity, {unsure}) for identity in known)
-        ]
+        owner_of_part = self._kind.owner(part.signature)
+        entries: List[List[str]] = []
+        for unsure in sorted(part.unsure - known):
+            owner = part.owners.get(unsure, owner_of_part)
+            if first or is_unsure(unsure, before) or _ANY + owner in self._never_known:
+                entries += self._bounded(part.name, unsure, owner)
+        return entries
 
     def still_never_known(self, parts: Iterable[str]) -> List[List[str]]:
         """The same of parts that were not looked at in this run, or did not change."""
-        return [[part, *identity] for part in parts for identity in sorted(self._never_known.get(part, ()))]
+        entries: List[List[str]] = []
+        for part in parts:
+            owner = self._kind.owner(self._known.signature(part))
+            for identity in sorted(self._never_known.get(part, ())):
+                entries += self._bounded(part, identity, owner)
+        return entries
+
+    def _bounded(self, part: str, identity: Identity, owner: str) -> List[List[str]]:
+        """The entry of an identity in Run.unseen; once the owner has too many of them, one entry for all of this owner."""
+        if not owner or self._share.take(owner, len(part) + sum(map(len, identity)) + _OVERHEAD):
+            return [[part, *identity]]
+        if owner in self._crowded:
+            return []
+        self._crowded.add(owner)
+        return [[_ANY + owner]]
 
     def settle(self, out_of_sight: Callable[[str], bool]) -> None:
         """Decide on the doubtful differences, after the last part: report what also changed by the rules of the last run, and
@@ -128,15 +152,21 @@ class Judge:
         if self._last is None or not self._was_seen(part):
             return []
         skipped = part.unsure | part.uncompared | self._never_known.get(part.name, set())
-        return self._owned(compare(self._kind, old, part.items or [], skipped), part.signature)
+        changes = self._owned(compare(self._kind, old, part.items or [], skipped), part.signature, part.owners)
+        return [change for change in changes if change.old is not None or _ANY + change.owner not in self._never_known]
 
     def _removed(self, part: str) -> List[Change]:
         """The removal of all that the store has of a part."""
         return self._owned(compare(self._kind, self._known.items(part), []), self._known.signature(part))
 
-    def _owned(self, changes: List[Change], signature: Optional[str]) -> List[Change]:
+    def _owned(
+        self, changes: List[Change], signature: Optional[str], owners: Mapping[Identity, str] = _NOBODY
+    ) -> List[Change]:
         owner = self._kind.owner(signature)
-        return [change._replace(owner=owner) for change in changes] if owner else changes
+        if not owner:
+            return changes
+        identity = self._kind.identity
+        return [change._replace(owner=owners.get(identity(change.new or change.old), owner)) for change in changes]
 
     def _was_seen(self, part: Part) -> bool:
         known = self._known.parts.get(part.name)

@@ -17,8 +17,7 @@ from .listing import Found, Listing, OpenDirectory
 from .mounts import Barred
 from .opening import Paths, Replaced, open_regular, read_at_once, reopen
 from .owners import ROOT
-from .statx import CTIME, LINKS, MODE, MTIME, SIZE, Numbers, unpack
-from .statx import owner as owner_of
+from .statx import CTIME, LINKS, MODE, MTIME, SIZE, UID, Numbers, unpack
 
 _TYPES = {
     stat.S_IFREG: "file",
@@ -137,9 +136,13 @@ class Maker:
         """Read a regular file. A large one with several names, or with symlinks to it, is read once for all of them."""
         new = constructor(algorithm)
         # Whoever made a symlink decides what is read there.
-        owner = (target.linker if target is not None else ROOT) or self._budget.owners.of_user(owner_of(status))
+        if target is not None:
+            owner = target.linker or self._budget.owners.of_user(numbers[UID])
+        else:
+            owner = self._budget.owners.of_entry(numbers[UID], numbers[MODE], numbers[LINKS], place.owner)
         if numbers[SIZE] <= SMALL_BYTES and target is None:
-            owner = owner or place.owner
+            if place.holder != ROOT:
+                owner = owner or place.owner
             if not self._budget.seconds(owner, numbers[SIZE]):
                 return HashResult(None, "", "late")
             start = self._budget.clock() if owner else 0.0
@@ -177,7 +180,7 @@ class Maker:
     def _file(self, path: str, checksum: str, numbers: Numbers, link_target: str, racy: bool) -> File:
         _links, uid, gid, mode, _inode, size, born, _ctime, _ns, mtime, _ns, _device = numbers
         kind, owner, group = _TYPES.get(mode & _FORMAT, ""), self._users[uid], self._groups[gid]
-        stamp = None if racy else _stamp(numbers)
+        stamp = None if racy else stamp_of(numbers)
         return _tuple(
             File, (path, checksum, size, owner, group, mode & 0o7777, mtime, born or None, kind, link_target, stamp)
         )
@@ -199,7 +202,7 @@ class Maker:
         return self._file(path, reading.checksum, unpack(reading.status or listed), link_target, racy=True)
 
 
-def _stamp(numbers: Numbers) -> Tuple[int, ...]:
+def stamp_of(numbers: Numbers) -> Tuple[int, ...]:
     _links, _uid, _gid, _mode, inode, size, _born, ctime, ctime_ns, mtime, mtime_ns, device = numbers
     return device, inode, size, mtime * 1000000000 + mtime_ns, ctime * 1000000000 + ctime_ns
 
@@ -210,6 +213,6 @@ def _is_racy(listing: Listing, numbers: Numbers) -> bool:
 
 def _is_current(old: File, numbers: Numbers, algorithm: str) -> bool:
     """Whether the checksum that an earlier run recorded is that of the present content, by this algorithm."""
-    if old.stamp is None or tuple(old.stamp) != _stamp(numbers):
+    if old.stamp is None or tuple(old.stamp) != stamp_of(numbers):
         return False
     return len(old.checksum) == LENGTHS[algorithm]

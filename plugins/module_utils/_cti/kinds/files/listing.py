@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from binascii import crc32
+from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
@@ -45,6 +46,9 @@ class OpenDirectory(NamedTuple):
     owner: str  # on whose account it counts, see owners.py
     linker: str  # on whose account it was reached by a symlink; ROOT where by none
     identity: Tuple[int, int]  # device and inode
+    # Of a sticky directory that others may write to, to which its entries do not count: its own owner, who may rename all of them.
+    # None: all entries count to `owner`, since others may rename them, or nobody else has any.
+    holder: Optional[str] = None
 
 
 class Listing:
@@ -65,6 +69,10 @@ class Listing:
         self.left_out: Sequence[str] = ()  # owners whose entries are too many, see slices.OwnedNames
         self.mounts: List[str] = []  # names of mounts that are not entered
         self.unsure: Set[Tuple[str]] = set()
+        self.owners: Dict[Tuple[str, ...], str] = {}  # of entries that do not count to the owner of the directory
+        self.changed: Dict[
+            str, int
+        ] = {}  # owner -> number of the entries that seem to differ, where `place` has a holder
         self.racy = False  # an entry changed so recently that it could change again with the same time stamps
         self.settled = True  # everything was readable, and nothing changed meanwhile
         self.begin = self.end = int(begin)  # unix seconds
@@ -73,9 +81,13 @@ class Listing:
         """Whether a change right after the listing could have this time stamp."""
         return self.begin - RACY <= second <= self.end + RACY
 
-    def doubt(self, name: str) -> None:
-        """Report neither a change nor a removal of the entry, and do not rely on this listing in the next run."""
-        self.unsure.add((to_text(self.prefix + name),))
+    def doubt(self, name: str, owner: Optional[str] = None) -> None:
+        """Report neither a change nor a removal of the entry, and do not rely on this listing in the next run. `owner`: of the
+        entry, where that is not the one of the directory."""
+        identity = (to_text(self.prefix + name),)
+        self.unsure.add(identity)
+        if owner is not None:
+            self.owners[identity] = owner
         self.settled = False
 
     def cut(self, count: int) -> None:
@@ -123,7 +135,8 @@ class Lister:
         from .slices import OwnedNames
 
         barred = self._paths.mounts.barred_in(place.real)
-        found = OwnedNames(place.descriptor, _most_entries(place), barred, self._budget.owners)
+        of_entry = partial(self._budget.owners.of_entry, folder=place.owner)
+        found = OwnedNames(place.descriptor, _most_entries(place), barred, of_entry)
         for owner, entries in sorted(found.left_out.items()):
             claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
         return found.names(), sorted(found.left_out)
@@ -233,7 +246,7 @@ class Lister:
                 linker = self._budget.owners.of_user(owner_of(status)) or linker
             if not self._budget.link_names.left(linker):
                 listing.hidden.append((name, linker))
-                listing.doubt(name)
+                listing.doubt(name, linker)
                 claims.note("links", listing.prefix + name, linker)
                 return
             target = self._follow(listing, name, text, bool(claimants), linker)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The owner to whose share of a scan's budget a folder or a file counts, see budget.Share."""
 
+import grp
 import os
 import pwd
 import stat
@@ -18,7 +19,7 @@ _Range = Tuple[int, int, str]  # first and last subordinate uid, and the name or
 
 
 class Owners:
-    """Names owners: ROOT, `uid=1000`, or for what root lets others write to, `gid=50` and EVERYONE. No name has a blank.
+    """Names owners: ROOT, `uid=1000`, or for a folder that others may write to, `gid=50` and EVERYONE. No name has a blank.
 
     `subuid`: the file that assigns further ids to users, see subuid(5). A file with such an id counts as the user's, so that no user
     counts as several owners. Where its ranges overlap, the narrowest one counts.
@@ -27,6 +28,8 @@ class Owners:
     def __init__(self, subuid: str = _SUBUID) -> None:
         self._trusted = frozenset((0, os.geteuid()))
         self._users: Dict[int, str] = {}
+        self._uids: Dict[str, Optional[int]] = {}  # name -> uid
+        self._groups: Dict[Tuple[int, int], str] = {}  # (uid, gid) of a folder that its group may write to -> owner
         self._subuid = subuid
         self._ranges: Optional[List[_Range]] = None
         self._starts: List[int] = []  # of the ranges, and of the uids behind each; sorted
@@ -35,16 +38,39 @@ class Owners:
     def of_folder(self, status: os.stat_result) -> str:
         """The owner that the content of a folder counts to."""
         uid, mode = status.st_uid, status.st_mode
-        if uid not in self._trusted:
-            return self._users.get(uid) or self.of_user(uid)
         if not mode & 0o022:
-            return ROOT
-        return EVERYONE if mode & 0o002 else "gid=%d" % status.st_gid
+            return ROOT if uid in self._trusted else self._users.get(uid) or self.of_user(uid)
+        return EVERYONE if mode & 0o002 else self._of_group(uid, status.st_gid)
 
-    def of_entry(self, status: os.stat_result) -> str:
-        """The owner of an entry of a folder. A file of root's that others may write to counts to them: they may give it more
-        names."""
-        return self.of_user(status.st_uid) if stat.S_ISLNK(status.st_mode) else self.of_folder(status)
+    def of_entry(self, uid: int, mode: int, links: int, folder: str) -> str:
+        """The owner of an entry of a folder that counts to `folder`.
+
+        A file with several names counts to `folder`, and so does a file of root's that others may write to: whoever may write to a
+        file may give it more names.
+        """
+        if not folder or stat.S_ISDIR(mode):
+            return self.of_user(uid)
+        owner = self.of_user(uid)
+        is_lent = not owner and mode & 0o022 and not stat.S_ISLNK(mode)
+        return folder if links > 1 or is_lent else owner
+
+    def of_name(self, user: str) -> Optional[str]:
+        """The owner that a user counts to, by the name or the number in an item; None for an unknown name."""
+        if user not in self._uids:
+            try:
+                self._uids[user] = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+            except (KeyError, OSError):
+                self._uids[user] = None
+        uid = self._uids[user]
+        return None if uid is None else self.of_user(uid)
+
+    def _of_group(self, uid: int, gid: int) -> str:
+        """The owner of a folder that its group may write to: the user, where the group is the user's private group."""
+        owner = self._groups.get((uid, gid))
+        if owner is None:
+            private = uid not in self._trusted and _is_private(uid, gid)
+            owner = self._groups[uid, gid] = self.of_user(uid) if private else "gid=%d" % gid
+        return owner
 
     def of_user(self, uid: int) -> str:
         if uid in self._trusted:
@@ -74,6 +100,15 @@ class Owners:
             ranges = [one for one in self._ranges if one[0] <= uid <= one[1]]
             self._narrowest[at] = min(ranges, key=lambda one: one[1] - one[0], default=None)
         return self._narrowest[at]
+
+
+def _is_private(uid: int, gid: int) -> bool:
+    """Whether this is the primary group of a user, with the user's name and no other member, as useradd(8) makes it."""
+    try:
+        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
+    except (KeyError, OSError):
+        return False
+    return user.pw_gid == gid and user.pw_name == group.gr_name and not set(group.gr_mem).difference((user.pw_name,))
 
 
 def _read(path: str) -> List[_Range]:

@@ -9,11 +9,12 @@ from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 from ...model import Known, Part
 from .budget import Budget
 from .file_rules import Claims, Rule, to_name, to_text
-from .items import Maker
+from .items import Maker, stamp_of
 from .kind import File
 from .listing import Found, Listing, signature, slice_name, slice_of
 from .marks import Mark, home_id, left_out, parse_mark, period
-from .statx import unpack
+from .owners import ROOT
+from .statx import LINKS, MODE, UID, unpack
 
 _FORMAT = b"4"  # of the signatures; with another one, no stored signature is relied on
 
@@ -67,11 +68,16 @@ class Parts:
             again, mark = False, mark._replace(period=was.period)
             if mark.digest and str(mark) == stored:
                 return Part(name, stored, None)
-        if not self._budget.changes.left(place.owner):
-            return self._postpone("postponed", name, listing, mark, stored, before)
-        if self._is_known and not self._budget.seconds(place.owner, 0):
-            return self._postpone("slow", name, listing, mark, stored, before)
+        why = self._why_later(place.owner) if place.holder is None else ""
+        if why:
+            return self._postpone(why, name, listing, mark, stored, before)
         return self._changed_part(name, listing, mark, was, before, again)
+
+    def _why_later(self, owner: str) -> str:
+        """The kind of the note, where the owner's changes are left for the next run; empty otherwise."""
+        if not self._budget.changes.left(owner):
+            return "postponed"
+        return "slow" if self._is_known and not self._budget.seconds(owner, 0) else ""
 
     def _postpone(
         self, why: str, name: str, listing: Listing, mark: Mark, stored: Optional[str], before: Optional[List[File]]
@@ -91,8 +97,10 @@ class Parts:
         mark = self._keep_covered(mark, was, listing, known)
         if listing.left_out:
             _keep_left_out(listing, known)
-        elif not listing.found and not listing.unsure and not before:
+        elif not listing.found and not listing.unsure and not before and (not known or listing.place.holder is None):
             return None
+        if listing.place.holder is not None:
+            self._count_by_owner(listing, known)
         start = self._budget.clock()
         items = self._maker.items(listing, known, again)
         if again:
@@ -100,7 +108,49 @@ class Parts:
         if not listing.settled:
             mark = mark._replace(digest=left_out(listing.left_out))
         new = self._left_out_before(was, listing, known)
-        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before)
+        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.owners)
+
+    def _count_by_owner(self, listing: Listing, known: Sequence[File]) -> None:
+        """Count the entries that seem to differ for their owners, and leave those of owners who have no changes left for the next
+        run."""
+        before = {item.path: item for item in known}
+        later: Dict[str, str] = {}  # owner -> the kind of the note
+        kept = []
+        for found in listing.found:
+            path = to_text(listing.prefix + found[0])
+            old = before.pop(path, None)
+            numbers = unpack(found[1])
+            owner = self._budget.owners.of_entry(numbers[UID], numbers[MODE], numbers[LINKS], listing.place.owner)
+            owner = _trusted(listing, owner)
+            differs = old is None or old.stamp is None or tuple(old.stamp) != stamp_of(numbers)
+            if differs and self._is_later(listing, path, owner, later):
+                listing.doubt(found[0])
+                listing.targets.pop(found[0], None)
+            else:
+                kept.append(found)
+        listing.found[:] = kept
+        for path, item in before.items():
+            user = self._budget.owners.of_name(item.owner)
+            owner = listing.place.owner if user is None else _trusted(listing, user)
+            if (path,) not in listing.unsure and self._is_later(listing, path, owner, later):
+                listing.doubt(to_name(path).rpartition("/")[2])
+        for owner, why in sorted(later.items()):
+            listing.claims.note(why, listing.place.path, owner)
+            self.postponed = True
+
+    def _is_later(self, listing: Listing, path: str, owner: str, later: Dict[str, str]) -> bool:
+        """Count an entry that seems to differ. Returns whether it is left for the next run, with the reason in `later`."""
+        if owner != listing.place.owner:
+            listing.owners[(path,)] = owner
+        if owner not in listing.changed:
+            listing.changed[owner] = 0
+            why = self._why_later(owner)
+            if why:
+                later[owner] = why
+        if owner in later:
+            return True
+        listing.changed[owner] += 1
+        return False
 
     def _left_out_before(self, was: Mark, listing: Listing, known: Sequence[File]) -> FrozenSet[Tuple[str]]:
         """Identities of entries that were left out so far, so that nobody can tell since when they are there."""
@@ -108,11 +158,13 @@ class Parts:
             return frozenset()
         paths = {item.path for item in known}
         found = [(to_text(listing.prefix + name), status) for name, status, _claims in listing.found]
-        return frozenset((path,) for path, status in found if path not in paths and self._owner(status) in was.left_out)
+        return frozenset(
+            (path,) for path, status in found if path not in paths and self._owner(listing, status) in was.left_out
+        )
 
-    def _owner(self, status: bytes) -> str:
-        _links, uid, gid, mode, *_rest = unpack(status)
-        return self._budget.owners.of_entry(os.stat_result((mode, 0, 0, 0, uid, gid, 0, 0, 0, 0)))
+    def _owner(self, listing: Listing, status: bytes) -> str:
+        links, uid, _gid, mode, *_rest = unpack(status)
+        return self._budget.owners.of_entry(uid, mode, links, listing.place.owner)
 
     def _count(self, name: str, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
@@ -163,6 +215,12 @@ class Parts:
         listing.unsure |= absent
         listing.claims.note("covered", listing.place.path)
         return mark._replace(digest="", home=was.home, linked=was.linked)
+
+
+def _trusted(listing: Listing, owner: str) -> str:
+    """The owner of an entry as far as nobody else can rename it; otherwise, that of the directory."""
+    place = listing.place
+    return owner if place.holder in (ROOT, owner) else place.owner
 
 
 def _keep_left_out(listing: Listing, known: Sequence[File]) -> None:

@@ -274,7 +274,10 @@ class Scan(Collection):
             self._pending.pop(frame.path, None)
         self._direct += not frame.links
         identity = (status.st_dev, status.st_ino)
-        return _tuple(OpenDirectory, (descriptor, frame.path, real, home, owner, frame.linker, identity))
+        holder = None
+        if owner and not frame.linker and status.st_mode & stat.S_ISVTX and status.st_mode & 0o022:
+            holder = self._budget.owners.of_user(status.st_uid)
+        return _tuple(OpenDirectory, (descriptor, frame.path, real, home, owner, frame.linker, identity, holder))
 
     def _holder(self, directory: int, frame: _Frame) -> str:
         """On whose account a directory is that was not opened: of whoever may write to the one above."""
@@ -340,8 +343,7 @@ class Scan(Collection):
                     before = self._known.changes
                     yield part
                     if self._known.changes != before:
-                        changes = _weight(name) * (self._known.changes - before)
-                        self._budget.changes.spend(place.owner, changes)
+                        self._spend_changes(listing, name, self._known.changes - before)
                 listings.append(listing.subdirectories)
         except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
@@ -351,6 +353,15 @@ class Scan(Collection):
         except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
             self._hide(place.path, place.owner)
+
+    def _spend_changes(self, listing: Listing, name: str, changes: int) -> None:
+        """Count the changes of a part for the owners of the entries, as far as these are known."""
+        weight = _weight(name)
+        for owner, number in listing.changed.items():
+            number = min(number, changes)
+            self._budget.changes.spend(owner, weight * number)
+            changes -= number
+        self._budget.changes.spend(listing.place.owner, weight * changes)
 
     def _claims_on(self, frame: _Frame) -> Claims:
         claimants = frame.claims

@@ -9,13 +9,14 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from .budget import FOLDER_ENTRIES, FOLDER_NAMES, SLICES
 from .opening import entries_of
-from .owners import ROOT, Owners
+from .owners import ROOT
 
 _ENCODING = sys.getfilesystemencoding()
 
 # The names of the files, the symlinks, the directories and the other entries: of each of these, one bytearray for each slice,
 # from the last slice to the first, with a NUL after each name.
 Names = List[List[bytearray]]
+OfEntry = Callable[[int, int, int], str]  # (uid, mode, links) -> owner, see Owners.of_entry()
 _FILE, _SYMLINK, _DIRECTORY, _OTHER = range(4)
 
 
@@ -64,13 +65,13 @@ class OwnedNames:
     costs a status. Raises OSError.
     """
 
-    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], owners: Owners) -> None:
+    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], of_entry: OfEntry) -> None:
         self.left_out: Dict[str, int] = {}  # owner -> number of entries
         self._most = most
         self._owned: Dict[str, _Owned] = {}
         self._others = _Owned()  # how much all but ROOT have
         with entries_of(descriptor) as entries:
-            for entry, owner in _owned(entries, barred, owners):
+            for entry, owner in _owned(entries, barred, of_entry):
                 if owner in self.left_out:
                     self.left_out[owner] += 1
                 else:
@@ -116,11 +117,15 @@ class OwnedNames:
             self._others.in_slice = [all_ - own for all_, own in zip(self._others.in_slice, gone.in_slice)]
 
 
-def _owned(entries: Iterator[Any], barred: Mapping[str, str], owners: Owners) -> Iterator[Tuple[Any, str]]:
+def _owned(entries: Iterator[Any], barred: Mapping[str, str], of_entry: OfEntry) -> Iterator[Tuple[Any, str]]:
     """The entries with their owners. The status of a mount that is not entered is not read."""
     for entry in entries:
         try:
-            yield entry, ROOT if entry.name in barred else owners.of_entry(entry.stat(follow_symlinks=False))
+            if entry.name in barred:
+                yield entry, ROOT
+                continue
+            status = entry.stat(follow_symlinks=False)
+            yield entry, of_entry(status.st_uid, status.st_mode, status.st_nlink)
         except FileNotFoundError:
             continue
         except OSError:

@@ -23,7 +23,7 @@ _pack = struct.Struct("=IIIH2xQQqI4xqI4xqI4xIIII").pack
 Numbers = Tuple[int, int, int, int, int, int, int, int, int, int, int, int]
 # (links, uid, gid, mode, inode, size, born, ctime, its ns, mtime, its ns, device); born and the times in unix seconds
 unpack: Callable[[bytes], Numbers] = struct.Struct("=IIIH2xQQq8xqI4xqI12xQ").unpack
-LINKS, MODE, SIZE, CTIME, MTIME = 0, 3, 5, 7, 9  # the numbers that are asked for one by one
+LINKS, UID, MODE, SIZE, CTIME, MTIME = 0, 1, 3, 5, 7, 9  # the numbers that are asked for one by one
 _mode = struct.Struct("=12xH").unpack_from
 _owner = struct.Struct("=4xI").unpack_from
 _size = struct.Struct("=24xQ").unpack_from
