@@ -243,7 +243,7 @@ def test_several_rules_are_merged():
     [
         (lambda s: s.update(serviceSettings={}), "serviceSettings is not a key of the DCR format and is ignored (did you mean servicesSettings?)"),
         (lambda s: s["fileSettings"].update(fileinfo=[]), "fileSettings.fileinfo is not a key of the DCR format and is ignored (did you mean fileInfo?)"),
-        (lambda s: s["fileSettings"]["fileInfo"][0].update(zzz=1), "fileInfo[0].zzz is not a key of the DCR format and is ignored."),
+        (lambda s: s["fileSettings"]["fileInfo"][0].update(zzz=1), "fileInfo[0] (\"ChangeTrackingLinuxPath_default\").zzz is not a key of the DCR format and is ignored."),
     ],
 )  # fmt: skip
 def test_a_key_that_means_nothing_is_named(edit, words):
@@ -567,3 +567,11 @@ def test_output_streams_of_the_wrong_form_are_refused(streams):
     element = {"id": "dcr-1:CT", "extensionSettings": {}, "outputStreams": streams}
     with pytest.raises(DcrError, match="outputStreams"):
         dcr.load({"extensionConfigurations": {EXTENSION: [element]}}, "here")
+
+
+def test_a_file_item_that_is_no_object_is_named_once():
+    settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"].append(5))), "x")
+    (text,) = settings.left_out
+    assert text.count("fileInfo") == 1 and text.endswith(
+        "is left out: the file item is 5, not an object. Correct the DCR."
+    )

@@ -84,12 +84,12 @@ def file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPat
     rules: List[FileRule] = []
     refused = ""  # why the first invalid item is
     for number, item in enumerate(items):
-        name = "%s: fileSettings.fileInfo[%d]" % (where, number)
+        name = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
+        place = "%s: fileSettings.fileInfo[%d]%s" % (where, number, name)
         try:
-            rule = _file_rule(name, item, warnings, paths)
+            rule = _file_rule(place, item, warnings, paths)
         except DcrError as error:
-            named = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
-            warnings.leave_out("%s%s is left out: %s" % (name, named, error))
+            warnings.leave_out("%s is left out: %s" % (place, error))
             refused = refused or str(error)
         else:
             rules += [rule] if rule is not None else []
@@ -115,7 +115,7 @@ def misplaced(settings: Dict[str, Any], keys: Collection[str], section_keys: Col
 
 def _file_rule(where: str, item: Any, warnings: Warnings, paths: DestinationPaths) -> Optional[FileRule]:
     """A file item; None where it is not enabled, or beyond the limit. Raises DcrError."""
-    item = read_section(where, item, ITEM_KEYS, warnings)
+    item = read_section(where if isinstance(item, dict) else "the file item", item, ITEM_KEYS, warnings)
     if not _typed(item, "enabled", bool, True):
         return None
     written = _typed(item, "destinationPath", str, "")

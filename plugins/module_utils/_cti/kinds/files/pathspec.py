@@ -55,6 +55,8 @@ def parse(path: str) -> PathSpec:
             "mixes a glob with {a,b}, which is not expanded; write one item for each, or a regular "
             r"expression such as .*\.(conf|ini)",
         )
+    if "[" in _GLOB_TOKENS.findall(name):
+        raise _refusal(path, "has a [ without its ]; add the ], or write [[] for the character [")
     return PathSpec(directory, "glob", name, re.compile(_translate(name)).match)
 
 
