@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 from ansible.utils.vars import load_extra_vars
+
+from ..module_utils._cti.text import line
 
 DOCUMENTATION = r"""
 name: ct_misspelled
@@ -15,6 +18,8 @@ short_description: Find misspelled variables
 version_added: "0.2.0"
 description:
   - Compares names of variables with names of options. Returns a sentence for each variable that resembles an option but is not one.
+  - Variables that were given on the command line (C(-e)) are compared too, without regard to case, C(_) and C(-), so that
+    C(agentaddress) and C(AGENT_ADDRESS) resemble C(agent_address).
   - The roles and playbooks of this collection refuse such variables, which Ansible itself ignores.
 positional: _input, options, extra
 options:
@@ -60,14 +65,24 @@ SHORTEST = 3  # characters of an option whose name may be continued: `ct_destina
 
 
 def ct_misspelled(names, options, extra=False):
+    given = load_extra_vars(None)  # which Ansible loaded when it started, so this reads nothing
+    prefix = next(iter(options)).partition("_")[0]
     known = {option.partition("_")[2]: option for option in options}
-    given = load_extra_vars(None) if extra else {}  # which Ansible loaded when it started, so this reads nothing
+    folded = {_folded(word): option for word, option in known.items()}
+    found = {name: _meant(name.partition("_")[2], known) for name in set(names) - set(options)}
+    for name in set(map(str, given)) - set(options):
+        if _folded(name).startswith(prefix):
+            unknown = extra and re.match(prefix + "[_-]", name, re.IGNORECASE)
+            similar = found.get(name) or _meant(_folded(name)[len(prefix) :], folded)
+            found[name] = similar or (unknown and _any_of(name, options))
     return [
-        f"Unknown variable '{name}'. Did you mean {meant}?"
-        for name in sorted(set(names) - set(options))
-        for meant in [_meant(name.partition("_")[2], known) or (name in given and _any_of(name, options))]
-        if meant
+        f"Unknown variable '{line(name, 80)}'. Did you mean {meant}?" for name, meant in sorted(found.items()) if meant
     ]
+
+
+def _folded(name):
+    """Return a name in lower case without separators: ct-hosts, CT_HOSTS and cthosts are one name."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _meant(word, known):

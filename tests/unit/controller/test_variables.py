@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The roles and playbooks know their variables, and refuse what resembles one of them and what matches no host."""
 
+import json
 import os
 import re
 import shutil
@@ -104,6 +105,28 @@ def test_any_unknown_variable_that_was_given_with_e_is_named_with_the_known_ones
     assert sentence.startswith(start)
     assert sorted(sentence[len(start) : -1].split(", ")) == sorted(options)
     assert ct_misspelled([name], options) == []
+
+
+@pytest.mark.parametrize("name", ["cthosts", "ct-hosts", "CT_HOSTS", "ctHosts", "Ct-host", "ct.hosts", "ct_Hosts"])
+@pytest.mark.parametrize("extra", [True, False])
+def test_a_variable_of_the_command_line_is_named_however_its_words_are_joined(monkeypatch, name, extra):
+    given = {name: 1, "hosts": 1, "connection": 1, "octohosts": 1}
+    monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", given, raising=False)
+    assert ct_misspelled([], variables_of_playbooks(), extra) == [f"Unknown variable '{name}'. Did you mean ct_hosts?"]
+
+
+@pytest.mark.parametrize("name", ["agentaddress", "agent-address", "AGENT_ADDRESS", "agent_ADDRESS"])
+def test_a_role_names_such_a_variable_too(monkeypatch, name):
+    monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", {name: 1}, raising=False)
+    (sentence,) = ct_misspelled([], variables_of_role("agent"))
+    assert sentence.endswith("Did you mean agent_address?")
+
+
+@pytest.mark.parametrize("name", ["CT_FOLDER", "ct-folder"])
+def test_a_playbook_names_an_unknown_variable_with_its_prefix_in_any_case(monkeypatch, name):
+    monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", {name: 1}, raising=False)
+    assert "Did you mean one of " in ct_misspelled([], variables_of_playbooks(), extra=True)[0]
+    assert ct_misspelled([], variables_of_playbooks()) == []
 
 
 def claimed(facts, options=("ct_dcr", "ct_dest")):
@@ -216,6 +239,21 @@ def test_values_of_the_right_type_are_accepted():
 def test_a_value_of_another_type_is_named_with_what_to_write(name, value, sentence):
     (found,) = ct_mistyped({name: value}, OPTIONS)
     assert found.startswith(sentence)
+
+
+def test_the_files_of_agent_track_keep_their_order(tmp_path):
+    """The first item that matches a file decides how it is tracked."""
+    given = ["/a", {"destinationPath": "/b", "checksum": "Md5"}, 'c"\\ \u00e4\n', 5, "/a"]
+    paths = [{"name": path, "destinationPath": path} for path in given if isinstance(path, str)]
+    command = [
+        shutil.which("ansible", path=os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])),
+        "localhost", "-m", "ansible.builtin.copy", "-a", "content={{ agent_rule_of_track | to_json }} dest=%s" % (tmp_path / "rule"),
+        "-e", "@%s" % (ROOT / "roles/agent/vars/main.yml"), "-e", json.dumps({"agent_track": {"files": given}}),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, env=dict(os.environ, ANSIBLE_HOME=str(tmp_path)), timeout=300)
+    (rule,) = json.loads((tmp_path / "rule").read_text())["extensionConfigurations"]["ChangeTracking-Linux"]
+    items = rule["extensionSettings"]["fileSettings"]["fileInfo"]
+    assert items == [paths[0], given[1], paths[1], 5, paths[2]]
 
 
 def run_playbook(tmp_path, playbook, given):
