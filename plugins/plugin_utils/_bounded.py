@@ -23,6 +23,7 @@ MAX_TEXT = 4 << 10  # characters
 MAX_NOTES = 100
 MAX_VALUES = 50_000
 MAX_DEPTH = 50
+MAX_NUMBER = 10**19  # Python writes no number of more than 4,300 digits
 # As JSON writes line ends, other controls, and marks of direction.
 _ESCAPES = re.compile(
     r"\\(?:[bfnr]|u(?:00(?:[01][0-9a-f]|7f|[89][0-9a-f])|061c|200[ef]|202[89a-e]|206[6-9]))", re.IGNORECASE
@@ -33,7 +34,7 @@ def taken(answer: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]
     """The members of an answer that `types` names, if they have that type, the flags, and the reason for a failure.
 
     Each text is one line that is safe to show in a terminal. The module's notes are `warnings`, if there are any.
-    Raises ValueError: there are too many values.
+    Raises ValueError: there are too many values, or a number is too large.
     """
     result: dict[str, Any] = {flag: True for flag in FLAGS if answer.get(flag)}
     for name, kind in {**FAILURE, **types}.items():
@@ -90,6 +91,8 @@ class _Copier:
             return {calm(str(key)): self.copy(element, depth + 1) for key, element in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.copy(element, depth + 1) for element in value]
+        if isinstance(value, int) and not -MAX_NUMBER < value < MAX_NUMBER:
+            raise ValueError("it has a number that is too large")
         return value if value is None or isinstance(value, (bool, int, float)) else calm(str(value))
 
 

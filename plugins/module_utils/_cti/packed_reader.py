@@ -17,12 +17,13 @@ import zlib
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 from .kinds.registry import all_kinds
-from .packed import CHANGES, MAX_BYTES, MAX_ROW, MAX_ROWS
+from .packed import CHANGES, MAX_BYTES, MAX_ROW, MAX_ROWS, to_json
 from .text import is_utf8, printable
 
 MAX_VALUES = 8_000_000  # of all items; an item has 8 to 12
 MAX_DEPTH = 8  # of the lists and objects in one item
 MAX_DIGITS = 20
+MAX_INTEGER = 10 ** (MAX_DIGITS - 1)  # which has a sign, too
 PIECE = 64 << 10  # characters that are read at once; a multiple of 4, the unit of base64
 _BLANKS: Callable[[str, int], Any] = re.compile(r"[ \t\r\n]*").match
 
@@ -149,6 +150,19 @@ class _Text:
             pass
 
 
+def accepted(row: Row) -> Tuple[Row, int, int]:
+    """An item of a host as it can be packed, its number of values, and that of the characters of its JSON.
+
+    Raises PackedError where unpack() would refuse the item.
+    """
+    values = _count(row)
+    row = storable(row)
+    size = len(to_json(row))
+    if size > MAX_ROW:
+        raise PackedError("an item is too large")
+    return row, values, size
+
+
 def storable(value: Any) -> Any:
     """The value with each lone surrogate written out: such a text can be neither printed nor stored. Raises RecursionError."""
     if isinstance(value, str):
@@ -193,12 +207,18 @@ def _inflate(packed: str) -> Iterator[str]:
 
 def _count(value: Any, depth: int = 0) -> int:
     """The values in a value, with itself."""
+    if not (math.isfinite(value) if isinstance(value, float) else _is_short(value)):
+        raise PackedError("a number is too large, or none")
     if not isinstance(value, (dict, list)):
         return 1
     if depth > MAX_DEPTH:
         raise PackedError("an item is nested too deeply")
     inner = value.values() if isinstance(value, dict) else value
     return 1 + sum(_count(element, depth + 1) for element in inner)
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, int) or -MAX_INTEGER < value < MAX_INTEGER
 
 
 def _object(pairs: List[Tuple[str, Any]]) -> Row:

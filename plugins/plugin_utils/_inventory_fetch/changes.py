@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ...module_utils._cti.packed import CHANGES, Packer, to_json
-from ...module_utils._cti.packed_reader import storable
-from .._bounded import taken
+from ...module_utils._cti.packed import CHANGES, MAX_BYTES, Packer, to_json
+from ...module_utils._cti.packed_reader import MAX_VALUES, accepted
+from .._bounded import MAX_NOTES, taken
 from . import places
 from .places import Kept
 
@@ -40,8 +40,8 @@ class Changes:
         self.warnings: list[str] = []
         self.stopped = ""  # why there are more changes than these
         self.count = 0
-        self._bytes = 0
-        self._first = checked(changes)
+        self._bytes = self._values = 0
+        self._first = self._checked(changes)
         self._ask = ask
         self._packer = Packer()
 
@@ -52,9 +52,7 @@ class Changes:
         page: list[Row] | None = self._first
         while page is not None:
             for row in page:
-                text = to_json(row)
-                self._bytes += len(text)
-                self._packer.put(text)
+                self._packer.put(to_json(row))
                 self.count += 1
                 yield row
             page = self._next(until) if self.remaining else None
@@ -86,7 +84,7 @@ class Changes:
         result = taken(answer, {"history": dict})
         if result.get("failed") or result.get("unreachable"):
             raise ValueError(str(result.get("msg", "the host did not return them")))
-        page = checked(answer.get("changes"))
+        page = self._checked(answer.get("changes"))
         history: Any = result.get("history")
         to = next_place(history)
         same = to is not None and places.state(to) == places.state(before) and not history.get("restarted")
@@ -94,7 +92,7 @@ class Changes:
             raise ValueError("the history of the host was replaced")
         if self.count + len(page) > MAX_CHANGES:
             raise ValueError(f"they are more than {MAX_CHANGES}")
-        self.warnings += [text for text in result.get("warnings", ()) if text not in self.warnings]
+        self._warn(result.get("warnings", ()))
         missed = _number_of(self.history, "missed") + _number_of(history, "missed")
         self.history.update(
             {key: history[key] for key in ("place", "last", "remaining") if key in history}, missed=missed
@@ -102,12 +100,30 @@ class Changes:
         self.to = Kept(to.place, before.path)
         return page
 
+    def _checked(self, changes: Any) -> list[Row]:
+        """The changes of a page. Raises ValueError if they are not a list of records, or ct_unpack would refuse them."""
+        if (
+            not isinstance(changes, list)
+            or len(changes) > MAX_CHANGES
+            or not all(isinstance(row, dict) for row in changes)
+        ):
+            raise ValueError(f"its changes are not a list of at most {MAX_CHANGES} records")
+        rows = []
+        for change in changes:
+            row, values, size = accepted(change)
+            self._values += values
+            self._bytes += size + 1  # and what separates it from the next one
+            if self._values > MAX_VALUES or self._bytes > MAX_BYTES - 100:  # what is around all of them
+                raise ValueError(f"they are more than {MAX_BYTES >> 20} MiB, or {MAX_VALUES} values")
+            rows.append(row)
+        return rows
 
-def checked(changes: Any) -> list[Row]:
-    """The changes. Raises ValueError if they are not a list of records."""
-    if not isinstance(changes, list) or len(changes) > MAX_CHANGES or not all(isinstance(row, dict) for row in changes):
-        raise ValueError(f"its changes are not a list of at most {MAX_CHANGES} records")
-    return [storable(row) for row in changes]
+    def _warn(self, texts: list[str]) -> None:
+        """Keep warnings of a further page that are not kept yet, up to MAX_NOTES."""
+        for text in texts:
+            if text not in self.warnings and len(self.warnings) <= MAX_NOTES:
+                last = f"Further warnings of the host, after the first {MAX_NOTES}, are not shown."
+                self.warnings.append(text if len(self.warnings) < MAX_NOTES else last)
 
 
 def next_place(history: Any) -> Kept | None:
@@ -123,6 +139,6 @@ def _number(kept: Kept) -> int:
 
 
 def _number_of(history: Row, name: str) -> int:
-    """The value of a member that is a number of changes."""
+    """The value of a member that is a number of changes; 0 if it cannot be one."""
     value = history.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**18 else 0

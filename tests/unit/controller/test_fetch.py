@@ -238,6 +238,46 @@ def test_a_run_asks_for_no_more_than_it_may_fetch(host, monkeypatch, limit, valu
     assert why in host.warned[0]
 
 
+BAD_ROWS = {
+    "digits": {"a": 10**19},
+    "many digits": {"a": -(10**4299)},
+    "infinite": {"a": [float("inf")]},
+    "nan": {"a": float("nan")},
+    "deep": {"a": json.loads("[" * 10 + "]" * 10)},
+    "long": {"a": "x" * packed.MAX_ROW},
+}
+
+
+@pytest.mark.parametrize("row", BAD_ROWS.values(), ids=BAD_ROWS)
+def test_no_change_is_kept_that_whoever_reads_the_result_refuses(host, row):
+    result = fetch_pages(host, page(3, CHANGES[1], remaining=6), page(9, row))
+    assert unpack(result["packed"])["changes"] == CHANGES[:2] and "6 changes are left" in host.warned[0]
+    failed = host.run("b", row, number=3)
+    assert failed["failed"] and failed["msg"].startswith("The host did not return an inventory: ")
+
+
+@pytest.mark.parametrize("name, value", [("MAX_BYTES", 1000), ("MAX_VALUES", 8)])
+def test_all_changes_together_are_within_the_limits_of_whoever_reads_the_result(host, monkeypatch, name, value):
+    monkeypatch.setattr(changes_module, name, value)
+    rows = [dict(CHANGE, Text="x" * 150)] * 2
+    fetch_pages(host, page(4, *rows, remaining=6), page(6, *rows, remaining=4), page(8, *rows))
+    assert len(host.content()["Changes.json"]) < 6 and "they are more than " in host.warned[0]
+
+
+def test_the_warnings_of_all_pages_are_as_few_as_those_of_one(host):
+    more = [page(3 + at, remaining=5, warnings=["%d %d" % (at, text) for text in range(60)]) for at in range(4)]
+    result = fetch_pages(host, *more, page(9, *CHANGES[1:]))
+    assert result["warnings"][:2] == ["note", "0 0"] and len(result["warnings"]) == 102
+    assert result["warnings"][-1] == "Further warnings of the host, after the first 100, are not shown."
+
+
+def test_no_number_of_a_host_is_too_large_to_be_written(host):
+    large = page(3, remaining=5)
+    large["history"]["missed"] = 10**4299
+    result = fetch_pages(host, large, page(9))
+    assert "it has a number that is too large" in host.warned[0] and json.dumps(result)
+
+
 def test_a_page_more_than_enough_is_within_the_limits_of_whoever_reads_the_result():
     assert changes_module.ENOUGH_CHANGES + 2 * PAGE_RECORDS <= changes_module.MAX_CHANGES
     assert changes_module.ENOUGH_BYTES + 2 * PAGE_BYTES <= packed.MAX_BYTES
