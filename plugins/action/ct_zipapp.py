@@ -13,7 +13,7 @@ import tempfile
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils._bounded import taken
+from ..plugin_utils._bounded import calm, taken
 from ..plugin_utils._zipapp import build
 
 CHECK_SECONDS = 60
@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
                 "dest": {"type": "str"},  # a path on the managed host: expanded there
                 "check": {"type": "list", "elements": "str"},
                 "stdin": {"type": "str", "default": ""},
+                "validate": {"type": "str"},
             },
             required_one_of=[["dest", "check"]],
         )
@@ -53,7 +54,10 @@ class ActionModule(ActionBase):
                     return {"failed": True, "msg": problem}
             if arguments["dest"] is None:
                 return {"changed": False}
-            result = {"changed": False, **taken(self._copy(path, arguments["dest"]).run(task_vars=task_vars), ANSWER)}
+            answer = self._copy(path, arguments["dest"], arguments["validate"]).run(task_vars=task_vars)
+            result = {"changed": False, **taken(answer, ANSWER)}
+            if result.get("failed") and answer.get("exit_status") and isinstance(answer.get("stderr"), str):
+                result["msg"] = calm(_last_line(answer["stderr"])) or result.get("msg", "")
             return dict(result, diff=_differences(result.pop("diff"))) if "diff" in result else result
         finally:
             os.unlink(path)
@@ -65,12 +69,14 @@ class ActionModule(ActionBase):
         )
         if not run.returncode:
             return ""
-        lines = run.stderr.strip().splitlines()
-        return lines[-1] if lines else f"The program's command check ended with status {run.returncode} and no message."
+        no_message = f"The program's command check ended with status {run.returncode} and no message."
+        return _last_line(run.stderr) or no_message
 
-    def _copy(self, path, dest):
+    def _copy(self, path, dest, validate):
         task = self._task.copy()
         task.args = {"src": path, "dest": dest, "owner": "root", "group": "root", "mode": "0755"}
+        if validate is not None:
+            task.args["validate"] = validate
         return self._shared_loader_obj.action_loader.get(
             "ansible.builtin.copy",
             task=task,
@@ -80,6 +86,10 @@ class ActionModule(ActionBase):
             templar=self._templar,
             shared_loader_obj=self._shared_loader_obj,
         )
+
+
+def _last_line(output):
+    return (output.strip().splitlines() or [""])[-1]
 
 
 def _differences(diff):

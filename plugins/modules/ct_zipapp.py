@@ -37,6 +37,11 @@ options:
     description: Text for the standard input of the program's command C(check).
     type: str
     default: ""
+  validate:
+    description:
+      - A command to run on the host before the file replaces the one at O(dest). C(%s) in it is the path of the new file.
+      - If the command fails, the task fails with the last line of its standard error, and the file at O(dest) is unchanged.
+    type: str
 attributes:
   check_mode:
     description: Can run in C(check_mode); reports whether the file on the host differs.
@@ -63,6 +68,12 @@ EXAMPLES = r"""
     program: agent
     check: [--config, /dev/stdin]
     stdin: "{{ {'address': 'tcp://collector.example.org:24224'} | to_json }}"
+
+- name: Install the agent, unless a newer version wrote its state
+  changetracking.inventory.ct_zipapp:
+    program: agent
+    dest: /usr/local/bin/agent.pyz
+    validate: python3 %s check --config= --state=/var/lib/ctagent
 """
 
 RETURN = r"""

@@ -4,6 +4,7 @@
 """What the agent says of itself while a run goes on."""
 
 import json
+import sqlite3
 
 import pytest
 
@@ -41,6 +42,22 @@ def test_a_run_that_goes_on_is_told_until_it_ends(options):
 def test_no_run_goes_on_where_the_agent_was_killed_in_its_midst(options):
     status.Status(options).progress("files", 7000)
     assert "so far" not in "\n".join(status.lines(status.read(options)))
+
+
+def test_check_refuses_the_state_of_a_newer_version_and_no_other(tmp_path, capsys):
+    path = tmp_path / "changetracking.db"
+    check = ["check", "--config", ""]
+    this = [*check, "--state", str(tmp_path)]
+    assert program.main(this) == 0 and not path.exists()
+    path.write_text("damaged")
+    path.chmod(0o600)
+    assert program.main(this) == 0
+    path.unlink()
+    with sqlite3.connect(str(path)) as database:
+        database.execute("PRAGMA user_version = 1000")
+    path.chmod(0o600)
+    assert program.main(this) == 1 and program.main(check) == 0
+    assert "was written by a newer version of this collection (format 1000" in capsys.readouterr().err
 
 
 def test_a_defect_in_what_is_made_of_one_kind_leaves_the_others_alone(tmp_path, monkeypatch):

@@ -37,6 +37,10 @@ class StateDamaged(StateError):
     """The state database is corrupt."""
 
 
+class StateTooNew(StateError):
+    """The state database was written by a newer version of this collection."""
+
+
 class RowDamaged(StateError):
     """One row of the state database is corrupt. The others are not affected."""
 
@@ -50,7 +54,7 @@ class SinceError(CtiError):
 
 
 class RetentionError(CtiError):
-    """The history cannot be kept for that time or size."""
+    """The value of history_days, history_mib or rehash_days is out of range."""
 
 
 class ForwardError(CtiError):

@@ -101,7 +101,9 @@ _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="JSON file with these options, with _ for - (%s)" % FILE)
+    parser.add_argument(
+        "--config", metavar="FILE", help="JSON file with these options, with _ for -; empty: none (%s)" % FILE
+    )
     for name, default in _DEFAULTS.items():
         metavar, text = HELP[name]
         flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
@@ -117,7 +119,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def load(arguments: argparse.Namespace) -> AgentOptions:
     """The options of the file, overridden by the flags. Raises OptionError and ForwardError."""
-    configured = _read(arguments.config or FILE, must_exist=bool(arguments.config))
+    configured = {} if arguments.config == "" else _read(arguments.config or FILE, must_exist=bool(arguments.config))
     flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
     for name, value in [*configured.items(), *flags.items()]:
         _check(name, value)

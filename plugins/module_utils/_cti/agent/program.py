@@ -10,7 +10,7 @@ import sys
 from typing import Iterable, List, Optional
 
 from ..daemon import VERSION, Log, print_error
-from ..errors import CtiError
+from ..errors import CtiError, StateError, StateTooNew
 from ..kinds.kind import Row
 from ..kinds.registry import all_kinds
 from ..records import change_line
@@ -53,8 +53,17 @@ def _once(options: AgentOptions, _parsed: argparse.Namespace) -> int:
     return Agent(options, Log()).once()
 
 
-def _check(options: AgentOptions, _parsed: argparse.Namespace) -> int:
-    """Report success: main() has validated the options."""
+def _check(options: AgentOptions, parsed: argparse.Namespace) -> int:
+    """Report success: main() has validated the options. With --state, raises StateTooNew. Any other error of a state is left to
+    the service, because another program does not cure it."""
+    if parsed.state is not None:
+        try:
+            with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True):
+                pass
+        except StateTooNew:
+            raise
+        except StateError:
+            pass
     _print(["The configuration is valid; the state directory is %s." % options.state])
     return 0
 
@@ -137,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, text in (
         (_run, "run the agent until SIGTERM; SIGHUP checks for a new rule"),
         (_once, "collect everything that the rule enables once, deliver it, and exit"),
-        (_check, "validate the configuration and exit"),
+        (_check, "validate the configuration and exit; with --state, also check that this version can read that state"),
         (_status, "show the status; exit status 1 if something is wrong"),
         (_show, "show the recorded packages, services, files or changes"),
         (_doctor, "check everything from the rule to the delivery and show remedies; exit status 1 if a check fails"),

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, List, Optional, Tuple, Type
 
 from .. import folders
-from ..errors import CtiError, RowDamaged, StateDamaged, StateError
+from ..errors import CtiError, RowDamaged, StateDamaged, StateError, StateTooNew
 from .packing import json_list, unpack
 
 # One script a version: a database of version n is brought up to date by those from n on.
@@ -223,7 +223,7 @@ class Database:
     def _check_version(self, db: sqlite3.Connection) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         if version > len(SCHEMA):
-            raise StateError(
+            raise StateTooNew(
                 f"The state '{self.path}' was written by a newer version of this collection (format {version}, this one reads up to"
                 f" {len(SCHEMA)}). Upgrade the collection here."
             )
