@@ -21,7 +21,7 @@ description:
   - Of the warnings of one host, up to 20 are shown.
   - Also returns, with its hosts, each version of an agent or a relay that differs from the version of this collection.
   - What a host returned is shown on one line, without control characters.
-positional: _input, hostvars, register, relay
+positional: _input, hostvars, register, relay, relay_status
 options:
   _input:
     description: Names of the hosts.
@@ -40,6 +40,12 @@ options:
     description:
       - Name of the variable in which each host keeps the result of the command C(/usr/local/lib/ctrelay/relay.pyz --version). If it is
         empty, the versions of relays are not compared.
+    type: str
+    default: ""
+  relay_status:
+    description:
+      - Name of the variable in which a host without an agent keeps the result of the command C(/usr/local/lib/ctrelay/relay.pyz status).
+        Such a host is checked as a relay.
     type: str
     default: ""
 seealso:
@@ -66,6 +72,7 @@ _value:
   type: dict
   sample:
     All checks passed.: web01, web02
+    The relay runs and uploads. There is no agent.: relay01
     "Checks passed, with 1 warning: state.": web03
     "Warning: The agent has version 0.1.0, but this collection has version 0.2.0. Run the playbook deploy again.": web03
     "Warning: state: The file system of /var/lib/ctagent has less than 64 MiB free. Free some space: on a full disk, nothing new can be stored.": web03
@@ -75,21 +82,22 @@ MAX_WARNINGS = 20  # of one host
 A_VERSION = r"(\d{1,9}(?:\.\d{1,9}){1,3}[\w.+-]{0,20})"
 
 
-def ct_checks(hosts, hostvars, register="ct_agent", relay=""):
+def ct_checks(hosts, hostvars, register="ct_agent", relay="", relay_status=""):
     causes: dict[str, list[str]] = {}
     for host in sorted(set(hosts)):
         variables = hostvars[host]
-        texts = [*_texts(variables.get(register)), *_versions(variables.get(register), variables.get(relay))]
+        agent = variables.get(register)
+        texts = [*_texts(agent, variables.get(relay_status)), *_versions(agent, variables.get(relay))]
         for text in dict.fromkeys(map(calm, texts)):
             causes.setdefault(text, []).append(calm(host))
     return {text: ", ".join(names) for text, names in causes.items()}
 
 
-def _texts(result):
-    """Return the summary and the warnings of one host, whose result may have any type."""
+def _texts(result, relay):
+    """Return the summary and the warnings of one host, whose results may have any type."""
     result = result if isinstance(result, Mapping) else {}
     if result.get("installed") is False:
-        return ["No agent is installed."]
+        return [_of_relay(relay)]
     doctor = result.get("doctor")
     if not isinstance(doctor, Mapping):
         return ["No answer."]
@@ -100,6 +108,16 @@ def _texts(result):
     if len(warnings) > MAX_WARNINGS:
         texts.append(f"{MAX_WARNINGS} of {len(warnings)} warnings are shown.")
     return texts
+
+
+def _of_relay(status):
+    """Return the summary of a host without an agent. `status`: the result of the relay's command status, skipped if it has none."""
+    if not isinstance(status, Mapping) or status.get("skipped") or "rc" not in status:
+        return "No agent is installed."
+    if status["rc"] == 0:
+        return "The relay runs and uploads. There is no agent."
+    problem = (str(status.get("stderr", "")).strip().splitlines() or [""])[-1]
+    return problem or "The relay cannot upload. Run relay.pyz status on this host to see the error."
 
 
 def _versions(agent, relay):

@@ -196,6 +196,26 @@ def test_an_agent_and_a_relay_of_another_version_are_named_with_what_to_do():
     assert ct_checks(["b"], fleet) == {"x": "b"}
 
 
+def test_a_host_with_a_relay_and_no_agent_is_checked_as_a_relay():
+    relays = {
+        "good": {"rc": 0, "stdout": "x", "stderr": ""},
+        "stuck": {"rc": 1, "stdout": "x", "stderr": ""},
+        "down": {"rc": 1, "stdout": "", "stderr": "a\nrelay: error: No relay\x1b."},
+        "none": {"skipped": True},
+        "odd": 5,
+        "gone": None,
+    }
+    fleet = {host: {"ct_agent": {"installed": False}, "relay": status} for host, status in relays.items()}
+    fleet["both"] = {"ct_agent": answer(True, "All checks passed."), "relay": relays["stuck"]}
+    assert ct_checks(list(fleet), fleet, relay_status="relay") == {
+        "The relay runs and uploads. There is no agent.": "good",
+        "The relay cannot upload. Run relay.pyz status on this host to see the error.": "stuck",
+        "relay: error: No relay\\x1b.": "down",
+        "No agent is installed.": "gone, none, odd",
+        "All checks passed.": "both",
+    }
+
+
 @pytest.mark.parametrize(
     "version", [5, None, [], "", "x", "0.1", "0.1.0\n", "\x1b", "1" * 10**6, "0.1.0" + "x" * 10**6, "1." * 10**5 + "1"]
 )
