@@ -11,7 +11,7 @@ options:
     description:
       - Return only items whose name matches one of these shell patterns. The name of a tracked file is its path.
       - The name of a package is without version and architecture, that of a service without C(.service), which may be written all the same.
-      - A name that no item has is no error. C(count) is then 0.
+      - A name that no item has is no error. C(count) is then 0. An empty name is refused.
       - Patterns are case-sensitive and support C(*), C(?), C([seq]) and C([!seq]). A C(*) also matches a slash.
     type: list
     elements: str

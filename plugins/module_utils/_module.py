@@ -73,6 +73,10 @@ def facts(
 ) -> Dict[str, Any]:
     """The result of a fact module: `ansible_facts` with `ct_<kind>`. `accept(source, item)` narrows the items further."""
     patterns = module.params["name"]
+    if any(not pattern.strip() for pattern in patterns):
+        raise CtiError(
+            "The value of name is empty. Give a name or a pattern, or leave out name for all %s." % kind.name
+        )
 
     def select(part: str, item: Any) -> bool:
         if patterns and not any(fnmatchcase(kind.label(item), pattern) for pattern in patterns):

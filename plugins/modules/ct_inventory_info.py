@@ -366,6 +366,7 @@ history:
       description:
         - Number of changes after O(since) that are no longer kept or cannot be read. There is also a warning.
         - If O(since) is a time before the oldest change that is kept, the number of all changes that are no longer kept.
+        - If O(since) is a time before the first run with O(state), a warning names the time of that run.
       type: int
       returned: always
     remaining:
@@ -419,10 +420,10 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cti.errors import CtiError, RowDamaged
+from ..module_utils._cti.errors import CtiError, RetentionError, RowDamaged
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.rule.settings import Settings
-from ..module_utils._cti.state.history import Retention
+from ..module_utils._cti.state.history import MOST_DAYS, Retention
 from ..module_utils._cti.state.pages import answer
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.state.store import Store, run_until_stored
@@ -463,6 +464,11 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     check_state_path("state (in the playbook: ct_state)", given["state"])
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
+    if not 0 <= given["rehash_days"] <= MOST_DAYS:
+        raise RetentionError(
+            "The value of rehash_days is %s. Give a number from 0, which means never, to %d."
+            % (given["rehash_days"], MOST_DAYS)
+        )
 
     warned: List[str] = []
 

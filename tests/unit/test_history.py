@@ -114,6 +114,25 @@ def test_a_time_in_the_future_is_named_with_that_of_the_host(state, seconds, war
     assert all(timestamp(since.at) in text and "in the future" in text for text in texts)
 
 
+def test_a_time_before_the_first_run_is_named_with_that_of_the_run(state):
+    state.now = first = int(time.time()) - 5000
+    state.run()
+    for changes in (0, 2):
+        state.now += 1000
+        state.run(changes)
+        for at, warned in ((first - 1, 1), (first, 0), (first + 1500, 0)):
+            since = Since(at=at)
+            page = state.follow(since)
+            assert (len(page.records), page.missed) == (changes, 0)
+            texts = pages.warnings(page, "state.db", since)
+            assert len(texts) == warned
+            assert all("history of state.db begins at %s." % timestamp(first) in text for text in texts)
+    state.retention = Retention(mib=1e-9)
+    state.run(1)
+    (text,) = pages.warnings(state.follow(Since(at=first - 1)), "state.db", Since(at=first - 1))
+    assert "3 changes are no longer kept" in text
+
+
 def test_numbers_are_never_given_twice_although_all_changes_are_gone(state):
     state.run(3)
     state.retention = Retention(mib=1e-9)

@@ -11,12 +11,19 @@ from types import SimpleNamespace
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
+    CtiError,
     DcrError,
+    RetentionError,
     StateError,
     StateOvertaken,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import PACKAGES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._module import check_path, check_state_path
+from ansible_collections.changetracking.inventory.plugins.module_utils._module import (
+    check_path,
+    check_state_path,
+    facts,
+)
 from ansible_collections.changetracking.inventory.plugins.modules import ct_inventory_info as info
 
 
@@ -65,6 +72,19 @@ def module(tmp_path):
         "dcr": {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": rule}]}},
     }  # fmt: skip
     return SimpleNamespace(params=given, check_mode=False, warnings=[])
+
+
+@pytest.mark.parametrize("days", [-2, -0.1, float("nan"), float("inf"), 40000])
+def test_a_number_of_days_that_is_none_is_refused(module, days):
+    module.params["rehash_days"] = days
+    with pytest.raises(RetentionError, match="The value of rehash_days is %s. Give a number from 0" % days):
+        info.work(module)
+
+
+@pytest.mark.parametrize("name", [[""], ["a", " "]])
+def test_an_empty_name_is_refused(name):
+    with pytest.raises(CtiError, match=r"The value of name is empty. .* leave out name for all packages."):
+        facts(SimpleNamespace(params={"name": name}), PACKAGES, None)
 
 
 def run(module):

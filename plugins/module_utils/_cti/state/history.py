@@ -70,6 +70,8 @@ def append(
     last, last_mark, clock, seen_at = db.execute("SELECT last, mark, clock, seen_at FROM state").fetchone()
     if seen_at:
         clock += min(max(0, now - seen_at), MOST_SECONDS_BETWEEN_RUNS)
+    elif not last:
+        db.execute("UPDATE state SET dropped_at = ?", (now,))  # what changed before is not in the history either
     (total,) = db.execute("SELECT total FROM history ORDER BY last DESC LIMIT 1").fetchone() or (0,)
     for count, last_mark, owner, packed in added:
         last += count

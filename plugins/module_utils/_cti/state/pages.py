@@ -30,6 +30,7 @@ class Page(NamedTuple):
     damaged: int  # changes that are kept and cannot be read
     remaining: int  # changes that follow this page
     restarted: bool  # the place is not one of this state, so the page begins with the oldest change
+    begins_at: int = 0  # when the history begins, if that is after the time asked for
 
 
 NOTHING = Page([], None, None, None, 0, 0, 0, False)
@@ -51,7 +52,9 @@ class History(Database):
             return self._page(0, now, first, now.number)._replace(restarted=True)
         end = now.number if until is None else min(now.number, until)
         page = self._page(start, now, first, end)
-        return page._replace(missed=page.missed + missed)
+        missed += page.missed
+        begins_at = dropped_at if since.at is not None and since.at < dropped_at and not missed else 0
+        return page._replace(missed=missed, begins_at=begins_at)
 
     def end(self, number: Optional[int] = None) -> Page:
         """No changes, and the place after the last one, or after that `number`."""
@@ -79,7 +82,7 @@ class History(Database):
 
     def _begin(self) -> Tuple[Optional[Place], int, int]:
         """The end of the history, the number of the oldest change that is kept (one more than the end where none is), and
-        when the newest one was stored that is not; all that is read from here on is of one moment."""
+        when the newest one was stored that is not, or the history began; all that is read from here on is of one moment."""
         self._query("BEGIN")
         for state, last, last_mark, dropped_at in self._query("SELECT id, last, mark, dropped_at FROM state", since=3):
             oldest = self._query("SELECT last - count + 1 FROM history ORDER BY last LIMIT 1")
@@ -217,6 +220,11 @@ def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:
         texts.append(
             "%s no longer kept in the history of %s. Ask more often, or raise history_days or history_mib."
             % (plural(page.missed, "change", "is"), name)
+        )
+    if since is not None and since.at is not None and page.begins_at:
+        texts.append(
+            "The value of since is %s, and the history of %s begins at %s. Changes before its first run are not known."
+            % (timestamp(since.at), name, timestamp(page.begins_at))
         )
     if page.damaged:
         texts.append("%s damaged and left out, in the history of %s." % (plural(page.damaged, "change", "is"), name))
