@@ -36,6 +36,7 @@ options:
   extra:
     description:
       - Whether to return a sentence also for each unknown variable that was given on the command line (C(-e)), whatever its name is.
+      - A variable C(hosts) that was given on the command line is one too, unless C(ct_hosts) is set: the playbook would run on all hosts.
       - The playbooks of this collection do so, because the prefix C(ct_) is theirs. The prefix of a role may be another role's as well.
     type: bool
     default: false
@@ -71,7 +72,11 @@ def ct_misspelled(names, options, extra=False):
     folded = {_folded(word): option for word, option in known.items()}
     found = {name: _meant(name.partition("_")[2], known) for name in set(names) - set(options)}
     for name in set(map(str, given)) - set(options):
-        if _folded(name).startswith(prefix):
+        if (
+            extra and _folded(name) in ("host", "hosts") and prefix + "_hosts" not in names
+        ):  # it would be the whole fleet
+            found[name] = prefix + "_hosts"
+        elif _folded(name).startswith(prefix):
             unknown = extra and re.match(prefix + "[_-]", name, re.IGNORECASE)
             similar = found.get(name) or _meant(_folded(name)[len(prefix) :], folded)
             found[name] = similar or (unknown and _any_of(name, options))

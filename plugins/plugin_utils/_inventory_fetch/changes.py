@@ -23,6 +23,7 @@ MAX_CHANGES = 100_000
 ENOUGH_CHANGES = 80_000
 ENOUGH_BYTES = 224 << 20  # of JSON
 ENOUGH_SECONDS = 600.0
+MAX_EMPTY_PAGES = 10  # a real host returns none while changes follow
 
 Row = dict[str, Any]
 
@@ -40,7 +41,7 @@ class Changes:
         self.warnings: list[str] = []
         self.stopped = ""  # why there are more changes than these
         self.count = 0
-        self._bytes = self._values = 0
+        self._bytes = self._values = self._empty_pages = 0
         self._first = self._checked(changes)
         self._ask = ask
         self._packer = Packer()
@@ -92,6 +93,9 @@ class Changes:
             raise ValueError("the history of the host was replaced")
         if self.count + len(page) > MAX_CHANGES:
             raise ValueError(f"they are more than {MAX_CHANGES}")
+        self._empty_pages += not page
+        if self._empty_pages > MAX_EMPTY_PAGES:
+            raise ValueError(f"the host returned {self._empty_pages} pages without changes")
         self._warn(result.get("warnings", ()))
         missed = _number_of(self.history, "missed") + _number_of(history, "missed")
         self.history.update(

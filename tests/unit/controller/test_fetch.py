@@ -271,6 +271,11 @@ def test_the_warnings_of_all_pages_are_as_few_as_those_of_one(host):
     assert result["warnings"][-1] == "Further warnings of the host, after the first 100, are not shown."
 
 
+def test_pages_without_changes_come_to_an_end(host):
+    fetch_pages(host, *[page(3 + at, remaining=5) for at in range(100)])
+    assert len(host.asked_for) == 11 and "the host returned 11 pages without changes" in host.warned[0]
+
+
 def test_no_number_of_a_host_is_too_large_to_be_written(host):
     large = page(3, remaining=5)
     large["history"]["missed"] = 10**4299

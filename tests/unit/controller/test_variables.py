@@ -110,9 +110,16 @@ def test_any_unknown_variable_that_was_given_with_e_is_named_with_the_known_ones
 @pytest.mark.parametrize("name", ["cthosts", "ct-hosts", "CT_HOSTS", "ctHosts", "Ct-host", "ct.hosts", "ct_Hosts"])
 @pytest.mark.parametrize("extra", [True, False])
 def test_a_variable_of_the_command_line_is_named_however_its_words_are_joined(monkeypatch, name, extra):
-    given = {name: 1, "hosts": 1, "connection": 1, "octohosts": 1}
+    given = {name: 1, "connection": 1, "octohosts": 1}
     monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", given, raising=False)
     assert ct_misspelled([], variables_of_playbooks(), extra) == [f"Unknown variable '{name}'. Did you mean ct_hosts?"]
+
+
+def test_hosts_is_named_by_the_playbooks_unless_their_own_variable_is_set(monkeypatch):
+    monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", {"hosts": "web01"}, raising=False)
+    options = variables_of_playbooks()
+    assert ct_misspelled([], options, extra=True) == ["Unknown variable 'hosts'. Did you mean ct_hosts?"]
+    assert ct_misspelled(["ct_hosts"], options, extra=True) == ct_misspelled([], options) == []
 
 
 @pytest.mark.parametrize("name", ["agentaddress", "agent-address", "AGENT_ADDRESS", "agent_ADDRESS"])
