@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file scan on real trees. Referees: sha256sum, stat, find."""
 
+import errno
 import grp
 import hashlib
 import json
@@ -815,6 +816,43 @@ def test_a_mount_that_came_after_the_table_was_read_is_noticed(tmp_path, mounted
 
 
 # --- limits and sizes
+
+
+def need_openat2():
+    if opening.open_directory_within.__name__ == "plain":
+        pytest.skip("needs Linux 5.6, and a sandbox that allows openat2")
+
+
+def test_a_mount_of_a_user_that_came_after_the_table_was_read_is_not_opened(host, tmp_path, mounted, monkeypatch):
+    need_openat2()
+    folder = tmp_path / "t" / "a" / "m"
+    write(folder / "f")
+    write(tmp_path / "t" / "z")
+    assert host.run() == []
+    before = Mounts.read()
+    mounted(folder, "-t", "tmpfs", "tmpfs")
+    write(tmp_path / "t" / "z", b"other")
+    present = Mounts(dict(Mounts.read().kinds, **{str(folder): "fuse"}))
+    tables = [before]
+    monkeypatch.setattr(Mounts, "read", lambda: tables.pop() if tables else present)
+    monkeypatch.setattr(scanner, "DIRECTORY", None)  # with which os.open() of the mount would fail
+    assert host.run() == [("Modified", str(tmp_path / "t" / "z"))]
+    assert "1 mount not entered" in host.sources["rule"].message
+
+
+def test_no_symlink_leads_into_a_mount_that_came_after_the_table_was_read(tmp_path, mounted):
+    need_openat2()
+    write(tmp_path / "m" / "f")
+    paths = opening.Paths(Mounts.read())
+    try:
+        mounted(tmp_path / "m", "-t", "tmpfs", "tmpfs")
+        write(tmp_path / "m" / "f")
+        for path in (tmp_path / "m", tmp_path / "m" / "f"):
+            with pytest.raises(OSError) as raised:
+                paths.find(str(path))
+            assert raised.value.errno == errno.EXDEV
+    finally:
+        paths.close()
 
 
 def test_a_limit_counts_what_it_leaves_out_and_removes_nothing(tmp_path):

@@ -12,8 +12,9 @@ reading through that descriptor, and only when it is known to be a regular file.
 import errno
 import os
 import stat
+import struct
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .budget import MAX_DEPTH, SMALL_BYTES
 from .mounts import Barred, Mounts
@@ -22,15 +23,59 @@ from .statx import mode_and_size, status_of
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 _MAX_FOLDERS = 32  # descriptors that are kept of directories which links lead to
 
+_ENCODING = sys.getfilesystemencoding()
 _FORMAT, _REGULAR = 0o170000, stat.S_IFREG  # see inode(7)
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPENAT2 = 437  # the number of the system call; alpha and mips have others
+_NO_XDEV = 1  # RESOLVE_NO_XDEV of linux/openat2.h
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _UNSEEN = _READ | os.O_NOATIME  # reading leaves no trace; for the owner only, see open(2)
 
 
 class Replaced(OSError):
     """There is no longer a regular file where one was listed."""
+
+
+def _within(flags: int) -> Callable[[str, int], int]:
+    """A function that opens the entry `name` of an open directory. It raises OSError EXDEV where something is mounted on the entry,
+    unless the kernel is older than 5.6 or a sandbox forbids the call."""
+
+    def plain(name: str, directory: int) -> int:
+        return os.open(name, flags, dir_fd=directory)
+
+    try:
+        import ctypes
+
+        call = ctypes.CDLL(None).syscall
+        call_again = ctypes.CDLL(None, use_errno=True).syscall  # for its error, which each call would pay for
+    except (ImportError, OSError, AttributeError, MemoryError):  # see statx.py
+        return plain
+    number, how = ctypes.c_long(_OPENAT2), struct.pack("=QQQ", flags, 0, _NO_XDEV)
+    size = ctypes.c_size_t(len(how))
+
+    def within(name: str, directory: int) -> int:
+        entry = name.encode(_ENCODING, "surrogateescape")
+        found: int = call(number, directory, entry, how, size)
+        if found < 0:
+            found = call_again(number, directory, entry, how, size)
+            if found < 0:
+                error = ctypes.get_errno()
+                raise OSError(error, os.strerror(error), name)
+        return found
+
+    if os.uname().machine.startswith(("alpha", "mips")):
+        return plain
+    try:
+        os.close(within("/", -1))
+    except OSError as error:
+        return plain if error.errno != errno.EXDEV else within
+    return within
+
+
+# A file system that a user mounts during the scan may never answer, so nothing enters a mount that the table does not have.
+open_directory_within = _within(DIRECTORY)
+_open_path_within = _within(_PATH)
 
 
 def open_regular(directory: Optional[int], name: str) -> int:
@@ -203,7 +248,9 @@ class Paths:
         self.mounts.check(real, home)
         # With O_DIRECTORY the kernel mounts what an automount is for, see open(2).
         trigger = os.O_DIRECTORY if self.mounts.is_automount(folder.real, real) else 0
-        return Step(os.open(name, _PATH | trigger, dir_fd=folder.descriptor), real)
+        if trigger or real in self.mounts.kinds:
+            return Step(os.open(name, _PATH | trigger, dir_fd=folder.descriptor), real)
+        return Step(_open_path_within(name, folder.descriptor), real)
 
 
 def close(steps: List[Step]) -> None:

@@ -19,7 +19,7 @@ from .items import Maker
 from .listing import BROKEN, Lister, Listing, OpenDirectory, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
-from .opening import DIRECTORY, Paths
+from .opening import DIRECTORY, Paths, open_directory_within
 from .owners import ROOT
 from .parts import Parts
 from .pathspec import PathSpec, parse
@@ -285,6 +285,13 @@ class Scan(Collection):
 
     def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
         if frame.name:
+            if frame.real not in self._mounts.kinds:
+                try:
+                    return open_directory_within(frame.name, directory), frame.real
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                self._check_new_mount(frame)
             return os.open(frame.name, DIRECTORY, dir_fd=directory), frame.real
         try:
             step = self._paths.find(frame.real, home=frame.home if frame.links else None)
@@ -301,11 +308,7 @@ class Scan(Collection):
         above = frame.above
         if frame.name and above is not None and above[0] != status.st_dev and real not in self._mounts.kinds:
             # A btrfs subvolume, or a mount that came after the table was read.
-            self._read_mounts()
-            try:
-                self._mounts.check(real, frame.home)
-            except Barred as barred:
-                raise _NotEntered("mount", barred.kind) from None
+            self._check_new_mount(frame)
         if frame.links:
             while above is not None:
                 if above[:2] == identity:
@@ -313,6 +316,14 @@ class Scan(Collection):
                 above = above[2]
             self._count_linked(identity, owner)
         return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
+
+    def _check_new_mount(self, frame: _Frame) -> None:
+        """Read the mounts again. Raises _NotEntered for a directory that is a mount which is not entered."""
+        self._read_mounts()
+        try:
+            self._mounts.check(frame.real, frame.home)
+        except Barred as barred:
+            raise _NotEntered("mount", barred.kind) from None
 
     def _count_linked(self, identity: Tuple[int, int], owner: str) -> None:
         visit = (*identity, owner)
