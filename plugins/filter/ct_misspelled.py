@@ -36,7 +36,7 @@ options:
   extra:
     description:
       - Whether to return a sentence also for each unknown variable that was given on the command line (C(-e)), whatever its name is.
-      - A variable C(hosts) that was given on the command line is one too, unless C(ct_hosts) is set: the playbook would run on all hosts.
+      - Then a variable C(hosts) counts as misspelled, unless C(ct_hosts) is set. Otherwise the playbook would run on all hosts.
       - The playbooks of this collection do so, because the prefix C(ct_) is theirs. The prefix of a role may be another role's as well.
     type: bool
     default: false
