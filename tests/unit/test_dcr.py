@@ -243,7 +243,8 @@ def test_several_rules_are_merged():
     [
         (lambda s: s.update(serviceSettings={}), "serviceSettings is not a key of the DCR format and is ignored (did you mean servicesSettings?)"),
         (lambda s: s["fileSettings"].update(fileinfo=[]), "fileSettings.fileinfo is not a key of the DCR format and is ignored (did you mean fileInfo?)"),
-        (lambda s: s["fileSettings"]["fileInfo"][0].update(zzz=1), "fileInfo[0] (\"ChangeTrackingLinuxPath_default\").zzz is not a key of the DCR format and is ignored."),
+        (lambda s: s["fileSettings"]["fileInfo"][0].update(zzz=1),
+         "fileInfo[0] (\"ChangeTrackingLinuxPath_default\").zzz is not a key of the DCR format and is ignored."),
     ],
 )  # fmt: skip
 def test_a_key_that_means_nothing_is_named(edit, words):
@@ -323,8 +324,10 @@ def test_a_file_item_that_cannot_be_used_is_left_out_and_named_and_the_rest_hold
         ({"filesSettings": {"fileInfo": [{}]}}, 'extensionSettings has the unknown key "filesSettings" instead of fileSettings.'),
         ({"fileInfo": [{"destinationPath": "/etc/x"}]}, 'extensionSettings has the unknown key "fileInfo" instead of fileSettings.'),
         ({"fileSettings": {"fileInfo": [{"name": "a", "destinationPath": "etc"}]}}, """fileInfo can be used: destinationPath 'etc' is not an absolute path"""),
-        ({"fileSettings": {"fileInfo": [{"destinationPath": "/etc/**/*.conf"}, {"destinationPath": "x"}]}}, "fileInfo can be used: destinationPath '/etc/**/*.conf' has a wildcard"),
-        ({"fileSettings": {"fileInfo": [{}, {"enabled": False, "destinationPath": "/x"}]}}, "No file item in fileSettings.fileInfo can be used: destinationPath is null. Give an absolute path."),
+        ({"fileSettings": {"fileInfo": [{"destinationPath": "/etc/**/*.conf"}, {"destinationPath": "x"}]}},
+         "fileInfo can be used: destinationPath '/etc/**/*.conf' has a wildcard"),
+        ({"fileSettings": {"fileInfo": [{}, {"enabled": False, "destinationPath": "/x"}]}},
+         "No file item in fileSettings.fileInfo can be used: destinationPath is null. Give an absolute path."),
     ],
 )  # fmt: skip
 def test_file_items_of_which_none_can_be_used_are_an_error_of_a_rule_that_somebody_gives(settings, words):

@@ -179,7 +179,10 @@ def test_an_agent_and_a_relay_of_another_version_are_named_with_what_to_do():
     def versions(agent, relay):
         return {"ct_agent": dict(answer(True, "x"), status={"Version": agent}), "relay": {"stdout": "relay " + relay}}
 
-    newer, theirs = str(int(VERSION.split(".")[0]) + 1) + ".0.0", "but this collection has version %s." % VERSION
+    newer, theirs = (
+        str(int(VERSION.split(".", maxsplit=1)[0]) + 1) + ".0.0",
+        "but this collection has version %s." % VERSION,
+    )
     fleet = {
         "a": versions("0.0.9", VERSION),
         "b": versions(VERSION, "0.0.9"),

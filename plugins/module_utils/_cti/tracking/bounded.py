@@ -143,10 +143,10 @@ class Selection:
         for item, kept in zip(self._items.all, self._kept):
             if kept:
                 yield self._items.row(item)
-        columns: Iterable[str] = self._items.row(self._items.all[0]) or self._kind.columns
+        columns = list(self._items.row(self._items.all[0]) or self._kind.columns)
         for loss in self.losses[:_MARKED]:
             marker: Row = dict.fromkeys(columns)
-            marker[next(iter(marker))] = "(%s)" % self._described(loss)
+            marker[columns[0]] = "(%s)" % self._described(loss)
             marker[LEFT_OUT] = loss.items
             yield marker
 

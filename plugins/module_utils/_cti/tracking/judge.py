@@ -21,7 +21,6 @@ from .diff import Change, Identity, compare, is_unsure
 
 _OVERHEAD = 200  # bytes of an identity in addition to its characters
 _ANY = "//"
-_NOBODY: Mapping[Identity, str] = {}
 
 
 class Scope(NamedTuple):
@@ -157,11 +156,9 @@ class Judge:
 
     def _removed(self, part: str) -> List[Change]:
         """The removal of all that the store has of a part."""
-        return self._owned(compare(self._kind, self._known.items(part), []), self._known.signature(part))
+        return self._owned(compare(self._kind, self._known.items(part), []), self._known.signature(part), {})
 
-    def _owned(
-        self, changes: List[Change], signature: Optional[str], owners: Mapping[Identity, str] = _NOBODY
-    ) -> List[Change]:
+    def _owned(self, changes: List[Change], signature: Optional[str], owners: Mapping[Identity, str]) -> List[Change]:
         owner = self._kind.owner(signature)
         if not owner:
             return changes
