@@ -1305,6 +1305,19 @@ def test_folders_of_one_user_do_not_keep_those_of_others_from_being_read(host, t
     assert {category for category, _path in told} == {"Removed"} and host.sources["rule"].status == "ok"
 
 
+def test_folders_with_long_paths_count_as_several_unless_they_are_roots(host, tmp_path, monkeypatch):
+    need_root()
+    monkeypatch.setattr(budget, "RUN_FOLDERS", 80)
+    write(tmp_path / "t" / "f")
+    host.run()
+    for owner in (0, 1001):
+        flood(tmp_path / "t" / str(owner) / ("p" * 250) / ("p" * 250), 20, 1)
+        give(tmp_path / "t" / str(owner), owner)
+    told = [path for _category, path in host.run()]
+    root, user = (sum("/t/%d/" % owner in path for path in told) for owner in (0, 1001))
+    assert root == 20 and 0 < user < 20 and "(uid=1001)" in host.sources["rule"].message
+
+
 @pytest.mark.parametrize("limit", ["LINK_NAMES", "LINKED_FOLDERS", "REPEATED_FOLDERS"])
 def test_links_of_one_user_do_not_keep_those_of_others_from_being_followed(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(budget, limit, 60)

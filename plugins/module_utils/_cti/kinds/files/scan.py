@@ -255,7 +255,7 @@ class Scan(Collection):
                 # What is behind a symlink counts to the owner of the symlink, unless that is root.
                 owner = frame.linker or self._budget.owners.of_folder(status)
                 home = self._admit(frame, real, status, owner)
-                if not self._budget.folders.take(owner):
+                if not self._budget.folders.take(owner, 1 if owner == ROOT else _weight(frame.path)):
                     raise _NotEntered("folders", owner, owner)
             except BaseException:
                 os.close(descriptor)
@@ -431,7 +431,7 @@ class _NotEntered(Exception):
 
 
 def _weight(folder: str) -> int:
-    """How much a change in a folder counts: as much as it takes in memory, where its path is long."""
+    """How much a folder, or a change in it, counts: as much as it takes in memory, where its path is long."""
     return 1 + len(folder) // 256
 
 
