@@ -1863,6 +1863,20 @@ def test_a_file_system_mounted_over_a_folder_shows_what_is_there_and_removes_not
     assert host.sources["rule"] == ("ok", 2, "")
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_an_empty_mount_that_everyone_may_write_to_leaves_nothing_out_of_sight(host, tmp_path, mounted, runs):
+    write(tmp_path / "t" / "other")
+    folder = mounted(tmp_path / "t" / "sub", "-t", "tmpfs", "-o", "mode=1777", "tmpfs")
+    os.chown(str(write(folder / "a")), 1001, 1001)
+    host.run()
+    os.unlink(str(folder / "a"))
+    assert host.run() == [("Removed", str(folder / "a"))]
+    for _run in range(1, runs):
+        assert host.run() == []
+    subprocess.run(["umount", str(folder)], check=True)
+    assert host.run() == [] and host.sources["rule"] == ("ok", 1, "")
+
+
 def test_what_was_on_a_mount_that_is_gone_is_out_of_sight_until_it_is_back(host, tmp_path, mounted):
     folder = tmp_path / "t" / "sub"
     write(tmp_path / "disk" / "a")

@@ -49,6 +49,10 @@ def next_backoff(last: float) -> float:
     return min(max(first, last * 2), most) * random.uniform(0.6, 1)
 
 
+class _Stopping(Exception):
+    """The agent was told to stop during a run. The run may have seen the agent itself, or the whole host, while it stops."""
+
+
 class Agent:
     """The agent as a service (run()) or for a single run (once()). Raises CtiError if it cannot start."""
 
@@ -68,6 +72,7 @@ class Agent:
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
+        self._discarded = False  # whether a run was, see _Stopping
 
     def run(self) -> int:
         """Run until SIGTERM. Returns the exit status."""
@@ -85,7 +90,8 @@ class Agent:
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
-        self._log("The agent has stopped%s." % ("" if ended else " during a run, whose results are discarded"))
+        whole = ended and not self._discarded
+        self._log("The agent has stopped%s." % ("" if whole else " during a run, whose results are discarded"))
         return 0
 
     def once(self) -> int:
@@ -125,6 +131,9 @@ class Agent:
             self._damaged = error
             self._schedule.end()
             return False
+        except _Stopping:
+            self._discarded = True
+            return False
         except CtiError as error:
             self._log.error("%s: %s" % (kind.name, error))
             self._status.not_collected(kind.name, str(error))
@@ -146,13 +155,15 @@ class Agent:
 
     def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Optional[Tuple[Snapshot, List[Row]]]:
         """Collect and store one kind with its change records. Adds warnings to `notes`. None if the kind is switched off and
-        there is nothing to compare any more."""
+        there is nothing to compare any more. Raises _Stopping."""
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
             notes += store.claim(machine)
             snapshot = self._run_or_end(kind, settings, store)
             if snapshot is None:
                 return None
+            if self._schedule.stopping:
+                raise _Stopping
             diffs = None
             if self._options.contents and kind is FILES:
                 from ..tracking import contents  # loaded only if it is used

@@ -61,7 +61,7 @@ class Schedule:
         self._failed = failed
         self._clock = clock
         self._tasks: Dict[str, ScheduledTask] = {}
-        self._stopping = False
+        self.stopping = False  # whether end() was called
         # A pipe, because a signal handler must not wait for a lock, which threading.Event has.
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -81,7 +81,7 @@ class Schedule:
 
     def run(self, tick: Callable[[], None]) -> None:
         """Start tasks when they are due, until end() is called. Calls `tick` at least every LONGEST_WAIT seconds."""
-        while not self._stopping:
+        while not self.stopping:
             tick()
             self._start_due(self._clock())
             self._wait(self._seconds_until_due())
@@ -96,7 +96,7 @@ class Schedule:
 
     def end(self) -> None:
         """Let run() return. May be called from a signal handler and from any thread."""
-        self._stopping = True
+        self.stopping = True
         self._wake()
 
     def _wake(self) -> None:

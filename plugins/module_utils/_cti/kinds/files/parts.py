@@ -97,15 +97,16 @@ class Parts:
         mark = self._keep_covered(mark, was, listing, known)
         if listing.left_out:
             _keep_left_out(listing, known)
-        elif not listing.found and not listing.unsure and not before and (not known or listing.place.holder is None):
-            return None
         if listing.place.holder is not None:
             self._count_by_owner(listing, known)
+        is_empty = not listing.found and not listing.unsure and not before and not listing.left_out
+        if is_empty and not listing.owners:
+            return None
         start = self._budget.clock()
         items = self._maker.items(listing, known, again)
         if again:
             self._budget.rehash.spend(listing.place.owner, self._budget.clock() - start)
-        if not listing.settled:
+        if is_empty or not listing.settled:  # the next run looks again, and has no part of an empty directory
             mark = mark._replace(digest=left_out(listing.left_out))
         new = self._left_out_before(was, listing, known)
         return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.owners)

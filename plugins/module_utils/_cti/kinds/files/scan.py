@@ -145,7 +145,8 @@ class Scan(Collection):
             if mark.home and (
                 mark.home not in homes or not (mark.linked or mark.home == home_id(self._mounts.of(to_name(path))))
             ):
-                self._note_over("covered", path)
+                if self._known.count(name):
+                    self._note_over("covered", path)
                 self._hide(to_name(path), mark.owner)
             elif not changes.left(mark.owner):
                 self._note_over("postponed", path, mark.owner)
