@@ -78,7 +78,8 @@ def ct_misspelled(names, options, extra=False):
             found[name] = prefix + "_hosts"
         elif _folded(name).startswith(prefix):
             unknown = extra and re.match(prefix + "[_-]", name, re.IGNORECASE)
-            similar = found.get(name) or _meant(_folded(name)[len(prefix) :], folded)
+            rest = _folded(name)[len(prefix) :]  # noqa: E203
+            similar = found.get(name) or _meant(rest, folded)
             found[name] = similar or (unknown and _any_of(name, options))
     return [
         f"Unknown variable '{line(name, 80)}'. Did you mean {meant}?" for name, meant in sorted(found.items()) if meant

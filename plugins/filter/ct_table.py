@@ -84,7 +84,7 @@ def ct_table(hosts, hostvars, register="ct_inventory"):
     rows = [HEADER] + [_row(line(host, MAX_LENGTH), result) for host, result in results.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    if any(cell.endswith(KEPT) for row in rows for cell in row[1 : 1 + len(all_kinds())]):
+    if any(cell.endswith(KEPT) for row in rows for cell in row[1 : 1 + len(all_kinds())]):  # noqa: E203
         table += ["", KEPT_MEANS]
     return table + _all_changes(results)
 
