@@ -1486,6 +1486,14 @@ def own_as(uid, *paths):
         os.lchown(str(path), uid, uid)
 
 
+def many_links(folder, uid):
+    links = [folder / "a{0:03}".format(number) for number in range(300)]
+    for link in links:
+        link.symlink_to("../../there")
+    own_as(uid, *links)
+    return links
+
+
 @pytest.fixture
 def shared(host, tmp_path):
     """A sticky folder, and in it one of root and one of another user."""
@@ -1505,10 +1513,7 @@ def test_links_that_are_not_followed_hide_nothing_of_others(host, shared, tmp_pa
     assert host.run() == []
     monkeypatch.setattr(budget, "LINK_NAMES", 60)
     monkeypatch.setattr(budget, "HIDDEN_BYTES", 2000)
-    links = [shared / "a{0:03}".format(number) for number in range(300)]
-    for link in links:
-        link.symlink_to("../../there")
-    own_as(1001, *links)
+    links = many_links(shared, 1001)
     (shared / "y").symlink_to("../../there")
     subprocess.run(["rm", "-r", str(shared / "own"), str(shared / "w")], check=True)
     told = host.run()
@@ -1705,10 +1710,7 @@ def test_links_of_one_user_to_anothers_file_leave_out_nothing_of_the_other(host,
 def test_what_links_hide_from_the_first_run_on_is_remembered_in_a_bounded_size(host, shared, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "LINK_NAMES", 60)
     monkeypatch.setattr(judge, "HIDDEN_BYTES", 8000)
-    links = [shared / "a{0:03}".format(number) for number in range(300)]
-    for link in links:
-        link.symlink_to("../../there")
-    own_as(1001, *links)
+    many_links(shared, 1001)
     assert host.run() == []
     never_known = [entry for entry in host.unseen if not isinstance(entry, str)]
     assert len(never_known) < 20 and ["//uid=1001"] in never_known

@@ -116,10 +116,12 @@ def _too_large(db: sqlite3.Connection, limit: int) -> List[Tuple[int, int]]:
         owned.setdefault(owner, []).append((last, stored_at, size))
     sizes = {owner: sum(size for _last, _stored_at, size in rows) for owner, rows in owned.items()}
     dropped = []
-    while sum(sizes.values()) > limit:
+    excess = sum(sizes.values()) - limit
+    while excess > 0:
         owner = max(sizes, key=lambda owner: sizes[owner] if owner != ROOT or sizes[owner] > limit // 2 else 0)
         last, stored_at, size = owned[owner].pop()
         sizes[owner] -= size
+        excess -= size
         dropped.append((last, stored_at))
     return dropped
 

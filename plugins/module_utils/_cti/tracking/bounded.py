@@ -17,7 +17,7 @@ from ..kinds.registry import all_kinds
 from ..packed import LEFT_OUT, MAX_BYTES, MAX_ROW, MAX_ROWS, Packer, to_json
 from ..text import plural, quoted
 from .report import text_pieces
-from .snapshot import Snapshot
+from .snapshot import Snapshot, owner_of
 
 ROOT = ""  # as an owner
 _SMALL = MAX_BYTES >> 4  # of a kind whose items no user makes
@@ -52,7 +52,7 @@ def of_snapshot(snapshot: Snapshot) -> Items:
     return Items(
         snapshot.items,
         snapshot.kind.row,
-        lambda item: owners.get(item[0].rpartition("/")[0] or "/", ROOT) if owners else ROOT,
+        lambda item: owner_of(item, owners) if owners else ROOT,
     )
 
 

@@ -16,7 +16,7 @@ from ..model import Item
 from ..state.store import Store
 from ..text import plural
 from .bounded import divide
-from .snapshot import owners
+from .snapshot import owner_of, owners
 
 OTHERS_BYTES = 256 << 20
 _OVERHEAD = 600  # bytes of an item in addition to its path, which is in it twice
@@ -87,7 +87,7 @@ class _Bounded:
         return ", ".join(named) + (", ..." if len(most) > _SHOWN else "")
 
     def _owner(self, item: Item) -> str:
-        return self._owners.get(item[0].rpartition("/")[0] or "/", ROOT)
+        return owner_of(item, self._owners)
 
 
 def _size(item: Item) -> int:

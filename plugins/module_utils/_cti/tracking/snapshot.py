@@ -6,7 +6,7 @@
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..kinds.kind import Kind, digest
 from ..model import Collection, Item, Source
@@ -72,6 +72,12 @@ def owners(kind: Kind, signatures: Iterable[Tuple[str, Optional[str]]]) -> Dict[
     """The owner of each folder that does not count to root, by its path; see Kind.owner. `signatures`: of parts, by name."""
     found = ((name, kind.owner(signature)) for name, signature in signatures)
     return {name.partition("//")[0] or "/": owner for name, owner in found if owner}
+
+
+def owner_of(file: Item, folder_owners: Mapping[str, str]) -> str:
+    """The owner of the folder of a file; empty for root. `folder_owners`: of owners()."""
+    path: str = file[0]
+    return folder_owners.get(path.rpartition("/")[0] or "/", "")
 
 
 def outcomes(collection: Collection) -> Dict[str, Source]:
