@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.errors import CtiError, DcrError
 from ..module_utils._cti.kinds.files import pathspec
-from ..module_utils._cti.rule import dcr, forms
+from ..module_utils._cti.rule import dcr, forms, recommended
 from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
 
 STREAMS = (CHANGE_STREAM, DATA_STREAM)
@@ -44,6 +44,8 @@ class ActionModule(ActionBase):
 
     def _document(self, given):
         """Return the rule as data, and the name that messages use for it. Raises DcrError."""
+        if given == recommended.NAME:
+            return recommended.rule(), given
         if not isinstance(given, str):
             return given, "of the option dcr"
         if given.lstrip().startswith(("{", "[")):

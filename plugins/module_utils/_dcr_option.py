@@ -9,7 +9,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ._cti import folders
 from ._cti.errors import DcrError
-from ._cti.rule import dcr
+from ._cti.rule import dcr, recommended
 from ._cti.rule.settings import Settings
 from ._cti.text import quoted
 
@@ -21,6 +21,8 @@ def dcr_settings(module: AnsibleModule) -> Settings:
         return dcr.default()
     if isinstance(given, str) and not given.strip():
         raise DcrError("The value of dcr is empty. Give a rule, or leave out dcr to use Azure's template.")
+    if given == recommended.NAME:
+        given = recommended.rule()
     if not isinstance(given, str):
         settings = dcr.given(given, "of the option dcr")
     elif given.lstrip().startswith(("{", "[")):

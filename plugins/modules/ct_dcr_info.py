@@ -20,6 +20,7 @@ options:
       - The rule, as the path of a file on the controller, as data, or as JSON text.
       - Accepts an ARM resource, a list of them, an ARM or Bicep template, a config chunk of the Azure Monitor Agent (AMA), and the
         document that AMA sends to its extensions.
+      - With V(recommended), the recommended rule of this collection. For a file of that name, give C(./recommended).
       - Ansible looks for a relative path next to the role or the playbook, and then in the current directory.
     type: raw
     required: true
@@ -45,6 +46,21 @@ EXAMPLES = r"""
     dcr: dcr.json
   delegate_to: localhost
   run_once: true
+
+- name: Get the recommended rule, to edit it
+  changetracking.inventory.ct_dcr_info:
+    dcr: recommended
+  register: recommended
+  delegate_to: localhost
+  run_once: true
+
+- name: Write it to a file
+  ansible.builtin.copy:
+    content: "{{ recommended.rule | to_nice_json }}"
+    dest: dcr.json
+    mode: "0644"
+  delegate_to: localhost
+  run_once: true
 """
 
 RETURN = r"""
@@ -55,7 +71,7 @@ ids:
   elements: str
   sample: [CTDataSource-Linux]
 rule:
-  description: The rule as data, as it was given.
+  description: The rule as data, as it was given; for V(recommended), the recommended rule.
   returned: success
   type: raw
 chunk:

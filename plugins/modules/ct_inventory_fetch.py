@@ -45,7 +45,7 @@ options:
     description:
       - The data collection rule (DCR) that says what to track. The default is Azure's template, which tracks packages, services and
         C(/etc/.*.conf).
-      - A path on the managed host, the rule's JSON text, or the rule as data. All accepted forms are listed at
+      - A path on the managed host, the rule's JSON text, the rule as data, or V(recommended). All accepted forms are listed at
         O(changetracking.inventory.ct_inventory_info#module:dcr).
     type: raw
   state:

@@ -26,6 +26,7 @@ options:
         services and C(/etc/.*.conf).
       - A path on the managed host, the rule's JSON text, or the rule as data. Accepts an ARM resource, a list of them, an ARM or Bicep
         template, and a config chunk of the Azure Monitor Agent.
+      - With V(recommended), the recommended rule of this collection, which M(changetracking.inventory.ct_dcr_info) shows.
       - Unknown keys are ignored, with a warning for each. A file item that cannot be used is left out, with a warning and in
         RV(rule_problems). If none of the file items can be used, the task fails and changes nothing.
     type: raw

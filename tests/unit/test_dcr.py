@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, file_items, reading
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import (
+    FileRule,
+    in_scope,
+    reaches,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import (
+    dcr,
+    file_items,
+    reading,
+    recommended,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
     DATA_STREAM,
@@ -527,6 +536,10 @@ def test_any_json_is_either_settings_or_a_dcr_error(document):
         pass
 
 
+def file_at(path):
+    return File(path, "", 1, "", "", 0, 1, 1, "file", "")
+
+
 @pytest.mark.parametrize(
     ("rule", "path", "expected"),
     [
@@ -543,8 +556,7 @@ def test_any_json_is_either_settings_or_a_dcr_error(document):
     ],
 )
 def test_a_rule_reaches_what_it_would_collect(rule, path, expected):
-    item = File(path, "", 1, "", "", 0, 1, 1, "file", "")
-    assert in_scope([list(rule)], item) is expected
+    assert in_scope([list(rule)], file_at(path)) is expected
 
 
 def test_the_tags_of_several_rules_are_those_of_each_in_the_order_of_their_ids():
@@ -578,3 +590,53 @@ def test_a_file_item_that_is_no_object_is_named_once():
     assert text.count("fileInfo") == 1 and text.endswith(
         "is left out: the file item is 5, not an object. Correct the DCR."
     )
+
+
+def test_the_recommended_rule_is_valid_and_has_all_of_azures_template():
+    settings = dcr.given(recommended.rule(), "x")
+    assert settings.warnings == [] and settings.problems == []
+    assert settings.file_rules[-1:] == dcr.default().file_rules
+    assert len({rule.name for rule in settings.file_rules}) == len(settings.file_rules)
+    assert (settings.kinds, settings.intervals) == (dcr.default().kinds, dcr.default().intervals)
+    assert set(settings.streams) == {CHANGE_STREAM, DATA_STREAM}  # so that an agent can send its records
+
+
+@pytest.mark.parametrize(
+    "path, with_text",
+    [
+        ("/etc/ssh/sshd_config", True),
+        ("/etc/ssh/sshd_config.d/50-redhat.conf", True),
+        ("/etc/ssh/ssh_host_ed25519_key", False),
+        ("/root/.ssh/authorized_keys", False),
+        ("/home/ann/.ssh/authorized_keys2", False),
+        ("/etc/sudoers", False),
+        ("/etc/sudoers.d/90-cloud-init-users", False),
+        ("/etc/passwd", True),
+        ("/etc/group", True),
+        ("/etc/shadow", False),
+        ("/etc/gshadow", False),
+        ("/etc/pam.d/sshd", True),
+        ("/etc/security/opasswd", False),
+        ("/etc/crontab", False),
+        ("/etc/anacrontab", False),
+        ("/etc/cron.deny", False),
+        ("/etc/cron.daily/logrotate", False),
+        ("/var/spool/cron/root", False),
+        ("/var/spool/cron/crontabs/root", False),
+        ("/etc/systemd/system/ssh.service.d/override.conf", False),
+        ("/etc/apt/sources.list.d/debian.sources", False),
+        ("/etc/yum.repos.d/redhat.repo", False),
+        ("/etc/yum.conf", False),
+        ("/etc/sysctl.d/99-local.conf", True),
+        ("/etc/ld.so.preload", True),
+        ("/etc/ansible/ansible.cfg", False),
+        ("/etc/nginx/nginx.conf", False),
+    ],
+)
+def test_the_recommended_rule_reaches_what_it_is_for_and_keeps_no_text_that_may_be_secret(path, with_text):
+    first = next(rule for rule in dcr.given(recommended.rule(), "x").file_rules if reaches(rule, path, "file"))
+    assert first.contents is with_text
+
+
+def test_the_recommended_rule_tracks_no_other_entries_of_home():
+    assert not in_scope(dcr.given(recommended.rule(), "x").file_rules, file_at("/home/ann/notes.conf"))
