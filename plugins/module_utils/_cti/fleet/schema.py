@@ -75,8 +75,10 @@ _TABLES = (
     # What Ansible ran, by the callback run_log.
     "runs (run {id}, uuid TEXT NOT NULL UNIQUE, playbook TEXT, username TEXT, controller TEXT, check_mode {int} NOT NULL,"
     " started_at TEXT NOT NULL, ended_at TEXT, details TEXT)",
-    "run_tasks (task {id}, run {int} NOT NULL, name TEXT NOT NULL, play TEXT, title TEXT, module TEXT,"
-    " started_at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION, clock_offset DOUBLE PRECISION, named TEXT, details TEXT)",
+    # number: of the task in its run, so that a run that is read twice is stored once.
+    "run_tasks (task {id}, run {int} NOT NULL, number {int} NOT NULL, name TEXT NOT NULL, play TEXT, title TEXT, module TEXT,"
+    " started_at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION, clock_offset DOUBLE PRECISION, named TEXT, details TEXT,"
+    " UNIQUE (run, number))",
     # word: ignore, window or acknowledge. what: JSON, which changes it applies to.
     "marks (mark {id}, word TEXT NOT NULL, what TEXT NOT NULL, reason TEXT, made_by TEXT, made_at TEXT NOT NULL,"
     " valid_from TEXT, valid_until TEXT)",
@@ -93,7 +95,6 @@ _INDEXES = (
     "batches (day)",
     "changes (content, batch)",
     "run_tasks (name, started_at)",
-    "run_tasks (run)",
     *("items (%s)" % kind.columns[0] for kind in all_kinds().values()),
     *("contents (%s)" % kind.columns[0] for kind in all_kinds().values()),
 )
