@@ -250,9 +250,9 @@ from ..plugin_utils._ama_forward import parcel as parcels
 from ..plugin_utils._ama_forward.delivery import Delivery, Receiver
 from ..plugin_utils._ama_forward.identities import Identities
 from ..plugin_utils._ama_forward.results import Reader
-from ..plugin_utils._ama_forward.spool import Spool
 from ..plugin_utils._output import show
 from ..plugin_utils._query import MISSING, jmespath
+from ..plugin_utils._spool import Spool
 
 OURS = "ama_forward"
 

@@ -25,9 +25,9 @@ from ...module_utils._cti.wire.sender import Sender
 from ...module_utils._cti.wire.sockets import Deadline
 from ...module_utils._cti.wire.tls import Tls
 from .._query import MISSING, jmespath, search
+from .._spool import Spool, SpoolFile
 from . import parcel as parcels
 from .parcel import ROWS, Parcel, Row
-from .spool import Spool, SpoolFile
 
 LOST_SECONDS = 0.8  # that a run may spend on deliveries that fail
 KEPT_SECONDS = 0.4  # of these, reserved for the end of the run

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ...module_utils._cti.text import load_json
-from .spool import Spool
+from .._spool import Spool
 
 NAME = "ReportedComputer"
 CLAIMS = (NAME, "SourceComputerId", "VMUUID")

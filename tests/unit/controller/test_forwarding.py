@@ -31,7 +31,7 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forw
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import results
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.delivery import Delivery, Receiver
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.parcel import Parcel
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import MAX_LINE, Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import MAX_LINE, Spool
 
 PACKAGE = {"SoftwareName": "a", "CurrentVersion": "1", "Size": 5, "InstalledOn": None}
 SUMMARY = {"count": 1, "collected_at": "2026-01-01T00:00:00Z", "sources": {}}

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import identities
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.identities import Identities
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 

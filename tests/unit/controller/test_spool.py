@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward import spool as spools
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import DAMAGED, Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils import _spool as spools
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import DAMAGED, Spool
 from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
 MIB = 1 << 20
@@ -212,7 +212,7 @@ def test_one_host_leaves_room_for_the_others_and_is_named(folder, said):
 
 FULL = """
 import sys
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._ama_forward.spool import Spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
 spool = Spool(sys.argv[1], 1 << 20, print)
 print([spool.append(b"x" * 4000 + b"\\n", 1) for _line in range(5)])
 print([len(line) for file in spool.files() for _offset, line in file.lines()])
