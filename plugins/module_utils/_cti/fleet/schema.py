@@ -24,6 +24,9 @@ _COMMON = (*MACHINE_COLUMNS, AGE, *TIMES)
 ITEM_COLUMNS = (*(name for name in data_columns() if name not in _COMMON), MORE)
 CHANGE_COLUMNS = (*(name for name in change_columns() if name not in _COMMON), MORE)
 
+COLUMNS = {"items": ITEM_COLUMNS, "contents": CHANGE_COLUMNS, "moments": TIMES}  # a later version may have more
+CREATING = 1701864557  # PostgreSQL's advisory lock of whoever creates the tables
+
 Words = Dict[str, str]
 SQLITE: Words = {"id": "INTEGER PRIMARY KEY", "int": "INTEGER", "blob": "BLOB", "compact": " WITHOUT ROWID"}
 POSTGRESQL: Words = {"id": "BIGINT PRIMARY KEY", "int": "BIGINT", "blob": "BYTEA", "compact": ""}
@@ -32,6 +35,11 @@ POSTGRESQL: Words = {"id": "BIGINT PRIMARY KEY", "int": "BIGINT", "blob": "BYTEA
 def column(name: str) -> str:
     """The name as SQL writes it: Group is a word of SQL."""
     return '"%s"' % name if name == "Group" else name
+
+
+def declared(name: str, words: Words) -> str:
+    """The column with its type."""
+    return _typed([name]).format(**dict(words, text="TEXT"))
 
 
 def _typed(names: Iterable[str]) -> str:

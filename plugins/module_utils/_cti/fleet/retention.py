@@ -1,0 +1,56 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Deletes old changes from the fleet store, and what nothing refers to any more.
+
+The age of a change is the number of days, after the one it arrived on, on which the store got changes. So neither a clock that is
+set, of a host or of the controller, nor a time without a run makes changes old.
+"""
+
+from .transaction import Transaction
+
+KEEP_DAYS = 400
+SLICE = 5000  # changes to delete in one transaction, so that others need not wait for those of a whole day
+_MOMENTS = (
+    "DELETE FROM moments WHERE moment NOT IN (SELECT moment FROM changes UNION SELECT moment FROM set_items"
+    " UNION SELECT moment FROM host_items WHERE moment IS NOT NULL)"
+)
+_UNUSED = (
+    "DELETE FROM batches WHERE day < ? AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.batch = batches.batch)",
+    "DELETE FROM days WHERE content = 'changes' AND day < ?",
+)
+_ORPHANS = (
+    "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM changes WHERE changes.content = contents.content)",
+    "DELETE FROM set_items WHERE NOT EXISTS (SELECT 1 FROM inventories WHERE inventories.base = set_items.base)",
+    "DELETE FROM items WHERE NOT EXISTS (SELECT 1 FROM set_items WHERE set_items.item = items.item)"
+    " AND NOT EXISTS (SELECT 1 FROM host_items WHERE host_items.item = items.item)",
+    _MOMENTS,
+)
+
+
+def delete_old(transaction: Transaction, keep_days: int) -> int:
+    """Delete changes that are older than so many days, up to SLICE. Returns how many were deleted; `dropped` in meta has the sum."""
+    sql = "SELECT day FROM days WHERE content = 'changes' ORDER BY day DESC LIMIT 1 OFFSET ?"
+    oldest = transaction.query(sql, max(0, keep_days - 1))
+    if not oldest:
+        return 0
+    first = oldest[0][0]
+    old = "SELECT c.seq FROM batches b JOIN changes c ON c.batch = b.batch WHERE b.day < ? LIMIT ?"
+    deleted = transaction.execute("DELETE FROM changes WHERE seq IN (%s)" % old, first, SLICE)
+    if deleted:
+        transaction.execute("UPDATE meta SET value = value + ? WHERE name = 'dropped'", deleted)
+    if 0 < deleted < SLICE:
+        for statement in _UNUSED:
+            transaction.execute(statement, first)
+    return deleted
+
+
+def clean(transaction: Transaction) -> bool:
+    """Once a day: delete what nothing refers to any more. Returns whether this was the time."""
+    today = int(transaction.now[:10].replace("-", ""))
+    transaction.insert("meta", ("name", "value"), [("cleaned", 0)])
+    if transaction.execute("UPDATE meta SET value = ? WHERE name = 'cleaned' AND value <> ?", today, today) == 0:
+        return False
+    for statement in _ORPHANS:
+        transaction.execute(statement)
+    return True

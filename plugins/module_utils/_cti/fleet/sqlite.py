@@ -1,0 +1,165 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The fleet store in an SQLite file."""
+
+import os
+import sqlite3
+import time
+from typing import Any, Iterable, Sequence, Set
+from urllib.parse import quote
+
+from ..kinds.registry import all_kinds
+from ..text import quoted
+from . import schema
+from .errors import FleetError
+
+LOCK_SECONDS = 60.0
+POLL_SECONDS = 0.5
+CACHE_KIB = 16384
+CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many transactions change is then written once
+# As ANALYZE would find them in a large store: rows, and rows for each value of the columns of an index, from the first column on. Without
+# them, SQLite reads all changes for the query of a day.
+_STATISTICS = (
+    ("changes", "sqlite_autoindex_changes_1", "1000000 5 1"),
+    ("changes", "changes_content_batch", "1000000 20 1"),
+    ("batches", "sqlite_autoindex_batches_1", "200000 40 1 1"),
+    ("batches", "batches_TimeGenerated", "200000 2"),
+    ("batches", "batches_machine_TimeGenerated", "200000 40 1"),
+    ("batches", "batches_day", "200000 500"),
+    ("contents", "sqlite_autoindex_contents_1", "50000 1"),
+    ("items", "sqlite_autoindex_items_1", "50000 1"),
+    *(("contents", "contents_%s" % kind.columns[0], "50000 10") for kind in all_kinds().values()),
+    *(("items", "items_%s" % kind.columns[0], "50000 10") for kind in all_kinds().values()),
+    ("moments", "sqlite_autoindex_moments_1", "50000 1"),
+    ("set_items", "set_items", "20000 400 1"),
+    ("set_items", "set_items_item_base", "20000 4 1"),
+    ("host_items", "host_items", "100000 20 1"),
+    ("host_items", "host_items_item_host", "100000 2 1"),
+    ("inventories", "inventories", "15000 3 1"),
+    ("inventories", "inventories_base_type", "15000 300 300"),
+    ("inventories", "inventories_machine", "15000 3"),
+    ("hosts", "sqlite_autoindex_hosts_1", "5000 1 1 1"),
+    ("machines", "sqlite_autoindex_machines_1", "5000 1"),
+    ("machines", "machines_Computer", "5000 1"),
+)
+
+
+class Sqlite:
+    """A connection. Raises FleetError."""
+
+    words = schema.SQLITE
+
+    def __init__(self, path: str, write: bool, lock_seconds: float = LOCK_SECONDS) -> None:
+        self.name = path
+        try:
+            if write:
+                os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                self._db = sqlite3.connect(path, timeout=lock_seconds, isolation_level=None)
+            else:
+                os.stat(path)
+                uri = "file:%s?mode=ro" % quote(os.fsencode(os.path.abspath(path)))
+                self._db = sqlite3.connect(uri, uri=True, timeout=lock_seconds, isolation_level=None)
+        except FileNotFoundError:
+            raise FleetError(
+                "There is no fleet store '%s'. Run the playbook changetracking.inventory.inventory first, or give the path of its ct_dest or ct_store."
+                % quoted(path)
+            ) from None
+        except OSError as error:
+            raise FleetError(
+                "Cannot open the fleet store '%s' (%s). Correct this, or give another path (in the playbook: ct_store)."
+                % (quoted(path), error.strerror)
+            ) from error
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+        try:
+            if write:
+                self.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+                self.execute("PRAGMA synchronous = FULL")
+                self.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
+            self.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
+        except FleetError:
+            self.close()
+            raise
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        try:
+            return self._db.execute(sql, parameters)
+        except (sqlite3.Error, OverflowError) as error:
+            raise self._error(error) from error
+
+    def insert(self, table: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows; one that is already there is left as it is."""
+        names = [schema.column(name) for name in columns]
+        sql = "INSERT OR IGNORE INTO %s (%s) VALUES (%s)" % (table, ", ".join(names), ", ".join("?" * len(names)))
+        try:
+            self._db.executemany(sql, rows)
+        except (sqlite3.Error, OverflowError) as error:
+            raise self._error(error) from error
+
+    def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """An iterator over the rows."""
+        cursor = self.execute(sql, parameters)
+        try:
+            yield from cursor
+        except sqlite3.Error as error:
+            raise self._error(error) from error
+
+    def begin(self, write: bool) -> None:
+        self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def commit(self, _counter: int = 0) -> None:
+        self.execute("COMMIT")
+
+    def rollback(self) -> None:
+        if self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass  # SQLite has already rolled back
+
+    def tables(self) -> Set[str]:
+        return {name for (name,) in self.fetch("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
+
+    def columns(self, table: str) -> Set[str]:
+        return {row[1].lower() for row in self.fetch("PRAGMA table_info(%s)" % table)}
+
+    def created(self) -> None:
+        """Called in the transaction that created the tables."""
+        self.execute("ANALYZE")
+        self.execute("DELETE FROM sqlite_stat1")
+        for row in _STATISTICS:
+            self.execute("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", row)
+
+    def reload(self) -> None:
+        """Called after the transaction that created the tables."""
+        self.execute("ANALYZE sqlite_master")
+
+    def wait(self, seconds: float) -> None:
+        """Return when the counter may have grown, or after that time."""
+        time.sleep(max(0.0, min(seconds, POLL_SECONDS)))
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _error(self, error: Exception) -> FleetError:
+        """The error as a sentence. SQLite gives no code before Python 3.11, only a text."""
+        text, name = str(error), quoted(self.name)
+        if "locked" in text or "busy" in text:
+            return FleetError(
+                "The fleet store '%s' is in use by another process (%s). Run again when that has ended." % (name, text)
+            )
+        if "full" in text:
+            return FleetError("No space is left for the fleet store '%s'. Free some, and run again." % name)
+        if "readonly" in text or "read-only" in text or "unable to open" in text:
+            return FleetError(
+                "The current user cannot write the fleet store '%s' or its folder (%s). Change their permissions, or give another path (in the"
+                " playbook: ct_store)." % (name, text)
+            )
+        if "malformed" in text or "not a database" in text or "corrupt" in text:
+            return FleetError(
+                "The fleet store '%s' is corrupt (%s). Move it aside, with the files of the same name that end in -wal and -shm: the next run"
+                " creates a new one and gets all changes that the hosts still keep." % (name, text)
+            )
+        return FleetError("The fleet store '%s' cannot be used (%s)." % (name, text))

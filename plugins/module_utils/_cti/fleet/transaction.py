@@ -1,0 +1,327 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What is written to the fleet store in one transaction: the inventory of a host, its changes, and its place in them."""
+
+import time
+from itertools import islice
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from ..records import TIME
+from ..text import timestamp
+from . import schema
+from .content import (
+    CHANGES,
+    ITEMS,
+    Columns,
+    Record,
+    Values,
+    batch_and_number,
+    digest,
+    integer,
+    left_out,
+    machine,
+    split,
+    text,
+)
+
+PLAYBOOK, RELAY = "playbook", "relay"
+MAX_STATES = 8  # of one host, such as that of root and that of a user
+_AT_ONCE = 500  # parameters of a query; SQLite before 3.32 takes 999
+_BATCH = 2000  # records in memory at a time
+_SAMPLE = 32  # items of a host, by which a set that fits is found
+_CANDIDATES = 4  # sets that are compared in full
+_FEW = 16  # items in which every host may differ from its set
+
+Rows = Sequence[Sequence[Any]]
+Pairs = Dict[int, Optional[int]]  # item -> moment; None where a host does not have the item of its set
+
+
+class Host(NamedTuple):
+    """A host that is written to."""
+
+    host: int
+    machine: int
+    before: Optional[int]  # the machine that it was before; None: it is new
+
+
+class Inventory(NamedTuple):
+    """What is known of the inventory of one kind, beside its items. Times are texts in UTC."""
+
+    type: str  # Software, Daemons, Files
+    collected_at: Optional[str] = None
+    record: Optional[str] = None  # the part that the RecordIds share
+    stream: Optional[str] = None
+    sources: Optional[str] = None  # JSON
+    digest: Optional[str] = None  # what the filler knows the items by
+
+
+class Transaction:
+    """Begun by Store.writing(). Raises FleetError."""
+
+    def __init__(self, db: Any) -> None:
+        self._db = db
+        lock = " FOR UPDATE" if db.words is schema.POSTGRESQL else ""
+        # The lock makes writers wait for each other, so that numbers become visible in their order.
+        self._begun = self._number = int(self.query("SELECT value FROM meta WHERE name = 'counter'" + lock)[0][0])
+        self.now = str(timestamp(time.time()))
+        self._machines: Dict[Values, int] = {}
+        self._day: Optional[int] = None
+
+    # --- for whoever has tables of their own
+
+    def number(self) -> int:
+        """A new number; all numbers of the store rise together."""
+        self._number += 1
+        return self._number
+
+    def query(self, sql: str, *parameters: Any) -> List[Tuple[Any, ...]]:
+        return list(self._db.fetch(sql, parameters))
+
+    def execute(self, sql: str, *parameters: Any) -> int:
+        """Run a statement. Returns the number of its rows."""
+        return int(self._db.execute(sql, parameters).rowcount)
+
+    def insert(self, table: str, columns: Sequence[str], rows: Rows) -> None:
+        """Insert rows; one that is already there is left as it is."""
+        if rows:
+            self._db.insert(table, columns, rows)
+
+    def finish(self) -> int:
+        """Store the counter. Returns it where it has grown, else 0."""
+        if self._number == self._begun:
+            return 0
+        self.execute("UPDATE meta SET value = ? WHERE name = 'counter'", self._number)
+        return self._number
+
+    # --- hosts
+
+    def host(self, via: str, name: str, source: str, record: Record) -> Host:
+        """The host of that name, which calls itself as `record` says. Notes that it was seen."""
+        number = self.machine(record)
+        name, source = str(text(name)), str(text(source))
+        found = self.query(
+            "SELECT host, machine FROM hosts WHERE name = ? AND via = ? AND source = ?", name, via, source
+        )
+        if found:
+            sql = "UPDATE hosts SET machine = ?, last_seen = ?, failed_at = NULL, failure = NULL WHERE host = ?"
+            self.execute(sql, number, self.now, found[0][0])
+            return Host(found[0][0], number, found[0][1])
+        columns = ("host", "via", "name", "source", "machine", "first_seen", "last_seen")
+        host = self.number()
+        self.insert("hosts", columns, [(host, via, name, source, number, self.now, self.now)])
+        return Host(host, number, None)
+
+    def machine(self, record: Record) -> int:
+        values = machine(record)
+        if values not in self._machines:
+            if len(self._machines) >= _BATCH:
+                self._machines.clear()
+            mark = digest(values)
+            self._machines[values] = self._stored("machines", "machine", schema.MACHINE, {mark: values})[mark]
+        return self._machines[values]
+
+    def failed(self, via: str, name: str, source: str, why: str) -> None:
+        """Note that a host could not be collected. A host that was never seen is added."""
+        changed = self.execute(
+            "UPDATE hosts SET failed_at = ?, failure = ? WHERE name = ? AND via = ? AND source = ?",
+            *(self.now, text(why), text(name), via, source),
+        )
+        if not changed:
+            host = self.host(via, name, source, {}).host
+            sql = "UPDATE hosts SET failed_at = ?, failure = ?, last_seen = '' WHERE host = ?"
+            self.execute(sql, self.now, text(why), host)
+
+    def problems(self, host: int, problems: Optional[str]) -> None:
+        """What is tracked less than the rule says: a JSON list; None where there are none."""
+        self.execute("UPDATE hosts SET problems = ? WHERE host = ?", problems, host)
+
+    # --- places
+
+    def move(self, host: int, state: str, place: str, path: str) -> None:
+        """Store how far the history of the host's state is stored."""
+        self.execute("DELETE FROM places WHERE host = ? AND state = ?", host, text(state))
+        columns = ("host", "state", "place", "path", "seen")
+        self.insert("places", columns, [(host, text(state), text(place), text(path), self.number())])
+        sql = "SELECT seen FROM places WHERE host = ? ORDER BY seen DESC LIMIT 1 OFFSET ?"
+        for (seen,) in self.query(sql, host, MAX_STATES):
+            self.execute("DELETE FROM places WHERE host = ? AND seen <= ?", host, seen)
+
+    # --- inventories
+
+    def replace_inventory(self, host: Host, about: Inventory, records: Iterable[Record]) -> int:
+        """Replace the inventory of a kind. Returns the number of items."""
+        pairs: Pairs = {}
+        missing = 0
+        for rows in _batches(records):
+            missing += left_out(rows)
+            items, moments = self._contents(
+                "items", "item", ITEMS, [row for row in rows if "LeftOut" not in row], about.type
+            )
+            pairs.update(zip(items, moments))
+        found = self.query("SELECT base FROM inventories WHERE host = ? AND type = ?", host.host, about.type)
+        base, own = self._fitting(found[0][0] if found else None, pairs)
+        self._own(host.host, about.type, own)
+        self.execute("DELETE FROM inventories WHERE host = ? AND type = ?", host.host, about.type)
+        columns = (
+            *("host", "type", "base", "machine", "collected_at", "received_at", "record", "stream"),
+            *("items", "left_out", "sources", "digest"),
+        )
+        row = (host.host, about.type, base, host.machine, text(about.collected_at), self.now, text(about.record))
+        self.insert(
+            "inventories",
+            columns,
+            [(*row, text(about.stream), len(pairs), missing, text(about.sources), text(about.digest))],
+        )
+        return len(pairs)
+
+    def touch_inventory(self, host: Host, about: Inventory) -> bool:
+        """Note that the inventory of a kind was collected again and is the same. Returns whether there is one."""
+        sql = "UPDATE inventories SET collected_at = ?, received_at = ?, sources = ?, machine = ? WHERE host = ? AND type = ?"
+        values = (text(about.collected_at), self.now, text(about.sources), host.machine, host.host, about.type)
+        return self.execute(sql, *values) > 0
+
+    def remove_inventory(self, host: int, type_: str) -> None:
+        self.execute("DELETE FROM host_items WHERE host = ? AND type = ?", host, type_)
+        self.execute("DELETE FROM inventories WHERE host = ? AND type = ?", host, type_)
+
+    def _fitting(self, current: Optional[int], pairs: Pairs) -> Tuple[int, Pairs]:
+        """A set for a host with these items, and what the host has differently. The current one is kept while it fits."""
+        few = max(_FEW, len(pairs) // 4)
+        if current is not None:
+            own = self._difference(current, pairs)
+            if len(own) <= few:
+                return current, own
+        sample = list(islice(pairs, 0, None, max(1, len(pairs) // _SAMPLE)))[:_SAMPLE]
+        best: Optional[Tuple[int, Pairs]] = None
+        if sample:
+            sql = "SELECT base, count(*) FROM set_items WHERE item IN (%s) GROUP BY base ORDER BY 2 DESC, 1 LIMIT ?"
+            for base, _count in self.query(sql % _marks(sample), *sample, _CANDIDATES):
+                own = self._difference(base, pairs)
+                if len(own) <= few and (best is None or len(own) < len(best[1])):
+                    best = base, own
+        if best is not None:
+            return best
+        base = self.number()
+        self.insert("set_items", ("base", "item", "moment"), [(base, *pair) for pair in sorted(pairs.items())])
+        return base, {}
+
+    def _difference(self, base: int, pairs: Pairs) -> Pairs:
+        shared: Pairs = dict(self.query("SELECT item, moment FROM set_items WHERE base = ?", base))
+        own = {item: moment for item, moment in pairs.items() if shared.get(item) != moment}
+        own.update({item: None for item in shared if item not in pairs})
+        return own
+
+    def _own(self, host: int, type_: str, own: Pairs) -> None:
+        """Store what the host has differently from its set."""
+        sql = "SELECT item, moment FROM host_items WHERE host = ? AND type = ?"
+        before: Pairs = dict(self.query(sql, host, type_))
+        gone = [item for item, moment in before.items() if item not in own or own[item] != moment]
+        for items in _slices(gone):
+            self.execute("DELETE FROM host_items WHERE host = ? AND item IN (%s)" % _marks(items), host, *items)
+        new = [
+            (host, item, type_, own[item]) for item in sorted(own) if item not in before or before[item] != own[item]
+        ]
+        self.insert("host_items", ("host", "item", "type", "moment"), new)
+
+    # --- changes
+
+    def add_changes(self, host: int, stream: str, records: Iterable[Record]) -> int:
+        """Add changes. Those that are there already, by RecordId, are left. Returns the number of new ones."""
+        added = 0
+        for rows in _batches(records):
+            new = self._new(host, stream, rows)
+            contents, moments = self._contents(
+                "contents", "content", CHANGES, [row for _batch, _number, row in new], None
+            )
+            columns = ("seq", "batch", "number", "age", "content", "moment")
+            values: Rows = [
+                (self.number(), batch, number, integer(row.get(schema.AGE)), content, moment)
+                for (batch, number, row), content, moment in zip(new, contents, moments)
+            ]
+            self.insert("changes", columns, values)
+            added += len(new)
+        return added
+
+    def _new(self, host: int, stream: str, rows: Sequence[Record]) -> List[Tuple[int, int, Record]]:
+        """Those that are not stored yet, with their batch and number."""
+        grouped: Dict[Tuple[str, str], Dict[int, Record]] = {}
+        for row in rows:
+            record, number = batch_and_number(str(text(row["RecordId"])))
+            generated = row.get(TIME)
+            at = self.now if generated is None else str(text(generated))
+            grouped.setdefault((at, record), {}).setdefault(number, row)
+        new: List[Tuple[int, int, Record]] = []
+        for (at, record), numbered in grouped.items():
+            sql = "SELECT batch FROM batches WHERE host = ? AND TimeGenerated = ? AND record = ?"
+            found = self.query(sql, host, at, record)
+            stored = set(self.query("SELECT number FROM changes WHERE batch = ?", found[0][0])) if found else set()
+            fresh = [(number, row) for number, row in numbered.items() if (number,) not in stored]
+            if fresh:
+                batch = found[0][0] if found else self._batch(host, at, record, stream, fresh[0][1])
+                new.extend((batch, number, row) for number, row in fresh)
+        return new
+
+    def _batch(self, host: int, at: str, record: str, stream: str, row: Record) -> int:
+        batch = self.number()
+        columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream", "day")
+        self.insert(
+            "batches", columns, [(batch, host, self.machine(row), at, record, text(stream), self.day("changes"))]
+        )
+        return batch
+
+    def day(self, content: str) -> int:
+        """The number of today, among the days on which rows of this content arrived."""
+        if self._day is None:
+            date = self.now[:10]
+            sql = "SELECT day FROM days WHERE content = ? AND date = ?"
+            found = self.query(sql, content, date)
+            self._day = found[0][0] if found else self.number()
+            if not found:
+                self.insert("days", ("day", "content", "date"), [(self._day, content, date)])
+        return self._day
+
+    # --- what is stored once
+
+    def _contents(
+        self, table: str, key: str, columns: Columns, records: Sequence[Record], type_: Optional[str]
+    ) -> Tuple[List[int], List[int]]:
+        """The numbers of the contents and of the times of records, in their order."""
+        contents: Dict[bytes, Values] = {}
+        moments: Dict[bytes, Values] = {}
+        marks: List[Tuple[bytes, bytes]] = []
+        for record in records:
+            values, times = split(columns, record if type_ is None else dict(record, ConfigDataType=type_))
+            mark = digest(values), digest(times)
+            contents[mark[0]], moments[mark[1]] = values, times
+            marks.append(mark)
+        numbers = self._stored(table, key, columns.names, contents)
+        times_ = self._stored("moments", "moment", schema.TIMES, moments)
+        return [numbers[mark] for mark, _time in marks], [times_[mark] for _content, mark in marks]
+
+    def _stored(self, table: str, key: str, columns: Sequence[str], values: Dict[bytes, Values]) -> Dict[bytes, int]:
+        """The numbers of rows by their digests, of which those that are missing are added."""
+        numbers: Dict[bytes, int] = {}
+        for marks in _slices(list(values)):
+            sql = "SELECT digest, %s FROM %s WHERE digest IN (%s)" % (key, table, _marks(marks))
+            numbers.update((bytes(mark), number) for mark, number in self.query(sql, *marks))
+        new: List[Sequence[Any]] = []
+        for mark, row in values.items():
+            if mark not in numbers:
+                numbers[mark] = self.number()
+                new.append((numbers[mark], mark, *row))
+        self.insert(table, (key, "digest", *columns), new)
+        return numbers
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _slices(values: List[Any]) -> Iterator[List[Any]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))  # noqa: E203
+
+
+def _batches(records: Iterable[Record]) -> Iterator[List[Record]]:
+    iterator = iter(records)
+    return iter(lambda: list(islice(iterator, _BATCH)), [])

@@ -1,0 +1,467 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fleet store: the same tests on SQLite and on PostgreSQL."""
+
+import json
+import os
+import sqlite3
+import threading
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import retention, schema, sqlite
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import FleetError, open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.tests.helpers import postgres
+
+STATE = "a" * 32
+
+
+@pytest.fixture(scope="session")
+def server():
+    why = postgres.missing()
+    if why:
+        pytest.skip(why)
+    server = postgres.Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request, tmp_path):
+    if request.param == "sqlite":
+        return str(tmp_path / "fleet.db")
+    return request.getfixturevalue("server").database()
+
+
+@pytest.fixture
+def store(where):
+    with open_store(where, write=True) as store:
+        yield store
+
+
+def machine(name="web01", source="id of web01", uuid=None):
+    return {"Computer": name, "SourceComputerId": source, "VMUUID": uuid}
+
+
+def package(name, version="1.0", when="2026-01-01T00:00:00Z", **more):
+    row = {"SoftwareName": name, "SoftwareType": "Package", "CurrentVersion": version, "Size": 7, "InstalledOn": when}
+    return dict(row, Architecture="amd64", SoftwareDescription="About " + name, Publisher="P", **more)
+
+
+def change(number, batch="b" * 32, at="2026-01-02T00:00:00Z", **columns):
+    record = {"RecordId": "%s-%d" % (batch, number), "TimeGenerated": at, "LastSnapshotAge": 300, "Computer": "web01"}
+    record.update(ConfigChangeType="Files", ChangeCategory="Modified", FieldsChanged="Size", FileSystemPath="/etc/f")
+    return dict(record, SourceComputerId="id of web01", Size=number, **columns)
+
+
+def keep(store, name, *rows, type_="Software", **about):
+    """Replace the inventory of a host."""
+    with store.writing() as transaction:
+        host = transaction.host("playbook", name, "", machine(name))
+        transaction.replace_inventory(host, Inventory(type_, "2026-01-01T00:00:00Z", **about), iter(rows))
+        return host.host
+
+
+def add(store, *records, name="web01"):
+    with store.writing() as transaction:
+        host = transaction.host("playbook", name, "", machine(name))
+        return transaction.add_changes(host.host, "", iter(records))
+
+
+def packages(store, name="web01"):
+    sql = "SELECT SoftwareName, CurrentVersion, InstalledOn FROM ConfigurationData WHERE Host = ? ORDER BY 1, 2"
+    return store.query(sql, name)
+
+
+def seen(*rows):
+    return sorted((row["SoftwareName"], row["CurrentVersion"], row["InstalledOn"]) for row in rows)
+
+
+def test_an_item_comes_back_with_all_its_columns(store):
+    for kind in all_kinds().values():
+        row = {column: ("7" if column == "Mode" else "x of " + column) for column in kind.columns}
+        row["Size"] = 12
+        keep(store, "web01", row, type_=kind.config_type)
+        (found,) = store.rows("SELECT * FROM ConfigurationData WHERE ConfigDataType = ?", kind.config_type)
+        assert {column: found[column] for column in row if column in found} == {
+            c: v for c, v in row.items() if c in found
+        }
+        assert set(row) <= set(found)
+        assert (found["Host"], found["Computer"], found["VMUUID"]) == ("web01", "web01", None)
+
+
+def test_what_has_no_column_is_kept_as_json(store):
+    keep(store, "web01", package("a", Odd={"b": [1]}, Worse=None))
+    ((more,),) = store.query("SELECT AdditionalColumns FROM ConfigurationData")
+    assert json.loads(more) == {"Odd": {"b": [1]}, "Worse": None}
+
+
+def test_hosts_share_the_items_they_have_in_common(store):
+    common = [package("p%d" % number) for number in range(100)]
+    for number in range(5):
+        own = [package("own", str(number)), package("p0", when="2026-02-0%dT00:00:00Z" % (number + 1))]
+        keep(store, "web%02d" % number, *common[1:], *own)
+        assert packages(store, "web%02d" % number) == seen(*common[1:], *own)
+    assert store.query("SELECT count(*) FROM items") == [(105,)]
+    assert store.query("SELECT count(DISTINCT base), count(*) FROM set_items") == [(1, 101)]
+    assert store.query("SELECT count(*) FROM host_items") == [(4 * 3,)]
+
+
+def test_an_inventory_replaces_the_one_before_whatever_differs(store):
+    first = [package("p%d" % number) for number in range(40)]
+    rounds = [
+        first,
+        first[:30],
+        first,
+        [package("p%d" % number, "2.0") for number in range(40)],
+        first[:1],
+        [],
+        [package("p%d" % number, when="2027-01-01T00:00:00Z") for number in range(40)],
+        first,
+    ]
+    keep(store, "other", *first)
+    for rows in rounds:
+        keep(store, "web01", *rows)
+        assert packages(store) == seen(*rows) and packages(store, "other") == seen(*first)
+        assert store.query(
+            "SELECT items FROM inventories v JOIN hosts h ON h.host = v.host WHERE h.name = 'web01'"
+        ) == [(len(rows),)]
+
+
+def test_a_host_that_went_over_to_what_another_one_has_shares_its_set(store):
+    old = [package("p%d" % number) for number in range(100)]
+    new = [package("p%d" % number, "2.0") for number in range(100)]
+    keep(store, "a", *old)
+    keep(store, "b", *new)
+    keep(store, "a", *new)
+    assert store.query("SELECT count(DISTINCT base) FROM inventories") == [(1,)]
+
+
+def test_a_row_for_what_is_left_out_is_counted_and_is_no_item(store):
+    keep(
+        store, "web01", package("a"), dict.fromkeys(package("x"), None), {"SoftwareName": "(5 left out)", "LeftOut": 5}
+    )
+    assert store.query("SELECT items, left_out FROM inventories") == [(2, 5)]
+
+
+def test_a_change_comes_back_as_it_was_and_is_there_once(store):
+    records = [
+        change(0, DateModified="2026-01-01T00:00:00Z", PreviousSize=8, Owner="root", Odd=1),
+        change(1, Group="g"),
+    ]
+    assert add(store, *records) == 2
+    assert add(store, *records, change(2)) == 1
+    found = list(store.rows("SELECT * FROM ConfigurationChange ORDER BY RecordId"))
+    assert [row["RecordId"] for row in found] == ["b" * 32 + "-%d" % number for number in range(3)]
+    for row, record in zip(found, records):
+        assert {name: row[name] for name in record if name != "Odd"} == {n: v for n, v in record.items() if n != "Odd"}
+    assert json.loads(found[0]["AdditionalColumns"]) == {"Odd": 1} and found[1]["AdditionalColumns"] is None
+
+
+def test_any_record_id_is_kept_as_it_is(store):
+    ids = ["", "x", "-", "a-", "-1", "a--1", "a-01", "a-1", "a-99999999999", "sha256:12", "ü-²", "a\0-1"]
+    for _again in range(2):
+        add(store, *[dict(change(0), RecordId=one) for one in ids])
+    found = {one for (one,) in store.query("SELECT RecordId FROM ConfigurationChange")}
+    assert found == {one.replace("\0", "\\x00") for one in ids}
+
+
+def test_a_host_cannot_take_the_record_ids_of_another(store):
+    assert add(store, change(0), name="bad") == 1
+    assert add(store, change(0), name="web01") == 1
+
+
+def test_the_number_of_a_change_rises_as_changes_become_visible(store):
+    add(store, change(0), change(1))
+    before = store.counter()
+    add(store, change(2), change(1))
+    (row,) = store.rows("SELECT * FROM ConfigurationChange WHERE Seq > ?", before)
+    assert row["Size"] == 2 and before < row["Seq"] <= store.counter()
+    counter = store.counter()
+    keep(store, "web01")
+    keep(store, "web01")
+    assert store.counter() >= counter
+
+
+def test_a_reader_is_woken_by_a_change(where, store):
+    with open_store(where) as reader:
+        counter = reader.counter()
+        assert reader.wait(counter, 0.1) == counter
+        timer = threading.Timer(0.3, lambda: open_and_add(where))
+        timer.start()
+        assert reader.wait(counter, 30) > counter
+        timer.join()
+
+
+def open_and_add(where):
+    with open_store(where, write=True) as store:
+        add(store, change(0))
+
+
+ODD = [
+    None,
+    5,
+    2**64,
+    1.5,
+    True,
+    [1],
+    {"a": None},
+    "\0",
+    "\ud800",
+    "",
+    "x" * 100000,
+    "'; DROP TABLE hosts",
+    "\u202e<script>",
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=[repr(value)[:20] for value in ODD])
+def test_any_value_of_a_host_can_be_stored(store, value):
+    keep(store, "web01", dict.fromkeys(package("a"), value))
+    row = {name: value for name in change(0) if name != "RecordId"}
+    assert add(store, dict(row, RecordId="a-1")) == 1
+    with store.writing() as transaction:
+        transaction.host("relay", str(value), str(value), {"Computer": value, "VMUUID": value})
+        transaction.failed("playbook", str(value), "", str(value))
+    assert len(list(store.rows("SELECT * FROM ConfigurationData"))) == 1
+    assert len(list(store.rows("SELECT * FROM ConfigurationChange"))) == 1
+
+
+def test_nothing_of_a_transaction_that_fails_is_stored(where, store):
+    keep(store, "web01", package("a"))
+    with pytest.raises(ZeroDivisionError), store.writing() as transaction:
+        host = transaction.host("playbook", "web02", "", machine())
+        transaction.replace_inventory(host, Inventory("Software"), [package("b")])
+        transaction.add_changes(host.host, "", [change(0)])
+        raise ZeroDivisionError
+    with open_store(where) as reader:
+        assert reader.query("SELECT name FROM hosts") == [("web01",)]
+        assert reader.query("SELECT count(*) FROM items") == [(1,)]
+    assert add(store, change(0)) == 1
+
+
+def test_a_place_is_stored_for_each_state_the_latest_last(store):
+    with store.writing() as transaction:
+        host = transaction.host("playbook", "web01", "", machine()).host
+        for number in range(12):
+            transaction.move(host, "s%d" % number, "s%d:1:m" % number, "/state")
+        transaction.move(host, "s9", "s9:2:m", "/state")
+    places = store.query("SELECT place FROM places ORDER BY seen")
+    assert places[-2:] == [("s11:1:m",), ("s9:2:m",)] and len(places) == 8
+
+
+def test_a_failure_is_noted_until_the_host_is_seen_again(store):
+    keep(store, "web01", package("a"))
+    with store.writing() as transaction:
+        transaction.failed("playbook", "web01", "", "unreachable")
+        transaction.failed("playbook", "web02", "", "no Python")
+    assert store.query("SELECT name, failure FROM hosts ORDER BY 1") == [
+        ("web01", "unreachable"),
+        ("web02", "no Python"),
+    ]
+    assert packages(store) == seen(package("a"))
+    keep(store, "web02")
+    assert store.query("SELECT failure, last_seen > '2' FROM hosts WHERE name = 'web02'") in (
+        [(None, 1)],
+        [(None, True)],
+    )
+
+
+def test_a_host_that_was_reinstalled_stays_itself_and_a_clone_is_another(store):
+    number = keep(store, "web01", package("a"))
+    with store.writing() as transaction:
+        again = transaction.host("playbook", "web01", "", machine("web01", "another id"))
+        clone = transaction.host("playbook", "web02", "", machine("web01", "another id"))
+    assert again.host == number and again.before not in (None, again.machine)
+    assert clone.host != number and clone.before is None and clone.machine == again.machine
+
+
+def test_changes_are_kept_for_so_many_days_on_which_some_arrived(store, monkeypatch):
+    for day in range(1, 6):
+        with store.writing() as transaction:
+            transaction.now = "2026-01-%02dT00:00:00Z" % (day * 5)
+            host = transaction.host("playbook", "web01", "", machine())
+            transaction.add_changes(host.host, "", [change(day, batch="%d" % day, FileSystemPath="/%d" % day)])
+            retention.delete_old(transaction, 3)
+            retention.clean(transaction)
+    assert store.query("SELECT FileSystemPath FROM ConfigurationChange ORDER BY 1") == [("/3",), ("/4",), ("/5",)]
+    assert store.query("SELECT value FROM meta WHERE name = 'dropped'") == [(2,)]
+    assert store.query("SELECT count(*) FROM contents") == [(3,)]
+    assert store.query("SELECT count(*) FROM batches") == [(3,)]
+
+
+def test_old_changes_go_in_slices(store, monkeypatch):
+    monkeypatch.setattr(retention, "SLICE", 10)
+    for day in (1, 2):
+        with store.writing() as transaction:
+            transaction.now = "2026-01-%02dT00:00:00Z" % day
+            host = transaction.host("playbook", "web01", "", machine())
+            transaction.add_changes(host.host, "", [change(number, batch=str(day)) for number in range(25)])
+    left = []
+    for _run in range(4):
+        with store.writing() as transaction:
+            retention.delete_old(transaction, 1)
+        left += [number for (number,) in store.query("SELECT count(*) FROM changes")]
+    assert left == [40, 30, 25, 25]
+
+
+def test_what_nothing_refers_to_is_deleted_and_nothing_else(store):
+    rows = [package("p%d" % number) for number in range(50)]
+    keep(store, "web01", *rows)
+    keep(store, "web02", *rows[1:], package("p0", "9"))
+    keep(store, "web01", package("x"))
+    keep(store, "web02", *rows[1:], package("p0", "10"))
+    with store.writing() as transaction:
+        assert retention.clean(transaction) and not retention.clean(transaction)
+    assert packages(store) == seen(package("x")) and packages(store, "web02") == seen(*rows[1:], package("p0", "10"))
+    assert store.query("SELECT count(*) FROM items") == [(52,)]  # 50 of the set, one of each host
+
+
+def test_writers_wait_for_each_other_and_none_loses_anything(where, store):
+    def write(writer):
+        with open_store(where, write=True) as mine:
+            for number in range(20):
+                add(mine, change(number, batch="w%d" % writer), change(number, batch="all"))
+                keep(mine, "host%d" % writer, package("a", str(number)), package("b"))
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.query("SELECT count(*), count(DISTINCT RecordId) FROM ConfigurationChange") == [(100, 100)]
+    assert store.query(
+        "SELECT CurrentVersion, count(*) FROM ConfigurationData WHERE SoftwareName = 'a' GROUP BY 1"
+    ) == [("19", 4)]
+
+
+def test_two_that_create_a_store_at_once_create_one(where):
+    failures = []
+
+    def create():
+        try:
+            with open_store(where, write=True) as store:
+                add(store, change(0, batch="x%d" % threading.get_ident()))
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=create) for _number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with open_store(where) as store:
+        assert store.query("SELECT count(*) FROM hosts") == [(1,)]
+
+
+def test_a_store_of_a_newer_version_is_left_alone(where, store):
+    store._db.execute("UPDATE meta SET value = 99 WHERE name = 'version'")
+    for write in (False, True):
+        with pytest.raises(FleetError, match="newer version of this collection"):
+            open_store(where, write)
+
+
+def test_a_store_of_an_older_version_gets_the_columns_it_lacks(where, store):
+    add(store, change(0))
+    for view in schema.views():
+        store._db.execute("DROP VIEW " + view)
+    store._db.execute("ALTER TABLE contents DROP COLUMN ContentDiff")
+    with open_store(where, write=True) as newer:
+        add(newer, change(1, ContentDiff="+a"))
+        assert newer.query("SELECT ContentDiff FROM ConfigurationChange ORDER BY Size") == [(None,), ("+a",)]
+
+
+def test_a_database_of_something_else_is_left_alone(where):
+    if where.startswith("postgresql"):
+        import psycopg
+
+        with psycopg.connect(where) as db:
+            db.execute("CREATE TABLE shop (a INTEGER)")
+    else:
+        db = sqlite3.connect(where)
+        db.execute("CREATE TABLE shop (a INTEGER)")
+        db.close()
+    for write in (True, False):
+        with pytest.raises(FleetError, match=r"is a database of something else|is empty"):
+            open_store(where, write)
+
+
+# --- SQLite alone
+
+
+def test_no_store_is_one_sentence(tmp_path):
+    with pytest.raises(FleetError, match="There is no fleet store"):
+        open_store(str(tmp_path / "none.db"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FleetError, match="Cannot open the fleet store"):
+        open_store(str(tmp_path / "file" / "fleet.db"), write=True)
+    with pytest.raises(FleetError, match="is empty"):
+        open_store(str(tmp_path / "file"))
+
+
+def test_a_store_in_use_is_one_sentence(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store, store.writing():
+        other = sqlite3.connect(path)
+        with pytest.raises(FleetError, match="is in use by another process"):
+            sqlite.Sqlite(path, True, 0.1).begin(write=True)
+        other.close()
+
+
+def test_damage_is_one_sentence_and_the_file_is_left_as_it_is(tmp_path):
+    path = tmp_path / "fleet.db"
+    path.write_text("my shopping list, which is a good deal longer than the header of a database file" * 20)
+    before = path.read_bytes()
+    with pytest.raises(FleetError, match=r"is corrupt .* gets all changes that the hosts still keep"):
+        open_store(str(path), write=True)
+    assert path.read_bytes() == before
+
+
+def test_damage_within_is_one_sentence(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store:
+        keep(store, "web01", *[package("p%d" % number) for number in range(2000)])
+    size = os.path.getsize(path)
+    with open(path, "r+b") as file:
+        file.seek(4096 * 3)
+        file.write(b"\xff" * (size - 4096 * 3))
+    with pytest.raises(FleetError, match=r"is corrupt|cannot be used"), open_store(path, write=True) as store:
+        keep(store, "web01", *[package("q%d" % number) for number in range(2000)])
+        list(store.rows("SELECT * FROM ConfigurationData"))
+
+
+def test_a_full_disk_is_one_sentence(small_disk):
+    path = os.path.join(str(small_disk), "fleet.db")
+    with pytest.raises(FleetError, match="No space is left"), open_store(path, write=True) as store:
+        for number in range(100):
+            keep(store, "web%d" % number, *[package("p%d-%d" % (number, one), Odd="x" * 2000) for one in range(500)])
+
+
+QUERIES = {
+    "a package": "SELECT Computer, SoftwareName, CurrentVersion FROM ConfigurationData WHERE SoftwareName = 'x'",
+    "versions": "SELECT CurrentVersion, count(*) FROM ConfigurationData WHERE SoftwareName = 'x' GROUP BY 1",
+    "a host": "SELECT * FROM ConfigurationData WHERE Host = 'x'",
+    "a computer": "SELECT * FROM ConfigurationData WHERE Computer = 'x' AND ConfigDataType = 'Software'",
+    "a day": "SELECT * FROM ConfigurationChange WHERE ConfigChangeType = 'Files' AND TimeGenerated > '2026'",
+    "a host's changes": "SELECT * FROM ConfigurationChange WHERE Host = 'x' ORDER BY TimeGenerated DESC LIMIT 100",
+    "a computer's changes": "SELECT * FROM ConfigurationChange WHERE Computer = 'x' AND TimeGenerated > '2026'",
+    "a file": "SELECT * FROM ConfigurationChange WHERE FileSystemPath = '/x' AND TimeGenerated > '2026'",
+    "what is new": "SELECT * FROM ConfigurationChange WHERE Seq > 7 ORDER BY Seq",
+}
+
+
+LARGE = ("b", "c", "w", "i", "s", "t", "o")  # as the views call their tables
+
+
+@pytest.mark.parametrize("query", list(QUERIES.values()), ids=list(QUERIES))
+def test_a_query_reads_no_table_as_a_whole(tmp_path, query):
+    with open_store(str(tmp_path / "fleet.db"), write=True):
+        pass
+    with open_store(str(tmp_path / "fleet.db")) as store:
+        plan = [row[-1] for row in store.query("EXPLAIN QUERY PLAN " + query)]
+    scans = [step for step in plan if step.split()[0] == "SCAN" and step.split()[1] in LARGE]
+    assert scans == [], plan
