@@ -1,0 +1,158 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures the fleet store with a synthetic fleet: python tests/bench/fleet_store.py [--hosts N] [--changes N] [--store WHERE] [--keep].
+
+Fills it through its own interface, one transaction per host as the playbook does: hosts of four images with 1,200 items each, of which
+1 % are different on every host, and the history of 400 days. Prints the time of the first fill and of a round in which 1 % of the items changed,
+the size, and the time of each query of docs/store.md. PYTHONPATH=.build/collections, as for the tests.
+"""
+
+import argparse
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import change_record
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
+
+KINDS = all_kinds()
+ITEMS = {"packages": 820, "services": 130, "files": 250}
+IMAGES, DAYS = 4, 400
+NOW = 1790000000
+PAGE = Path(__file__).resolve().parents[2] / "docs/store.md"
+
+
+def item(kind, image, number, version=0, when=NOW - 500 * 86400):
+    name = "%s-%d-%d" % (kind, number, image if number % 3 == 0 else 0)
+    name = "openssl" if kind == "packages" and number == 7 else "ssh" if kind == "services" and number == 7 else name
+    if kind == "packages":
+        values = (name, "amd64", "%d.%d.%d-1+deb12u1" % (number % 9, image, version))
+        values += (
+            "description of %s, as long as usual" % name,
+            "Debian Maintainers <maint@lists.debian.org>",
+            number * 1000,
+            when,
+        )
+    elif kind == "services":
+        state = ("active", "running") if version % 2 == 0 else ("inactive", "dead")
+        values = (name, "The service %s" % name, "loaded", *state, "enabled", "multi-user.target")
+        values += ("/usr/lib/systemd/system/%s.service" % name, False)
+    else:
+        path = "/etc/ssh/sshd_config" if number == 7 else "/etc/%s/%s.conf" % (name, name)
+        digest = "%064x" % random.Random("%s %d %d" % (path, image, version)).getrandbits(256)
+        values = (path, digest, 100 + number, "root", "root", 0o644, when, when, "file", "", None)
+    return KINDS[kind].item(*values)
+
+
+def inventory(host, round_, dice):
+    """The items of a host: those of its image, 1 % of them its own. In each round another 1 % have changed on it."""
+    for kind, count in ITEMS.items():
+        own = set(random.Random(host).sample(range(8, count), count // 100))
+        changed = {
+            one
+            for number in range(1, round_ + 1)
+            for one in random.Random(host * 1000 + number).sample(range(8, count), count // 100)
+        }
+        items = []
+        for number in range(count):
+            version = (1000 + host if number in own else 0) + (2 * round_ if number in changed else 0)
+            when = NOW - 500 * 86400 + (host if number in own else 0) + (round_ * 86400 if number in changed else 0)
+            items.append(item(kind, host % IMAGES, number, version, when))
+        yield KINDS[kind], items
+
+
+def changes(host, total, dice):
+    """Changes of a host in the course of 400 days, a few in each run that found any: half of them are the same on many hosts."""
+    done = 0
+    while done < total:
+        kind = dice.choice(("packages", "packages", "services", "files"))
+        at = NOW - dice.randrange(DAYS) * 86400 - dice.randrange(86400)
+        batch, count = "%032x" % dice.getrandbits(128), min(dice.choice((1, 2, 5, 12)), total - done)
+        for number in range(count):
+            one, version = dice.randrange(ITEMS[kind]), dice.randrange(40)
+            if kind == "files" and dice.random() < 0.2:
+                version = 1000 + host * 40 + version
+            old, new = item(kind, host % IMAGES, one, version), item(kind, host % IMAGES, one, version + 1)
+            record = change_record(
+                KINDS[kind], "Modified", old, new, ("CurrentVersion",) if kind == "packages" else ("Other",)
+            )
+            record.update(RecordId="%s-%d" % (batch, number), TimeGenerated=timestamp(at), LastSnapshotAge=86400)
+            record.update(Computer="web%05d" % host, SourceComputerId="00000000-0000-0000-0000-%012d" % host)
+            yield record
+        done += count
+
+
+def fill(store, hosts, round_, per_host, seed):
+    dice = random.Random(seed)
+    prepared = (
+        (host, list(inventory(host, round_, dice)), list(changes(host, per_host, dice))) for host in range(hosts)
+    )
+    took, started = 0.0, time.time()
+    for host, kinds, records in prepared:
+        begun = time.perf_counter()
+        with store.writing() as transaction:
+            identity = {"Computer": "web%05d" % host, "SourceComputerId": "00000000-0000-0000-0000-%012d" % host}
+            there = transaction.host("playbook", "web%05d.example.org" % host, "", identity)
+            for kind, items in kinds:
+                about = Inventory(kind.config_type, timestamp(NOW + round_ * 86400), digest="x" * 64, sources="{}")
+                transaction.replace_inventory(there, about, map(kind.row, items))
+            transaction.add_changes(there.host, "", records)
+            transaction.move(
+                there.host, "a" * 32, "%s:%d:0123abcd" % ("a" * 32, round_), "/var/lib/changetracking/inventory.db"
+            )
+        took += time.perf_counter() - begun
+    print(
+        "  %d hosts in %.1f s, %.1f ms a host (with making them up: %.0f s)"
+        % (hosts, took, took * 1000 / hosts, time.time() - started)
+    )
+
+
+def size(where, store):
+    if where.startswith("postgres"):
+        return store.query("SELECT pg_database_size(current_database())")[0][0]
+    store.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    return os.path.getsize(where)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hosts", type=int, default=5000)
+    parser.add_argument("--changes", type=int, default=1000000)
+    parser.add_argument("--store", default="")
+    parser.add_argument("--keep", action="store_true")
+    options = parser.parse_args()
+    folder = tempfile.mkdtemp(prefix="fleet")
+    where = options.store or os.path.join(folder, "fleet.db")
+    per_host = options.changes // options.hosts
+    with open_store(where, write=True) as store:
+        print("first fill")
+        fill(store, options.hosts, 0, per_host, 1)
+        print("  %.1f MB" % (size(where, store) / 1e6))
+        print("a round in which 1 %% of the items changed, with %d changes a host" % 12)
+        fill(store, options.hosts, 1, 12, 2)
+        print("  %.1f MB" % (size(where, store) / 1e6))
+        for table in ("items", "moments", "set_items", "host_items", "contents", "batches", "changes"):
+            print("  %-12s %9d rows" % (table, store.query("SELECT count(*) FROM " + table)[0][0]))
+    print("queries, in a new session")
+    for title, sql in re.findall(r"^-- (.*)\n(SELECT [^;]*);$", PAGE.read_text("utf-8"), re.MULTILINE):
+        with open_store(where) as store:
+            begun = time.perf_counter()
+            rows = store.query(sql)
+            print("  %.3f s  %6d rows  %s" % (time.perf_counter() - begun, len(rows), title))
+    if options.keep:
+        print(where)
+    else:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
