@@ -5,19 +5,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+from functools import partial
+from typing import NamedTuple
 from urllib.parse import quote
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._cti.fleet.store import FleetError, shown
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import kinds
 from ..module_utils._cti.state.pages import REST
 from ..module_utils._cti.text import line, plural
-from ..plugin_utils._bounded import calm_output, taken
+from ..plugin_utils._bounded import calm, calm_output, taken
 from ..plugin_utils._inventory_fetch import places
 from ..plugin_utils._inventory_fetch.changes import Changes, next_place
+from ..plugin_utils._inventory_fetch.fleet import KEEP_DAYS, Answer, Fleet, location
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 
@@ -25,6 +31,8 @@ MODULE = "changetracking.inventory.ct_inventory_info"
 HISTORY_MODULE = "changetracking.inventory.ct_state_info"  # collects nothing
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
+OURS = ("dest", "store", "keep_days")  # options that are not the module's
+MOST_DAYS = 100_000
 OPTIONAL_TEXT = (str, type(None))
 ANSWER = {
     "Computer": OPTIONAL_TEXT,
@@ -49,29 +57,63 @@ class ActionModule(ActionBase):
                 "state": {"type": "str"},  # a path on the managed host: expanded there
                 "history_days": {"type": "float"},
                 "history_mib": {"type": "float"},
+                "store": {"type": "str"},
+                "keep_days": {"type": "int", "default": KEEP_DAYS},
             }
         )
-        problem = _problem(arguments["dest"])
+        problem = _problem(arguments["dest"], arguments["keep_days"])
         if problem:
             return {"failed": True, "msg": problem}
         in_loop = "ansible_loop_var" in task_vars  # a host then ends more than once
         progress = Progress(self._task._uuid, 0 if in_loop else len(task_vars.get("ansible_play_hosts_all", ())))
         outcome = "failed"
         try:
-            result = self._fetch(arguments, task_vars)
+            result = self._fetch_and_note(arguments, task_vars)
             if not result.get("failed") and not result.get("unreachable"):
                 outcome = "changed" if result["changed"] else "ok"
             return result
         finally:
             progress.ended(outcome)
 
-    def _fetch(self, arguments, task_vars):
-        host = self._task.delegate_to or task_vars["inventory_hostname"]  # that the module runs on
+    def _fetch_and_note(self, arguments, task_vars):
+        """As _fetch(), and note in the fleet store why a host has no inventory."""
+        fleet = self._fleet(arguments, task_vars)
+        try:
+            result = self._fetch(arguments, task_vars, fleet)
+        except FleetError as error:
+            return {"failed": True, "msg": str(error)}
+        except AnsibleConnectionFailure as error:
+            self._note(fleet, f"unreachable: {error}")
+            raise
+        if result.get("failed") or result.get("unreachable"):
+            self._note(fleet, str(result.get("msg", "failed")))
+        return result
+
+    def _fleet(self, arguments, task_vars):
+        """The fleet store; None where there is none, and in check mode, which writes nothing."""
+        where = location(arguments.get("store"), arguments["dest"])
+        if not where or self._task.check_mode:
+            return None
+        return Fleet(where, self._host(task_vars), arguments.get("keep_days", KEEP_DAYS))
+
+    def _host(self, task_vars):
+        """The inventory name of the host that the module runs on."""
+        return self._task.delegate_to or task_vars["inventory_hostname"]
+
+    def _note(self, fleet, why):
+        if fleet is not None:
+            with contextlib.suppress(FleetError):  # the host has failed already, for a reason of its own
+                fleet.failed(calm(why))
+
+    def _fetch(self, arguments, task_vars, fleet=None):
+        host = self._host(task_vars)
         folder = os.path.join(os.path.abspath(arguments["dest"]), _folder_name(host))
-        known, had = _known(folder), places.read(folder)
-        passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
+        digests, had = _known(folder), places.read(folder)
+        known, asked = (digests, had) if fleet is None else fleet.known(digests, had)
+        before = _Before(digests, known, had)
+        passed = {key: value for key, value in arguments.items() if key not in OURS and value is not None}
         if "state" in passed:
-            passed["since"] = [one.place for one in had] or 0
+            passed["since"] = [one.place for one in asked] or 0
         answer = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
         packed, changes = answer.get("packed", ""), answer.get("changes")
         try:
@@ -82,13 +124,15 @@ class ActionModule(ActionBase):
             if changes is not None:
                 to = next_place(result.get("history")) if "state" in passed else None
                 changes = Changes(changes, result.get("history", {}), to, self._asker(arguments["state"], task_vars))
-            off = [] if arguments["kinds"] else [FILES[kind] for kind in known if kind not in seen]
-            written = self._write(folder, packed, seen, changes, known, had, off)
+            off = [] if arguments["kinds"] else [kind for kind in FILES if kind not in seen]
+            written = self._write(folder, result, packed, seen, changes, before, off, fleet)
         except _Orphaned:
             return {
                 "failed": True,
                 "msg": f"The playbook was killed, so nothing was written to {folder}. The next run fetches the same changes again.",
             }
+        except FleetError as error:
+            return dict(result, failed=True, msg=f"{error} The next run fetches the same changes again.")
         except (ValueError, RecursionError) as error:
             return {
                 "failed": True,
@@ -100,6 +144,10 @@ class ActionModule(ActionBase):
                 " another dest (in the playbook: ct_dest). The next run fetches the same changes again."
             )
             return dict(result, failed=True, msg=message)
+        if fleet is not None:
+            written["store"] = shown(fleet.where)
+            for text in fleet.warnings:
+                self._display.warning(f"{host}: {text}")
         if changes is not None:
             self._report(host, changes, had)
             warnings = [text for text in result.get("warnings", []) if not text.endswith(REST)] + changes.warnings
@@ -129,18 +177,17 @@ class ActionModule(ActionBase):
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
 
-    def _write(self, folder, packed, seen, changes, known, had, off):
+    def _write(self, folder, result, packed, seen, changes, before, off, fleet):
         """Write the files that differ, after the whole result is read. Returns `files`, `changed`, `packed` with the changes, and `diff`.
 
-        A file of whose kind nothing could be collected is left as it is. `had`: the places that the host was asked with. The place
-        that its answers lead to is written last. `off`: files of kinds that the rule has switched off, to be removed. Raises
-        ValueError and OSError.
+        A file of whose kind nothing could be collected is left as it is. The place that the answers of the host lead to is written
+        last. `off`: kinds that the rule has switched off, whose files are removed. Raises ValueError, OSError and FleetError.
         """
         names = []
         with NewFiles(folder, self._task.check_mode, self._task.diff) as new:
             rows = {kind: new.write(FILES[kind], rows) for kind, rows in kinds(packed) if kind in seen}
             for kind, (count, failed) in seen.items():
-                if kind not in rows and kind not in known:
+                if kind not in rows and kind not in before.known:
                     raise ValueError(f"it left out the {kind}")
                 if rows.get(kind, count) or not failed:
                     names.append(FILES[kind])
@@ -149,22 +196,36 @@ class ActionModule(ActionBase):
                 new.write(CHANGES_FILE, changes.rows())
                 names.append(CHANGES_FILE)
                 written.append(CHANGES_FILE)
-            before = {FILES[kind]: digest for kind, digest in known.items()}
-            before[CHANGES_FILE] = sha256(os.path.join(folder, CHANGES_FILE))
+            found = changes.packed() if changes is not None and changes.count else ""
+            had = {FILES[kind]: digest for kind, digest in before.files.items()}
+            had[CHANGES_FILE] = sha256(os.path.join(folder, CHANGES_FILE))
+            gone = [FILES[kind] for kind in off if kind in before.files]
             if self._task.check_mode:
-                diffs = [new.put(name, before.get(name)) for name in written] + [new.remove(name) for name in off]
+                diffs = [new.put(name, had.get(name)) for name in written] + [new.remove(name) for name in gone]
             else:
-                diffs = self._put(folder, new, written, before, had, None if changes is None else changes.to, off)
+                to = None if changes is None else changes.to
+                store = None
+                if fleet is not None:
+                    digests = {
+                        kind: digest for kind, digest in before.known.items() if kind in seen and kind not in rows
+                    }
+                    digests.update({kind: new.digest(FILES[kind]) for kind in rows if FILES[kind] in names})
+                    store = partial(fleet.write, Answer(result, packed, digests, off, found, to))
+                diffs = self._put(folder, new, written, had, before.places, to, gone, store)
         different = [diff for diff in diffs if diff is not None]
-        result = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
-        if changes is not None and changes.count:
-            result["packed"] = changes.packed()
+        outcome = {"files": [os.path.join(folder, name) for name in names], "changed": bool(different)}
+        if found:
+            outcome["packed"] = found
         if self._task.diff:
-            result["diff"] = different
-        return result
+            outcome["diff"] = different
+        return outcome
 
-    def _put(self, folder, new, names, before, had, to, off):
-        """Replace the files that differ, remove those in `off`, then write the place. Returns the differences. Raises _Orphaned."""
+    def _put(self, folder, new, names, before, had, to, off, store):
+        """Call `store`, replace the files that differ, remove those in `off`, then write the place. Returns the differences.
+
+        If it is killed in between, the place of the files is the older one: the next run asks from there, and the store knows
+        the changes that it has. Raises _Orphaned.
+        """
         with places.lock(folder):
             if places.read(folder) != had:
                 self._display.warning(
@@ -172,12 +233,22 @@ class ActionModule(ActionBase):
                 )
                 return []
             _check_playbook()
+            if store is not None:
+                store()
             diffs = [new.put(name, before.get(name)) for name in names] + [new.remove(name) for name in off]
             moved = had if to is None else places.moved(had, to)
             if moved != had:
                 _check_playbook()
                 places.write(folder, moved)
         return diffs
+
+
+class _Before(NamedTuple):
+    """What is there before the run."""
+
+    files: dict[str, str]  # kind -> SHA-256 of its file
+    known: dict[str, str]  # those of them that the fleet store has too: the host may leave these kinds out
+    places: list[places.Kept]  # of the files
 
 
 class _Orphaned(Exception):
@@ -194,8 +265,10 @@ def _check_playbook():
         raise _Orphaned
 
 
-def _problem(dest):
-    """Return a sentence about an invalid value of the option, or None. Does not look at the disk."""
+def _problem(dest, keep_days):
+    """Return a sentence about an invalid value of an option, or None. Does not look at the disk."""
+    if not 0 < keep_days < MOST_DAYS:
+        return f"The value of keep_days (in the playbook: ct_keep) is {keep_days}. Give a number of days from 1 to {MOST_DAYS - 1}."
     if not dest.strip():
         return "The value of dest (in the playbook: ct_dest) is empty. Give the path of a folder on the controller."
     if dest.startswith("~"):  # Ansible has expanded it if there is such a user

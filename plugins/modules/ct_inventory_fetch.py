@@ -6,7 +6,7 @@
 
 DOCUMENTATION = r"""
 module: ct_inventory_fetch
-short_description: Store the inventory of a host, and its changes, in files on the controller
+short_description: Store the inventory of a host, and its changes, in files and a database on the controller
 version_added: "0.1.0"
 description:
   - Runs M(changetracking.inventory.ct_inventory_info) on the host and writes its result to C(Packages.json), C(Services.json) and
@@ -18,6 +18,9 @@ description:
     224 MiB of JSON or 10 minutes. The next run fetches the rest; a warning says how many changes that are.
   - Only what differs is transferred. If the file of a kind already has what the host has, the host does not send its items. A file
     that was edited is written again.
+  - Writes the same to the fleet store, a database that keeps the last inventory of every host, and all changes for O(keep_days). See
+    C(docs/store.md). Stores items, changes and the place in the host's history in one transaction.
+  - A host that fails or is unreachable is noted in the fleet store, with the reason. What it had stays.
   - On a long run with more than ten hosts, prints every ten seconds how many hosts are done.
   - The files hold one item per line, in a fixed order, so that you can compare them line by line or keep them in version control.
   - Stores the place in the host's history next to the files, in C(.place.json), after they are on disk. If anything fails before, the
@@ -63,6 +66,21 @@ options:
       - Maximum size of the changes that O(state) keeps, compressed, in MiB. The default is 64.
       - O(changetracking.inventory.ct_inventory_info#module:history_mib) says which are dropped first.
     type: float
+  store:
+    description:
+      - The fleet store, either the path of an SQLite file on the controller, or the URL of a PostgreSQL database, such as
+        V(postgresql://user@host/database). V(none) writes the files alone.
+      - The default is C(fleet.db) in O(dest).
+      - PostgreSQL requires the Python package C(psycopg), version 3, on the controller. Give the password in C(~/.pgpass) or
+        C(PGPASSWORD), not in the URL.
+      - With a store that is new, the host sends all items and all changes that it keeps, once.
+      - If the store cannot be written, the task fails and writes no files; the next run fetches the same changes again.
+    type: str
+  keep_days:
+    description:
+      - Number of days for which O(store) keeps changes. Only days on which it got changes count. A warning says how many were deleted.
+    type: int
+    default: 400
 attributes:
   check_mode:
     description: Can run in C(check_mode); writes nothing on the controller and does not change the state.
@@ -101,6 +119,11 @@ Computer:
   returned: always
   type: str
   sample: web01
+store:
+  description: The fleet store, without a password.
+  returned: unless O(store=none), outside of check mode
+  type: str
+  sample: /home/admin/inventory/fleet.db
 packed:
   description: The fetched changes, as C(changes), packed in one string. The filter P(changetracking.inventory.ct_unpack#filter) unpacks it.
   returned: when there are changes

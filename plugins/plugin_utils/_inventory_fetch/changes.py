@@ -89,7 +89,7 @@ class Changes:
         history: Any = result.get("history")
         to = next_place(history)
         same = to is not None and places.state(to) == places.state(before) and not history.get("restarted")
-        if to is None or not same or _number(to) <= _number(before):
+        if to is None or not same or places.number(to) <= places.number(before):
             raise ValueError("the history of the host was replaced")
         if self.count + len(page) > MAX_CHANGES:
             raise ValueError(f"they are more than {MAX_CHANGES}")
@@ -136,10 +136,6 @@ def next_place(history: Any) -> Kept | None:
         return None if history["place"] is None and "not_stored" in history else places.kept(history)
     except (KeyError, TypeError):
         raise ValueError("the place in its history is missing") from None
-
-
-def _number(kept: Kept) -> int:
-    return int(kept.place.split(":")[1])
 
 
 def _number_of(history: Row, name: str) -> int:

@@ -79,6 +79,10 @@ class NewFiles:
         self._new[name] = new
         return new.rows
 
+    def digest(self, name: str) -> str:
+        """The SHA-256 of a file that was written, in hexadecimal."""
+        return self._new[name].digest()
+
     def put(self, name: str, known: str | None) -> dict[str, str] | None:
         """Replace the file by the new one, unless it has the same content, whose SHA-256 is `known`: then None.
 

@@ -59,6 +59,11 @@ def state(one: Kept) -> str:
     return one.place.partition(":")[0]
 
 
+def number(one: Kept) -> int:
+    """Of the last change before the place."""
+    return int(one.place.split(":")[1])
+
+
 def write(folder: str, places: list[Kept]) -> None:
     """Write the places to disk, after everything that was written to the folder before. Raises OSError."""
     sync(folder)

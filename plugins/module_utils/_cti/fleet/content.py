@@ -13,6 +13,7 @@ from ..records import INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
 from . import schema
 
 DIGEST_BYTES = 16
+MAX_LEFT_OUT = 10**9  # of one row
 _MAX_INTEGER = (1 << 63) - 1
 _SKIPPED = frozenset((*schema.MACHINE, TIME, schema.AGE, RECORD_ID, INVENTORY_RECORDS))
 _INTEGER: Callable[[str], Any] = re.compile(r"-?[0-9]{1,19}\Z").match
@@ -85,7 +86,7 @@ def machine(record: Record) -> Values:
 
 def left_out(rows: Sequence[Record]) -> int:
     """The number of items that a row stands for which says that items are left out."""
-    return sum(integer(row[LEFT_OUT]) or 0 for row in rows if LEFT_OUT in row)
+    return sum(min(max(integer(row[LEFT_OUT]) or 0, 0), MAX_LEFT_OUT) for row in rows if LEFT_OUT in row)
 
 
 def batch_and_number(record_id: str) -> Tuple[str, int]:

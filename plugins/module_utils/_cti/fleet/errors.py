@@ -8,3 +8,7 @@ from ..errors import CtiError
 
 class FleetError(CtiError):
     """The store cannot be opened, read or written. Nothing of the current transaction is stored."""
+
+
+class FleetMissing(FleetError):
+    """There is no store yet."""

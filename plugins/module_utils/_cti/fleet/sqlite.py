@@ -6,13 +6,13 @@
 import os
 import sqlite3
 import time
-from typing import Any, Iterable, Sequence, Set
+from typing import Any, Iterable, Optional, Sequence, Set
 from urllib.parse import quote
 
 from ..kinds.registry import all_kinds
 from ..text import quoted
 from . import schema
-from .errors import FleetError
+from .errors import FleetError, FleetMissing
 
 LOCK_SECONDS = 60.0
 POLL_SECONDS = 0.5
@@ -50,19 +50,20 @@ class Sqlite:
 
     words = schema.SQLITE
 
-    def __init__(self, path: str, write: bool, lock_seconds: float = LOCK_SECONDS) -> None:
+    def __init__(self, path: str, write: bool, lock_seconds: Optional[float] = None) -> None:
         self.name = path
+        seconds = LOCK_SECONDS if lock_seconds is None else lock_seconds
         try:
             if write:
                 os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                self._db = sqlite3.connect(path, timeout=lock_seconds, isolation_level=None)
+                self._db = sqlite3.connect(path, timeout=seconds, isolation_level=None)
             else:
                 os.stat(path)
                 uri = "file:%s?mode=ro" % quote(os.fsencode(os.path.abspath(path)))
-                self._db = sqlite3.connect(uri, uri=True, timeout=lock_seconds, isolation_level=None)
+                self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
         except FileNotFoundError:
-            raise FleetError(
+            raise FleetMissing(
                 "There is no fleet store '%s'. Run the playbook changetracking.inventory.inventory first, or give the path of its ct_dest or ct_store."
                 % quoted(path)
             ) from None

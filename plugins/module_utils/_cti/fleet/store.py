@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
 from . import schema
-from .errors import FleetError
+from .errors import FleetError, FleetMissing
 from .postgresql import Postgresql, without_password
 from .sqlite import Sqlite
 from .transaction import Transaction
@@ -103,7 +103,7 @@ class Store:
         if not write:
             if "meta" in self._db.tables():
                 return  # of an older version: columns are missing until the next run writes
-            raise FleetError(
+            raise FleetMissing(
                 "The fleet store '%s' is empty. Run the playbook changetracking.inventory.inventory first."
                 % self._db.name
             )

@@ -177,7 +177,7 @@ class Transaction:
 
     def touch_inventory(self, host: Host, about: Inventory) -> bool:
         """Note that the inventory of a kind was collected again and is the same. Returns whether there is one."""
-        sql = "UPDATE inventories SET collected_at = ?, received_at = ?, sources = ?, machine = ? WHERE host = ? AND type = ?"
+        sql = "UPDATE inventories SET collected_at = coalesce(?, collected_at), received_at = ?, sources = ?, machine = ? WHERE host = ? AND type = ?"
         values = (text(about.collected_at), self.now, text(about.sources), host.machine, host.host, about.type)
         return self.execute(sql, *values) > 0
 
