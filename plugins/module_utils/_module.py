@@ -26,7 +26,7 @@ def fact_arguments(kind: Kind) -> Dict[str, Dict[str, Any]]:
     """The options every fact module has; see the doc fragment `facts`."""
     return {
         "name": {"type": "list", "elements": "str", "default": []},
-        "fields": {"type": "list", "elements": "str", "default": [], "choices": list(kind.columns)},
+        "fields": {"type": "list", "elements": "str", "default": [], "choices": [*kind.columns, *kind.on_request]},
     }
 
 

@@ -40,6 +40,13 @@ options:
     type: str
     choices: [summary, changes, full]
     default: summary
+  source_packages:
+    description:
+      - Whether the packages in RV(packed) have the key C(Source), as M(changetracking.inventory.ct_package_facts) describes it.
+      - Change records and item files never have it.
+    type: bool
+    default: false
+    version_added: "0.2.0"
   state:
     description:
       - Path of the state database on the managed host, absolute or starting with C(~/). If it does not exist, the module creates it,
@@ -440,6 +447,7 @@ def main() -> None:
             "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
             "dcr": {"type": "raw"},
             "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+            "source_packages": {"type": "bool", "default": False},
             "state": {"type": "path"},
             "rehash_days": {"type": "float", "default": 7},
             "since": {"type": "raw"},
@@ -461,7 +469,8 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     settings = settings_for(module, forward)
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
-        return run_host(kinds, settings, given["report"], None, module.warn, known=given["known"])
+        full_rows = given["source_packages"]
+        return run_host(kinds, settings, given["report"], None, module.warn, known=given["known"], full_rows=full_rows)
     check_state_path("state (in the playbook: ct_state)", given["state"])
     since = None if given["since"] is None else parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
@@ -489,6 +498,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
                 forward is not None,
                 given["known"],
                 given["rehash_days"],
+                given["source_packages"],
             )
 
     try:

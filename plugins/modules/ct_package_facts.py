@@ -31,12 +31,12 @@ options:
     default: false
   fields:
     description:
-      - Return only these keys of each item.
+      - Return only these keys of each item. V(Source) is returned only if it is in this list.
       - Ansible keeps the facts of every host in memory for the whole run. On a large fleet, select the keys that you use.
     type: list
     elements: str
     default: []
-    choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn]
+    choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn, Source]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
   - changetracking.inventory.facts
@@ -108,6 +108,15 @@ ansible_facts:
               description: Installed size in bytes. Null if the package does not state it.
               type: int
               sample: 2319360
+            Source:
+              description:
+                - For dpkg, the name of the source package that the package was built from, and its version in parentheses if that differs.
+                  Empty if it has the name and version of the package.
+                - For rpm, the file name of the source package.
+                - Only if O(fields) names it.
+              returned: when requested
+              type: str
+              sample: gcc-12 (12.2.0-14)
             InstalledOn:
               description:
                 - Time of installation, in UTC, as rpm records it.

@@ -20,7 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "dpkg")
 QUERY = (
     "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Status}\\t"
-    "${binary:Summary}\\t${Maintainer}\\t${Installed-Size}\\n"
+    "${binary:Summary}\\t${Maintainer}\\t${Installed-Size}\\t${Source}\\n"
 )
 LONG_AGO = 1000000000
 ONE = (
@@ -44,14 +44,15 @@ def fixture(name):
 
 
 def said(output):
-    """What dpkg-query printed, as rows of name, architecture, version, state, summary, publisher, bytes or None."""
+    """What dpkg-query printed, as rows of name, architecture, version, state, summary, publisher, bytes or None, source."""
     rows = [line.split("\t") for line in output.decode("utf-8", "surrogateescape").split("\n")[:-1]]
-    return sorted(row[:6] + [int(row[6]) * 1024 if row[6] else None] for row in rows)
+    return sorted(row[:6] + [int(row[6]) * 1024 if row[6] else None, row[7]] for row in rows)
 
 
 def rows(stanzas):
     return sorted(
-        [one.name, one.architecture, one.version, one.state, one.summary, one.publisher, one.size] for one in stanzas
+        [one.name, one.architecture, one.version, one.state, one.summary, one.publisher, one.size, one.source]
+        for one in stanzas
     )
 
 
@@ -323,7 +324,7 @@ def test_this_host_is_as_dpkg_query_says():
     part = dpkg.collect(Known())
     output = subprocess.check_output(["dpkg-query", "-W", "-f", QUERY])
     expected = [row for row in said(output) if row[3] == "installed"]
-    assert sorted([one[0], one[1], one[2], "installed", one[3], one[4], one[5]] for one in part.items) == expected
+    assert sorted([*one[:3], "installed", *one[3:6], one.source] for one in part.items) == expected
     assert len(expected) > 50
     for one in part.items[::25]:
         lists = ["/var/lib/dpkg/info/%s.list" % name for name in (one.name, one.name + ":" + one.architecture)]

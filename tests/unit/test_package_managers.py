@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A package manager is one module and one entry."""
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -17,7 +18,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import PACKAGES, Package
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known, Part
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import bounded, report
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import collect_only
 
 
 def collect(known, root="/", gpg_keys=False):
@@ -98,3 +101,55 @@ def test_the_module_of_a_database_that_is_not_there_is_not_loaded(tmp_path, monk
     assert not {
         name for name in sys.modules if name.startswith(databases.__package__) and name.endswith(("dpkg", "rpm"))
     }
+
+
+def installed(root, source=b""):
+    base = root / "var/lib/dpkg"
+    base.mkdir(exist_ok=True)
+    (base / "info").mkdir(exist_ok=True)
+    (base / "status").write_bytes(
+        b"Package: one\nStatus: install ok installed\nMaintainer: M\nArchitecture: amd64\n%sVersion: 1-1+b1\nDescription: d\n\n"
+        % source
+    )
+    for path in (base / "status", base / "info"):
+        os.utime(str(path), (1000000000, 1000000000))
+
+
+def test_a_state_of_before_the_source_packages_gets_them_and_nothing_is_reported(root):
+    installed(root, b"Source: uno (1-1)\n")
+    seen = run(root)
+    path = str(root / "state.db")
+    with Store(path) as store:
+        part = store.known(PACKAGES).parts["dpkg"]
+        older = [item[:7] for item in store.items(PACKAGES, "dpkg")]
+        store.put(PACKAGES, "dpkg", part.signature.replace(" 2 ", " ", 1), part.digest, older)
+        store.finish(PACKAGES, store.last_run(PACKAGES), store.last_sources(PACKAGES))
+    with Store(path) as store:
+        assert [item.source for item in store.items(PACKAGES, "dpkg")] == [""]
+    again = run(root)
+    assert (again.changes, again.digest) == ([], seen.digest)
+    with Store(path) as store:
+        assert [item.source for item in store.items(PACKAGES, "dpkg")] == ["uno (1-1)"]
+
+
+def test_another_source_package_alone_is_no_change(root):
+    installed(root)
+    seen = run(root)
+    installed(root, b"Source: uno\n")
+    again = run(root)
+    assert (again.changes, again.digest) == ([], seen.digest)
+
+
+def test_a_source_package_is_returned_where_it_is_asked_for_and_nowhere_else(root):
+    installed(root, b"Source: uno (1-1)\n")
+    snapshot = collect_only(PACKAGES, databases.collect(Known(), root=str(root)))
+    (_two, _nine, row) = sorted(report.rows(snapshot), key=lambda row: row["Publisher"])
+    assert row["Publisher"] == "M" and tuple(row) == PACKAGES.columns and "Source" not in row
+    assert report.rows(snapshot, ["SoftwareName", "Source"]) == [
+        {"SoftwareName": "one", "Source": ""},
+        {"SoftwareName": "one", "Source": "uno (1-1)"},
+        {"SoftwareName": "two", "Source": ""},
+    ]
+    assert "Source" not in PACKAGES.item_form(snapshot.items[1])
+    full = bounded.of_snapshot(snapshot, full=True)
+    assert [full.row(item)["Source"] for item in full.all] == ["", "uno (1-1)", ""]

@@ -28,7 +28,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 FIXTURES = os.path.join(os.path.dirname(__file__), "fixtures", "rpm")
 FORMAT = (
     "%{NAME}\\t%|ARCH?{%{ARCH}}|\\t%|EPOCH?{%{EPOCH}}:{0}|:%{VERSION}-%{RELEASE}\\t"
-    "%{SUMMARY}\\t%|PACKAGER?{%{PACKAGER}}|\\t%{LONGSIZE}\\t%{INSTALLTIME}\\n"
+    "%{SUMMARY}\\t%|PACKAGER?{%{PACKAGER}}|\\t%{LONGSIZE}\\t%{INSTALLTIME}\\t%|SOURCERPM?{%{SOURCERPM}}|\\n"
 )
 LONG_AGO = 1000000000
 CRASHING_WRITER = """
@@ -63,7 +63,7 @@ def need(tool):
 def said(output):
     """What `rpm -qa` printed for FORMAT."""
     rows = [line.split("\t") for line in output.decode("utf-8").split("\n")[:-1]]
-    return sorted(Package(*(row[:5] + [int(row[5]), int(row[6])])) for row in rows)
+    return sorted(Package(*(row[:5] + [int(row[5]), int(row[6]), row[7]])) for row in rows)
 
 
 def expected():
@@ -468,23 +468,23 @@ def test_any_text_survives_the_quoting_of_rpm(rows):
         return "-" if text is None else "'" + text.replace("'", "'\\''") + "'"
 
     lines = [
-        "%s - - '1' '2' %s %s %s - -\n"
-        % (quote("n" + name), quote(summary), quote(name), "-" if size is None else size)
+        "%s - - '1' '2' %s %s %s - - %s\n"
+        % (quote("n" + name), quote(summary), quote(name), "-" if size is None else size, quote(summary))
         for name, summary, size in rows
     ]
     assert rpm_query.parse_query("".join(lines).encode("utf-8", "surrogatepass"), "x").packages == [
-        Package("n" + name, "", "0:1-2", summary or "", name, size, None) for name, summary, size in rows
+        Package("n" + name, "", "0:1-2", summary or "", name, size, None, summary or "") for name, summary, size in rows
     ]
 
 
-@pytest.mark.parametrize("output", [b"x", b"'a' 'b'\n", b"'a' - - '1' '2' - - - - -"])
+@pytest.mark.parametrize("output", [b"x", b"'a' 'b'\n", b"'a' - - '1' '2' - - - - - -"])
 def test_output_of_rpm_that_cannot_be_read_failed(output):
     with pytest.raises(SourceFailed, match="rpmdb --verifydb"):
         rpm_query.parse_query(output, "/var/lib/rpm")
 
 
 def test_output_of_rpm_with_unusual_values_is_read():
-    rows = b"'a' - - '1' '2' - - - - -\n'b' 'noarch' 3 '1' 5 (invalid type) 'p' 0102 - 7\n'c' - - - '2' - - - - -\n- - - '1' '2' - - - - -\n"
+    rows = b"'a' - - '1' '2' - - - - - -\n'b' 'noarch' 3 '1' 5 (invalid type) 'p' 0102 - 7 8\n'c' - - - '2' - - - - - -\n- - - '1' '2' - - - - - -\n"
     found = rpm_query.parse_query(rows, "x")
     assert [(one.name, one.version, one.summary) for one in found.packages] == [("a", "0:1-2", ""), ("b", "3:1-5", "")]
     assert found.damaged == ["c", ""]
@@ -501,7 +501,7 @@ def test_a_header_that_rpm_leaves_out_is_one_unsure_package(tmp_path, monkeypatc
     base = tmp_path / "var/lib/rpm"
     base.mkdir(parents=True)
     (base / "Packages").write_bytes(b"x")
-    row = "'%s' - - '1' '2' - - - - -"
+    row = "'%s' - - '1' '2' - - - - - -"
     fake_rpm(tmp_path, monkeypatch, 'echo "%s"\necho "%s"\n' % (row % "a", row % "b"))
     before = collect(tmp_path)
     fake_rpm(tmp_path, monkeypatch, "echo \"%s\"\necho '%s' >&2\n" % (row % "a", complaint))
@@ -552,7 +552,7 @@ def test_a_damaged_database_only_rpm_can_read_failed(tmp_path, name):
     "script, sentence",
     [
         (
-            "echo \"'a' - - '1' '2' - - - - -\"\necho 'error: db5 error(-30969) from dbcursor->c_get' >&2\n",
+            "echo \"'a' - - '1' '2' - - - - - -\"\necho 'error: db5 error(-30969) from dbcursor->c_get' >&2\n",
             "db5 error",
         ),
         ("exit 3\n", "exit code 3"),

@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..model import Item
 from ..text import printable, printable_values
@@ -46,12 +46,19 @@ class Kind(NamedTuple):
     incomparable: Callable[[Any, Any], Tuple[str, ...]] = lambda older, newer: ()
     # (file items of a rule, item) -> whether they reach the item; None: the kind is collected as a whole
     reaches: Optional[Callable[[Sequence[Any], Any], bool]] = None
+    # columns that are in no record and no item file, and in a result only where they are asked for; each with its value in an item
+    on_request: Mapping[str, Callable[[Any], str]] = {}
     # signature of a part -> the owner to whose share its items and changes count; empty: root
     owner: Callable[[Optional[str]], str] = lambda signature: ""
 
     def row(self, item: Any) -> Row:
-        """The item's columns, printable: the one way in which an item leaves the library."""
+        """The item's columns, printable: the way in which an item leaves the library."""
         return printable_values(self.make_row(item))
+
+    def full_row(self, item: Any) -> Row:
+        """The same, with the columns of `on_request`."""
+        more = {column: value(item) for column, value in self.on_request.items()}
+        return dict(self.row(item), **printable_values(more))
 
     def label(self, item: Any) -> str:
         """What an operator calls the item."""

@@ -47,11 +47,12 @@ class TooLarge(Exception):
     """The items of a kind need more space than it has."""
 
 
-def of_snapshot(snapshot: Snapshot) -> Items:
+def of_snapshot(snapshot: Snapshot, full: bool = False) -> Items:
+    """The items of a snapshot. `full`: with the columns of Kind.on_request."""
     owners = snapshot.owners
     return Items(
         snapshot.items,
-        snapshot.kind.row,
+        snapshot.kind.full_row if full else snapshot.kind.row,
         lambda item: owner_of(item, owners) if owners else ROOT,
     )
 

@@ -28,14 +28,15 @@ def run_host(
     forward: bool = False,
     known: Optional[Mapping[str, Optional[str]]] = None,
     rehash_days: float = REHASH_DAYS,
+    full_rows: bool = False,
 ) -> Dict[str, Any]:
     """The result of ct_inventory_info.
 
     `wanted`: `summary`, `changes` (adds the change records) or `full` (adds all items, packed, and the change records where a
     store is given). `warn` gets each sentence that the operator should read. `forward`: put the records that follow into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
-    would be the same is not packed. `rehash_days`: see collectors.collect(). A kind that the rule has switched off since the last
-    run is compared once more; only its changes are in the result. Raises StateError; a source that fails is reported in the result.
+    would be the same is not packed. `rehash_days`: see collectors.collect(). `full_rows`: items have the columns of Kind.on_request
+    as well. A kind that the rule has switched off since the last run is compared once more; only its changes are in the result. Raises StateError; a source that fails is reported in the result.
     """
     machine = host.identity()
     if store is not None:
@@ -57,7 +58,7 @@ def run_host(
     if settings.problems:
         result["rule_problems"] = settings.problems
     if wanted == "full":
-        items = {snapshot.kind.name: bounded.of_snapshot(snapshot) for snapshot in snapshots}
+        items = {snapshot.kind.name: bounded.of_snapshot(snapshot, full_rows) for snapshot in snapshots}
         result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
     if store is not None and wanted != "summary":
         if store.read_only:  # the run that stores them gives them their ids

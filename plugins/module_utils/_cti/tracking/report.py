@@ -12,14 +12,16 @@ from .snapshot import Snapshot
 
 
 def facts(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> Dict[str, Any]:
-    """`{items, count, digest, sources, collected_at}`; `fields` names the columns to keep in each item."""
+    """`{items, count, digest, sources, collected_at}`; `fields` names the columns to keep in each item, and those of
+    Kind.on_request to add."""
     return dict(_status(snapshot), items=rows(snapshot, fields))
 
 
 def rows(snapshot: Snapshot, fields: Optional[Sequence[str]] = None) -> List[Row]:
-    row = snapshot.kind.row
+    kind = snapshot.kind
     if not fields:
-        return [row(item) for item in snapshot.items]
+        return [kind.row(item) for item in snapshot.items]
+    row = kind.row if kind.on_request.keys().isdisjoint(fields) else kind.full_row
     return [{column: value for column, value in row(item).items() if column in fields} for item in snapshot.items]
 
 

@@ -18,6 +18,9 @@ from ...model import Known, Part
 _LOOKS = 4
 _PAUSE = 0.5  # seconds between two
 _UNSETTLED = "? "
+_FORM = (
+    "2 "  # another one for each set of fields of an item, so that an unchanged database is read again after an upgrade
+)
 _REBUILDING = ("rpmrebuilddb.", "rpmold.")  # how the folders are named that rpm makes next to the database's
 
 
@@ -42,7 +45,7 @@ def is_there(path: str) -> bool:
 
 def signature(stamp: str, folder: str, settled: bool) -> str:
     """A part's signature, with the device of the folder; unless settled, one that no later run relies on."""
-    return "%s%x %s" % ("" if settled else _UNSETTLED, _device_at(folder), stamp)
+    return "%s%x %s%s" % ("" if settled else _UNSETTLED, _device_at(folder), _FORM, stamp)
 
 
 def look(collect: Callable[[Known], Part], known: Known, place: DatabaseLocation) -> Part:

@@ -73,7 +73,7 @@ def _stanza(numbered_fields: Tuple[int, Dict[str, str]], origin: str, default_st
     size = get("installed-size", "")
     return Stanza(
         name, architecture, version, state, multi_arch == "same", get("description", "").split("\n", 1)[0],
-        get("maintainer", ""), int(size) * 1024 if _SIZE.match(size) else None,
+        get("maintainer", ""), int(size) * 1024 if _SIZE.match(size) else None, get("source", ""),
     )  # fmt: skip
 
 

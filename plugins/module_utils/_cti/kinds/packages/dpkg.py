@@ -64,10 +64,10 @@ def _items(info: str, stanzas: Sequence[Stanza]) -> List[Package]:
     except FileNotFoundError:
         folder = None
     try:
-        for name, architecture, version, state, same, summary, publisher, size in stanzas:
+        for name, architecture, version, state, same, summary, publisher, size, source in stanzas:
             if state in PRESENT:
                 written = None if folder is None else _written(folder, name, architecture, same)
-                items.append(Package(name, architecture, version, summary, publisher, size, written))
+                items.append(Package(name, architecture, version, summary, publisher, size, written, source))
     finally:
         if folder is not None:
             os.close(folder)

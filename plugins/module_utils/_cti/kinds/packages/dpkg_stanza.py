@@ -35,3 +35,4 @@ class Stanza(NamedTuple):
     summary: str
     publisher: str
     size: Optional[int]  # bytes
+    source: str  # the Source field; empty where the package has the name and version of its source package

@@ -25,7 +25,7 @@ _new = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of
 _HEAD = re.compile(
     r"Package: (%s)\n(?:Essential: .*\n|)(?:Protected: .*\n|)Status: (.*)\n(?:Priority: .*\n|)(?:Section: .*\n|)"
     r"(?:Installed-Size: ([0-9]{1,15})\n|)(?:Origin: .*\n|)Maintainer: (\S.*)(?<=\S)\n(?:Bugs: .*\n|)"
-    r"Architecture: (\S+)\n(?:Multi-Arch: (same|foreign|allowed)\n|)(?:Source: .*\n|)Version: (%s)\n(?! )"
+    r"Architecture: (\S+)\n(?:Multi-Arch: (same|foreign|allowed)\n|)(?:Source: (\S.*)(?<=\S)\n|)Version: (%s)\n(?! )"
     % (NAME_SYNTAX, VERSION_SYNTAX)
 )
 
@@ -57,7 +57,7 @@ def _quick_stanza(text: str) -> Optional[Stanza]:
     head = _HEAD.match(text)
     if head is None:
         return None
-    name, status, size, publisher, architecture, multi_arch, version = head.groups()
+    name, status, size, publisher, architecture, multi_arch, source, version = head.groups()
     state = STATE_OF.get(status)
     start = text.find(_DESCRIPTION, head.end() - 1)
     if start < 0 or state is None or (architecture == "all" and multi_arch == "same"):
@@ -69,5 +69,15 @@ def _quick_stanza(text: str) -> Optional[Stanza]:
         return None
     return _new(
         Stanza,
-        (name, architecture, version, state, multi_arch == "same", summary, publisher, size and int(size) * 1024),
+        (
+            name,
+            architecture,
+            version,
+            state,
+            multi_arch == "same",
+            summary,
+            publisher,
+            size and int(size) * 1024,
+            source or "",
+        ),
     )

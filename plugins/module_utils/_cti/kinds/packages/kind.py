@@ -19,6 +19,7 @@ class Package(NamedTuple):
     publisher: str
     size: Optional[int]  # bytes
     installed_on: Optional[int]  # unix seconds
+    source: str = ""  # what it was built from: dpkg's Source, empty where that is the name and version; rpm's SOURCERPM
 
 
 def _row(item: Package) -> Row:
@@ -65,4 +66,5 @@ PACKAGES = Kind(
     received="Package",
     shown=("SoftwareName", "CurrentVersion", "Architecture"),
     version="CurrentVersion",
+    on_request={"Source": lambda item: item.source},
 )

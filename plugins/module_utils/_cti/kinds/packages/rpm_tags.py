@@ -23,6 +23,7 @@ TAGS = (
     (1009, "SIZE", False),
     (5009, "LONGSIZE", False),
     (1008, "INSTALLTIME", False),
+    (1044, "SOURCERPM", True),
 )
 
 
@@ -40,12 +41,12 @@ class Found(NamedTuple):
 
 def package(*values: Any) -> Package:
     """values: as in TAGS, None for what is absent. ValueError: it is no package."""
-    name, architecture, epoch, version, release, summary, publisher, size, long_size, installed_on = values
+    name, architecture, epoch, version, release, summary, publisher, size, long_size, installed_on, source = values
     if not name or version is None or release is None:
         raise ValueError("has no name, version or release")
     return Package(
         name, architecture or "", "%s:%s-%s" % (epoch or 0, version, release), summary or "", publisher or "",
-        size if long_size is None else long_size, installed_on,
+        size if long_size is None else long_size, installed_on, source or "",
     )  # fmt: skip
 
 
