@@ -1,0 +1,123 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decides whether Ansible made a change: which task, or which run may have, or neither (drift).
+
+Pure functions on a change and the tasks that the callback run_log recorded. Nothing is stored: a run that is recorded later counts
+as well.
+
+    task   A task named the item, or its result says that it installed this version, or the item was created within the task by a
+           module that unpacks files there. Nothing contradicts it: not the item's own time, not the size, owner and mode with which
+           the task left the file, not the state that it asked for.
+    run    A task that names nothing, such as a command, was active at the right time. It may have made the change.
+    drift  Neither. Somebody or something else made at least a part of the change.
+
+All times are compared on the host's clock. If the host never returned its time, its clock is taken to be the controller's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from .attribution_files import judge_file, leaves
+from .attribution_packages import judge_package
+from .attribution_services import judge_service
+from .changes import Change
+from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
+from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related
+from .runs import Clock, Task
+from .windows import Window, window
+
+TASK, RUN, DRIFT = "task", "run", "drift"
+
+
+class Attribution(NamedTuple):
+    level: str  # task, run or drift
+    task: Task | None = None  # that made the change; at level `run`: the last one that may have made it
+    reason: str = ""
+
+
+class Tasks:
+    """The recorded tasks of any number of hosts and runs. `clocks`: of hosts that did not return their time in a run."""
+
+    def __init__(self, tasks: Iterable[Task], clocks: dict[str, Clock] | None = None) -> None:
+        self._of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
+        for task in tasks:
+            if effect(task.module) != NOTHING:
+                when = window(task, (clocks or {}).get(task.host))
+                self._of_host[task.host].append((when, task))
+        for one in self._of_host.values():
+            one.sort(key=lambda pair: (pair[0].end, pair[0].start, pair[1].number))
+
+    def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:
+        """Attribute the changes of any number of hosts and snapshots. Those of one snapshot shed light on each other."""
+        every = list(changes)
+        snapshots: dict[tuple[str, float], list[Change]] = defaultdict(list)
+        for change in every:
+            snapshots[change.host, change.until].append(change)
+        return (self.attribute(change, snapshots[change.host, change.until]) for change in every)
+
+    def attribute(self, change: Change, snapshot: Iterable[Change] = ()) -> Attribution:
+        """Attribute a change. `snapshot`: all changes of the host that were found at the same time."""
+        if change.kind == "files" and change.name in COPIES:
+            return self._copy(change, snapshot)
+        verdicts = [
+            (task, _judge(change, task, when))
+            for when, task in self._of_host.get(change.host, ())
+            if when.overlaps(change.since, change.until)
+        ]
+        proven = [pair for pair in verdicts if pair[1].proof >= PROVEN_BY_PLACE]
+        if proven and _is_explained(change, [verdict for _task, verdict in proven]):
+            task, verdict = _last(change, proven)
+            if leaves(change, task) is False:
+                return Attribution(DRIFT, None, "the file is not as the task left it")
+            if effect(task.module) == PACKAGES and self._has_other_packages(change, snapshot):
+                return Attribution(DRIFT, None, "a package of this name was changed by no task")
+            return Attribution(TASK, task, verdict.reason)
+        possible = [task for task, verdict in verdicts if verdict.proof == POSSIBLE]
+        if possible:
+            return Attribution(RUN, possible[-1], "a task that can change anything was active at that time")
+        return Attribution(DRIFT, None, "a part of it was made by no task" if proven else "no task made it")
+
+    def _copy(self, change: Change, snapshot: Iterable[Change]) -> Attribution:
+        """A copy is written with the file that it is a copy of, so by the same."""
+        original = next((one for one in snapshot if one.kind == "files" and one.name == COPIES[change.name]), None)
+        return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
+
+    def _has_other_packages(self, change: Change, snapshot: Iterable[Change]) -> bool:
+        """Whether a service may as well belong to a package that no task changed."""
+        return change.kind == "services" and any(
+            one.kind == "packages" and is_related(change.name, [one.name]) and self.attribute(one).level == DRIFT
+            for one in snapshot
+        )
+
+
+def _judge(change: Change, task: Task, when: Window) -> Verdict:
+    if change.kind == "files":
+        verdict = judge_file(change, task, when)
+    elif change.kind == "packages":
+        verdict = judge_package(change, task, when)
+    elif change.kind == "services":
+        verdict = judge_service(change, task)
+    else:
+        verdict = Verdict(POSSIBLE) if effect(task.module) == ANYTHING else NOT_THIS
+    return Verdict(POSSIBLE) if when.is_open and verdict.proof else verdict
+
+
+def _is_explained(change: Change, verdicts: list[Verdict]) -> bool:
+    """Whether the tasks together explain all fields of the change."""
+    explained: set[str] = set()
+    for verdict in verdicts:
+        if verdict.explains is None:
+            return True
+        explained |= verdict.explains
+    return change.fields <= explained
+
+
+def _last(change: Change, proven: list[tuple[Task, Verdict]]) -> tuple[Task, Verdict]:
+    """The task that left the file as it is; where none is known to have, the last one with the best proof."""
+    fitting = [pair for pair in proven if change.kind == "files" and leaves(change, pair[0])]
+    best = max(verdict.proof for _task, verdict in proven)
+    return (fitting or [pair for pair in proven if pair[1].proof == best])[-1]

@@ -1,0 +1,55 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How much a task has to do with a change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .runs import Task
+
+NO, POSSIBLE, PROVEN_BY_PLACE, PROVEN_BY_NAME = 0, 1, 2, 3
+
+_GENERIC = frozenset(
+    ("etc", "usr", "var", "lib", "conf", "config", "default", "init", "system", "systemd", "multi-user", "target")
+)
+
+
+class Verdict(NamedTuple):
+    proof: int
+    reason: str = ""
+    explains: frozenset[str] | None = None  # the fields that the task explains; None: the whole change
+
+
+NOT_THIS = Verdict(NO)
+
+
+def is_related(service: str, packages: Iterable[str]) -> bool:
+    """Whether a service may belong to one of the packages, by its name: that of the package, its beginning or a word of it."""
+    return any(
+        service == package
+        or (len(service) > 2 and service in package.split("-"))
+        or (len(package) > 3 and service.startswith(package))
+        for package in packages
+    )
+
+
+def path_is_related(path: str, packages: Iterable[str]) -> bool:
+    """Whether a file may belong to one of the packages, by a part of its path that is a part of the package's name, or has it."""
+    parts = [part for part in re.split(r"[/._]", path) if len(part) > 2 and part not in _GENERIC]
+    return any(part in package or package in part for part in parts for package in packages if len(package) > 2)
+
+
+def names(task: Task, key: str) -> list[str]:
+    """A list of names that the task named."""
+    value = task.named.get(key)
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def versions(task: Task, key: str) -> dict[str, str]:
+    """{package: version} that the task installed or removed."""
+    value = task.named.get(key)
+    return {str(name): str(version) for name, version in value.items()} if isinstance(value, dict) else {}

@@ -1,0 +1,155 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moves what the callback run_log recorded from its spool to the fleet store, and reads it there.
+
+A record that is moved twice, because the process was killed in between, is stored once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from ansible import constants
+
+from ...module_utils._cti.fleet.store import Store
+from ...module_utils._cti.fleet.transaction import Transaction
+from ...module_utils._cti.text import timestamp
+from .._spool import Spool, SpoolFile
+from .runs import CHANGED, Run, Task, from_line
+
+FOLDER = "run_log"
+AT_ONCE = 2_000  # records in one transaction
+
+_RUN_COLUMNS = ("run", "uuid", "playbook", "username", "controller", "check_mode", "started_at", "ended_at", "details")
+_TASK_COLUMNS = (
+    *("task", "run", "number", "name", "play", "title", "module", "started_at", "ended_at"),
+    *("clock_offset", "named", "details"),
+)
+
+
+def default_folder() -> str:
+    """The spool of a callback without the option `spool`."""
+    return os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), FOLDER)
+
+
+def store_spool(spool: Spool, store: Store) -> int:
+    """Store all records of the spool that no other run is writing. Returns their number. Raises FleetError; what is not stored
+    by then stays in the spool."""
+    stored = 0
+    for file in spool.files():
+        complete = True
+        for part in _parts(file):
+            with store.writing() as transaction:
+                runs: dict[str, int] = {}
+                stored += sum(_add(transaction, runs, line) for _offset, line in part)
+            try:
+                for offset, _line in part:
+                    file.done(offset, 1)
+            except OSError:  # they are found again, and stored once nevertheless
+                complete = False
+        if complete:
+            spool.remove(file)
+    return stored
+
+
+def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0) -> Iterator[Task]:
+    """The tasks that ended after `since` (or have no end), of these hosts or all, for attribution."""
+    sql = (
+        "SELECT r.uuid, t.number, t.name, t.play, t.title, t.module, t.started_at, t.ended_at, t.clock_offset, t.named, t.details"
+        " FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at >= ?)"
+    )
+    if hosts is None:
+        yield from map(_task, store.query(sql, since))
+        return
+    for start in range(0, len(hosts), 500):
+        some = hosts[start : start + 500]  # noqa: E203
+        marks = ", ".join("?" * len(some))
+        yield from map(_task, store.query(f"{sql} AND t.name IN ({marks})", since, *some))
+
+
+def _parts(file: SpoolFile) -> Iterator[list[tuple[int, bytes]]]:
+    """The lines of a file, at most AT_ONCE at a time."""
+    lines = file.lines()
+    part = list(islice(lines, AT_ONCE))
+    while part:
+        yield part
+        part = list(islice(lines, AT_ONCE))
+
+
+def _add(transaction: Transaction, runs: dict[str, int], line: bytes) -> int:
+    """Add a record. A damaged line is skipped."""
+    try:
+        record = from_line(line)
+    except (ValueError, RecursionError):
+        return 0
+    if isinstance(record, Run):
+        run = _run(transaction, runs, record)
+        if record.ended_at is not None:
+            sql = "UPDATE runs SET ended_at = ?, details = ? WHERE run = ?"
+            transaction.execute(sql, timestamp(record.ended_at), json.dumps({"hosts": record.hosts}), run)
+        return 1
+    run = _run(transaction, runs, Run(record.run, "", "", "", False, record.started_at))
+    details: dict[str, Any] = {"outcome": record.outcome}
+    offset = None
+    if record.clock is not None:
+        low, high = record.clock
+        offset = (low + high) / 2
+        details["clock_error"] = (high - low) / 2
+    if record.no_log:
+        details["no_log"] = True
+    row = (
+        *(transaction.number(), run, record.number, record.host, record.play, record.title, record.module),
+        *(record.started_at, record.ended_at, offset, json.dumps(record.named), json.dumps(details)),
+    )
+    transaction.insert("run_tasks", _TASK_COLUMNS, [row])
+    return 1
+
+
+def _run(transaction: Transaction, runs: dict[str, int], run: Run) -> int:
+    """The number of a run, which is added where it is missing."""
+    if run.uuid not in runs:
+        found = transaction.query("SELECT run FROM runs WHERE uuid = ?", run.uuid)
+        if not found:
+            number = transaction.number()
+            row = (
+                number,
+                run.uuid,
+                run.playbook,
+                run.user,
+                run.controller,
+                int(run.check_mode),
+                timestamp(run.started_at),
+            )
+            transaction.insert("runs", _RUN_COLUMNS, [(*row, None, None)])
+            found = [(number,)]
+        runs[run.uuid] = found[0][0]
+    return runs[run.uuid]
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    uuid, number, host, play, title, module, started_at, ended_at, offset, named, details = row
+    known = _json(details)
+    clock = None
+    if offset is not None:
+        error = float(known.get("clock_error") or 0)
+        clock = (offset - error, offset + error)
+    return Task(
+        *(uuid, number, host, play or "", title or "", module or "", started_at, ended_at),
+        outcome=str(known.get("outcome") or CHANGED),
+        named=_json(named),
+        clock=clock,
+        no_log=bool(known.get("no_log")),
+    )
+
+
+def _json(text: Any) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,45 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When a task was active, on the clock of its host."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from .runs import Clock, Task
+
+# A snapshot has one time, but is read over a while: what a task did shortly before that time may not be in it yet.
+SLACK = 60.0
+
+
+class Window(NamedTuple):
+    start: float
+    end: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the end is not known."""
+        return self.end == math.inf
+
+    def overlaps(self, since: float, until: float) -> bool:
+        """Whether what the task did can be the difference between the snapshots of these times."""
+        return self.end >= since - SLACK and self.start <= until + SLACK
+
+    def contains(self, second: float | None) -> bool:
+        """Whether a time in whole seconds, such as a file's, lies within it. False for an unknown time."""
+        return second is not None and self.start < second + 1 and second <= self.end
+
+    def is_after(self, second: float | None) -> bool:
+        """Whether a time in whole seconds lies before it. False for an unknown time."""
+        return second is not None and second + 1 <= self.start
+
+
+def window(task: Task, clock: Clock | None = None) -> Window:
+    """`clock` is used for a task without one. A measurement that allows for equal clocks is taken as that: it is the rule, and
+    a window without leeway names no change that was made just after the task."""
+    low, high = task.clock or clock or (0.0, 0.0)
+    if low <= 0 <= high:
+        low = high = 0.0
+    return Window(task.started_at + low, math.inf if task.ended_at is None else task.ended_at + high)

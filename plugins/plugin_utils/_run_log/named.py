@@ -1,0 +1,133 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a task named: paths, packages, services and how it left them. Values are selected by name, and nothing else is read: no
+content, no command, no output but the names of packages.
+
+The keys, each of which may be missing:
+
+    paths       files and folders
+    below       folders below which it wrote
+    left        path, mode, owner and group at the end of the task; of a file also its size
+    names       the names of packages, services or whatever the module is about
+    installed   {package: version}, dependencies included
+    removed     likewise
+    state, enabled, masked   the arguments
+    cut         how many names are left out
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from typing import Any
+
+from ...module_utils._cti.text import printable
+from .._fleet.effects import COPY, PACKAGES, SERVICES, TREE, effect, resolved
+from .transactions import packages
+
+MAX_NAMES = 5_000  # of one kind
+MAX_NAME = 4_096  # characters
+MAX_STATE = 32
+
+_PATHS = (
+    "path", "dest", "destfile", "creates", "removes", "cron_file", "sysctl_file", "fstab", "filename", "link", "keyfile",
+    "backup_file", "key_filename",
+)  # fmt: skip
+_PATH_LISTS = ("sources_added", "sources_removed")
+_NAMES = ("name", "pkg", "package", "service", "unit", "deb")
+_LEFT = {"size": int, "mode": str, "owner": str, "group": str}
+_CRON = "/etc/cron.d"
+
+
+def named(module: str, arguments: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The dictionary described above, of a task's arguments and its result."""
+    kind = effect(module)
+    paths = _unique(_paths(arguments, result))
+    found: dict[str, Any] = {"paths": paths, "names": _unique(_names(kind, arguments, result))}
+    home = _path(result.get("home"))
+    if kind == TREE or (resolved(module) == COPY and result.get("state") != "file"):
+        found["below"] = paths
+    elif home and home.count("/") > 1:
+        found["below"] = [home]
+    found["left"] = _left(result)
+    for key in ("state", "enabled", "masked"):
+        value = arguments.get(key)
+        if isinstance(value, bool):
+            found[key] = bool(value)
+        elif isinstance(value, str) and len(value) <= MAX_STATE:
+            found[key] = _text(value)
+    if kind == PACKAGES:
+        found["installed"], found["removed"] = packages(result) or ({}, {})
+    return _bounded(found)
+
+
+def _left(result: dict[str, Any]) -> dict[str, Any]:
+    path = _path(result.get("dest") or result.get("path"))
+    left = {key: result[key] for key, wanted in _LEFT.items() if _is(result.get(key), wanted)}
+    if not path or len(left) != len(_LEFT) or result.get("state") not in ("file", "directory"):
+        return {}
+    if result["state"] == "directory":
+        del left["size"]
+    return {
+        "path": path,
+        **{key: _text(value) if isinstance(value, str) else int(value) for key, value in left.items()},
+    }
+
+
+def _paths(arguments: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    for source in (result, arguments):
+        for key in _PATHS:
+            yield _path(source.get(key), _CRON if key == "cron_file" else "")
+        for key in _PATH_LISTS:
+            for value in _list(source.get(key)):
+                yield _path(value)
+
+
+def _names(kind: str, arguments: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    for key in _NAMES:
+        for value in _list(arguments.get(key)):
+            if isinstance(value, str) and len(value) <= MAX_NAME:
+                for name in value.split(",") if kind == PACKAGES else [value]:
+                    yield _text(name.strip())
+    if kind == SERVICES:
+        status = result.get("status")
+        yield _text(status.get("Id")) if isinstance(status, dict) else ""
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _is(value: Any, wanted: type) -> bool:
+    return isinstance(value, wanted) and not (isinstance(value, str) and len(value) > MAX_NAME)
+
+
+def _text(value: Any) -> str:
+    """As plain text; from ansible-core 2.19 on, a text may be of a class of its own."""
+    return printable(str.__str__(value)) if isinstance(value, str) and len(value) <= MAX_NAME else ""
+
+
+def _path(value: Any, folder: str = "") -> str:
+    """A normal absolute path, or nothing."""
+    path = posixpath.join(folder, _text(value)) if value else ""
+    return posixpath.normpath(path) if path.startswith("/") else ""
+
+
+def _unique(texts: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _bounded(found: dict[str, Any]) -> dict[str, Any]:
+    """Without the empty values, and with at most MAX_NAMES of each kind."""
+    out: dict[str, Any] = {}
+    cut = 0
+    for key, value in found.items():
+        if isinstance(value, (list, dict)) and len(value) > MAX_NAMES:
+            cut += len(value) - MAX_NAMES
+            value = value[:MAX_NAMES] if isinstance(value, list) else dict(list(value.items())[:MAX_NAMES])
+        if value not in ("", [], {}, None):
+            out[key] = value
+    if cut:
+        out["cut"] = cut
+    return out

@@ -1,0 +1,334 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is called Ansible's, and what is drift."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.attribution import DRIFT, RUN, TASK, Tasks
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.changes import from_record
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.effects import NOTHING, effect
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import FAILED, Task
+
+NOON = 1_767_268_800  # the snapshot after; the one before was an hour earlier
+BUILTIN = "ansible.builtin."
+
+
+def task(module="copy", start=-100.0, end=-98.0, host="web01", **more):
+    """A task that ran so many seconds before noon."""
+    named = more.pop("named", {})
+    ended = None if end is None else NOON + end
+    name = module if "." in module else BUILTIN + module
+    return Task(
+        "run-1",
+        more.pop("number", 1),
+        host,
+        "play",
+        more.pop("title", module),
+        name,
+        NOON + start,
+        ended,
+        named=named,
+        **more,
+    )
+
+
+def change(kind, name, category="Modified", fields="", host="web01", **columns):
+    times = {key: timestamp(NOON + columns.pop(key)) for key in ("DateModified", "DateCreated") if key in columns}
+    column, config = {
+        "files": ("FileSystemPath", "Files"),
+        "packages": ("SoftwareName", "Software"),
+        "services": ("SvcName", "Daemons"),
+    }[kind]
+    record = {
+        "ConfigChangeType": config, column: name, "ChangeCategory": category, "FieldsChanged": fields,
+        "TimeGenerated": timestamp(NOON), "LastSnapshotAge": 3600, **times, **columns,
+    }  # fmt: skip
+    return from_record(host, record)
+
+
+def said(change, *tasks, **more):
+    found = Tasks(tasks, **more).attribute(change)
+    return found.level, found.task.title if found.task else None
+
+
+CONTENT = "FileContentChecksum,Size,DateModified"
+
+
+def written(path="/etc/app.conf", at=-99, **more):
+    return change("files", path, fields=CONTENT, DateModified=at, DateCreated=at, FileType="file", **more)
+
+
+COPY = {"paths": ["/etc/app.conf"]}
+
+
+# --- files
+
+
+def test_a_file_that_a_task_named_and_wrote_at_that_time():
+    assert said(written(), task(named=COPY)) == (TASK, "copy")
+
+
+@pytest.mark.parametrize("at", [-102, -97, -5, 0])
+def test_a_file_that_was_written_before_or_after_the_task_that_named_it(at):
+    assert said(written(at=at), task(named=COPY)) == (DRIFT, None)
+
+
+def test_another_file_at_the_time_of_a_task():
+    assert said(written("/etc/other.conf"), task(named=COPY)) == (DRIFT, None)
+
+
+def test_a_file_on_another_host():
+    assert said(written(host="web02"), task(named=COPY)) == (DRIFT, None)
+
+
+LEFT = {"path": "/etc/app.conf", "size": 6, "mode": "0644", "owner": "root", "group": "root"}
+
+
+@pytest.mark.parametrize("column, value", [("Size", 7), ("Mode", "0666"), ("Owner", "eve"), ("Group", "eve")])
+def test_a_file_that_is_not_as_the_task_left_it(column, value):
+    columns = {"Size": 6, "Mode": "0644", "Owner": "root", "Group": "root"}
+    one = task(named={**COPY, "left": LEFT})
+    assert said(written(**columns), one) == (TASK, "copy")
+    assert said(written(**{**columns, column: value}), one) == (DRIFT, None)
+
+
+def test_of_two_tasks_the_one_that_left_the_file_as_it_is():
+    tasks = [
+        task(title="first", named={**COPY, "left": LEFT}),
+        task(title="second", number=2, named={**COPY, "left": {**LEFT, "size": 9}}),
+    ]
+    assert said(written(Size=6, Mode="0644", Owner="root", Group="root"), *tasks) == (TASK, "first")
+    assert said(written(Size=9, Mode="0644", Owner="root", Group="root"), *tasks) == (TASK, "second")
+    assert said(written(Size=7, Mode="0644", Owner="root", Group="root"), *tasks) == (DRIFT, None)
+
+
+def test_an_old_file_that_was_put_back_by_hand_with_the_time_of_an_earlier_task():
+    assert said(written(at=-90_000), task(named=COPY, start=-90_001, end=-89_999)) == (DRIFT, None)
+
+
+def test_a_removed_file():
+    gone = change("files", "/etc/app.conf", "Removed")
+    assert said(gone, task("file", named={**COPY, "state": "absent"})) == (TASK, "file")
+    assert said(gone, task("file", named={"paths": ["/etc"], "below": ["/etc"], "state": "absent"})) == (TASK, "file")
+    assert said(gone, task("lineinfile", named={**COPY, "state": "absent"})) == (DRIFT, None)  # that is a line
+    assert said(gone, task(named=COPY)) == (DRIFT, None)
+    assert said(gone, task("command")) == (RUN, "command")
+
+
+def test_the_content_of_a_file_of_which_a_task_set_the_mode():
+    one = task("file", named={**COPY, "state": "file"})
+    assert said(change("files", "/etc/app.conf", fields="Mode", Mode="0600"), one) == (TASK, "file")
+    assert said(written(), one) == (DRIFT, None)
+
+
+def test_files_of_an_archive_have_an_old_time_and_were_created_by_the_task():
+    one = task("unarchive", named={"paths": ["/etc/app"], "below": ["/etc/app"]})
+    unpacked = {"DateModified": -90_000, "DateCreated": -99, "FileType": "file"}
+    assert said(change("files", "/etc/app/a", "Added", **unpacked), one) == (TASK, "unarchive")
+    assert said(change("files", "/etc/app/a", "Added", DateModified=-99, DateCreated=-99), one) == (RUN, "unarchive")
+    assert said(change("files", "/etc/app/a", "Added", DateModified=-9, DateCreated=-9), one) == (DRIFT, None)
+    assert said(change("files", "/etc/other", "Added", **unpacked), one) == (DRIFT, None)
+
+
+def test_files_of_packages():
+    one = task("apt", named={"names": ["nginx"], "installed": {"nginx": "1.2"}})
+    unpacked = {"DateModified": -90_000, "DateCreated": -99}
+    assert said(change("files", "/etc/nginx.conf", "Added", **unpacked), one) == (TASK, "apt")
+    assert said(change("files", "/etc/other.conf", "Added", **unpacked), one) == (RUN, "apt")
+    assert said(written("/etc/passwd"), one) == (RUN, "apt")  # by a script of the package, or by hand
+    assert said(written("/etc/passwd", at=-5), one) == (DRIFT, None)
+    purge = task("apt", named={"names": ["nginx"], "removed": {"nginx-common": "1.2"}})
+    assert said(change("files", "/etc/nginx/nginx.conf", "Removed"), purge) == (TASK, "apt")
+    assert said(change("files", "/etc/hosts.allow", "Removed"), purge) == (RUN, "apt")
+
+
+def test_files_that_a_module_writes_without_naming_them():
+    assert said(written("/etc/passwd"), task("user", named={"names": ["bob"]})) == (TASK, "user")
+    assert said(written("/etc/passwd", at=-5), task("user", named={"names": ["bob"]})) == (DRIFT, None)
+
+
+def test_a_command_names_nothing_unless_it_says_what_it_creates():
+    assert said(written(), task("command")) == (RUN, "command")
+    assert said(written(at=-5), task("command")) == (DRIFT, None)
+    assert said(written(), task("some.collection.module", named=COPY)) == (TASK, "some.collection.module")
+    assert said(written(at=-5), task("some.collection.module", named=COPY)) == (DRIFT, None)
+
+
+def test_of_a_task_with_no_log_nothing_is_known_but_its_time():
+    assert said(written(), task(no_log=True)) == (RUN, "copy")
+    assert said(written(at=-5), task(no_log=True)) == (DRIFT, None)
+
+
+def test_a_folder_in_which_a_task_wrote():
+    folder = {"fields": "DateModified", "FileType": "directory"}
+    assert said(change("files", "/etc", DateModified=-99, **folder), task(named=COPY)) == (TASK, "copy")
+    assert said(change("files", "/etc", DateModified=-5, **folder), task(named=COPY)) == (DRIFT, None)
+
+
+def test_a_job_that_nobody_waited_for_proves_nothing():
+    assert said(written(at=-5), task(named=COPY, end=None)) == (RUN, "copy")
+    assert said(written(at=-105), task(named=COPY, end=None)) == (DRIFT, None)
+
+
+def test_a_symlink_has_the_times_of_its_target():
+    link = {"DateModified": -90_000, "DateCreated": -90_000, "FileType": "file", "LinkTarget": "target.conf"}
+    one = task("file", named={**COPY, "state": "link"})
+    assert said(change("files", "/etc/app.conf", "Added", **link), one) == (TASK, "file")
+    followed = change(
+        "files", "/etc/link.conf", fields=CONTENT, DateModified=-99, FileType="file", LinkTarget="app.conf"
+    )
+    assert said(followed, task(named=COPY)) == (TASK, "copy")
+    wanted = "/etc/systemd/system/multi-user.target.wants/nginx.service"
+    enable = task("service", named={"names": ["nginx"], "enabled": True})
+    assert said(change("files", wanted, "Added", **link), enable) == (TASK, "service")
+    assert said(change("files", wanted, "Added", **link), enable._replace(named={"names": ["cron"]})) == (DRIFT, None)
+
+
+def test_the_copy_of_an_account_file_was_written_with_the_file():
+    user = task("user", named={"names": ["bob"]})
+    copy = change("files", "/etc/passwd-", fields=CONTENT, DateModified=-90_000)
+    for at, level in ((-99, TASK), (-5, DRIFT)):
+        snapshot = [copy, written("/etc/passwd", at=at)]
+        assert [one.level for one in Tasks([user]).attribute_all(snapshot)] == [level, level]
+    assert said(copy, user) == (DRIFT, None)
+
+
+# --- clocks
+
+
+def test_a_host_whose_clock_is_two_hours_behind():
+    ahead = {"start": 7100.0, "end": 7102.0, "named": COPY}
+    assert said(written(), task(**ahead)) == (DRIFT, None)
+    assert said(written(), task(**ahead, clock=(-7201.0, -7199.0))) == (TASK, "copy")
+    assert said(written(), task(**ahead), clocks={"web01": (-7201.0, -7199.0)}) == (TASK, "copy")
+    assert said(written(at=-90), task(**ahead, clock=(-7201.0, -7199.0))) == (DRIFT, None)
+
+
+def test_clocks_that_may_be_equal_are_taken_as_equal():
+    assert said(written(at=-97), task(named=COPY, clock=(-2.0, 2.0))) == (DRIFT, None)
+
+
+# --- packages
+
+
+def package(name="openssl", category="Modified", current="3.0.2", **more):
+    return change(
+        "packages", name, category, "CurrentVersion", Current=None if category == "Removed" else current, **more
+    )
+
+
+def test_packages_that_a_result_names_with_their_version():
+    one = task(
+        "apt", named={"names": ["nginx"], "installed": {"nginx": "1.2", "openssl": "3.0.2"}, "removed": {"old": "1"}}
+    )
+    assert said(package(), one) == (TASK, "apt")
+    assert said(package(current="3.0.3"), one) == (DRIFT, None)  # upgraded by hand since
+    assert said(package("other"), one) == (DRIFT, None)
+    assert said(package("old", "Removed"), one) == (TASK, "apt")
+    assert said(package("nginx", "Removed"), one) == (DRIFT, None)
+
+
+def test_packages_of_which_only_the_arguments_are_known():
+    one = task(
+        "community.general.zypper", named={"names": ["openssl", "nginx=1.2*"], "state": "present"}, title="zypper"
+    )
+    assert said(package(), one) == (TASK, "zypper")
+    assert said(package("nginx", current="1.2.3"), one) == (TASK, "zypper")
+    assert said(package("nginx", current="1.3"), one) == (RUN, "zypper")
+    assert said(package("dependency", "Added"), one) == (RUN, "zypper")
+    assert said(package("openssl", "Removed"), one) == (RUN, "zypper")
+    assert said(package(), one._replace(outcome=FAILED)) == (RUN, "zypper")
+
+
+def test_the_time_of_installation_tells_a_command_from_a_hand():
+    one = task("command")
+    installed = package()._replace(installed=NOON - 99)
+    assert said(installed, one) == (RUN, "command")
+    assert said(installed._replace(installed=NOON - 5), one) == (DRIFT, None)
+    assert said(installed, task("copy", named=COPY)) == (DRIFT, None)  # no package comes of that
+
+
+# --- services
+
+
+def service(fields, category="Modified", name="nginx", **columns):
+    return change("services", name, category, fields, **columns)
+
+
+def test_services_are_as_the_task_asked():
+    start = task("systemd_service", named={"names": ["nginx.service"], "state": "started"})
+    assert said(service("SvcState", SvcState="Running"), start) == (TASK, "systemd_service")
+    assert said(service("SvcState", SvcState="Stopped"), start) == (DRIFT, None)
+    assert said(service("SvcState", name="cron", SvcState="Running"), start) == (DRIFT, None)
+
+
+def test_a_change_of_a_service_of_which_ansible_made_a_part_is_drift():
+    enable = task("service", named={"names": ["nginx"], "enabled": True})
+    both = service(
+        "SvcState,SvcStartupType,UnitFileState", SvcState="Running", SvcStartupType="Enabled", UnitFileState="enabled"
+    )
+    assert said(both, enable) == (DRIFT, None)
+    start = task("systemd", named={"names": ["nginx"], "state": "started"}, number=2, end=-97.0)
+    assert said(both, enable, start) == (TASK, "systemd")
+
+
+def test_services_that_come_with_a_unit_file_or_a_package():
+    added = service("", "Added", SvcPath="/etc/systemd/system/nginx.service")
+    assert said(added, task(named={"paths": ["/etc/systemd/system/nginx.service"]})) == (TASK, "copy")
+    assert said(added, task("apt", named={"installed": {"nginx": "1.2"}})) == (
+        DRIFT,
+        None,
+    )  # packages put theirs elsewhere
+    vendor = service("", "Added", SvcPath="/usr/lib/systemd/system/nginx.service")
+    assert said(vendor, task("apt", named={"installed": {"nginx-core": "1.2"}})) == (TASK, "apt")
+    assert said(vendor, task("apt", named={"installed": {"cron": "3.0"}})) == (RUN, "apt")
+    assert said(vendor, task("apt", named={"removed": {"nginx": "1.2"}})) == (DRIFT, None)
+
+
+def test_a_service_of_a_package_that_was_installed_by_hand_meanwhile():
+    one = task("apt", named={"installed": {"nginx": "1.2"}})
+    vendor = service("", "Added", SvcPath="/usr/lib/systemd/system/nginx.service")
+    by_task, by_hand = package("nginx", "Added", "1.2"), package("nginx", "Added", "1.3")
+    assert [found.level for found in Tasks([one]).attribute_all([vendor, by_task])] == [TASK, TASK]
+    assert [found.level for found in Tasks([one]).attribute_all([vendor, by_hand])] == [DRIFT, DRIFT]
+
+
+# --- whatever is recorded
+
+
+TASKS = st.builds(
+    task,
+    module=st.sampled_from(["copy", "file", "apt", "command", "systemd", "user", "unarchive", "setup", "x.y.z"]),
+    start=st.floats(-9000, 0),
+    end=st.one_of(st.none(), st.floats(0, 100)),
+    named=st.dictionaries(
+        st.sampled_from(["paths", "below", "names", "installed", "removed", "state", "enabled", "left", "cut"]),
+        st.one_of(st.none(), st.booleans(), st.text(), st.lists(st.text()), st.dictionaries(st.text(), st.text())),
+    ),
+    no_log=st.booleans(),
+)
+CHANGES = st.one_of(
+    st.builds(written, at=st.integers(-9000, 0)),
+    st.builds(package, category=st.sampled_from(["Added", "Removed", "Modified"])),
+    st.builds(service, st.sampled_from(["SvcState", "SvcPath", ""]), SvcState=st.sampled_from(["Running", "Stopped"])),
+)
+
+
+@given(CHANGES, st.lists(TASKS, max_size=8))
+def test_any_records_give_an_answer_that_more_tasks_never_turn_into_less(change, tasks):
+    found = Tasks(tasks).attribute(change)
+    assert (found.level == DRIFT) == (found.task is None)
+    if found.task is not None:
+        assert effect(found.task.module) != NOTHING
+    assert Tasks([one for one in tasks if one.host != "web01"]).attribute(change).level == DRIFT
+    assert Tasks(tasks[::-1]).attribute(change).level == found.level  # their order says nothing
+
+
+@given(st.integers(-3500, -1), st.floats(-3500, -1), st.floats(0, 60))
+def test_a_file_is_only_named_if_it_was_written_while_the_task_ran(at, start, length):
+    level, _title = said(written(at=at), task(named=COPY, start=start, end=start + length))
+    assert (level == TASK) == (start < at + 1 and at <= start + length)
