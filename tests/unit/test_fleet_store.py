@@ -285,7 +285,7 @@ def test_changes_are_kept_for_so_many_days_on_which_some_arrived(store, monkeypa
             transaction.now = "2026-01-%02dT00:00:00Z" % (day * 5)
             host = transaction.host("playbook", "web01", "", machine())
             transaction.add_changes(host.host, "", [change(day, batch="%d" % day, FileSystemPath="/%d" % day)])
-            retention.delete_old(transaction, 3)
+            retention.delete_old(transaction, 2)
             retention.clean(transaction)
     assert store.query("SELECT FileSystemPath FROM ConfigurationChange ORDER BY 1") == [("/3",), ("/4",), ("/5",)]
     assert store.query("SELECT value FROM meta WHERE name = 'dropped'") == [(2,)]
@@ -303,7 +303,7 @@ def test_old_changes_go_in_slices(store, monkeypatch):
     left = []
     for _run in range(4):
         with store.writing() as transaction:
-            retention.delete_old(transaction, 1)
+            retention.delete_old(transaction, 0)
         left += [number for (number,) in store.query("SELECT count(*) FROM changes")]
     assert left == [40, 30, 25, 25]
 

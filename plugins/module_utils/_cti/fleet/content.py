@@ -50,7 +50,7 @@ def split(columns: Columns, record: Record) -> Tuple[Values, Values]:
     for name in record:
         if name not in columns.known and name not in _SKIPPED:
             more[name] = record[name]
-    values.append(text(_to_json(more)) if more else None)
+    values.append(text(more) if more else None)
     return tuple(values), tuple([text(record.get(name)) for name in schema.TIMES])
 
 
@@ -63,7 +63,7 @@ def text(value: Any) -> Optional[str]:
     if value is None:
         return None
     if not isinstance(value, str):
-        value = _to_json(value)
+        value = json.dumps(value, sort_keys=True)
     elif value.isprintable():
         return str(value)
     if "\0" in value:

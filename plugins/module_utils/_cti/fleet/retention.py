@@ -7,42 +7,72 @@ The age of a change is the number of days, after the one it arrived on, on which
 set, of a host or of the controller, nor a time without a run makes changes old.
 """
 
+from typing import Optional
+
 from .transaction import Transaction
 
 KEEP_DAYS = 400
 SLICE = 5000  # changes to delete in one transaction, so that others need not wait for those of a whole day
 _MOMENTS = (
     "DELETE FROM moments WHERE moment NOT IN (SELECT moment FROM changes UNION SELECT moment FROM set_items"
-    " UNION SELECT moment FROM host_items WHERE moment IS NOT NULL)"
+    " UNION SELECT moment FROM loose UNION SELECT moment FROM host_items WHERE moment IS NOT NULL)"
 )
 _UNUSED = (
     "DELETE FROM batches WHERE day < ? AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.batch = batches.batch)",
     "DELETE FROM days WHERE content = 'changes' AND day < ?",
 )
+_RECEIVED = {"data": (("loose", "row"), ("arrivals", "arrival")), "other": (("OtherRecords", "row"),)}
 _ORPHANS = (
     "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM changes WHERE changes.content = contents.content)",
     "DELETE FROM set_items WHERE NOT EXISTS (SELECT 1 FROM inventories WHERE inventories.base = set_items.base)",
     "DELETE FROM items WHERE NOT EXISTS (SELECT 1 FROM set_items WHERE set_items.item = items.item)"
+    " AND NOT EXISTS (SELECT 1 FROM loose WHERE loose.item = items.item)"
     " AND NOT EXISTS (SELECT 1 FROM host_items WHERE host_items.item = items.item)",
     _MOMENTS,
 )
 
 
-def delete_old(transaction: Transaction, keep_days: int) -> int:
-    """Delete changes that are older than so many days, up to SLICE. Returns how many were deleted; `dropped` in meta has the sum."""
-    sql = "SELECT day FROM days WHERE content = 'changes' ORDER BY day DESC LIMIT 1 OFFSET ?"
-    oldest = transaction.query(sql, max(0, keep_days - 1))
-    if not oldest:
+def delete_old(transaction: Transaction, keep_days: int, arrived: int = 0) -> int:
+    """Delete changes that are older than so many days: up to SLICE, or twice as many as arrived. Returns how many were deleted;
+    `dropped` in meta has the sum."""
+    first = _first_kept(transaction, "changes", keep_days)
+    if first is None:
         return 0
-    first = oldest[0][0]
-    old = "SELECT c.seq FROM batches b JOIN changes c ON c.batch = b.batch WHERE b.day < ? LIMIT ?"
-    deleted = transaction.execute("DELETE FROM changes WHERE seq IN (%s)" % old, first, SLICE)
+    old = "SELECT c.seq FROM batches b JOIN changes c ON c.batch = b.batch WHERE b.day < ? ORDER BY b.batch LIMIT ?"
+    most = max(SLICE, 2 * arrived)
+    deleted = transaction.execute("DELETE FROM changes WHERE seq IN (%s)" % old, first, most)
     if deleted:
         transaction.execute("UPDATE meta SET value = value + ? WHERE name = 'dropped'", deleted)
-    if 0 < deleted < SLICE:
+    if 0 < deleted < most:
         for statement in _UNUSED:
             transaction.execute(statement, first)
     return deleted
+
+
+def delete_received(transaction: Transaction, keep_days: int, arrived: int) -> None:
+    """Delete what the relay got besides changes and is older than so many days."""
+    most = max(SLICE, 2 * arrived)
+    for content, tables in _RECEIVED.items():
+        first = _first_kept(transaction, content, keep_days)
+        if first is None:
+            continue
+        done = True
+        for table, key in tables:
+            old = "SELECT %s FROM %s WHERE day < ? ORDER BY %s LIMIT ?" % (key, table, key)
+            done &= transaction.execute("DELETE FROM %s WHERE %s IN (%s)" % (table, key, old), first, most) < most
+        if content == "data":
+            for host, type_ in transaction.query(
+                "SELECT host, type FROM inventories WHERE day < ? LIMIT ?", first, SLICE
+            ):
+                transaction.remove_inventory(host, type_)
+        if done:
+            transaction.execute("DELETE FROM days WHERE content = ? AND day < ?", content, first)
+
+
+def _first_kept(transaction: Transaction, content: str, keep_days: int) -> Optional[int]:
+    sql = "SELECT day FROM days WHERE content = ? ORDER BY day DESC LIMIT 1 OFFSET ?"
+    found = transaction.query(sql, content, keep_days)
+    return int(found[0][0]) if found else None
 
 
 def clean(transaction: Transaction) -> bool:

@@ -67,7 +67,7 @@ _TABLES = (
     "set_items (base {int} NOT NULL, item {int} NOT NULL, moment {int} NOT NULL, PRIMARY KEY (base, item)){compact}",
     # The last inventory of a kind of a host: the items of `base`, except for those in host_items.
     "inventories (host {int} NOT NULL, type TEXT NOT NULL, base {int} NOT NULL, machine {int} NOT NULL,"
-    " collected_at TEXT, received_at TEXT NOT NULL, record TEXT, stream TEXT, items {int} NOT NULL,"
+    " collected_at TEXT, received_at TEXT NOT NULL, record TEXT, stream TEXT, first {int}, day {int}, items {int} NOT NULL,"
     " left_out {int} NOT NULL, sources TEXT, digest TEXT, PRIMARY KEY (host, type)){compact}",
     # moment: NULL where the host does not have this item of its set.
     "host_items (host {int} NOT NULL, item {int} NOT NULL, type TEXT NOT NULL, moment {int},"
@@ -80,6 +80,17 @@ _TABLES = (
     # seq: rises in the order in which changes became visible.
     "changes (seq {id}, batch {int} NOT NULL, number {int} NOT NULL, age {int}, content {int} NOT NULL, moment {int} NOT NULL,"
     " UNIQUE (batch, number))",
+    # Items that the relay got and that belong to no complete inventory, in the order in which they arrived. type: NULL for those
+    # that never will. RecordId as in batches.
+    "loose (row {id}, host {int} NOT NULL, machine {int} NOT NULL, type TEXT, TimeGenerated TEXT NOT NULL, record TEXT NOT NULL,"
+    " number {int} NOT NULL, stream TEXT NOT NULL, item {int} NOT NULL, moment {int} NOT NULL, day {int} NOT NULL,"
+    " UNIQUE (host, TimeGenerated, record, number))",
+    # What the relay knows of inventories: the number of their records, once it is announced, and which have been replaced.
+    "arrivals (arrival {id}, host {int} NOT NULL, type TEXT NOT NULL, record TEXT NOT NULL, records {int},"
+    " replaced {int} NOT NULL, day {int} NOT NULL, UNIQUE (host, type, record))",
+    # Records of the relay that belong to neither view.
+    "OtherRecords (row {id}, RecordId TEXT NOT NULL, Stream TEXT NOT NULL, TimeGenerated TEXT NOT NULL, AdditionalColumns TEXT,"
+    " day {int} NOT NULL, UNIQUE (TimeGenerated, RecordId))",
     # What Ansible ran, by the callback run_log.
     "runs (run {id}, uuid TEXT NOT NULL UNIQUE, playbook TEXT, username TEXT, controller TEXT, check_mode {int} NOT NULL,"
     " started_at TEXT NOT NULL, ended_at TEXT, details TEXT)",
@@ -96,6 +107,9 @@ _INDEXES = (
     "set_items (item, base)",
     "inventories (base, type)",
     "host_items (item, host)",
+    "loose (host, type, row)",
+    "loose (item)",
+    "hosts (source)",
     "inventories (machine)",
     "machines (Computer)",
     "batches (TimeGenerated)",
@@ -150,11 +164,16 @@ def _data_view() -> str:
         " JOIN hosts h ON h.host = v.host JOIN machines m ON m.machine = v.machine"
         " JOIN items i ON i.item = s.item JOIN moments t ON t.moment = s.moment"
     )
+    loose = (
+        "h.host AS HostId, h.name AS Host, CASE WHEN s.number < 0 THEN s.record ELSE s.record || '-' || s.number END AS RecordId,"
+        " s.stream AS Stream, " + _select((*data_columns(), MORE), dict(own, **{TIME: "s.TimeGenerated"}), "i")
+    )
     return (
         "SELECT %s FROM set_items s JOIN inventories v ON v.base = s.base%s"
         " WHERE NOT EXISTS (SELECT 1 FROM host_items o WHERE o.host = v.host AND o.item = s.item)"
         " UNION ALL SELECT %s FROM host_items s JOIN inventories v ON v.host = s.host AND v.type = s.type%s"
-        " WHERE s.moment IS NOT NULL" % (columns, joins, columns, joins)
+        " WHERE s.moment IS NOT NULL"
+        " UNION ALL SELECT %s FROM loose s%s" % (columns, joins, columns, joins, loose, joins.replace("v.", "s."))
     )
 
 

@@ -43,6 +43,10 @@ class Store:
             backend.close()
             raise
 
+    @property
+    def is_file(self) -> bool:
+        return isinstance(self._db, Sqlite)
+
     def __enter__(self) -> "Store":
         return self
 
@@ -141,7 +145,7 @@ class Store:
                 self._db.execute("DROP VIEW IF EXISTS " + view)
             for table, columns in schema.COLUMNS.items():
                 present = self._db.columns(table)
-                for name in columns:
+                for name in columns if present else ():
                     if name.lower() not in present:
                         self._db.execute(
                             "ALTER TABLE %s ADD COLUMN %s" % (table, schema.declared(name, self._db.words))

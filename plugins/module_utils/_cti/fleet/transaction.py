@@ -54,6 +54,8 @@ class Inventory(NamedTuple):
     stream: Optional[str] = None
     sources: Optional[str] = None  # JSON
     digest: Optional[str] = None  # what the filler knows the items by
+    first: Optional[int] = None  # the number of the first row that the relay got of it
+    day: Optional[int] = None  # likewise, when
 
 
 class Transaction:
@@ -66,7 +68,7 @@ class Transaction:
         self._begun = self._number = int(self.query("SELECT value FROM meta WHERE name = 'counter'" + lock)[0][0])
         self.now = str(timestamp(time.time()))
         self._machines: Dict[Values, int] = {}
-        self._day: Optional[int] = None
+        self._days: Dict[str, int] = {}
 
     # --- for whoever has tables of their own
 
@@ -159,21 +161,34 @@ class Transaction:
                 "items", "item", ITEMS, [row for row in rows if "LeftOut" not in row], about.type
             )
             pairs.update(zip(items, moments))
+        self.replace_pairs(host, about, pairs, missing)
+        return len(pairs)
+
+    def replace_pairs(self, host: Host, about: Inventory, pairs: Pairs, missing: int = 0) -> None:
+        """As replace_inventory(), by the numbers of items and moments."""
         found = self.query("SELECT base FROM inventories WHERE host = ? AND type = ?", host.host, about.type)
         base, own = self._fitting(found[0][0] if found else None, pairs)
         self._own(host.host, about.type, own)
+        self._describe(host, about, base, len(pairs), missing)
+
+    def replace_many(self, host: Host, about: Inventory, query: str, *parameters: Any) -> None:
+        """As replace_pairs(), with a query for the pairs, which are too many for the memory: in a set of their own."""
+        self.remove_inventory(host.host, about.type)
+        base = self.number()
+        count = self.execute(
+            "INSERT INTO set_items (base, item, moment) SELECT %d, p.* FROM (%s) p" % (base, query), *parameters
+        )
+        self._describe(host, about, base, count, 0)
+
+    def _describe(self, host: Host, about: Inventory, base: int, items: int, missing: int) -> None:
         self.execute("DELETE FROM inventories WHERE host = ? AND type = ?", host.host, about.type)
         columns = (
             *("host", "type", "base", "machine", "collected_at", "received_at", "record", "stream"),
-            *("items", "left_out", "sources", "digest"),
+            *("items", "left_out", "sources", "digest", "first", "day"),
         )
         row = (host.host, about.type, base, host.machine, text(about.collected_at), self.now, text(about.record))
-        self.insert(
-            "inventories",
-            columns,
-            [(*row, text(about.stream), len(pairs), missing, text(about.sources), text(about.digest))],
-        )
-        return len(pairs)
+        more = (text(about.stream), items, missing, text(about.sources), text(about.digest), about.first, about.day)
+        self.insert("inventories", columns, [(*row, *more)])
 
     def touch_inventory(self, host: Host, about: Inventory) -> bool:
         """Note that the inventory of a kind was collected again and is the same. Returns whether there is one."""
@@ -182,8 +197,11 @@ class Transaction:
         return self.execute(sql, *values) > 0
 
     def remove_inventory(self, host: int, type_: str) -> None:
+        found = self.query("SELECT base FROM inventories WHERE host = ? AND type = ?", host, type_)
         self.execute("DELETE FROM host_items WHERE host = ? AND type = ?", host, type_)
         self.execute("DELETE FROM inventories WHERE host = ? AND type = ?", host, type_)
+        if found and not self.query("SELECT 1 FROM inventories WHERE base = ? LIMIT 1", found[0][0]):
+            self.execute("DELETE FROM set_items WHERE base = ?", found[0][0])
 
     def _fitting(self, current: Optional[int], pairs: Pairs) -> Tuple[int, Pairs]:
         """A set for a host with these items, and what the host has differently. The current one is kept while it fits."""
@@ -272,16 +290,20 @@ class Transaction:
 
     def day(self, content: str) -> int:
         """The number of today, among the days on which rows of this content arrived."""
-        if self._day is None:
+        if content not in self._days:
             date = self.now[:10]
-            sql = "SELECT day FROM days WHERE content = ? AND date = ?"
-            found = self.query(sql, content, date)
-            self._day = found[0][0] if found else self.number()
-            if not found:
-                self.insert("days", ("day", "content", "date"), [(self._day, content, date)])
-        return self._day
+            days = self.query("SELECT day, date FROM days WHERE content = ? ORDER BY day", content)
+            if date not in [known for _day, known in days]:
+                days.append((self.number(), date))
+                self.insert("days", ("day", "content", "date"), [(days[-1][0], content, date)])
+            self._days[content] = days[-1][0]  # the newest one, even where the clock was set back to another
+        return self._days[content]
 
     # --- what is stored once
+
+    def items(self, records: Sequence[Record]) -> List[Tuple[int, int]]:
+        """The numbers of the items and of the times of records of ConfigurationData."""
+        return list(zip(*self._contents("items", "item", ITEMS, records, None)))
 
     def _contents(
         self, table: str, key: str, columns: Columns, records: Sequence[Record], type_: Optional[str]

@@ -1,12 +1,12 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""Replaces the previous inventory of a host in ConfigurationData once all records of the new one have arrived.
+"""Replaces the previous inventory of a host in the fleet store once all records of the new one have arrived.
 
 The records of one inventory of one kind share Computer, SourceComputerId, ConfigDataType, TimeGenerated and the part of
-their RecordId before the number. The last record has the number of records. The inventory whose first record arrived
-later is the newer one, so that clocks of hosts do not matter. Records of a replaced inventory that arrive again are
-ignored. An inventory without a number of records replaces nothing.
+their RecordId before the number. The last record has the number of records. Until all are there, they are in the table `loose`.
+The inventory whose first record arrived later is the newer one, so that clocks of hosts do not matter. Records of an inventory
+that is complete or was replaced and that arrive again are ignored. An inventory without a number of records replaces nothing.
 
 A host is a Computer with a SourceComputerId. The first inventory under a new name replaces those under other names of the
 same SourceComputerId, because the host was renamed. Two hosts with the same machine-id look like that at first, but then
@@ -14,174 +14,200 @@ the other name returns. So a known name replaces another name only after it repl
 the last one of the other name. A name never replaces one with another VMUUID.
 """
 
-import sqlite3
-from typing import Any, Dict, Iterable, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional
 
+from ..fleet.content import batch_and_number, text
+from ..fleet.transaction import RELAY, Host, Inventory, Transaction
 from ..kinds.registry import all_kinds
-from ..records import INVENTORY_RECORDS, RECORD_ID
+from ..records import INVENTORY_RECORDS
+from .entries import generated, record_id
 from .segments import Entry
-from .tables import generated
 
 REMEMBERED = 8  # inventories of one kind of one host
 SILENT = 3  # replaced inventories of one name without one of the other name, after which the other name counts as old
+SHARED_ITEMS = 5000  # of an inventory; a larger one is not compared with those of other hosts, which takes memory
 _TYPES = frozenset(kind.config_type for kind in all_kinds().values())
-_SCHEMA = (
-    # `Records` is NULL until it is known. `Replaced` is 1 if there is a newer one.
-    "CREATE TABLE IF NOT EXISTS Inventories (Computer TEXT NOT NULL, SourceComputerId TEXT NOT NULL,"
-    " ConfigDataType TEXT NOT NULL, Batch TEXT NOT NULL, Records INTEGER, Replaced INTEGER NOT NULL DEFAULT 0)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS Inventories_Once"
-    " ON Inventories (Computer, SourceComputerId, ConfigDataType, Batch)",
-    "CREATE INDEX IF NOT EXISTS Inventories_Names ON Inventories (SourceComputerId, ConfigDataType)",
-)
-_SAME = "Computer = ? AND ConfigDataType = ? AND coalesce(SourceComputerId, '') = ?"  # of rows of ConfigurationData
-_KEY = "Computer = ? AND SourceComputerId = ? AND ConfigDataType = ?"
+_SAME = "host = ? AND type = ?"
+_OWN = _SAME + " AND TimeGenerated = ? AND record = ?"  # of rows of loose
 
 
-class Inventory(NamedTuple):
-    computer: str
-    source: str  # SourceComputerId; empty if the record has none
+class Arriving(NamedTuple):
+    """An inventory of which records arrive."""
+
+    host: int
     type: str
-    batch: str
     time: str
-
-    @property
-    def records(self) -> Tuple[str, Tuple[str, str, str]]:
-        """An SQL condition for the rows of the inventory, which uses the index ConfigurationData_Once, and its values."""
-        return "TimeGenerated = ? AND RecordId >= ? AND RecordId < ?", (self.time, self.batch + "-", self.batch + ".")
+    record: str
 
 
-def prepare(db: sqlite3.Connection) -> None:
-    for statement in _SCHEMA:
-        db.execute(statement)
-
-
-def of(entry: Entry) -> Optional[Inventory]:
-    """The inventory that a record belongs to; None if it belongs to none that can be replaced."""
-    record = entry[1]
-    type_, own = record.get("ConfigDataType"), record.get(RECORD_ID)
-    if not isinstance(type_, str) or type_ not in _TYPES or not isinstance(own, str):
-        return None
-    batch, dash, _number = own.rpartition("-")
-    computer, source = record.get("Computer"), record.get("SourceComputerId") or ""
-    if not (batch and dash and computer and isinstance(computer, str) and isinstance(source, str)):
-        return None
-    return Inventory(computer, source, type_, batch, generated(entry))
-
-
-def _is_text(values: Iterable[str]) -> bool:
-    """Whether SQLite can store the values: they have no lone surrogates."""
-    try:
-        "".join(values).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-class Arriving:
+class Inventories:
     """The inventories with records in one transaction."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-        self._replaced: Dict[Inventory, bool] = {}
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._hosts: Dict[int, Host] = {}
+        self._names: Dict[Any, Host] = {}
+        self._settled: Dict[Arriving, bool] = {}  # whether it is complete or was replaced
+        self.arrived = 0
 
-    def belongs(self, entry: Entry) -> bool:
-        """Whether to store a record. Records of a replaced inventory are not stored."""
-        inventory = of(entry)
-        if inventory is None:
-            return True
-        replaced = self._replaced.get(inventory)
-        if replaced is None:
-            if not _is_text(inventory):
-                return True
-            replaced = self._replaced[inventory] = self._is_replaced(inventory)
-        if not replaced and INVENTORY_RECORDS in entry[1]:
-            self._announce(inventory, entry[1][INVENTORY_RECORDS])
-        return not replaced
+    def host(self, record: Any) -> Host:
+        """The host of a record."""
+        name = (record.get("Computer") or "", record.get("SourceComputerId") or "", record.get("VMUUID"))
+        key = tuple(map(str, name))
+        if key not in self._names:
+            host = self._transaction.host(RELAY, _text(name[0]), _text(name[1]), record)
+            self._names[key] = self._hosts[host.host] = host
+        return self._names[key]
+
+    def add(self, stream: str, entries: List[Entry]) -> None:
+        """Store records of ConfigurationData, except for those of inventories that are complete or were replaced."""
+        transaction = self._transaction
+        new, hosts = [], []
+        for entry in entries:
+            host = self.host(entry[1])
+            arriving = self._arriving(host.host, entry)
+            if arriving is None or not self._is_settled(arriving):
+                new.append((stream, entry, arriving))
+                hosts.append(host)
+                if arriving is not None and INVENTORY_RECORDS in entry[1]:
+                    self._announce(arriving, entry[1][INVENTORY_RECORDS])
+        rows = []
+        contents = transaction.items([entry[1] for _stream, entry, _arriving in new])
+        for (_stream, entry, arriving), host, (item, moment) in zip(new, hosts, contents):
+            record, number = batch_and_number(_text(record_id(stream, entry)))
+            type_ = None if arriving is None else arriving.type
+            row = (transaction.number(), host.host, host.machine, type_, _text(generated(entry)), record, number)
+            rows.append((*row, _text(stream), item, moment, transaction.day("data")))
+        columns = (
+            "row",
+            "host",
+            "machine",
+            "type",
+            "TimeGenerated",
+            "record",
+            "number",
+            "stream",
+            "item",
+            "moment",
+            "day",
+        )
+        transaction.insert("loose", columns, rows)
+        self.arrived += len(rows)
 
     def settle(self) -> None:
         """After all records are stored: let each complete inventory replace the previous ones."""
-        for inventory, replaced in self._replaced.items():
-            if not replaced:
-                self._settle(inventory)
+        for arriving, settled in self._settled.items():
+            if not settled:
+                self._settle(arriving)
 
-    def _is_replaced(self, inventory: Inventory) -> bool:
-        query = "SELECT Replaced FROM Inventories WHERE %s AND Batch = ?" % _KEY
-        return any(replaced for (replaced,) in self._db.execute(query, inventory[:4]))
+    def _arriving(self, host: int, entry: Entry) -> Optional[Arriving]:
+        """The inventory that a record belongs to; None if it belongs to none that can be replaced."""
+        record = entry[1]
+        type_, own = record.get("ConfigDataType"), record.get("RecordId")
+        if not isinstance(type_, str) or type_ not in _TYPES or not isinstance(own, str):
+            return None
+        batch, number = batch_and_number(_text(own))
+        computer, source = record.get("Computer"), record.get("SourceComputerId") or ""
+        if number < 0 or not (computer and isinstance(computer, str) and isinstance(source, str)):
+            return None
+        return Arriving(host, type_, _text(generated(entry)), batch)
 
-    def _announce(self, inventory: Inventory, records: Any) -> None:
-        text = str(records)
-        if text.isdecimal() and len(text) < 10:
-            self._db.execute(
-                "INSERT OR IGNORE INTO Inventories (Computer, SourceComputerId, ConfigDataType, Batch, Records)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (*inventory[:4], int(text)),
-            )
+    def _is_settled(self, arriving: Arriving) -> bool:
+        if arriving not in self._settled:
+            query = self._transaction.query
+            sql = "SELECT 1 FROM arrivals WHERE host = ? AND type = ? AND record = ? AND replaced = 1"
+            found = query(sql, arriving.host, arriving.type, arriving.record)
+            sql = "SELECT 1 FROM inventories WHERE host = ? AND type = ? AND record = ? AND collected_at = ?"
+            found = found or query(sql, arriving.host, arriving.type, arriving.record, arriving.time)
+            self._settled[arriving] = bool(found)
+        return self._settled[arriving]
 
-    def _settle(self, inventory: Inventory) -> None:
-        query = "SELECT Records FROM Inventories WHERE %s AND Batch = ? AND Records IS NOT NULL" % _KEY
-        for (records,) in self._db.execute(query, inventory[:4]).fetchall():
-            condition, values = inventory.records
-            query = "SELECT count(*), min(rowid) FROM ConfigurationData WHERE " + condition
-            count, first = self._db.execute(query, values).fetchone()
+    def _announce(self, arriving: Arriving, records: Any) -> None:
+        digits = str(records)
+        if digits.isdecimal() and len(digits) < 10:
+            self._remember(arriving.host, arriving.type, arriving.record, int(digits), 0)
+
+    def _remember(self, host: int, type_: str, record: str, records: Optional[int], replaced: int) -> None:
+        transaction = self._transaction
+        columns = ("arrival", "host", "type", "record", "records", "replaced", "day")
+        row = (transaction.number(), host, type_, record, records, replaced, transaction.day("data"))
+        transaction.insert("arrivals", columns, [row])
+
+    def _settle(self, arriving: Arriving) -> None:
+        transaction, (host, type_, time, record) = self._transaction, arriving
+        sql = "SELECT records FROM arrivals WHERE host = ? AND type = ? AND record = ? AND records IS NOT NULL"
+        for (records,) in transaction.query(sql, host, type_, record):
+            sql = "SELECT count(*), min(row), max(stream), max(machine) FROM loose WHERE " + _OWN
+            count, first, stream, machine = transaction.query(sql, host, type_, time, record)[0]
             if count and count >= records:
-                is_new = not self._is_known(inventory)
-                self._replace_before(inventory, first)
-                if inventory.source:
-                    self._replace_names(inventory, first, is_new)
+                sql = "SELECT 1 FROM arrivals WHERE host = ? AND type = ? AND record <> ? LIMIT 1"
+                is_new = not transaction.query(sql, host, type_, record)
+                self._replace_before(host, type_, record, first)
+                about = Inventory(type_, time, record, stream, first=first, day=transaction.day("data"))
+                self._complete(Host(host, machine, None), about, arriving, count)
+                self._replace_names(arriving, first, is_new, machine)
 
-    def _is_known(self, inventory: Inventory) -> bool:
-        """Whether the host already had an inventory of this kind under this name."""
-        query = "SELECT 1 FROM Inventories WHERE %s AND Batch <> ? LIMIT 1" % _KEY
-        return self._db.execute(query, inventory[:4]).fetchone() is not None
+    def _complete(self, host: Host, about: Inventory, arriving: Arriving, count: int) -> None:
+        """Move the records of an inventory that is complete from `loose` to where hosts share them."""
+        transaction = self._transaction
+        where = (arriving.host, arriving.type, arriving.time, arriving.record)
+        sql = "SELECT item, max(moment) FROM loose WHERE %s GROUP BY item" % _OWN
+        if count <= SHARED_ITEMS:
+            transaction.replace_pairs(host, about, dict(transaction.query(sql, *where)))
+        else:
+            transaction.replace_many(host, about, sql, *where)
+        transaction.execute("DELETE FROM loose WHERE " + _OWN, *where)
 
-    def _replace_names(self, inventory: Inventory, first: int, is_new: bool) -> None:
-        """Remove the inventories under other names of the same host that are older than the row `first`."""
-        same = (inventory.computer, inventory.source, inventory.type)
-        query = (
-            "SELECT Computer, max(rowid) FROM Inventories"
-            " WHERE Computer <> ? AND SourceComputerId = ? AND ConfigDataType = ? AND NOT Replaced GROUP BY Computer"
-        )
-        for computer, announced in self._db.execute(query, same).fetchall():
-            # Each inventory that comes marks the one before it as replaced, in a new row.
-            since = "SELECT count(*) FROM Inventories WHERE %s AND Replaced AND rowid > ?" % _KEY
-            (replaced,) = self._db.execute(since, (*same, announced)).fetchone()
-            other = inventory._replace(computer=computer)
-            if (is_new or replaced >= SILENT) and not self._is_another_machine(other, first):
-                self._replace_before(other, first)
-
-    def _is_another_machine(self, other: Inventory, first: int) -> bool:
-        """Whether rows of the other name have another VMUUID than the row `first`. A missing VMUUID does not count."""
-        query = (
-            "SELECT 1 FROM ConfigurationData WHERE %s AND rowid < ?"
-            " AND VMUUID <> (SELECT nullif(VMUUID, '') FROM ConfigurationData WHERE rowid = ?) AND VMUUID <> '' LIMIT 1"
-            % _SAME
-        )
-        values = (other.computer, other.type, other.source, first, first)
-        return self._db.execute(query, values).fetchone() is not None
-
-    def _replace_before(self, inventory: Inventory, first: int) -> None:
+    def _replace_before(self, host: int, type_: str, record: str, first: int) -> None:
         """Remove the inventories of this kind of the host whose first row is older than `first`."""
-        older: Dict[str, None] = {}  # in the order of their last rows; at most REMEMBERED
-        same = (inventory.computer, inventory.type, inventory.source)
-        query = "SELECT RecordId FROM ConfigurationData WHERE %s AND rowid < ? ORDER BY rowid" % _SAME
-        for (own,) in self._db.execute(query, (*same, first)):
-            batch = own.rpartition("-")[0]
-            older.pop(batch, None)
-            older[batch] = None
-            if len(older) > REMEMBERED:
-                del older[next(iter(older))]
-        self._db.execute("DELETE FROM ConfigurationData WHERE %s AND rowid < ?" % _SAME, (*same, first))
-        older.pop("", None)
-        for batch in older:
-            later = "DELETE FROM ConfigurationData WHERE %s AND rowid > ? AND RecordId >= ? AND RecordId < ?" % _SAME
-            self._db.execute(later, (*same, first, batch + "-", batch + "."))
-            self._db.execute("INSERT OR REPLACE INTO Inventories VALUES (?, ?, ?, ?, NULL, 1)", (*inventory[:3], batch))
+        transaction = self._transaction
+        older = []
+        for (own,) in transaction.query(
+            "SELECT record FROM inventories WHERE %s AND first < ?" % _SAME, host, type_, first
+        ):
+            older.append(own)
+        sql = "SELECT record FROM loose WHERE %s AND row < ? AND number >= 0 AND record <> ? GROUP BY record ORDER BY max(row) DESC LIMIT %d"
+        older += [own for (own,) in transaction.query(sql % (_SAME, REMEMBERED), host, type_, first, record)]
+        transaction.execute("DELETE FROM loose WHERE %s AND row < ?" % _SAME, host, type_, first)
+        for own in older:
+            transaction.execute("DELETE FROM loose WHERE %s AND record = ?" % _SAME, host, type_, own)
+            transaction.execute("DELETE FROM arrivals WHERE host = ? AND type = ? AND record = ?", host, type_, own)
+            self._remember(host, type_, own, None, 1)
         if older:
-            self._forget(inventory)
+            sql = "SELECT arrival FROM arrivals WHERE host = ? AND type = ? ORDER BY arrival DESC LIMIT 1 OFFSET %d" % (
+                REMEMBERED - 1
+            )
+            for (last,) in transaction.query(sql, host, type_):
+                sql = "DELETE FROM arrivals WHERE host = ? AND type = ? AND record <> ? AND arrival < ?"
+                transaction.execute(sql, host, type_, record, last)
 
-    def _forget(self, inventory: Inventory) -> None:
-        self._db.execute(
-            "DELETE FROM Inventories WHERE %s AND Batch <> ? AND rowid NOT IN"
-            " (SELECT rowid FROM Inventories WHERE %s ORDER BY rowid DESC LIMIT %d)" % (_KEY, _KEY, REMEMBERED),
-            (*inventory[:4], *inventory[:3]),
+    def _replace_names(self, arriving: Arriving, first: int, is_new: bool, machine: int) -> None:
+        """Remove the inventories under other names of the same host that are older than the row `first`."""
+        transaction, type_ = self._transaction, arriving.type
+        source = transaction.query("SELECT source FROM hosts WHERE host = ?", arriving.host)[0][0]
+        if not source:
+            return
+        sql = (
+            "SELECT a.host, max(a.arrival) FROM hosts h JOIN arrivals a ON a.host = h.host WHERE h.source = ? AND h.via = ?"
+            " AND a.type = ? AND a.host <> ? AND a.replaced = 0 GROUP BY a.host"
         )
+        for other, announced in transaction.query(sql, source, RELAY, type_, arriving.host):
+            sql = "SELECT count(*) FROM arrivals WHERE host = ? AND type = ? AND replaced = 1 AND arrival > ?"
+            replaced = transaction.query(sql, arriving.host, type_, announced)[0][0]
+            if (is_new or replaced >= SILENT) and not self._is_another_machine(other, type_, machine):
+                self._replace_before(other, type_, "", first)
+                if transaction.query("SELECT 1 FROM inventories WHERE %s AND first < ?" % _SAME, other, type_, first):
+                    transaction.remove_inventory(other, type_)
+
+    def _is_another_machine(self, other: int, type_: str, machine: int) -> bool:
+        """Whether the inventory under the other name has another VMUUID. A missing VMUUID does not count."""
+        sql = (
+            "SELECT 1 FROM machines m, machines o WHERE m.machine = ? AND m.VMUUID <> '' AND o.VMUUID <> '' AND o.VMUUID <> m.VMUUID"
+            " AND (o.machine IN (SELECT machine FROM inventories WHERE host = ? AND type = ?)"
+            " OR o.machine IN (SELECT machine FROM loose WHERE host = ? AND type = ?))"
+        )
+        return bool(self._transaction.query(sql, machine, other, type_, other, type_))
+
+
+def _text(value: Any) -> str:
+    return str(text(value))

@@ -19,6 +19,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 
 from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
+from ..fleet.retention import KEEP_DAYS
 from ..text import load_json, plural
 from ..wire import forward
 from ..wire.address import CONFIG, DIAGNOSTICS
@@ -33,7 +34,6 @@ from .errors import SinkError
 from .known import KnownMessages
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
-from .retention import KEEP_DAYS
 from .sinks import MAX_NAMED, MAX_SINKS, Limits, LocalSink, Sinks
 from .uploads import Uploading
 from .waker import Waker

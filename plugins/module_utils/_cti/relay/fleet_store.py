@@ -1,0 +1,96 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The fleet store as a destination: SQLite or PostgreSQL. A record that is delivered twice is stored once.
+
+An inventory replaces the previous one. Changes, and all other records, are kept for a number of days.
+"""
+
+import json
+from typing import Any, Dict, List, Optional
+
+from ..errors import CtiError
+from ..fleet import retention
+from ..fleet.content import text
+from ..fleet.store import Store, open_store
+from ..fleet.transaction import Transaction
+from ..records import INVENTORY_RECORDS, RECORD_ID, TIME
+from . import version_0_1
+from .entries import generated, record_id
+from .errors import UploadError
+from .inventories import Inventories
+from .segments import Entry
+from .uploader import Batches, Uploader
+
+
+class FleetUploader(Uploader):
+    """A path or a URL, as open_store() takes it."""
+
+    def __init__(self, where: str, keep_days: int = retention.KEEP_DAYS) -> None:
+        self._where = where
+        self._keep_days = keep_days
+        self._store: Optional[Store] = None
+
+    def prepare(self) -> None:
+        """Create the database, because the command sqlite3 would create one that belongs to whoever runs it."""
+        try:
+            self._open()
+        except CtiError as error:
+            raise UploadError(str(error)) from error
+        finally:
+            self.close()  # a connection belongs to one thread
+
+    def take(self, stream: str, batches: Batches) -> None:
+        try:
+            store = self._store or self._open()
+            version_0_1.move_rows(store, self._add)
+            with store.writing() as transaction:
+                arrived = self._add(transaction, stream, batches)
+                retention.delete_old(transaction, self._keep_days, arrived)
+                retention.delete_received(transaction, self._keep_days, arrived)
+                retention.clean(transaction)
+        except (CtiError, OSError) as error:
+            self.close()
+            raise UploadError("Cannot write the records (%s)." % str(error).rstrip(".")) from error
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def _open(self) -> Store:
+        version_0_1.rename_tables(self._where)
+        self._store = open_store(self._where, write=True)
+        return self._store
+
+    def _add(self, transaction: Transaction, stream: str, batches: Batches) -> int:
+        """Add records. Returns how many are new."""
+        inventories, added = Inventories(transaction), 0
+        for batch in batches:
+            changes: Dict[int, List[Dict[str, Any]]] = {}
+            data: List[Entry] = []
+            others: List[Entry] = []
+            for entry in batch:
+                record = entry[1]
+                if "ConfigChangeType" in record:
+                    own = {RECORD_ID: record_id(stream, entry), TIME: generated(entry)}
+                    changes.setdefault(inventories.host(record).host, []).append(dict(record, **own))
+                else:
+                    (data if "ConfigDataType" in record else others).append(entry)
+            for host, records in changes.items():
+                added += transaction.add_changes(host, stream, records)
+            inventories.add(stream, data)
+            added += _add_others(transaction, stream, others)
+        inventories.settle()
+        return added + inventories.arrived
+
+
+def _add_others(transaction: Transaction, stream: str, entries: List[Entry]) -> int:
+    rows = []
+    for entry in entries:
+        more = {name: value for name, value in entry[1].items() if name not in (TIME, RECORD_ID, INVENTORY_RECORDS)}
+        row = (transaction.number(), text(record_id(stream, entry)), text(stream), text(generated(entry)))
+        rows.append((*row, text(json.dumps(more, sort_keys=True)) if more else None, transaction.day("other")))
+    columns = ("row", "RecordId", "Stream", "TimeGenerated", "AdditionalColumns", "day")
+    transaction.insert("OtherRecords", columns, rows)
+    return len(rows)
