@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures the fleet store with a synthetic fleet: python tests/bench/fleet_store.py [--hosts N] [--changes N] [--store WHERE] [--keep].
 
-Fills it through its own interface, one transaction per host as the playbook does: hosts of four images with 1,200 items each, of which
+Fills it through its own interface, as the playbook does: hosts of four images with 1,200 items each, of which
 1 % are different on every host, and the history of 400 days. Prints the time of the first fill and of a round in which 1 % of the items changed,
 the size, and the time of each query of docs/store.md. PYTHONPATH=.build/collections, as for the tests.
 """
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
@@ -78,9 +79,9 @@ def changes(host, total, dice):
         at = NOW - dice.randrange(DAYS) * 86400 - dice.randrange(86400)
         batch, count = "%032x" % dice.getrandbits(128), min(dice.choice((1, 2, 5, 12)), total - done)
         for number in range(count):
-            one, version = dice.randrange(ITEMS[kind]), dice.randrange(40)
+            one, version = dice.randrange(ITEMS[kind]), dice.randrange(4)
             if kind == "files" and dice.random() < 0.2:
-                version = 1000 + host * 40 + version
+                version = 1000 + host * 40 + dice.randrange(40)
             old, new = item(kind, host % IMAGES, one, version), item(kind, host % IMAGES, one, version + 1)
             record = change_record(
                 KINDS[kind], "Modified", old, new, ("CurrentVersion",) if kind == "packages" else ("Other",)
@@ -91,24 +92,28 @@ def changes(host, total, dice):
         done += count
 
 
-def fill(store, hosts, round_, per_host, seed):
+def write(transaction, host, round_, kinds, records):
+    identity = {"Computer": "web%05d" % host, "SourceComputerId": "00000000-0000-0000-0000-%012d" % host}
+    there = transaction.host("playbook", "web%05d.example.org" % host, "", identity)
+    for kind, items in kinds:
+        about = Inventory(kind.config_type, timestamp(NOW + round_ * 86400), digest="x" * 64, sources="{}")
+        transaction.replace_inventory(there, about, map(kind.row, items))
+    transaction.add_changes(there.host, "", records)
+    place = "%s:%d:0123abcd" % ("a" * 32, round_)
+    transaction.move(there.host, "a" * 32, place, "/var/lib/changetracking/inventory.db")
+
+
+def fill(store, hosts, round_, per_host, seed, at_once):
     dice = random.Random(seed)
     prepared = (
         (host, list(inventory(host, round_, dice)), list(changes(host, per_host, dice))) for host in range(hosts)
     )
     took, started = 0.0, time.time()
-    for host, kinds, records in prepared:
+    for group in iter(lambda: list(islice(prepared, at_once)), []):
         begun = time.perf_counter()
         with store.writing() as transaction:
-            identity = {"Computer": "web%05d" % host, "SourceComputerId": "00000000-0000-0000-0000-%012d" % host}
-            there = transaction.host("playbook", "web%05d.example.org" % host, "", identity)
-            for kind, items in kinds:
-                about = Inventory(kind.config_type, timestamp(NOW + round_ * 86400), digest="x" * 64, sources="{}")
-                transaction.replace_inventory(there, about, map(kind.row, items))
-            transaction.add_changes(there.host, "", records)
-            transaction.move(
-                there.host, "a" * 32, "%s:%d:0123abcd" % ("a" * 32, round_), "/var/lib/changetracking/inventory.db"
-            )
+            for host, kinds, records in group:
+                write(transaction, host, round_, kinds, records)
         took += time.perf_counter() - begun
     print(
         "  %d hosts in %.1f s, %.1f ms a host (with making them up: %.0f s)"
@@ -127,6 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, default=5000)
     parser.add_argument("--changes", type=int, default=1000000)
+    parser.add_argument("--at-once", type=int, default=1, help="hosts in one transaction; the playbook has one")
     parser.add_argument("--store", default="")
     parser.add_argument("--keep", action="store_true")
     options = parser.parse_args()
@@ -135,10 +141,10 @@ def main():
     per_host = options.changes // options.hosts
     with open_store(where, write=True) as store:
         print("first fill")
-        fill(store, options.hosts, 0, per_host, 1)
+        fill(store, options.hosts, 0, per_host, 1, options.at_once)
         print("  %.1f MB" % (size(where, store) / 1e6))
         print("a round in which 1 %% of the items changed, with %d changes a host" % 12)
-        fill(store, options.hosts, 1, 12, 2)
+        fill(store, options.hosts, 1, 12, 2, options.at_once)
         print("  %.1f MB" % (size(where, store) / 1e6))
         for table in ("items", "moments", "set_items", "host_items", "contents", "batches", "changes"):
             print("  %-12s %9d rows" % (table, store.query("SELECT count(*) FROM " + table)[0][0]))

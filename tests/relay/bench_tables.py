@@ -5,7 +5,7 @@
 
 Fills them by the uploader itself with changes of 1,000 hosts in the course of 400 days, three to a run of a host, and prints at each
 size: rows a second (of the last 100,000), bytes a row, seconds of each query that the role's README documents, and, at
-the end, how fast old rows are deleted. Takes 0.8 GB of disk for each million. PYTHONPATH=.build/collections, as for the tests.
+the end, how fast old rows are deleted. PYTHONPATH=.build/collections, as for the tests.
 """
 
 import os
@@ -19,8 +19,9 @@ import time
 import uuid
 from pathlib import Path
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import retention
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import SqliteUploader
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import retention
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.fleet_store import FleetUploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def main(*sizes):
     folder = tempfile.mkdtemp(prefix="tables")
     path = os.path.join(folder, "relay.db")
     dice, now = random.Random(1), time.time()
-    uploader = SqliteUploader(path)
+    uploader = FleetUploader(path)
     done = 0
     try:
         for size in sizes or (100000, 1000000, 10000000):
@@ -120,17 +121,17 @@ def ask(path):
 
 def forget(path, rows):
     """A tenth of all is too old at once."""
-    with sqlite3.connect(path) as db:
-        db.execute("INSERT INTO ReceivedDays VALUES ('ConfigurationChange', 'tomorrow', ?)", (rows // 10,))
-    db.close()
-    db = sqlite3.connect(path, isolation_level=None)
     start, slices = time.monotonic(), []
-    while db.execute("SELECT min(rowid) FROM ConfigurationChange").fetchone()[0] < rows // 10:
-        begin = time.monotonic()
-        db.execute("BEGIN IMMEDIATE")
-        retention.delete_old_rows(db, 0, 0)
-        db.execute("COMMIT")
-        slices.append(time.monotonic() - begin)
+    with open_store(path, write=True) as store:
+        first = store.query("SELECT batch FROM changes ORDER BY seq LIMIT 1 OFFSET ?", rows // 10)[0][0]
+        with store.writing() as transaction:
+            transaction.execute("UPDATE days SET day = ? WHERE content = 'changes'", first)
+        deleted = 1
+        while deleted:
+            begin = time.monotonic()
+            with store.writing() as transaction:
+                deleted = retention.delete_old(transaction, 0)
+            slices.append(time.monotonic() - begin)
     print(
         "  deleting a tenth: %d rows/s, a slice %.3f s"
         % (rows // 10 / (time.monotonic() - start), sorted(slices)[len(slices) // 2])

@@ -18,7 +18,7 @@ _MOMENTS = (
     " UNION SELECT moment FROM loose UNION SELECT moment FROM host_items WHERE moment IS NOT NULL)"
 )
 _UNUSED = (
-    "DELETE FROM batches WHERE day < ? AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.batch = batches.batch)",
+    "DELETE FROM batches WHERE batch < ? AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.batch = batches.batch)",
     "DELETE FROM days WHERE content = 'changes' AND day < ?",
 )
 _RECEIVED = {"data": (("loose", "row"), ("arrivals", "arrival")), "other": (("OtherRecords", "row"),)}
@@ -38,7 +38,7 @@ def delete_old(transaction: Transaction, keep_days: int, arrived: int = 0) -> in
     first = _first_kept(transaction, "changes", keep_days)
     if first is None:
         return 0
-    old = "SELECT c.seq FROM batches b JOIN changes c ON c.batch = b.batch WHERE b.day < ? ORDER BY b.batch LIMIT ?"
+    old = "SELECT seq FROM changes WHERE batch < ? ORDER BY batch LIMIT ?"
     most = max(SLICE, 2 * arrived)
     deleted = transaction.execute("DELETE FROM changes WHERE seq IN (%s)" % old, first, most)
     if deleted:

@@ -49,7 +49,7 @@ def _typed(names: Iterable[str]) -> str:
 _TABLES = (
     # version: of the schema. counter: the number that was given last, to a change or to anything else with a number.
     "meta (name TEXT PRIMARY KEY, value {int} NOT NULL)",
-    # The days on which rows arrived in `changes`, `loose` or `other`; a row's age is the number of days after its own.
+    # The days on which rows arrived. A day's number is smaller than those of its rows; a row's age is the number of days after its own.
     "days (day {id}, content TEXT NOT NULL, date TEXT NOT NULL, UNIQUE (content, date))",
     # How a host called itself. NULL where it did not say.
     "machines (machine {id}, digest {blob} NOT NULL UNIQUE, %s)" % _typed(MACHINE),
@@ -76,7 +76,7 @@ _TABLES = (
     "contents (content {id}, digest {blob} NOT NULL UNIQUE, %s)" % _typed(CHANGE_COLUMNS),
     # The changes of a kind that a host found in one run. RecordId is record-number; record alone where number is -1.
     "batches (batch {id}, host {int} NOT NULL, machine {int} NOT NULL, TimeGenerated TEXT NOT NULL, record TEXT NOT NULL,"
-    " stream TEXT NOT NULL, day {int} NOT NULL, UNIQUE (host, TimeGenerated, record))",
+    " stream TEXT NOT NULL, UNIQUE (host, TimeGenerated, record))",
     # seq: rises in the order in which changes became visible.
     "changes (seq {id}, batch {int} NOT NULL, number {int} NOT NULL, age {int}, content {int} NOT NULL, moment {int} NOT NULL,"
     " UNIQUE (batch, number))",
@@ -109,13 +109,13 @@ _INDEXES = (
     "host_items (item, host)",
     "loose (host, type, row)",
     "loose (item)",
+    "loose (machine)",
     "hosts (source)",
     "inventories (machine)",
     "machines (Computer)",
     "batches (TimeGenerated)",
     "batches (machine, TimeGenerated)",
-    "batches (day)",
-    "changes (content, batch)",
+    "changes (content)",
     "run_tasks (name, started_at)",
     *("items (%s)" % kind.columns[0] for kind in all_kinds().values()),
     *("contents (%s)" % kind.columns[0] for kind in all_kinds().values()),

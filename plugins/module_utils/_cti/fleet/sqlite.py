@@ -22,11 +22,10 @@ CHECKPOINT_PAGES = 16384  # of 4 KiB in the write-ahead log; a page that many tr
 # them, SQLite reads all changes for the query of a day.
 _STATISTICS = (
     ("changes", "sqlite_autoindex_changes_1", "1000000 5 1"),
-    ("changes", "changes_content_batch", "1000000 20 1"),
+    ("changes", "changes_content", "1000000 20"),
     ("batches", "sqlite_autoindex_batches_1", "200000 40 1 1"),
     ("batches", "batches_TimeGenerated", "200000 2"),
     ("batches", "batches_machine_TimeGenerated", "200000 40 1"),
-    ("batches", "batches_day", "200000 500"),
     ("contents", "sqlite_autoindex_contents_1", "50000 1"),
     ("items", "sqlite_autoindex_items_1", "50000 1"),
     *(("contents", "contents_%s" % kind.columns[0], "50000 10") for kind in all_kinds().values()),
@@ -42,6 +41,7 @@ _STATISTICS = (
     ("loose", "sqlite_autoindex_loose_1", "1000 50 10 1 1"),
     ("loose", "loose_host_type_row", "1000 50 20 1"),
     ("loose", "loose_item", "1000 2"),
+    ("loose", "loose_machine", "1000 50"),
     ("hosts", "hosts_source", "5000 1"),
     ("hosts", "sqlite_autoindex_hosts_1", "5000 1 1 1"),
     ("machines", "sqlite_autoindex_machines_1", "5000 1"),

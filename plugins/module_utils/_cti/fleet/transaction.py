@@ -281,11 +281,10 @@ class Transaction:
         return new
 
     def _batch(self, host: int, at: str, record: str, stream: str, row: Record) -> int:
+        self.day("changes")
         batch = self.number()
-        columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream", "day")
-        self.insert(
-            "batches", columns, [(batch, host, self.machine(row), at, record, text(stream), self.day("changes"))]
-        )
+        columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream")
+        self.insert("batches", columns, [(batch, host, self.machine(row), at, record, text(stream))])
         return batch
 
     def day(self, content: str) -> int:

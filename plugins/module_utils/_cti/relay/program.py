@@ -229,7 +229,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--upload",
         metavar="WHERE",
-        help="destination: jsonl:DIR, sqlite:PATH or forward:ADDRESS; default: jsonl files in the directory `records` next to --events",
+        help="destination: jsonl:DIR, sqlite:PATH, postgresql://... or forward:ADDRESS; default: jsonl files in the directory `records` next to --events",
     )
     run.add_argument(
         "--interval",
@@ -257,7 +257,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="N",
         type=_count,
         default=400,
-        help="with sqlite:PATH, keep changes for N days; only days on which changes arrived count (%(default)s)",
+        help="with sqlite:PATH or postgresql://..., keep changes for N days; only days on which changes arrived count (%(default)s)",
     )
     run.add_argument(
         "--listen",

@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Se
 from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
 from ..fleet.retention import KEEP_DAYS
+from ..fleet.store import shown
 from ..text import load_json, plural
 from ..wire import forward
 from ..wire.address import CONFIG, DIAGNOSTICS
@@ -358,7 +359,7 @@ class Relay:
             "UptimeSeconds": int(time.monotonic() - self._started),
             "Connections": len(self._clients),
             "Extensions": self._configuration.extensions,
-            "Upload": self._options.upload,
+            "Upload": shown(self._options.upload),
             "Sinks": [
                 {
                     "Stream": sink.stream,
