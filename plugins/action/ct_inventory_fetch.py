@@ -79,6 +79,8 @@ class ActionModule(ActionBase):
         """As _fetch(), and note in the fleet store why a host has no inventory."""
         fleet = self._fleet(arguments, task_vars)
         try:
+            if fleet is not None:
+                fleet.store_runs()
             result = self._fetch(arguments, task_vars, fleet)
         except FleetError as error:
             return {"failed": True, "msg": str(error)}

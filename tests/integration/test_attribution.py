@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.attribution import DRIFT, RUN, TASK, Tasks
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.changes import from_record
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import Task, from_line
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.run_store import read_tasks
 from ansible_collections.changetracking.inventory.tests.helpers import reader
 
 SKEWED = Path(__file__).parent / "skewed"
@@ -288,9 +289,9 @@ class Fleet:
     def installed(self, host):
         return {row["SoftwareName"]: row["InstalledOn"] for row in self.told(host, "Packages")}
 
-    def records(self):
-        lines = [line for path in sorted((self.folder / "spool").iterdir()) for line in path.read_bytes().splitlines()]
-        return [from_line(line) for line in lines]
+    def tasks(self):
+        with open_store(str(self.folder / "told" / "fleet.db")) as store:
+            return Tasks(read_tasks(store))
 
 
 def done(process):
@@ -319,10 +320,9 @@ def test_no_change_by_hand_is_called_ansibles_and_ansibles_are_named(tmp_path):
         fleet.by_hand(DEB_BY_HAND, "deb")
         fleet.by_hand(RPM_BY_HAND, "rpm")
         changes = fleet.inventory()
-        records = fleet.records()
+        tasks = fleet.tasks()
     finally:
         fleet.close()
-    tasks = Tasks(record for record in records if isinstance(record, Task))
     table = [row for host, expected in truth().items() for row in rows(tasks, host, expected, *changes[host])]
     print(*(" | ".join(map(str, row)) for row in table), sep="\n")  # with `pytest -s`
     by_hand = [row for row in table if row.true == HAND]

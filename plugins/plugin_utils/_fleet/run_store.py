@@ -20,10 +20,12 @@ from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.fleet.transaction import Transaction
 from ...module_utils._cti.text import timestamp
 from .._spool import Spool, SpoolFile
+from .changes import seconds
 from .runs import CHANGED, Run, Task, from_line
 
 FOLDER = "run_log"
 AT_ONCE = 2_000  # records in one transaction
+MARGIN = 30 * 86_400.0  # seconds
 
 _RUN_COLUMNS = ("run", "uuid", "playbook", "username", "controller", "check_mode", "started_at", "ended_at", "details")
 _TASK_COLUMNS = (
@@ -34,7 +36,7 @@ _TASK_COLUMNS = (
 
 def default_folder() -> str:
     """The spool of a callback without the option `spool`."""
-    return os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), FOLDER)
+    return os.environ.get("RUN_LOG_SPOOL") or os.path.join(constants.config.get_config_value("ANSIBLE_HOME"), FOLDER)
 
 
 def store_spool(spool: Spool, store: Store) -> int:
@@ -54,7 +56,19 @@ def store_spool(spool: Spool, store: Store) -> int:
                 complete = False
         if complete:
             spool.remove(file)
+    if stored:
+        with store.writing() as transaction:
+            delete_old(transaction)
     return stored
+
+
+def delete_old(transaction: Transaction) -> None:
+    """Delete the runs that ended MARGIN before the oldest change that is kept, so they explain none."""
+    oldest = seconds(transaction.query("SELECT min(TimeGenerated) FROM batches")[0][0])
+    if oldest is not None:
+        transaction.execute("DELETE FROM run_tasks WHERE ended_at < ?", oldest - MARGIN)
+        sql = "DELETE FROM runs WHERE ended_at < ? AND run NOT IN (SELECT run FROM run_tasks)"
+        transaction.execute(sql, timestamp(oldest - MARGIN))
 
 
 def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0) -> Iterator[Task]:

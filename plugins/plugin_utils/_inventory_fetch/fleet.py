@@ -17,6 +17,8 @@ from ...module_utils._cti.fleet.transaction import PLAYBOOK, Host, Inventory, Tr
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.packed_reader import kinds as unpacked_kinds
 from ...module_utils._cti.text import plural
+from .._fleet.run_store import default_folder, store_spool
+from .._spool import Spool
 from . import places
 from .places import Kept
 
@@ -88,6 +90,13 @@ class Fleet:
         """Note why the host has no new inventory."""
         with open_store(self.where, write=True) as store, store.writing() as transaction:
             transaction.failed(PLAYBOOK, self._host, "", why)
+
+    def store_runs(self) -> None:
+        """Store what the callback run_log recorded on this controller. Only one worker does: it locks each file of the spool."""
+        spool = Spool(default_folder(), 0, self.warnings.append)
+        if spool.waiting():
+            with open_store(self.where, write=True) as store:
+                store_spool(spool, store)
 
     @staticmethod
     def _is_another_machine(transaction: Transaction, host: Host) -> bool:

@@ -1,0 +1,196 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is recorded of a task, and how records survive their way into the fleet store."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.run_store import read_tasks, store_spool
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import (
+    Run,
+    Task,
+    from_line,
+    measured,
+    narrowed,
+    to_line,
+)
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._run_log import named as naming
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._run_log.named import named
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._run_log.transactions import packages
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
+
+BUILTIN = "ansible.builtin."
+APT = """Reading package lists...
+The following NEW packages will be installed:
+  web weblib
+Get:1 file:/srv ./ weblib 2.0 [828 B]
+Preparing to unpack .../weblib_2.0_all.deb ...\r
+Unpacking weblib:amd64 (1:2.0~rc1-1) over (1.0) ...\r
+(Reading database ... \r(Reading database ... 100%\rRemoving old (1.0) ...\r
+Purging configuration files for old (1.0) ...\r
+Setting up weblib:amd64 (1:2.0~rc1-1) ...\r
+Setting up web (1.0+b2) ...\r
+"""
+DNF = [
+    "Installed: openssl-libs-1:3.0.7-28.el9_4.x86_64",
+    "Removed: openssl-libs-1:3.0.7-27.el9.x86_64",
+    "Installed: name+plus.dot-1.0^git-1.el9.noarch",
+    "Removed: plain07-1.0-3.el9.x86_64",
+]
+
+
+def test_the_packages_that_apt_names():
+    assert packages({"stdout": APT}) == ({"weblib": "1:2.0~rc1-1", "web": "1.0+b2"}, {"old": "1.0"})
+
+
+def test_the_packages_that_dnf_names():
+    installed = {"openssl-libs": "1:3.0.7-28.el9_4", "name+plus.dot": "0:1.0^git-1.el9"}
+    assert packages({"results": DNF}) == (installed, {"plain07": "0:1.0-3.el9"})
+
+
+@pytest.mark.parametrize(
+    "result", [{}, {"stdout": "Nothing to do"}, {"stdout": 3, "results": {}}, {"results": [None, 1]}]
+)
+def test_a_result_that_names_no_packages(result):
+    assert packages(result) is None
+
+
+def test_nothing_is_recorded_but_what_is_listed():
+    arguments = {
+        "dest": "/etc/../etc/app.conf", "content": "secret", "validate": "secret %s", "mode": "0600", "src": "/home/me/secret",
+        "owner": "root", "_raw_params": "secret", "cmd": "secret", "line": "secret", "password": "secret",
+    }  # fmt: skip
+    result = {
+        "dest": "/etc/app.conf", "state": "file", "size": 6, "mode": "0600", "owner": "root", "group": "adm", "diff": "secret",
+        "msg": "secret", "stdout": "secret", "checksum": "secret", "invocation": {"module_args": {"path": "/secret"}},
+    }  # fmt: skip
+    found = named(BUILTIN + "copy", arguments, result)
+    left = {"path": "/etc/app.conf", "size": 6, "mode": "0600", "owner": "root", "group": "adm"}
+    assert found == {"paths": ["/etc/app.conf"], "left": left}
+
+
+def test_what_tasks_of_other_kinds_name():
+    assert named(BUILTIN + "apt", {"name": "a, b", "state": "latest"}, {}) == {"names": ["a", "b"], "state": "latest"}
+    assert named(BUILTIN + "systemd", {"name": "ssh", "enabled": True}, {"status": {"Id": "sshd.service"}}) == {
+        "names": ["ssh", "sshd.service"],
+        "enabled": True,
+    }
+    assert named(BUILTIN + "unarchive", {"dest": "/srv"}, {"state": "directory"}) == {
+        "paths": ["/srv"],
+        "below": ["/srv"],
+    }
+    assert named(BUILTIN + "copy", {"dest": "/srv/a/"}, {"dest": "/srv/a/"})["below"] == ["/srv/a"]  # a folder
+    assert named(BUILTIN + "cron", {"cron_file": "job"}, {})["paths"] == ["/etc/cron.d/job"]
+    assert named(BUILTIN + "user", {"name": "bob"}, {"home": "/home/bob"})["below"] == ["/home/bob"]
+    assert named(BUILTIN + "command", {"creates": "/etc/x", "cmd": "secret"}, {"stdout": "/etc/y"}) == {
+        "paths": ["/etc/x"]
+    }
+
+
+def test_long_lists_are_cut_and_that_is_recorded(monkeypatch):
+    monkeypatch.setattr(naming, "MAX_NAMES", 3)
+    assert named(BUILTIN + "apt", {"name": list("abcde")}, {}) == {"names": list("abc"), "cut": 2}
+    assert named(BUILTIN + "copy", {"dest": "/" + "x" * 5000}, {}) == {}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+KEYS = st.sampled_from(
+    [
+        "path",
+        "dest",
+        "name",
+        "state",
+        "enabled",
+        "stdout",
+        "results",
+        "status",
+        "home",
+        "size",
+        "mode",
+        "owner",
+        "group",
+        "sources_added",
+    ]
+)
+
+
+@given(
+    st.sampled_from(["copy", "apt", "systemd", "user", "unarchive", "x.y.z"]),
+    st.dictionaries(KEYS, JSON),
+    st.dictionaries(KEYS, JSON),
+)
+def test_whatever_a_host_returns_becomes_one_line(module, arguments, result):
+    task = Task("u", 1, "h", "p", "t", module, 1.0, 2.0, named=named(module, arguments, result), clock=(-1.0, 1.0))
+    line = to_line(task)
+    assert line.count(b"\n") == 1
+    assert from_line(line) == task
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"{}", b"[]", b"1", b'{"task": {}}', b'{"run": {"uuid": 1}}', b'{"task": 1, "run": 2}', b'{"x": {}}']
+)
+def test_a_line_that_is_no_record(line):
+    with pytest.raises(ValueError):
+        from_line(line)
+
+
+def test_a_clock_is_as_exact_as_the_task_was_short():
+    assert measured(100.0, 102.0, 161.0) == (59.0, 61.0)
+    assert measured(100.0, 102.0, 161, resolution=1.0) == (59.0, 62.0)
+    assert narrowed((59.0, 61.0), (60.5, 64.0)) == (60.5, 61.0)
+    assert narrowed((59.0, 61.0), (0.0, 1.0)) == (0.0, 1.0)  # the clock was set
+
+
+RUN = Run("uuid-1", "site.yml", "alice", "control", False, 1_700_000_000.5)
+TASK = Task(
+    "uuid-1",
+    1,
+    "web01",
+    "Play",
+    "Task",
+    BUILTIN + "copy",
+    1_700_000_001.25,
+    1_700_000_002.5,
+    "failed",
+    {"paths": ["/a"]},
+    (-2.0, 4.0),
+    True,
+)
+
+
+def spooled(folder, *records):
+    spool = Spool(str(folder), 1 << 20, lambda text: pytest.fail(text))
+    for record in records:
+        spool.append(record if isinstance(record, bytes) else to_line(record), 1)
+    return spool
+
+
+def test_records_reach_the_store_once(tmp_path):
+    end = RUN._replace(ended_at=1_700_000_009.0, hosts={"web01": {"clock": [-2.0, 4.0]}})
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        for _attempt in range(2):  # killed before the spool was cleared
+            store_spool(spooled(tmp_path / "spool", RUN, TASK, b"damaged\n", end), store)
+        assert list(read_tasks(store)) == list(read_tasks(store, ["web01"])) == [TASK]
+        assert list(read_tasks(store, ["web02"])) == list(read_tasks(store, since=1_700_000_003.0)) == []
+        ((uuid, started, ended, details),) = store.query("SELECT uuid, started_at, ended_at, details FROM runs")
+        assert (uuid, started, ended) == ("uuid-1", "2023-11-14T22:13:20Z", "2023-11-14T22:13:29Z")
+        assert json.loads(details) == {"hosts": end.hosts}
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream", "day")
+        with store.writing() as transaction:
+            transaction.insert("batches", columns, [(transaction.number(), 1, 1, "2023-12-01T00:00:00Z", "r", "", 1)])
+        old = [RUN._replace(uuid="old", ended_at=1.7e9), TASK._replace(run="old", ended_at=1.69e9)]
+        store_spool(spooled(tmp_path / "spool", RUN, TASK, *old), store)
+        assert [task.run for task in read_tasks(store)] == ["uuid-1"]
