@@ -234,7 +234,6 @@ EXAMPLES = r"""
       changetracking.inventory.ct_service_facts:
 """
 
-import functools
 import os
 from fnmatch import fnmatchcase
 
@@ -250,26 +249,12 @@ from ..plugin_utils._ama_forward import parcel as parcels
 from ..plugin_utils._ama_forward.delivery import Delivery, Receiver
 from ..plugin_utils._ama_forward.identities import Identities
 from ..plugin_utils._ama_forward.results import Reader
+from ..plugin_utils._harmless import harmless
 from ..plugin_utils._output import show
 from ..plugin_utils._query import MISSING, jmespath
 from ..plugin_utils._spool import Spool
 
 OURS = "ama_forward"
-
-
-def harmless(hook):
-    """Turn an exception of a hook into one warning: a defect here must not end a run."""
-
-    @functools.wraps(hook)
-    def guarded(self, *arguments, **options):
-        try:
-            hook(self, *arguments, **options)
-        except Exception as error:
-            self.warn(
-                f"{hook.__name__} failed ({type(error).__name__}: {error}). The run continues, but records may be missing"
-            )
-
-    return guarded
 
 
 class CallbackModule(CallbackBase):

@@ -88,7 +88,6 @@ EXAMPLES = r"""
         name: nginx
 """
 
-import functools
 import os
 import pwd
 import time
@@ -100,25 +99,11 @@ from ansible.plugins.callback import CallbackBase
 from ..module_utils._cti.fleet.store import FleetError, open_store
 from ..plugin_utils._fleet.run_store import default_folder, store_spool
 from ..plugin_utils._fleet.runs import FAILED, UNREACHABLE, Run, to_line
+from ..plugin_utils._harmless import harmless
 from ..plugin_utils._run_log.recorder import Recorder, controller
 from ..plugin_utils._spool import Spool
 
 OURS = "run_log"
-
-
-def harmless(hook):
-    """Turn an exception of a hook into one warning: a defect here must not end a run."""
-
-    @functools.wraps(hook)
-    def guarded(self, *arguments, **options):
-        try:
-            hook(self, *arguments, **options)
-        except Exception as error:
-            self.warn(
-                f"{hook.__name__} failed ({type(error).__name__}: {error}). The run continues, but records may be missing"
-            )
-
-    return guarded
 
 
 class CallbackModule(CallbackBase):
