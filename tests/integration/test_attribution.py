@@ -71,7 +71,7 @@ dpkg --install upgraded_1.0_all.deb dropped_1.0_all.deb handgone_1.0_all.deb > /
 """
 BOTH = r"""
 set -e
-mkdir -p /etc/app /etc/hand
+mkdir -p /etc/app /etc/arch /etc/hand
 for name in template line replaced block edited mode hand gone handgone restored raced; do echo "$name = 1" > /etc/app/$name.conf; done
 unit() { printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' $1 > /etc/systemd/system/$1.service; }
 for name in stopped started enabled masked handstopped handenabled; do unit $name; done
@@ -92,8 +92,7 @@ PLAY = """
     - {name: block, ansible.builtin.blockinfile: {path: /etc/app/block.conf, block: "more = 1"}}
     - {name: mode, ansible.builtin.file: {path: /etc/app/mode.conf, mode: "0600"}}
     - {name: remove, ansible.builtin.file: {path: /etc/app/gone.conf, state: absent}}
-    - {name: folder, ansible.builtin.file: {path: /etc/made, state: directory}}
-    - {name: unpack, ansible.builtin.unarchive: {src: "{{ dir }}/a.tar", dest: /etc}}
+    - {name: unpack, ansible.builtin.unarchive: {src: "{{ dir }}/a.tar", dest: /etc/arch}}
     - {name: restore, ansible.builtin.copy: {content: "restored\\n", dest: /etc/app/restored.conf}}
     - {name: user, ansible.builtin.user: {name: bob, create_home: false}}
     - {name: stop, ansible.builtin.systemd_service: {name: stopped, state: stopped}}
@@ -197,7 +196,7 @@ def truth():
     accounts = ("passwd", "shadow", "subuid", "subgid", "group", "gshadow")
     both.update({("files", f"/etc/{name}{copy}"): ansible("user") for name in accounts for copy in ("", "-")})
     both.update({
-        ("files", "/etc/made"): ansible("folder"), ("files", "/etc/arch/one.conf"): ansible("unpack"),
+        ("files", "/etc/arch/one.conf"): ansible("unpack"),
         ("files", "/etc/arch/two.conf"): ansible("unpack"), ("files", "/etc/hand/new.conf"): HAND,
         ("files", "/etc/systemd/system/added.service"): ansible("unit"), ("files", "/etc/systemd/system/handunit.service"): HAND,
         ("files", "/etc/systemd/system/multi-user.target.wants/enabled.service"): ansible("enable"),
@@ -302,7 +301,7 @@ def done(process):
 def test_no_change_by_hand_is_called_ansibles_and_ansibles_are_named(tmp_path):
     (tmp_path / "t.j2").write_text("template = {{ 1 + 1 }}\n")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name in ("arch/one.conf", "arch/two.conf"):
+        for name in ("one.conf", "two.conf"):
             member = tarfile.TarInfo(name)
             member.size, member.mtime = 2, 1_700_000_000
             archive.addfile(member, io.BytesIO(b"x\n"))

@@ -146,7 +146,11 @@ def test_each_task_that_changed_a_host_is_recorded_once_with_what_it_named(place
     job = next(task for task in tasks if task.title == "job")
     status = next(task for task in tasks if task.title == "hidden")
     assert job.started_at < job.ended_at <= status.started_at
-    assert all(task.clock[0] <= 0 <= task.clock[1] for task in tasks if task.host in ("h1", "h2"))
+    assert all(
+        task.clock[0] <= 0 <= task.clock[1]
+        for task in tasks
+        if task.host in ("h1", "h2") and task.title != "delegated loop"
+    )
     start, end = [record for record in records if isinstance(record, Run)]
     assert (start.ended_at, start.hosts, end._replace(ended_at=None, hosts={})) == (None, {}, start)
     assert (end.playbook, end.check_mode, sorted(end.hosts)) == ("play.yml", False, ["h1", "h2", "h3"])

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from .attribution_files import judge_file, leaves
 from .attribution_packages import judge_package
-from .attribution_services import judge_service
-from .changes import Change
+from .attribution_services import judge_service, unit_path
+from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related
 from .runs import Clock, Task
@@ -37,6 +37,28 @@ class Attribution(NamedTuple):
     level: str  # task, run or drift
     task: Task | None = None  # that made the change; at level `run`: the last one that may have made it
     reason: str = ""
+
+
+class Others:
+    """Changes of one host, in which attribution looks for what else happened at the time of a change."""
+
+    def __init__(self) -> None:
+        self._packages: list[Change] = []
+        self._files: dict[str, list[Change]] = defaultdict(list)
+
+    def add(self, change: Change) -> None:
+        if change.kind == "packages":
+            self._packages.append(change)
+        elif change.kind == "files":
+            self._files[change.name].append(change)
+
+    def file(self, path: str, change: Change) -> Change | None:
+        """The change of a file at the time of the change."""
+        return next((one for one in self._files.get(path, ()) if one.overlaps(change)), None)
+
+    def packages_like(self, service: Change) -> Iterator[Change]:
+        """The changes of packages to which a service may belong by its name, at the time of its change."""
+        return (one for one in self._packages if one.overlaps(service) and is_related(service.name, [one.name]))
 
 
 class Tasks:
@@ -52,17 +74,24 @@ class Tasks:
             one.sort(key=lambda pair: (pair[0].end, pair[0].start, pair[1].number))
 
     def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:
-        """Attribute the changes of any number of hosts and snapshots. Those of one snapshot shed light on each other."""
+        """Attribute the changes of any number of hosts. Those of one host shed light on each other."""
         every = list(changes)
-        snapshots: dict[tuple[str, float], list[Change]] = defaultdict(list)
+        of_host: dict[str, Others] = defaultdict(Others)
         for change in every:
-            snapshots[change.host, change.until].append(change)
-        return (self.attribute(change, snapshots[change.host, change.until]) for change in every)
+            of_host[change.host].add(change)
+        return (self.attribute(change, of_host[change.host]) for change in every)
 
-    def attribute(self, change: Change, snapshot: Iterable[Change] = ()) -> Attribution:
-        """Attribute a change. `snapshot`: all changes of the host that were found at the same time."""
+    def attribute(self, change: Change, others: Others | None = None) -> Attribution:
+        """Attribute a change. `others`: changes of the same host, of which those of the same time count."""
+        if others is not None and change.kind == "services" and change.category != MODIFIED:
+            unit_file = others.file(unit_path(change), change)
+            if unit_file is not None and unit_file.category == change.category:
+                found = self.attribute(unit_file)
+                if found.level != RUN:
+                    return found._replace(reason=found.reason and f"of its unit file: {found.reason}")
         if change.kind == "files" and change.name in COPIES:
-            return self._copy(change, snapshot)
+            original = others.file(COPIES[change.name], change) if others is not None else None
+            return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
         verdicts = [
             (task, _judge(change, task, when))
             for when, task in self._of_host.get(change.host, ())
@@ -73,7 +102,7 @@ class Tasks:
             task, verdict = _last(change, proven)
             if leaves(change, task) is False:
                 return Attribution(DRIFT, None, "the file is not as the task left it")
-            if effect(task.module) == PACKAGES and self._has_other_packages(change, snapshot):
+            if effect(task.module) == PACKAGES and self._has_other_packages(change, others):
                 return Attribution(DRIFT, None, "a package of this name was changed by no task")
             return Attribution(TASK, task, verdict.reason)
         possible = [task for task, verdict in verdicts if verdict.proof == POSSIBLE]
@@ -81,16 +110,12 @@ class Tasks:
             return Attribution(RUN, possible[-1], "a task that can change anything was active at that time")
         return Attribution(DRIFT, None, "a part of it was made by no task" if proven else "no task made it")
 
-    def _copy(self, change: Change, snapshot: Iterable[Change]) -> Attribution:
-        """A copy is written with the file that it is a copy of, so by the same."""
-        original = next((one for one in snapshot if one.kind == "files" and one.name == COPIES[change.name]), None)
-        return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
-
-    def _has_other_packages(self, change: Change, snapshot: Iterable[Change]) -> bool:
+    def _has_other_packages(self, change: Change, others: Others | None) -> bool:
         """Whether a service may as well belong to a package that no task changed."""
-        return change.kind == "services" and any(
-            one.kind == "packages" and is_related(change.name, [one.name]) and self.attribute(one).level == DRIFT
-            for one in snapshot
+        return (
+            others is not None
+            and change.kind == "services"
+            and any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
         )
 
 

@@ -8,7 +8,19 @@ from __future__ import annotations
 import posixpath
 
 from .changes import ADDED, Change
-from .effects import ANYTHING, FILE, NAMED, PACKAGES, SERVICES, TREE, edits_entries, effect, implied, resolved
+from .effects import (
+    ANYTHING,
+    FILE,
+    NAMED,
+    PACKAGES,
+    SERVICES,
+    TREE,
+    edits_entries,
+    effect,
+    implied,
+    removes_others,
+    resolved,
+)
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_NAME, PROVEN_BY_PLACE, Verdict, names, path_is_related, versions
 from .runs import Task
 from .windows import Window
@@ -121,11 +133,9 @@ def _named(change: Change, task: Task, when: Window, kind: str) -> Verdict:
 def _below(change: Change, task: Task, when: Window, kind: str) -> Verdict:
     """The task wrote to a folder above, or removed it."""
     if change.removed:
-        return (
-            Verdict(PROVEN_BY_PLACE, "it removed the folder")
-            if task.named.get("state") == "absent"
-            else _maybe(change, when)
-        )
+        if task.named.get("state") == "absent":
+            return Verdict(PROVEN_BY_PLACE, "it removed the folder")
+        return Verdict(POSSIBLE) if removes_others(task.module) else NOT_THIS
     if not _has_own_time(change):
         return Verdict(POSSIBLE)
     if _unpacked(change, when) or (kind == NAMED and when.contains(change.created) and _written(change, when)):

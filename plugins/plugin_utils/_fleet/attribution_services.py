@@ -29,7 +29,7 @@ def judge_service(change: Change, task: Task) -> Verdict:
         return _packaged(change, task)
     elif any(_is_unit_file(path, change) for path in names(task, "paths")):
         explains = _by_unit_file(change, task)
-    elif any(_unit_path(change).startswith(folder.rstrip("/") + "/") for folder in names(task, "below")):
+    elif change.category == ADDED and any(_is_below(unit_path(change), folder) for folder in names(task, "below")):
         return Verdict(POSSIBLE)
     if explains is not None and not explains:
         return NOT_THIS
@@ -88,7 +88,7 @@ def _by_unit_file(change: Change, task: Task) -> frozenset[str] | None:
 
 
 def _packaged(change: Change, task: Task) -> Verdict:
-    if not _unit_path(change).startswith(_VENDOR):
+    if not unit_path(change).startswith(_VENDOR):
         return NOT_THIS
     is_removed = change.category == REMOVED
     packages = versions(task, "removed" if is_removed else "installed")
@@ -98,8 +98,13 @@ def _packaged(change: Change, task: Task) -> Verdict:
     return Verdict(POSSIBLE) if change.category != MODIFIED and (packages or not known) else NOT_THIS
 
 
-def _unit_path(change: Change) -> str:
+def unit_path(change: Change) -> str:
+    """The path of the unit file, before or after."""
     return str(change.values.get("SvcPath") or change.values.get("SvcPreviousPath") or "")
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(folder.rstrip("/") + "/")
 
 
 def _base(name: str) -> str:

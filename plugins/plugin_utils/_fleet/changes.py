@@ -35,6 +35,10 @@ class Change(NamedTuple):
     def removed(self) -> bool:
         return self.category == REMOVED
 
+    def overlaps(self, other: Change) -> bool:
+        """Whether both can have happened at the same time."""
+        return self.since <= other.until and other.since <= self.until
+
 
 def from_record(host: str, record: Mapping[str, Any], installed_on: Any = None) -> Change:
     """The change of a ConfigurationChange record. `installed_on`: InstalledOn of the item of a package, if it still has the version

@@ -96,3 +96,8 @@ def implied(module: str) -> tuple[str, ...]:
 
 def edits_entries(module: str) -> bool:
     return resolved(module) in _EDITORS
+
+
+def removes_others(module: str) -> bool:
+    """Whether a module that writes below a path may remove what else is there."""
+    return resolved(module) in (_BUILTIN + "git", _BUILTIN + "subversion", "ansible.posix.synchronize")

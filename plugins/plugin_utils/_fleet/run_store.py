@@ -106,6 +106,7 @@ def _add(transaction: Transaction, runs: dict[str, int], line: bytes) -> int:
         if record.ended_at is not None:
             sql = "UPDATE runs SET ended_at = ?, details = ? WHERE run = ?"
             transaction.execute(sql, timestamp(record.ended_at), json.dumps({"hosts": record.hosts}), run)
+            _set_clocks(transaction, run, record)
         return 1
     run = _run(transaction, runs, Run(record.run, "", "", "", False, record.started_at))
     details: dict[str, Any] = {"outcome": record.outcome}
@@ -122,6 +123,16 @@ def _add(transaction: Transaction, runs: dict[str, int], line: bytes) -> int:
     )
     transaction.insert("run_tasks", _TASK_COLUMNS, [row])
     return 1
+
+
+def _set_clocks(transaction: Transaction, run: int, record: Run) -> None:
+    """Give the tasks that ended before the host returned its time the clock that it had later in the run."""
+    for host, known in record.hosts.items():
+        clock = known.get("clock") if isinstance(known, dict) else None
+        if clock is not None:
+            low, high = map(float, clock)
+            sql = "UPDATE run_tasks SET clock_offset = ? WHERE run = ? AND name = ? AND clock_offset IS NULL"
+            transaction.execute(sql, (low + high) / 2, run, host)
 
 
 def _run(transaction: Transaction, runs: dict[str, int], run: Run) -> int:

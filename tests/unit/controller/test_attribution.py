@@ -297,6 +297,15 @@ def test_a_service_of_a_package_that_was_installed_by_hand_meanwhile():
     assert [found.level for found in Tasks([one]).attribute_all([vendor, by_hand])] == [DRIFT, DRIFT]
 
 
+def test_a_service_is_whose_its_unit_file_is():
+    path = "/etc/systemd/system/nginx.service"
+    added = service("", "Added", SvcPath=path)
+    for at, level in ((-99, TASK), (-5, DRIFT)):
+        file = change("files", path, "Added", DateModified=at, DateCreated=at)
+        tasks = Tasks([task(named={"paths": [path]}), task("command", number=2)])
+        assert [found.level for found in tasks.attribute_all([added, file])] == [level, level]
+
+
 # --- whatever is recorded
 
 
