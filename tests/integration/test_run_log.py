@@ -190,5 +190,6 @@ def test_a_store_that_cannot_be_written_costs_nothing(place):
     output = place.play(
         "- {hosts: h1, gather_facts: false, tasks: [{ansible.builtin.command: 'true'}]}", RUN_LOG_STORE="/proc/fleet.db"
     )
-    assert "[WARNING]: run_log: " in output and f"The records stay in {place.spool} for the next run." in output
+    said = "".join(output.split())  # ansible-core breaks lines, also within words
+    assert "[WARNING]:run_log:" in said and f"Therecordsstayin{place.spool}forthenextrun." in said
     assert [type(record) for record in place.records()] == [Run, Task, Run]
