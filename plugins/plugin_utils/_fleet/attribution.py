@@ -28,7 +28,7 @@ from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related
 from .runs import Clock, Task
-from .windows import Window, window
+from .windows import Timeline, Window, window
 
 TASK, RUN, DRIFT = "task", "run", "drift"
 
@@ -65,13 +65,11 @@ class Tasks:
     """The recorded tasks of any number of hosts and runs. `clocks`: of hosts that did not return their time in a run."""
 
     def __init__(self, tasks: Iterable[Task], clocks: dict[str, Clock] | None = None) -> None:
-        self._of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
+        of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
         for task in tasks:
             if effect(task.module) != NOTHING:
-                when = window(task, (clocks or {}).get(task.host))
-                self._of_host[task.host].append((when, task))
-        for one in self._of_host.values():
-            one.sort(key=lambda pair: (pair[0].end, pair[0].start, pair[1].number))
+                of_host[task.host].append((window(task, (clocks or {}).get(task.host)), task))
+        self._of_host = {host: Timeline(some) for host, some in of_host.items()}
 
     def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:
         """Attribute the changes of any number of hosts. Those of one host shed light on each other."""
@@ -92,11 +90,9 @@ class Tasks:
         if change.kind == "files" and change.name in COPIES:
             original = others.file(COPIES[change.name], change) if others is not None else None
             return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
-        verdicts = [
-            (task, _judge(change, task, when))
-            for when, task in self._of_host.get(change.host, ())
-            if when.overlaps(change.since, change.until)
-        ]
+        timeline = self._of_host.get(change.host)
+        active = timeline.between(change.since, change.until) if timeline is not None else ()
+        verdicts = [(task, _judge(change, task, when)) for when, task in active]
         proven = [pair for pair in verdicts if pair[1].proof >= PROVEN_BY_PLACE]
         if proven and _is_explained(change, [verdict for _task, verdict in proven]):
             task, verdict = _last(change, proven)

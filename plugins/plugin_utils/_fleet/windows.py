@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from .runs import Clock, Task
@@ -43,3 +45,18 @@ def window(task: Task, clock: Clock | None = None) -> Window:
     if low <= 0 <= high:
         low = high = 0.0
     return Window(task.started_at + low, math.inf if task.ended_at is None else task.ended_at + high)
+
+
+class Timeline:
+    """The tasks of one host, in the order in which they ended."""
+
+    def __init__(self, tasks: Iterable[tuple[Window, Task]]) -> None:
+        self._tasks = sorted(tasks, key=lambda pair: (pair[0].end, pair[0].start, pair[1].number))
+        self._ends = [when.end for when, _task in self._tasks]
+        self._longest = max((when.end - when.start for when, _task in self._tasks), default=0.0)
+
+    def between(self, since: float, until: float) -> Iterator[tuple[Window, Task]]:
+        """Those whose window overlaps the time between two snapshots."""
+        first = bisect_left(self._ends, since - SLACK)
+        last = bisect_right(self._ends, until + SLACK + self._longest)
+        return (pair for pair in self._tasks[first:last] if pair[0].overlaps(since, until))

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is called Ansible's, and what is drift."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -335,6 +337,19 @@ def test_any_records_give_an_answer_that_more_tasks_never_turn_into_less(change,
         assert effect(found.task.module) != NOTHING
     assert Tasks([one for one in tasks if one.host != "web01"]).attribute(change).level == DRIFT
     assert Tasks(tasks[::-1]).attribute(change).level == found.level  # their order says nothing
+
+
+def test_a_million_pairs_take_no_time():
+    many = Tasks(
+        task(start=-100.0 * number, end=-100.0 * number + 2, number=number, named=COPY) for number in range(1000)
+    )
+    started = time.process_time()
+    found = [
+        many.attribute(written(at=-99)._replace(until=NOON - n, since=NOON - n - 900)).level
+        for n in range(0, 90_000, 90)
+    ]
+    assert time.process_time() - started < 5
+    assert found.count(TASK) > 0
 
 
 @given(st.integers(-3500, -1), st.floats(-3500, -1), st.floats(0, 60))
