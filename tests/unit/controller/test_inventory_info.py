@@ -67,7 +67,7 @@ def module(tmp_path):
     rule = {"fileSettings": {"fileInfo": [{"name": "r", "destinationPath": str(tmp_path / "tracked" / "*")}]}}
     (tmp_path / "tracked").mkdir()
     given = {
-        "kinds": ["files"], "report": "changes", "state": str(tmp_path / "s.db"), "since": None, "rehash_days": 7,
+        "kinds": ["files"], "report": "changes", "state": str(tmp_path / "s.db"), "since": None, "rehash_days": 7, "source_packages": False,
         "history_days": 30, "history_mib": 64, "known": None, "forward": None,
         "dcr": {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": rule}]}},
     }  # fmt: skip
