@@ -26,7 +26,7 @@ from .attribution_packages import judge_package
 from .attribution_services import judge_service, unit_path
 from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
-from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related
+from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related, path_is_related
 from .runs import Clock, Task
 from .windows import Timeline, Window, window
 
@@ -56,9 +56,10 @@ class Others:
         """The change of a file at the time of the change."""
         return next((one for one in self._files.get(path, ()) if one.overlaps(change)), None)
 
-    def packages_like(self, service: Change) -> Iterator[Change]:
-        """The changes of packages to which a service may belong by its name, at the time of its change."""
-        return (one for one in self._packages if one.overlaps(service) and is_related(service.name, [one.name]))
+    def packages_like(self, change: Change) -> Iterator[Change]:
+        """The changes of packages to which a service or a file may belong by its name, at the time of its change."""
+        related = is_related if change.kind == "services" else path_is_related
+        return (one for one in self._packages if one.overlaps(change) and related(change.name, [one.name]))
 
 
 class Tasks:
@@ -93,26 +94,24 @@ class Tasks:
         timeline = self._of_host.get(change.host)
         active = timeline.between(change.since, change.until) if timeline is not None else ()
         verdicts = [(task, _judge(change, task, when)) for when, task in active]
+        if self._is_of_other_package(change, others):
+            verdicts = [pair for pair in verdicts if effect(pair[0].module) != PACKAGES]
         proven = [pair for pair in verdicts if pair[1].proof >= PROVEN_BY_PLACE]
         if proven and _is_explained(change, [verdict for _task, verdict in proven]):
             task, verdict = _last(change, proven)
             if leaves(change, task) is False:
                 return Attribution(DRIFT, None, "the file is not as the task left it")
-            if effect(task.module) == PACKAGES and self._has_other_packages(change, others):
-                return Attribution(DRIFT, None, "a package of this name was changed by no task")
             return Attribution(TASK, task, verdict.reason)
         possible = [task for task, verdict in verdicts if verdict.proof == POSSIBLE]
         if possible:
-            return Attribution(RUN, possible[-1], "a task that can change anything was active at that time")
+            return Attribution(RUN, possible[-1], "a task that can make such a change was active at that time")
         return Attribution(DRIFT, None, "a part of it was made by no task" if proven else "no task made it")
 
-    def _has_other_packages(self, change: Change, others: Others | None) -> bool:
-        """Whether a service may as well belong to a package that no task changed."""
-        return (
-            others is not None
-            and change.kind == "services"
-            and any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
-        )
+    def _is_of_other_package(self, change: Change, others: Others | None) -> bool:
+        """Whether a change without a time of its own may belong to a package that no task changed."""
+        if others is None or not (change.kind == "services" or (change.kind == "files" and change.removed)):
+            return False
+        return any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
 
 
 def _judge(change: Change, task: Task, when: Window) -> Verdict:

@@ -21,7 +21,17 @@ from .effects import (
     removes_others,
     resolved,
 )
-from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_NAME, PROVEN_BY_PLACE, Verdict, names, path_is_related, versions
+from .evidence import (
+    NOT_THIS,
+    POSSIBLE,
+    PROVEN_BY_NAME,
+    PROVEN_BY_PLACE,
+    Verdict,
+    is_related,
+    names,
+    path_is_related,
+    versions,
+)
 from .runs import Task
 from .windows import Window
 
@@ -152,7 +162,14 @@ def _packaged(change: Change, task: Task, when: Window) -> Verdict:
         return Verdict(POSSIBLE) if removed or not installed else NOT_THIS
     if _has_own_time(change) and _unpacked(change, when) and path_is_related(change.name, installed):
         return Verdict(PROVEN_BY_PLACE, "it unpacked the package at that time")
+    if change.name.startswith(_ENABLEMENT) and not is_related(_unit(change), (*installed, *removed)):
+        return NOT_THIS
     return _maybe(change, when)
+
+
+def _unit(change: Change) -> str:
+    """The name of the unit that a file below /etc/systemd is about."""
+    return posixpath.basename(change.name).partition(".")[0].partition("@")[0]
 
 
 def _enabled(change: Change, task: Task, when: Window) -> Verdict:
