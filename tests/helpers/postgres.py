@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 
 USERS = ("postgres", "nobody")
-QUICK = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c listen_addresses='' -c max_connections=50"
+QUICK = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=50"
 
 
 def missing():

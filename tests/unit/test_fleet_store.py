@@ -465,3 +465,32 @@ def test_a_query_reads_no_table_as_a_whole(tmp_path, query):
         plan = [row[-1] for row in store.query("EXPLAIN QUERY PLAN " + query)]
     scans = [step for step in plan if step.split()[0] == "SCAN" and step.split()[1] in LARGE]
     assert scans == [], plan
+
+
+# --- PostgreSQL alone
+
+
+def test_a_server_that_restarts_in_a_transaction_loses_nothing_and_is_one_sentence(server):
+    where = server.database()
+    with open_store(where, write=True) as store:
+        add(store, change(0))
+        lost = pytest.raises(FleetError, match=r"cannot be used .* what is not stored is fetched again")
+        with lost, store.writing() as transaction:
+            host = transaction.host("playbook", "web01", "", machine())
+            transaction.add_changes(host.host, "", [change(1)])
+            server.stop()
+            server.start()
+    with open_store(where, write=True) as store:
+        assert add(store, change(0), change(1)) == 1
+
+
+def test_a_user_who_may_only_read_is_one_sentence(server):
+    where = server.database()
+    with open_store(where, write=True) as store:
+        store._db.execute(
+            "ALTER DATABASE %s SET default_transaction_read_only = on" % where.split("?")[0].rpartition("/")[2]
+        )
+    with open_store(where) as store:
+        assert store.query("SELECT count(*) FROM hosts") == [(0,)]
+    with pytest.raises(FleetError, match="cannot write the fleet store"), open_store(where, write=True) as store:
+        add(store, change(0))
