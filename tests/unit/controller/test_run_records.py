@@ -100,7 +100,8 @@ def test_long_lists_are_cut_and_that_is_recorded(monkeypatch):
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=4,
 )
 KEYS = st.sampled_from(
     [
@@ -188,9 +189,10 @@ def test_records_reach_the_store_once(tmp_path):
 
 def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):
     with open_store(str(tmp_path / "fleet.db"), write=True) as store:
-        columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream", "day")
         with store.writing() as transaction:
-            transaction.insert("batches", columns, [(transaction.number(), 1, 1, "2023-12-01T00:00:00Z", "r", "", 1)])
+            host = transaction.host("playbook", "web01", "", {}).host
+            change = {"RecordId": "r-1", "TimeGenerated": "2023-12-01T00:00:00Z", "ConfigChangeType": "Files"}
+            transaction.add_changes(host, "", [change])
         old = [RUN._replace(uuid="old", ended_at=1.7e9), TASK._replace(run="old", ended_at=1.69e9)]
         store_spool(spooled(tmp_path / "spool", RUN, TASK, *old), store)
         assert [task.run for task in read_tasks(store)] == ["uuid-1"]
