@@ -13,7 +13,7 @@ from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_NAME, Verdict, is_related, n
 from .runs import CHANGED, Task
 
 _ENABLEMENT = frozenset(("SvcStartupType", "SvcRunlevels", "UnitFileState", "SvcPath", "SvcDescription"))
-_UNIT_FILE = frozenset(("SvcDescription", "SvcPath", "SvcStartupType", "UnitFileState", "SvcRunlevels"))
+_UNIT_FILE = frozenset(("SvcDescription", "SvcPath"))
 _STATES = {"started": "Running", "restarted": "Running", "stopped": "Stopped"}
 _VENDOR = ("/usr/lib/systemd/", "/lib/systemd/")
 
@@ -45,7 +45,7 @@ def _asked_for(change: Change, task: Task) -> frozenset[str] | None:
     if change.category == REMOVED:
         return frozenset()
     explains: frozenset[str] = frozenset()
-    if _STATES.get(str(task.named.get("state"))) == change.values.get("SvcState"):
+    if _STATES.get(str(task.named.get("state")), "") == change.values.get("SvcState"):
         explains |= {"SvcState"}
     if _is_enabled_as(change, task):
         explains |= _ENABLEMENT
@@ -83,7 +83,8 @@ def _is_unit_file(path: str, change: Change) -> bool:
 def _by_unit_file(change: Change, task: Task) -> frozenset[str] | None:
     is_absent = task.named.get("state") == "absent"
     if change.category == MODIFIED:
-        return _UNIT_FILE & change.fields
+        is_symlink = task.named.get("state") in ("link", "absent")  # as in a .wants folder
+        return (_ENABLEMENT if is_symlink else _UNIT_FILE) & change.fields
     return None if is_absent == (change.category == REMOVED) else frozenset()
 
 

@@ -278,6 +278,16 @@ def test_a_change_of_a_service_of_which_ansible_made_a_part_is_drift():
     assert said(both, enable, start) == (TASK, "systemd")
 
 
+def test_a_service_that_was_enabled_by_hand_while_a_task_wrote_its_unit_file():
+    unit = "/etc/systemd/system/nginx.service"
+    copied = task(named={"paths": [unit]})
+    assert said(service("SvcDescription", SvcPath=unit), copied) == (TASK, "copy")
+    fields = "SvcDescription,SvcStartupType,SvcRunlevels,UnitFileState"
+    assert said(service(fields, SvcPath=unit, SvcStartupType="Enabled"), copied) == (DRIFT, None)
+    wanted = {"paths": ["/etc/systemd/system/multi-user.target.wants/nginx.service"], "state": "link"}
+    assert said(service(fields, SvcPath=unit), copied, task("file", named=wanted, end=-97.0)) == (TASK, "file")
+
+
 def test_services_that_come_with_a_unit_file_or_a_package():
     added = service("", "Added", SvcPath="/etc/systemd/system/nginx.service")
     assert said(added, task(named={"paths": ["/etc/systemd/system/nginx.service"]})) == (TASK, "copy")
