@@ -31,6 +31,7 @@ MODULE = "changetracking.inventory.ct_inventory_info"
 HISTORY_MODULE = "changetracking.inventory.ct_state_info"  # collects nothing
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
+AGAIN = "The next run fetches the same changes again."
 OURS = ("dest", "store", "keep_days")  # options that are not the module's
 MOST_DAYS = 100_000
 OPTIONAL_TEXT = (str, type(None))
@@ -83,7 +84,7 @@ class ActionModule(ActionBase):
                 fleet.store_runs()
             result = self._fetch(arguments, task_vars, fleet)
         except FleetError as error:
-            return {"failed": True, "msg": str(error)}
+            return {"failed": True, "msg": f"{error} {AGAIN}"}
         except AnsibleConnectionFailure as error:
             self._note(fleet, f"unreachable: {error}")
             raise
@@ -134,7 +135,7 @@ class ActionModule(ActionBase):
                 "msg": f"The playbook was killed, so nothing was written to {folder}. The next run fetches the same changes again.",
             }
         except FleetError as error:
-            return dict(result, failed=True, msg=f"{error} The next run fetches the same changes again.")
+            return dict(result, failed=True, msg=f"{error} {AGAIN}")
         except (ValueError, RecursionError) as error:
             return {
                 "failed": True,
