@@ -1,0 +1,262 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads the hosts of a report and their items. Items are in it once for the whole fleet, and so are the sets that many hosts share."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from ...module_utils._cti.fleet.store import Store
+from ...module_utils._cti.fleet.transaction import PLAYBOOK
+from ...module_utils._cti.kinds.registry import all_kinds
+from .report_columns import MAX_NAME, MAX_TEXT, coded, delta, seconds, share, shown
+
+MAX_COST = 64 << 20  # bytes, before compression, of all items and of what hosts have of them
+REFERENCE = 8  # bytes that an item of a host costs
+MAX_PROBLEMS = 20  # of a host
+DIGITS = 16  # of a checksum: two contents differ in them
+# The columns of each kind. The first ones, `identity`, tell items of a host apart; the last one, `about`, is no difference.
+FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "packages": (("SoftwareName", "Package"), ("Architecture", "Architecture"), ("CurrentVersion", "Version"), ("SoftwareDescription", "Description")),
+    "services": (("SvcName", "Service"), ("SvcState", "State"), ("SvcStartupType", "Startup"), ("SvcPath", "Unit file"), ("SvcDescription", "Description")),
+    "files": (("FileSystemPath", "File"), ("FileContentChecksum", "SHA-256"), ("Mode", "Mode"), ("Owner", "Owner"), ("Group", "Group"),
+              ("Size", "Size"), ("FileType", "Type"), ("LinkTarget", "Target")),
+}  # fmt: skip
+IDENTITY = {"packages": 2, "services": 1, "files": 1}
+ABOUT = {"packages": 1, "services": 1, "files": 0}
+
+Values = tuple[str, ...]
+
+
+class Host(NamedTuple):
+    number: int  # in the store
+    name: str  # in the inventory; in the relay's part of the store, what the host calls itself
+    label: str  # that no other host of the report has
+    computer: str
+    seen: int  # Unix seconds; 0: never
+    failed: int
+    failure: str
+    problems: list[str]
+
+
+class Items(NamedTuple):
+    kinds: list[dict[str, Any]]
+    left_out: int
+
+
+def read_hosts(store: Store, names: Iterable[str] | None) -> list[Host]:
+    """The hosts, in the order of their labels."""
+    wanted = None if names is None else set(names)
+    rows = store.query(
+        "SELECT h.host, h.via, h.name, h.source, h.last_seen, h.failed_at, h.failure, h.problems, m.Computer FROM hosts h"
+        " JOIN machines m ON m.machine = h.machine ORDER BY h.name, h.host"
+    )
+    problems = _source_problems(store)
+    hosts: list[Host] = []
+    labels: set[str] = set()
+    for number, via, name, source, last_seen, failed_at, failure, stated, computer in rows:
+        if wanted is not None and name not in wanted:
+            continue
+        found = [shown(problem, 2 * MAX_TEXT) for problem in [*_list(stated), *problems[number]]]
+        label = shown(name)
+        if label in labels:
+            label = f"{label} ({via})" if via != PLAYBOOK else f"{label} ({shown(source, 40) or number})"
+        if label in labels:
+            label = f"{shown(name)} ({number})"
+        labels.add(label)
+        hosts.append(
+            Host(number, name, label, shown(computer), seconds(last_seen), seconds(failed_at), shown(failure, 2 * MAX_TEXT), found[:MAX_PROBLEMS])
+        )  # fmt: skip
+    return hosts
+
+
+def _source_problems(store: Store) -> dict[int, list[str]]:
+    """What could not be read of each host."""
+    problems: dict[int, list[str]] = defaultdict(list)
+    for host, kind, sources in store.query("SELECT host, type, sources FROM inventories"):
+        for name, source in (_mapping(sources)).items():
+            if isinstance(source, dict) and (source.get("status") == "failed" or source.get("message")):
+                problems[host].append(f"{kind}: {name}: {source.get('message') or 'failed'}")
+    return problems
+
+
+def read_items(store: Store, hosts: list[Host]) -> Items:
+    numbers = {host.number: place for place, host in enumerate(hosts)}
+    kinds = [_Kind(store, name, kind.config_type, numbers) for name, kind in all_kinds().items()]
+    costs = [cost for kind in kinds for cost in kind.costs()]
+    limit = share(costs, MAX_COST)
+    return Items([kind.columns(limit) for kind in kinds], sum(kind.left_out for kind in kinds))
+
+
+class _Kind:
+    """The items of one kind. An item's number is its place in the order of their values."""
+
+    def __init__(self, store: Store, name: str, type_: str, hosts: dict[int, int]) -> None:
+        self.name = name
+        self.left_out = 0
+        self._identity = IDENTITY[name]
+        self._hosts = len(hosts)
+        self._base_of: dict[int, int] = {}  # host -> base
+        self._time = [0] * len(hosts)
+        self._missing = [0] * len(hosts)
+        sql = "SELECT host, base, collected_at, received_at, left_out FROM inventories WHERE type = ?"
+        for host, base, collected_at, received_at, left_out in store.query(sql, type_):
+            if host in hosts:
+                place = hosts[host]
+                self._base_of[place] = base
+                self._time[place] = seconds(collected_at or received_at)
+                self._missing[place] = left_out
+        values = dict(self._values(store, type_))
+        self._values_of = sorted(set(values.values()))
+        order = {value: number for number, value in enumerate(self._values_of)}
+        page_number = {item: order[value] for item, value in values.items()}
+        del values, order
+        self._key_of = self._keys()
+        bases: dict[int, Counter[int]] = {base: Counter() for base in self._base_of.values()}
+        for base, item in store.query("SELECT base, item FROM set_items"):
+            if base in bases and item in page_number:
+                bases[base][page_number[item]] += 1
+        added: dict[int, set[int]] = defaultdict(set)
+        gone: dict[int, Counter[int]] = defaultdict(Counter)
+        for host, item, moment in self._differences(store, type_):
+            if host in hosts and item in page_number:
+                if moment is None:
+                    gone[hosts[host]][page_number[item]] += 1
+                else:
+                    added[hosts[host]].add(page_number[item])
+                    gone[hosts[host]][page_number[item]] += 0
+        self._bases = {base: sorted(counts) for base, counts in bases.items()}
+        self._added: dict[int, list[int]] = {}
+        self._gone: dict[int, list[int]] = {}
+        by_key = {base: self._by_key(some) for base, some in self._bases.items()}
+        for place in {*added, *gone}:
+            base = self._base_of.get(place, -1)
+            counts = bases.get(base, Counter())
+            new = {item for item in added[place] if item not in counts}
+            old = {item for item, number in gone[place].items() if 0 < counts[item] <= number} - added[place]
+            self._differ(place, new, old, by_key.get(base, {}))
+
+    def _differ(self, place: int, new: set[int], old: set[int], by_key: dict[int, list[int]]) -> None:
+        """Store how a host differs from its base: its items replace those of the base that have the same identity."""
+        keys = {self._key_of[item] for item in new}
+        kept = {item for key in keys for item in by_key.get(key, ()) if item not in old}
+        self._added[place] = sorted(new | kept)
+        self._gone[place] = sorted(item for item in old if self._key_of[item] not in keys)
+
+    def _values(self, store: Store, type_: str) -> Iterator[tuple[int, Values]]:
+        fields = [column for column, _label in FIELDS[self.name]]
+        names = ", ".join('"Group"' if field == "Group" else field for field in fields)
+        limits = [MAX_NAME if field in (fields[0], "LinkTarget", "SvcPath") else MAX_TEXT for field in fields]
+        for item, *row in store.query(f"SELECT item, {names} FROM items WHERE ConfigDataType = ?", type_):
+            if self.name == "files":
+                row[1] = str(row[1] or "")[:DIGITS]
+            yield item, tuple([shown(value, limit) for value, limit in zip(row, limits)])
+
+    @staticmethod
+    def _differences(store: Store, type_: str) -> Iterator[tuple[Any, ...]]:
+        yield from store.query("SELECT host, item, moment FROM host_items WHERE type = ?", type_)
+        yield from store.query("SELECT DISTINCT host, item, 0 FROM loose WHERE type = ?", type_)
+
+    def _keys(self) -> list[int]:
+        keys: list[int] = []
+        before: Values | None = None
+        for value in self._values_of:
+            key = value[: self._identity]
+            keys.append((keys[-1] + (key != before)) if keys else 0)
+            before = key
+        return keys
+
+    def _by_key(self, items: list[int]) -> dict[int, list[int]]:
+        found: dict[int, list[int]] = defaultdict(list)
+        for item in items:
+            found[self._key_of[item]].append(item)
+        return found
+
+    # --- so that the report has a limited size
+
+    def _cost(self, items: Iterable[int], counted: set[int]) -> int:
+        """Bytes of these items: their texts only where they were not counted before."""
+        cost = 0
+        for item in items:
+            cost += REFERENCE
+            if item not in counted:
+                counted.add(item)
+                cost += sum(map(len, self._values_of[item]))
+        return cost
+
+    def costs(self) -> list[tuple[int, int]]:
+        """Bytes and weight of each set, which is the number of hosts that have it, and of what each host has differently."""
+        counted: set[int] = set()
+        weights = Counter(self._base_of.values())
+        costs = [(self._cost(items, counted), weights[base]) for base, items in self._bases.items()]
+        costs += [(self._cost(items, counted), 1) for items in self._added.values()]
+        return [(cost, weight) for cost, weight in costs if cost]
+
+    def _cut(self, limit: float) -> None:
+        """Leave out what does not fit into the shares."""
+        counted: set[int] = set()
+        weights = Counter(self._base_of.values())
+        cut: dict[int, int] = {}
+        for base, items in self._bases.items():
+            kept = self._fitting(items, limit * weights[base], counted)
+            cut[base] = len(items) - len(kept)
+            self._bases[base] = kept
+        for place, items in self._added.items():
+            kept = self._fitting(items, limit, counted)
+            self._missing[place] += len(items) - len(kept)
+            self.left_out += len(items) - len(kept)
+            self._added[place] = kept
+        for place, base in self._base_of.items():
+            self._missing[place] += cut[base]
+            self.left_out += cut[base]
+
+    def _fitting(self, items: list[int], limit: float, counted: set[int]) -> list[int]:
+        for number, item in enumerate(items):
+            limit -= self._cost((item,), counted)
+            if limit < 0:
+                return items[:number]
+        return items
+
+    def columns(self, limit: float) -> dict[str, Any]:
+        self._cut(limit)
+        used = sorted(
+            {item for items in (*self._bases.values(), *self._added.values(), *self._gone.values()) for item in items}
+        )
+        number = {item: place for place, item in enumerate(used)}
+        rows = [self._values_of[item] for item in used]
+        order = {base: place for place, base in enumerate(self._bases)}
+        fields = FIELDS[self.name]
+        return {
+            "name": self.name,
+            "identity": self._identity,
+            "about": ABOUT[self.name],
+            "labels": [label for _column, label in fields],
+            "columns": [coded([row[place] for row in rows]) for place in range(len(fields))],
+            "bases": [delta(number[item] for item in items) for items in self._bases.values()],
+            "base": [order[self._base_of[place]] if place in self._base_of else -1 for place in range(self._hosts)],
+            "added": [delta(number[item] for item in self._added.get(place, ())) for place in range(self._hosts)],
+            "gone": [delta(number[item] for item in self._gone.get(place, ())) for place in range(self._hosts)],
+            "time": self._time,
+            "missing": self._missing,
+        }
+
+
+def _list(text: Any) -> list[Any]:
+    value = _json(text)
+    return value if isinstance(value, list) else []
+
+
+def _mapping(text: Any) -> dict[str, Any]:
+    value = _json(text)
+    return value if isinstance(value, dict) else {}
+
+
+def _json(text: Any) -> Any:
+    try:
+        return json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return None
