@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..module_utils._cti.kinds.registry import all_kinds
-from ..module_utils._cti.packed import CHANGES
-from ..module_utils._cti.packed_reader import PackedError, kinds
+from ..module_utils._cti.packed_reader import PackedError
 from ..module_utils._cti.records import change_columns, change_line
 from ..module_utils._cti.text import line, plural
+from ..plugin_utils._results import change_rows
 from ..plugin_utils._untrusted import untrusted
 
 DOCUMENTATION = r"""
@@ -166,7 +166,7 @@ def _changes_of(result):
     first, count = [], 0
     categories = dict.fromkeys(CATEGORIES, 0)
     try:
-        for row in _change_rows(result):
+        for row in change_rows(result):
             if isinstance(row, Mapping):
                 count += 1
                 if count <= MAX_CHANGES:
@@ -177,17 +177,6 @@ def _changes_of(result):
     except PackedError:
         return [], [0, 0, 0], 0
     return first, list(categories.values()), count
-
-
-def _change_rows(result):
-    """Yield the changes, which are a list from ct_inventory_info, and packed from ct_inventory_fetch."""
-    changes = result.get("changes")
-    if isinstance(changes, Sequence) and not isinstance(changes, str):
-        yield from changes
-    elif isinstance(result.get("files"), Sequence) and isinstance(result.get("packed"), str):
-        for kind, rows in kinds(result["packed"]):
-            if kind == CHANGES:
-                yield from rows
 
 
 def _where(result):

@@ -1,0 +1,157 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts have which variant of an item, now or at an earlier time.
+
+A set of hosts is an integer, in which bit n stands for host n: 5,000 hosts with 1,200 items each are read and compared in seconds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ...module_utils._cti.fleet.schema import column
+from ...module_utils._cti.fleet.store import Store
+from ...module_utils._cti.kinds.kind import Kind
+from ...module_utils._cti.kinds.registry import all_kinds
+from ...module_utils._cti.text import timestamp
+from .history import slices
+from .selection import Selects
+
+# The columns that make two items of one name different variants.
+COMPARED = {
+    "packages": ("CurrentVersion",),
+    "services": ("SvcState", "SvcStartupType"),
+    "files": ("FileContentChecksum", "Mode", "Owner", "Group", "FileType", "LinkTarget"),
+}
+_MAGIC = frozenset("*?[")
+
+
+class Key(NamedTuple):
+    """An item, whatever its variant."""
+
+    kind: str
+    name: str
+    architecture: str
+
+
+Variant = tuple[Any, ...]  # the values of the columns in COMPARED
+
+
+class Inventories:
+    """The inventories of the selected hosts. `variants`: {key: {variant: hosts}}."""
+
+    def __init__(self, hosts: list[str], of_kind: Mapping[str, int], variants: dict[Key, dict[Variant, int]]) -> None:
+        self.hosts = hosts
+        self.variants = variants
+        self._of_kind = of_kind
+
+    def of_kind(self, kind: str) -> int:
+        """The hosts with an inventory of this kind."""
+        return self._of_kind.get(kind, 0)
+
+    def lacking(self, key: Key) -> int:
+        """The hosts that do not have the item."""
+        mask = self.of_kind(key.kind)
+        for some in self.variants.get(key, {}).values():
+            mask &= ~some
+        return mask
+
+    def names(self, mask: int, most: int) -> list[str]:
+        """The first names of a set of hosts, sorted."""
+        return sorted(name for number, name in enumerate(self.hosts) if mask >> number & 1)[:most]
+
+
+def read(
+    store: Store, selects: Selects, kinds: Iterable[str], items: list[str], matches: Selects, at: float | None = None
+) -> Inventories:
+    """The inventories of the hosts that `selects` selects, of items whose names `matches`: any of the patterns `items`.
+
+    at: Unix seconds of an earlier time. The changes since then are undone.
+    """
+    hosts = [one for one in store.query("SELECT host, name FROM hosts ORDER BY name, host") if selects(one[1])]
+    numbers = {host: number for number, (host, _name) in enumerate(hosts)}
+    known = [all_kinds()[kind] for kind in kinds]
+    rows = {kind.name: list(_items(store, kind, items, matches)) for kind in known}
+    masks, of_kind = _masks(store, numbers, [row[0] for every in rows.values() for row in every])
+    variants: dict[Key, dict[Variant, int]] = defaultdict(lambda: defaultdict(int))
+    for kind in known:
+        for item, name, architecture, *values in rows[kind.name]:
+            if masks.get(item):
+                variants[Key(kind.name, name, architecture or "")][tuple(values)] |= masks[item]
+    if at is not None:
+        _undo(store, numbers, known, matches, at, variants)
+    return Inventories(
+        [name for _host, name in hosts], {kind.name: of_kind.get(kind.config_type, 0) for kind in known}, variants
+    )
+
+
+def _items(store: Store, kind: Kind, items: list[str], matches: Selects) -> Iterator[tuple[Any, ...]]:
+    """(item, name, architecture, values...) of the different items of a kind."""
+    name = kind.columns[0]
+    architecture = "Architecture" if "Architecture" in kind.columns else "NULL"
+    columns = ", ".join(map(column, COMPARED[kind.name]))
+    sql = f"SELECT item, {name}, {architecture}, {columns} FROM items WHERE ConfigDataType = ?"
+    if items and not any(_MAGIC & set(item) for item in items):
+        for some in slices(items):
+            yield from store.query(f"{sql} AND {name} IN ({', '.join('?' * len(some))})", kind.config_type, *some)
+        return
+    yield from (row for row in store.query(sql, kind.config_type) if row[1] is not None and matches(row[1]))
+
+
+def _masks(store: Store, numbers: Mapping[int, int], items: list[int]) -> tuple[dict[int, int], dict[str, int]]:
+    """{item: hosts}, and {type: hosts that have an inventory of it}."""
+    of_base: dict[int, int] = defaultdict(int)
+    of_type: dict[str, int] = defaultdict(int)
+    for host, type_, base in store.query("SELECT host, type, base FROM inventories"):
+        if host in numbers:
+            of_base[base] |= 1 << numbers[host]
+            of_type[type_] |= 1 << numbers[host]
+    masks: dict[int, int] = defaultdict(int)
+    for base, item in _of_items(store, "base, item FROM set_items", items):
+        masks[item] |= of_base.get(base, 0)
+    for host, item, moment in _of_items(store, "host, item, moment FROM host_items", items):
+        if host in numbers:
+            bit = 1 << numbers[host]
+            masks[item] = masks[item] & ~bit if moment is None else masks[item] | bit
+    for host, type_, item in _of_items(store, "host, type, item FROM loose", items):
+        if host in numbers:
+            masks[item] |= 1 << numbers[host]
+            of_type[type_] |= 1 << numbers[host]
+    return masks, of_type
+
+
+def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, ...]]:
+    """The rows of these items. Many are read with all the others."""
+    if len(items) > 5000:
+        yield from store.query(f"SELECT {what}")
+        return
+    for some in slices(items):
+        yield from store.query(f"SELECT {what} WHERE item IN ({', '.join('?' * len(some))})", *some)
+
+
+def _undo(
+    store: Store, numbers: Mapping[int, int], kinds: list[Kind], matches: Selects, at: float,
+    variants: dict[Key, dict[Variant, int]],
+) -> None:  # fmt: skip
+    """Undo the changes that were found after `at`. What a change put there is taken away, and what it took away is put back."""
+    net: dict[tuple[Key, Variant, int], int] = defaultdict(int)
+    by_type = {kind.config_type: kind for kind in kinds}
+    sql = "SELECT * FROM ConfigurationChange WHERE TimeGenerated > ?"
+    for row in store.rows(sql, timestamp(at)):
+        kind = by_type.get(row["ConfigChangeType"])
+        if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):
+            continue
+        key = Key(kind.name, row[kind.columns[0]], row["Architecture"] or "" if kind.name == "packages" else "")
+        for step, which, absent in ((-1, 0, "Removed"), (1, 1, "Added")):
+            if row["ChangeCategory"] != absent:
+                variant = tuple(row[kind.tracked[name][which]] for name in COMPARED[kind.name])
+                net[key, variant, numbers[row["HostId"]]] += step
+    for (key, variant, number), sum_ in net.items():
+        bit = 1 << number
+        if sum_ > 0:
+            variants[key][variant] |= bit
+        elif sum_ < 0:
+            variants[key][variant] &= ~bit

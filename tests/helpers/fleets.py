@@ -1,0 +1,87 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fills a fleet store with hosts, changes and runs, as the playbook `inventory` does."""
+
+import itertools
+import json
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import change_record
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
+
+NOON = 1_767_268_800  # 2026-01-01T12:00:00Z
+HOUR, DAY = 3600, 86400
+KINDS = all_kinds()
+
+
+def package(name, version="1.0", installed=NOON - 90 * DAY):
+    return "packages", KINDS["packages"].item(name, "amd64", version, "About " + name, "P", 7, installed)
+
+
+def service(name, running=True):
+    state = ("active", "running") if running else ("inactive", "dead")
+    path = "/usr/lib/systemd/system/%s.service" % name
+    return "services", KINDS["services"].item(name, "", "loaded", *state, "enabled", "multi-user.target", path, False)
+
+
+def file(path, content="a", modified=NOON - 90 * DAY, mode=0o644):
+    digest = (content * 64)[:64]
+    return "files", KINDS["files"].item(path, digest, 10, "root", "root", mode, modified, modified, "file", "", None)
+
+
+class FleetStore:
+    """A fleet store in the making."""
+
+    def __init__(self, where):
+        self.where = where
+        self._store = open_store(where, write=True)
+        self._batches = itertools.count()
+        self._tasks = itertools.count(1)
+
+    def host(self, name, *items, sources=None):
+        """Replace the inventory of a host."""
+        with self._store.writing() as transaction:
+            host = transaction.host("playbook", name, "", {"Computer": name, "SourceComputerId": "id of " + name})
+            for kind in KINDS.values():
+                rows = [kind.row(item) for of, item in items if of == kind.name]
+                about = Inventory(kind.config_type, timestamp(NOON), sources=json.dumps(sources or {}))
+                transaction.replace_inventory(host, about, rows)
+
+    def change(self, name, old, new, at=NOON, age=HOUR):
+        """Add a change that was found then. Returns its RecordId."""
+        kind = KINDS[(new or old)[0]]
+        category = "Added" if old is None else "Removed" if new is None else "Modified"
+        old, new = old and old[1], new and new[1]
+        fields = []
+        if old and new:
+            rows = kind.row(old), kind.row(new)
+            fields = [column for column in kind.columns if rows[0][column] != rows[1][column]]
+        record = change_record(kind, category, old, new, [one for one in fields if one not in kind.uncompared])
+        record.update(RecordId="%032x-0" % next(self._batches), TimeGenerated=timestamp(at), LastSnapshotAge=age)
+        with self._store.writing() as transaction:
+            host = transaction.host("playbook", name, "", {"Computer": name, "SourceComputerId": "id of " + name})
+            transaction.add_changes(host.host, "", [record])
+        return record["RecordId"]
+
+    def task(self, host, module, at, named, title="a task", user="alice", playbook="/srv/site.yml", seconds=2):
+        """Add a task that ran then, in a run of its own."""
+        columns = ("run", "uuid", "playbook", "username", "controller", "check_mode", "started_at", "ended_at")
+        of_task = ("task", "run", "number", "name", "play", "title", "module", "started_at", "ended_at", "named")
+        number = next(self._tasks)
+        with self._store.writing() as transaction:
+            run = transaction.number()
+            row = (run, "uuid-%d" % number, playbook, user, "control", 0, timestamp(at), timestamp(at + seconds))
+            transaction.insert("runs", columns, [row])
+            row = (transaction.number(), run, 1, host, "play", title, "ansible.builtin." + module, at, at + seconds)
+            transaction.insert("run_tasks", of_task, [(*row, json.dumps(named))])
+
+    def failed(self, name, why):
+        with self._store.writing() as transaction:
+            transaction.failed("playbook", name, "", why)
+
+    def execute(self, sql, *parameters):
+        with self._store.writing() as transaction:
+            transaction.execute(sql, *parameters)

@@ -1,0 +1,564 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ct_fleet_info answers, on SQLite and on PostgreSQL."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from ansible.template import Templar
+
+from ansible_collections.changetracking.inventory.plugins.action import ct_fleet_info
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
+from ansible_collections.changetracking.inventory.plugins.modules import ct_fleet_info as documentation
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet import history
+from ansible_collections.changetracking.inventory.tests.helpers import postgres
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
+    DAY,
+    HOUR,
+    NOON,
+    FleetStore,
+    file,
+    package,
+    service,
+)
+
+ROOT = Path(__file__).parents[3]
+GROUPS = {"all": ["web01", "web02", "web03", "db01"], "web": ["web01", "web02", "web03"], "db": ["db01"]}
+OLD, NEW = package("openssl", "3.0.14"), package("openssl", "3.0.15", NOON - 600)
+
+
+@pytest.fixture(scope="session")
+def server():
+    why = postgres.missing()
+    if why:
+        pytest.skip(why)
+    server = postgres.Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fleet(request, tmp_path):
+    if request.param == "sqlite":
+        return FleetStore(str(tmp_path / "fleet.db"))
+    return FleetStore(request.getfixturevalue("server").database())
+
+
+def ask(where, what="changes", task_vars=None, **arguments):
+    where = getattr(where, "where", where)
+    task = SimpleNamespace(args={"ask": what, "store": where, **arguments}, async_val=0, check_mode=False, diff=False)
+    task.environment = None
+    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="none"))
+    action = ct_fleet_info.ActionModule(task, connection, None, None, Templar(loader=None), None)
+    return action.run(task_vars={"groups": GROUPS, **(task_vars or {})})
+
+
+def short(answer):
+    """(level, item, number of hosts) of each change."""
+    return [(one["level"], one["item"], one["count"]) for one in answer["changes"]]
+
+
+# --- changes
+
+
+def test_the_same_change_on_many_hosts_is_one_entry_and_drift_comes_first(fleet):
+    for number in range(120):
+        name = "web%03d" % number
+        fleet.host(name, NEW, file("/etc/ssh/sshd_config", "b", NOON - 60))
+        fleet.change(name, OLD, NEW)
+        fleet.task(name, "apt", NOON - 601, {"names": ["openssl"], "installed": {"openssl": "3.0.15"}}, "Upgrade")
+    fleet.change("web007", file("/etc/ssh/sshd_config"), file("/etc/ssh/sshd_config", "b", NOON - 60))
+    answer = ask(fleet)
+    assert short(answer) == [("drift", "/etc/ssh/sshd_config", 1), ("task", "openssl", 120)]
+    drift, upgrade = answer["changes"]
+    assert (upgrade["before"], upgrade["after"]) == ({"CurrentVersion": "3.0.14"}, {"CurrentVersion": "3.0.15"})
+    assert len(upgrade["hosts"]) == 100 and upgrade["changes"] == 120
+    assert upgrade["task"]["name"] == "Upgrade" and upgrade["task"]["user"] == "alice" and drift["task"] is None
+    assert drift["fields"] == ["FileContentChecksum"] and answer["recorded"]
+    assert answer["totals"] == {
+        "changes": 121, "hosts": 120, "drift": 1, "run": 0, "task": 120, "ignore": 0, "window": 0, "acknowledge": 0,
+    }  # fmt: skip
+    assert answer["lines"] == [
+        "Drift: 1 change on 1 host",
+        "  2026-01-01T12:00:00Z  web007  Modified  Files  /etc/ssh/sshd_config  FileContentChecksum",
+        "",
+        "Ansible: 120 changes on 120 hosts",
+        "  2026-01-01T12:00:00Z  120 hosts  Modified  Software  openssl  3.0.14 -> 3.0.15  by 'Upgrade' of site.yml (alice)"
+        "  (web000, web001, web002, 117 more)",
+    ]
+
+
+def test_an_upgrade_by_hand_is_drift_by_the_time_of_the_package(fleet):
+    for name, installed in (("web01", NOON - 600), ("web02", NOON - 100)):
+        item = package("openssl", "3.0.15", installed)
+        fleet.host(name, item)
+        fleet.change(name, OLD, item)
+        fleet.task(name, "apt", NOON - 601, {"names": ["openssl"], "installed": {"openssl": "3.0.15"}})
+    assert [(one["level"], one["hosts"]) for one in ask(fleet)["changes"]] == [
+        ("drift", ["web02"]),
+        ("task", ["web01"]),
+    ]
+
+
+def test_changes_are_selected(fleet):
+    fleet.change("web01", OLD, NEW, NOON - 5 * DAY)
+    fleet.change("web02", None, package("nmap"), NOON)
+    fleet.change("db01", service("postgresql"), service("postgresql", False), NOON)
+    fleet.change("db01", file("/etc/a/b.conf"), None, NOON + DAY)
+    every = [("drift", "openssl", 1), ("drift", "nmap", 1), ("drift", "postgresql", 1), ("drift", "/etc/a/b.conf", 1)]
+
+    def items(**arguments):
+        return sorted(one["item"] for one in ask(fleet, **arguments)["changes"])
+
+    assert sorted(short(ask(fleet))) == sorted(every)
+    assert items(since="2026-01-01") == ["/etc/a/b.conf", "nmap", "postgresql"]
+    assert items(until="2025-12-31") == ["openssl"] and items(since="2026-01-01", until="2026-01-01T12:00:00Z") == []
+    assert items(since="2026-01-01", until="2026-01-01") == ["nmap", "postgresql"]
+    assert items(hosts=["web"]) == ["nmap", "openssl"] and items(hosts=["!web"]) == ["/etc/a/b.conf", "postgresql"]
+    assert items(hosts=["web*", "!web01"]) == ["nmap"] and items(hosts=["all"]) == items()
+    assert items(kinds=["packages"]) == ["nmap", "openssl"] and items(items=["/etc/*"]) == ["/etc/a/b.conf"]
+    assert items(categories=["Added", "Removed"]) == ["/etc/a/b.conf", "nmap"]
+    assert items(levels=["task"]) == [] and items(actors=["*"]) == []
+
+
+def test_an_actor_is_the_user_of_a_run(fleet):
+    for user, path in (("alice", "/etc/a"), ("bob", "/etc/b")):
+        fleet.change("web01", file(path), file(path, "b", NOON - 60))
+        fleet.task("web01", "copy", NOON - 61, {"paths": [path]}, user=user)
+    assert short(ask(fleet, actors=["al*"])) == [("task", "/etc/a", 1)]
+
+
+def test_what_else_happened_at_that_time_counts_though_it_is_not_selected(fleet):
+    """A service that came with a package that was installed by hand as well is not the task's."""
+    fleet.change("web01", None, service("nginx"))
+    fleet.change("web01", None, package("nginx", "2.0", NOON - 10))
+    fleet.task("web01", "apt", NOON - 601, {"names": ["nginx"], "installed": {"nginx": "1.0"}})
+    everything = {one["item"]: one["level"] for one in ask(fleet)["changes"] if one["kind"] == "services"}
+    assert {one["item"]: one["level"] for one in ask(fleet, kinds=["services"])["changes"]} == everything
+
+
+def test_different_contents_of_a_file_are_counted(fleet):
+    for number, content in enumerate("aabc"):
+        fleet.change("web%02d" % number, file("/etc/x", "0"), file("/etc/x", content, NOON - 60))
+    (entry,) = ask(fleet)["changes"]
+    assert (entry["count"], entry["contents"]) == (4, 3)
+    assert "4 hosts  Modified  Files  /etc/x  FileContentChecksum  3 contents" in ask(fleet)["lines"][1]
+
+
+def test_what_a_line_shows_of_a_change_of_a_mode_or_state(fleet):
+    fleet.change("web01", file("/etc/x"), file("/etc/x", mode=0o600))
+    fleet.change("web01", service("ssh"), service("ssh", False))
+    lines = ask(fleet)["lines"]
+    assert lines[0] == "Changed: 2 changes on 1 host"  # no run is recorded, so none is called drift
+    assert "/etc/x  Mode 0644 -> 0600" in lines[1] and "ssh  SvcState Running -> Stopped" in lines[2]
+
+
+def test_each_change_is_an_entry_where_it_is_asked_for(fleet):
+    records = [fleet.change(name, OLD, NEW) for name in ("web01", "web02")]
+    answer = ask(fleet, group=False)
+    assert sorted((one["host"], one["record"]) for one in answer["changes"]) == list(zip(["web01", "web02"], records))
+    assert {one["time"] for one in answer["changes"]} == {"2026-01-01T12:00:00Z"}
+
+
+def test_an_answer_is_bounded_and_says_so(fleet, monkeypatch):
+    for number in range(20):
+        fleet.change("web01", None, package("p%02d" % number), NOON + number)
+    answer = ask(fleet, limit=5)
+    assert len(answer["changes"]) == 5 and answer["left_out"] == 15 and answer["totals"]["changes"] == 20
+    assert answer["lines"][-1] == "  15 more lines not shown" and len(answer["lines"]) == 7
+    monkeypatch.setattr(history, "MOST_CHANGES", 4)
+    answer = ask(fleet, group=False)
+    assert [one["item"] for one in answer["changes"]] == ["p19", "p18", "p17", "p16"]
+    assert answer["warnings"] == [
+        "There are more than 4 changes, and the others are left out. Give since, until or hosts."
+    ]
+
+
+def test_the_changes_in_the_results_of_a_play(fleet):
+    record = {
+        "ConfigChangeType": "Files",
+        "ChangeCategory": "Modified",
+        "FileSystemPath": "/etc/x",
+        "FieldsChanged": "Mode",
+    }
+    record.update(TimeGenerated="2026-01-01T12:00:00Z", LastSnapshotAge=3600)
+    odd = [
+        7,
+        None,
+        {},
+        {"ConfigChangeType": "x"},
+        dict(record, LastSnapshotAge="x"),
+        dict(record, Owner=[{}], FileSystemPath="/etc/y"),
+    ]
+    results = {
+        "web01": {"files": [], "packed": pack({"changes": [record]})},
+        "web02": {"changes": [record, *odd]},  # as ct_inventory_info returns them
+        "web03": {"files": [], "packed": "broken"},
+        "db01": {"failed": True, "msg": "unreachable"},
+    }
+    hostvars = {host: {"ct_inventory": result} for host, result in results.items()}
+    task_vars = {"hostvars": hostvars, "ansible_play_hosts_all": [*results, "none"]}
+    hostvars["none"] = {}
+    fleet.task("web01", "file", NOON - 61, {"paths": ["/etc/x"]})
+    answer = ask(fleet, task_vars=task_vars, results="ct_inventory")
+    assert short(answer) == [("drift", "/etc/x", 1), ("drift", "/etc/y", 1), ("task", "/etc/x", 1)]
+    answer = ask("none", task_vars=task_vars, results="ct_inventory")
+    assert short(answer) == [("drift", "/etc/x", 2), ("drift", "/etc/y", 1)] and not answer["recorded"]
+
+
+# --- marks
+
+
+MARKS = """
+- ignore: {kind: files, item: /etc/adjtime, fields: [FileContentChecksum, DateModified, DateCreated]}
+  until: 2026-12-31
+  reason: ntp
+- window: {hosts: [db]}
+  from: 2026-01-01T11:30:00Z
+  until: 2026-01-01T13:00:00Z
+  reason: patch day
+- acknowledge: {item: [openssl, libssl*], hosts: web}
+  until: 2026-01-01
+  by: alice
+  reason: CHG0042
+"""
+
+
+def test_marked_changes_are_hidden_and_counted(fleet, tmp_path):
+    adjtime, newer = file("/etc/adjtime"), file("/etc/adjtime", "b", NOON - 60)
+    fleet.change("web01", adjtime, newer)
+    fleet.change("web02", adjtime, file("/etc/adjtime", "b", NOON - 60, mode=0o600))
+    fleet.change("db01", OLD, NEW, NOON + HOUR / 2)
+    fleet.change("web01", OLD, NEW)
+    fleet.change("web01", OLD, NEW, NOON + DAY)
+    path = tmp_path / "marks.yml"
+    path.write_text(MARKS)
+    answer = ask(fleet, marks=str(path))
+    assert short(answer) == [("drift", "/etc/adjtime", 1), ("drift", "openssl", 1)]
+    assert answer["changes"][1]["first"] == "2026-01-02T12:00:00Z"
+    assert {word: answer["totals"][word] for word in ("changes", "ignore", "window", "acknowledge")} == {
+        "changes": 2, "ignore": 1, "window": 1, "acknowledge": 1,
+    }  # fmt: skip
+    assert answer["lines"][-1] == "Not shown: 1 ignored, 1 in a maintenance window, 1 acknowledged"
+    given = yaml.safe_load(MARKS)
+    shown = ask(fleet, marks=given, marked="show")
+    assert shown["totals"]["changes"] == 5 and any("[acknowledge: CHG0042]" in line for line in shown["lines"])
+    only = {one["item"]: one["mark"] for one in ask(fleet, marks=given, marked="only", hosts=["web"])["changes"]}
+    assert only == {
+        "/etc/adjtime": {"word": "ignore", "reason": "ntp", "by": ""},
+        "openssl": {"word": "acknowledge", "reason": "CHG0042", "by": "alice"},
+    }
+
+
+def test_a_window_covers_what_happened_in_it_by_the_time_of_the_item(fleet):
+    """It was found at noon, and the snapshot before was a day earlier; the file was written an hour before."""
+    fleet.change("web01", file("/etc/x"), file("/etc/x", "b", NOON - HOUR), age=DAY)
+    fleet.change("web01", service("ssh"), service("ssh", False), age=DAY)
+
+    def covered(start, end):
+        mark = {"window": {}, "from": NOON_TEXT % start, "until": NOON_TEXT % end}
+        return sorted(one["kind"] for one in ask(fleet, marks=[mark], marked="only")["changes"])
+
+    assert covered(10, 12) == ["files", "services"] and covered(8, 10) == ["services"] and covered(13, 14) == []
+
+
+NOON_TEXT = "2026-01-01T%02d:00:00Z"
+
+
+def test_one_change_is_acknowledged_by_its_record(fleet):
+    first, _second = fleet.change("web01", OLD, NEW), fleet.change("web02", OLD, NEW)
+    assert ask(fleet, marks=[{"acknowledge": {"record": first}, "by": "alice"}])["changes"][0]["hosts"] == ["web02"]
+
+
+def test_marks_in_the_store_count(fleet):
+    fleet.change("web01", OLD, NEW)
+    columns = "mark, word, what, reason, made_by, made_at, valid_from, valid_until"
+    sql = f"INSERT INTO marks ({columns}) VALUES (1, 'acknowledge', '{{\"item\": \"openssl\"}}', 'seen', 'alice', ?, NULL, NULL)"
+    fleet.execute(sql, "2026-01-01T13:00:00Z")
+    fleet.change("web01", OLD, NEW, NOON + DAY)
+    answer = ask(fleet)
+    assert answer["totals"]["acknowledge"] == 1 and answer["changes"][0]["first"] == "2026-01-02T12:00:00Z"
+    fleet.execute("UPDATE marks SET what = 'x'")
+    assert "not JSON" in ask(fleet)["msg"]
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        ("x", "has 0 of the keys ignore, window, acknowledge"),
+        ({"ignore": {"item": "a"}, "window": {}}, "has 2 of the keys"),
+        ({"ignore": {"item": "a"}, "hosts": "web"}, "has the unknown key 'hosts'"),
+        ({"ignore": {}}, "selects every change"),
+        ({"ignore": "a"}, "is not a mapping"),
+        ({"ignore": {"items": "a"}}, "unknown key 'items'. The keys are kind, item, fields"),
+        ({"ignore": {"kind": "file"}}, "kind is 'file'. Give some of packages, services, files."),
+        ({"ignore": {"category": "added"}}, "category is 'added'"),
+        ({"ignore": {"item": "a"}, "until": "soon"}, "until of a mark is 'soon'. Give a time such as"),
+        ({"window": {}, "until": "2026-01-01"}, "has no beginning or no end"),
+        ({"acknowledge": {"item": "a"}}, "Give until"),
+    ],
+)
+def test_a_wrong_mark_is_one_sentence(tmp_path, mark, message):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.change("web01", OLD, NEW)
+    answer = ask(fleet, marks=[mark])
+    assert answer["failed"] and message in answer["msg"]
+
+
+def test_marks_that_cannot_be_read_are_one_sentence(tmp_path):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.change("web01", OLD, NEW)
+    assert "Cannot read the marks '/none'" in ask(fleet, marks="/none")["msg"]
+    (tmp_path / "marks.yml").write_text("- [")
+    assert "are not YAML" in ask(fleet, marks=str(tmp_path / "marks.yml"))["msg"]
+    (tmp_path / "marks.yml").write_text("a: b")
+    assert "are not a list" in ask(fleet, marks=str(tmp_path / "marks.yml"))["msg"]
+    (tmp_path / "marks.yml").write_text("")
+    assert ask(fleet, marks=str(tmp_path / "marks.yml"))["totals"]["changes"] == 1
+
+
+# --- inventories
+
+
+def furnish(fleet):
+    """Ten web servers, of which web09 differs in three items, and a database server."""
+    common = [package("bash"), package("openssl", "3.0.15"), service("ssh"), file("/etc/ssh/sshd_config")]
+    for number in range(9):
+        fleet.host("web%02d" % number, *common, file("/etc/hostname", str(number)))
+    other = [package("bash"), package("openssl", "3.0.14"), package("nmap"), service("ssh")]
+    fleet.host("web09", *other, file("/etc/ssh/sshd_config", "b", mode=0o600), file("/etc/hostname", "9"))
+    fleet.host("db01", package("bash"), package("openssl", "3.0.14"))
+
+
+def variants(answer):
+    return {
+        one["item"]: [(next(iter((some["values"] or {"": None}).values())), some["count"]) for some in one["variants"]]
+        for one in answer["items"]
+    }
+
+
+def test_versions_are_counted(fleet):
+    furnish(fleet)
+    answer = ask(fleet, "versions", items=["openssl"])
+    assert variants(answer) == {"openssl": [("3.0.15", 9), ("3.0.14", 2)]}
+    assert answer["items"][0]["variants"][1]["hosts"] == ["db01", "web09"]
+    assert answer["lines"] == [
+        "packages  openssl",
+        "    9 hosts  3.0.15  (web00, web01, web02, 6 more)",
+        "    2 hosts  3.0.14  (db01, web09)",
+    ]
+    assert variants(ask(fleet, "versions", items=["open*"], hosts=["web*"])) == {
+        "openssl": [("3.0.15", 9), ("3.0.14", 1)]
+    }
+    assert len(ask(fleet, "versions", kinds=["packages"])["items"]) == 3
+    assert variants(ask(fleet, "versions", items=["ssh"], kinds=["services"])) == {"ssh": [("Running", 10)]}
+
+
+def test_outliers_are_what_nearly_all_others_have_otherwise(fleet):
+    furnish(fleet)
+    answer = ask(fleet, "outliers", hosts=["web*"])
+    assert variants(answer) == {
+        "/etc/ssh/sshd_config": [("b" * 64, 1)],
+        "nmap": [("1.0", 1)],
+        "openssl": [("3.0.14", 1)],
+    }
+    assert {one["item"]: len(one["expected"]) for one in answer["items"]} == {
+        "/etc/ssh/sshd_config": 1, "nmap": 0, "openssl": 1,
+    }  # fmt: skip
+    assert {host for one in answer["items"] for some in one["variants"] for host in some["hosts"]} == {"web09"}
+    assert "packages  nmap  (expected: not there)" in answer["lines"]
+    assert "     1 host  FileContentChecksum=bbbbbbbbbbbb Mode=0600  (web09)" in answer["lines"]
+    assert ask(fleet, "outliers", hosts=["web*"], majority=95)["items"] == []
+
+
+def test_hosts_are_compared_with_a_golden_host(fleet):
+    furnish(fleet)
+    answer = ask(fleet, "compare", reference=["web00"], hosts=["db01", "web09"], kinds=["packages"])
+    assert variants(answer) == {"nmap": [("1.0", 1)], "openssl": [("3.0.14", 2)]}
+    assert [one["expected"] for one in answer["items"]] == [[], [{"CurrentVersion": "3.0.15"}]]
+    back = ask(fleet, "compare", reference=["web09"], hosts=["web00"], kinds=["packages"])
+    assert variants(back) == {"nmap": [(None, 1)], "openssl": [("3.0.15", 1)]}
+    assert "     1 host  not there  (web00)" in back["lines"]
+
+
+def test_hosts_are_compared_with_a_group(fleet):
+    furnish(fleet)
+    answer = ask(fleet, "compare", reference=["web*"], hosts=["web09"])
+    assert set(variants(answer)) == {
+        "/etc/ssh/sshd_config",
+        "nmap",
+        "openssl",
+    }  # not /etc/hostname, on which nobody agrees
+
+
+def test_an_earlier_inventory_is_the_current_one_without_the_changes_since(fleet):
+    fleet.host("web01", NEW, service("ssh"), file("/etc/x", "c"))
+    fleet.host("web02", NEW, service("ssh", False), package("nmap"))
+    for name in ("web01", "web02"):
+        fleet.change(name, OLD, NEW, NOON)
+    fleet.change("web01", file("/etc/x"), file("/etc/x", "b"), NOON)
+    fleet.change("web01", file("/etc/x", "b"), file("/etc/x", "c"), NOON + DAY)
+    fleet.change("web02", service("ssh"), service("ssh", False), NOON)
+    fleet.change("web02", None, package("nmap"), NOON)
+    fleet.change("web02", file("/etc/x"), None, NOON)
+    then = variants(ask(fleet, "versions", at="2026-01-01T00:00:00Z"))
+    assert then == {"openssl": [("3.0.14", 2)], "ssh": [("Running", 2)], "/etc/x": [("a" * 64, 2)]}
+    moved = ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")
+    assert variants(moved) == {
+        "openssl": [("3.0.15", 2)], "ssh": [("Stopped", 1)], "nmap": [("1.0", 1)], "/etc/x": [("c" * 64, 1), (None, 1)],
+    }  # fmt: skip
+    (upgraded,) = [one for one in moved["items"] if one["item"] == "openssl"]
+    assert upgraded["variants"][0]["before"] == {"CurrentVersion": "3.0.14"}
+    assert "    2 hosts  3.0.14 -> 3.0.15  (web01, web02)" in moved["lines"]
+    assert "     1 host  not there -> 1.0  (web02)" in moved["lines"]
+    golden = ask(fleet, "compare", reference=["web01"], reference_at="2026-01-01T00:00:00Z", kinds=["packages"])
+    assert variants(golden) == {"nmap": [("1.0", 1)], "openssl": [("3.0.15", 2)]}
+
+
+def test_a_change_that_was_undone_is_no_difference(fleet):
+    fleet.host("web01", OLD)
+    fleet.change("web01", OLD, NEW, NOON)
+    fleet.change("web01", NEW, OLD, NOON + HOUR)
+    assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["items"] == []
+
+
+def test_two_versions_of_a_package_are_two_variants(fleet):
+    kernels = [package("kernel", "1"), package("kernel", "2")]
+    fleet.host("web01", *kernels)
+    fleet.host("web02", kernels[1])
+    assert variants(ask(fleet, "versions")) == {"kernel": [("2", 2), ("1", 1)]}
+    assert variants(ask(fleet, "compare", reference=["web02"])) == {"kernel": [("1", 1)]}
+
+
+def test_items_with_many_variants_are_bounded(fleet):
+    for number in range(105):
+        fleet.host("web%03d" % number, file("/etc/hostname", "%03d" % number))
+    (entry,) = ask(fleet, "versions")["items"]
+    assert len(entry["variants"]) == 100 and entry["more"] == 5
+
+
+# --- hosts
+
+
+def test_stale_failed_and_missing_hosts(fleet):
+    fleet.host("web01", OLD)
+    fleet.host("web02", OLD, sources={"dpkg": {"status": "failed", "message": "locked"}})
+    fleet.failed("web03", "unreachable: \x1b[31mrefused")
+    fleet.host("old", OLD)
+    fleet.execute("UPDATE hosts SET last_seen = '2020-01-01T00:00:00Z' WHERE name = 'old'")
+    answer = ask(fleet, "hosts")
+    assert [(one["host"], one["status"]) for one in answer["hosts"]] == [
+        ("web03", "failed"), ("old", "stale"), ("web02", "partial"), ("web01", "ok"),
+    ]  # fmt: skip
+    assert answer["missing"] == ["db01"]
+    assert answer["totals"] == {"failed": 1, "stale": 1, "partial": 1, "ok": 1, "missing": 1}
+    assert answer["hosts"][0]["last_seen"] is None and answer["hosts"][3]["items"]["Software"] == 1
+    assert answer["lines"][0] == "failed  web03  last seen never  unreachable: \\x1b[31mrefused"
+    assert answer["lines"][1].startswith("stale   old  last seen 2020-01-01T00:00:00Z")
+    assert answer["lines"][2].endswith("Daemons: dpkg: locked; Files: dpkg: locked; Software: dpkg: locked")
+    assert answer["lines"][3:] == ["missing db01  never collected"]
+    assert ask(fleet, "hosts", hosts=["db"])["missing"] == ["db01"] and not ask(fleet, "hosts", hosts=["db"])["hosts"]
+
+
+# --- what cannot be answered
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hosts": ["wbe*"]}, "No host in the fleet store matches the value of hosts, 'wbe*'."),
+        ({"what": "compare"}, "There is nothing to compare with."),
+        ({"what": "compare", "reference": ["x"]}, "No host in the fleet store matches the value of reference"),
+        ({"since": "friday"}, "The value of since is 'friday'. Give a time"),
+        ({"since": 7}, "The value of since is '7'"),
+        ({"what": "hosts", "stale_after": "2999-01-01"}, "is in the future"),
+        ({"limit": 0}, "The value of limit is 0."),
+        ({"majority": 50, "what": "outliers"}, "The value of majority is 50."),
+    ],
+)
+def test_what_is_wrong_with_a_question(tmp_path, arguments, message):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.host("web01", OLD)
+    answer = ask(fleet, **arguments)
+    assert answer["failed"] and message in answer["msg"]
+
+
+def test_a_store_that_is_not_there_is_one_sentence(tmp_path):
+    assert "There is no fleet store" in ask(str(tmp_path / "none.db"))["msg"]
+    assert "Give its path or URL" in ask("none")["msg"]
+
+
+def test_hostile_text_is_shown_as_text(fleet):
+    name = "<script>\x1b[2J\u202e'; DROP TABLE hosts"
+    fleet.host("web01", package(name))
+    fleet.change("web01", None, package(name))
+    for what in ("changes", "versions"):
+        answer = ask(fleet, what)
+        assert all(text.isprintable() for text in answer["lines"])
+        assert (answer.get("changes") or answer["items"])[0]["item"].isprintable()
+    assert ask(fleet, items=[name])["totals"]["changes"] == 1
+
+
+# --- documentation
+
+
+def test_the_documentation_has_all_options():
+    documented = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    assert set(documented) == set(ct_fleet_info.ARGUMENTS)
+    for name, option in ct_fleet_info.ARGUMENTS.items():
+        for key in ("type", "elements", "choices", "default"):
+            assert documented[name].get(key) == option.get(key), name
+
+
+QUERIES = re.findall(r"^-- (.*)\n(SELECT [^;]*);$", (ROOT / "docs/store.md").read_text("utf-8"), re.MULTILINE)
+
+
+def test_the_page_has_ten_queries():
+    assert len(QUERIES) == 10
+
+
+EXPECTED = {
+    "Which hosts have a package, in which version": 11,
+    "Which versions of a package are there, and on how many hosts": 2,
+    "On which hosts does a file differ, and how many have which content": 2,
+    "Everything that a host has": 5,
+    "Where does a service not run": 1,
+    "What changed on a host, the latest first": 2,
+    "What changed on a day, grouped: the same change on many hosts is one row": 1,
+    "When did a file change, and where": 1,
+    "How many changes of which kind were there each day": 2,
+    "Which hosts are stale or could not be collected": 2,
+}
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def of_the_page(request, tmp_path_factory):
+    """A store in which each query of the page finds something."""
+    if request.param == "sqlite":
+        fleet = FleetStore(str(tmp_path_factory.mktemp("page") / "fleet.db"))
+    else:
+        fleet = FleetStore(request.getfixturevalue("server").database())
+    day = 1_789_905_600  # 2026-09-20T12:00:00Z
+    furnish(fleet)
+    common = [package("bash"), package("openssl", "3.0.15"), file("/etc/ssh/sshd_config"), file("/etc/hostname", "0")]
+    fleet.host("web00", *common, service("ssh", False))
+    fleet.execute("UPDATE hosts SET name = 'web00042.example.org' WHERE name = 'web00'")
+    fleet.execute("UPDATE hosts SET last_seen = '2026-12-01T00:00:00Z'")
+    for name in ("web00042.example.org", "web01"):
+        fleet.change(name, OLD, NEW, day)
+    fleet.change("web00042.example.org", file("/etc/ssh/sshd_config"), file("/etc/ssh/sshd_config", "b"), day + DAY)
+    fleet.execute("UPDATE hosts SET last_seen = '2026-12-01T00:00:00Z'")
+    fleet.execute("UPDATE hosts SET last_seen = '2026-11-01T00:00:00Z' WHERE name = 'web09'")
+    fleet.failed("web08", "unreachable")
+    return fleet.where
+
+
+@pytest.mark.parametrize(("title", "sql"), QUERIES, ids=[title for title, _sql in QUERIES])
+def test_a_query_of_the_page_answers_its_question(of_the_page, title, sql):
+    with open_store(of_the_page) as store:
+        assert len(store.query(sql)) == EXPECTED[title]
