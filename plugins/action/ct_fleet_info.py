@@ -143,10 +143,9 @@ def _changes(store, asked):
     )
     found = list(filter(_wanted(arguments), history.attributed(store, records, every_mark)))
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
-    recorded = bool(store) and history.has_runs(store)
     together = groups.grouped(shown)
     limit = arguments["limit"]
-    lines = groups.lines(together, min(limit, MOST_LINES), recorded) + _marked(found, arguments["marked"])
+    lines = groups.lines(together, min(limit, MOST_LINES)) + _marked(found, arguments["marked"])
     if arguments["group"]:
         entries = [one.entry() for one in together[:limit]]
     else:
@@ -155,7 +154,6 @@ def _changes(store, asked):
         "changes": entries,
         "left_out": len(together if arguments["group"] else shown) - len(entries),
         "totals": _totals(found, shown),
-        "recorded": recorded,
         "lines": lines,
         **({"warnings": warnings} if warnings else {}),
     }

@@ -65,10 +65,11 @@ options:
   levels:
     description:
       - Who made the change. By default, all levels are returned.
-      - V(task) is a task of Ansible, V(run) possibly a run of Ansible, and V(drift) neither.
+      - V(task) is a task of Ansible, V(run) possibly a run of Ansible, and V(drift) neither. All changes are V(unknown) while the store
+        has no run of Ansible.
     type: list
     elements: str
-    choices: [drift, run, task]
+    choices: [drift, unknown, run, task]
   actors:
     description: Return changes that were made by runs of these users of the controller. Names or patterns.
     type: list
@@ -185,7 +186,7 @@ changes:
   elements: dict
   contains:
     level:
-      description: V(drift), V(run) or V(task).
+      description: V(drift), V(unknown), V(run) or V(task).
       type: str
       returned: success
     kind:
@@ -268,10 +269,6 @@ changes:
       description: The C(RecordId) of the change.
       type: str
       returned: if O(group=false)
-recorded:
-  description: Whether the store has any run of Ansible. If not, every change is V(drift).
-  returned: O(ask=changes)
-  type: bool
 items:
   description: The items, with their variants.
   returned: O(ask=versions), O(ask=outliers) and O(ask=compare)

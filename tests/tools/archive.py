@@ -13,7 +13,16 @@ import tarfile
 WANTED = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "REUSE.toml", "SECURITY.md", "requirements.txt"),
     *("FILES.json", "MANIFEST.json", "LICENSES/*.txt", "changelogs/changelog.yaml", "tests/config.yml"),
-    *("docs/*", "meta/*.yml", "meta/requirements.txt", "playbooks/*", "plugins/*.py", "plugins/plugin_utils/_fleet/page/*", "roles/*", "extensions/*"),
+    *(
+        "docs/*",
+        "meta/*.yml",
+        "meta/requirements.txt",
+        "playbooks/*",
+        "plugins/*.py",
+        "plugins/plugin_utils/_fleet/page/*",
+        "roles/*",
+        "extensions/*",
+    ),
 )
 UNWANTED = ("*.pyc", "*.pyz", "*/__pycache__/*", "*/.*", ".*", "*~", "*.orig", "*.rej")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")

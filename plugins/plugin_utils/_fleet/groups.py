@@ -13,7 +13,7 @@ from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import line, plural, timestamp
 from .attribution import DRIFT, RUN, TASK
 from .changes import MODIFIED, Change
-from .history import LEVELS, Found
+from .history import LEVELS, UNKNOWN, Found
 
 MOST_HOSTS = 100  # whose names an entry has
 SHOWN_HOSTS = 3  # in a line
@@ -21,7 +21,7 @@ MAX_LENGTH = 300  # characters of a line
 _CONTENT = "FileContentChecksum"
 _FOLLOW = frozenset(("Size", "DateModified", "DateCreated"))  # change with the content
 _VERSION = "CurrentVersion"
-_HEADINGS = {DRIFT: "Drift", RUN: "Possibly Ansible", TASK: "Ansible"}
+_HEADINGS = {DRIFT: "Drift", UNKNOWN: "Changed", RUN: "Possibly Ansible", TASK: "Ansible"}
 
 Entry = dict[str, Any]
 
@@ -143,8 +143,8 @@ def _order(group: Group) -> tuple[Any, ...]:
 # --- as lines
 
 
-def lines(groups: list[Group], most: int, recorded: bool) -> list[str]:
-    """A heading for each level, and a line for each group, at most `most` of these. `recorded`: whether any run of Ansible is."""
+def lines(groups: list[Group], most: int) -> list[str]:
+    """A heading for each level, and a line for each group, at most `most` of these."""
     shown: list[str] = []
     for level in LEVELS:
         these = [group for group in groups if group.first.attribution.level == level]
@@ -152,8 +152,7 @@ def lines(groups: list[Group], most: int, recorded: bool) -> list[str]:
             continue
         hosts = {host for group in these for host in group.hosts}
         total = sum(sum(group.hosts.values()) for group in these)
-        heading = _HEADINGS[level] if recorded else "Changed"
-        shown += ["", f"{heading}: {plural(total, 'change')} on {plural(len(hosts), 'host')}"]
+        shown += ["", f"{_HEADINGS[level]}: {plural(total, 'change')} on {plural(len(hosts), 'host')}"]
         shown += [line("  " + _line(group), MAX_LENGTH) for group in these[: max(0, most)]]
         if len(these) > most:
             shown.append(f"  {plural(len(these) - max(0, most), 'more line')} not shown")

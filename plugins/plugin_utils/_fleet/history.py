@@ -20,7 +20,8 @@ from .changes import Change, from_record
 from .run_store import read_tasks
 from .selection import DAY, Selects
 
-LEVELS = (DRIFT, RUN, TASK)  # in the order in which they need attention
+UNKNOWN = "unknown"  # no run was ever recorded, so nothing can be said
+LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attention
 MOST_CHANGES = 100_000  # that are in memory at a time
 AT_ONCE = 500  # parameters of a query
 _COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
@@ -71,20 +72,19 @@ def read(
 def attributed(
     store: Store | None, records: Iterable[tuple[str, Record]], every_mark: list[marks.Mark]
 ) -> Iterator[Found]:
-    """Each change, with what explains it. Without a store, nothing does. A record of no kind is left out."""
+    """Each change, with what explains it. A record of no kind is left out."""
     changes = list(_changes(records))
-    tasks = list(_tasks(store, changes)) if store is not None and changes else []
-    ran = _runs(store, {task.run for task in tasks}) if store is not None and tasks else {}
-    if store is not None and tasks:
+    if store is None or not store.query("SELECT 1 FROM runs LIMIT 1"):
+        for change in changes:
+            yield Found(change, Attribution(UNKNOWN), None, marks.first(every_mark, change))
+        return
+    tasks = list(_tasks(store, changes)) if changes else []
+    ran = _runs(store, {task.run for task in tasks}) if tasks else {}
+    if tasks:
         changes = list(_with_installed(store, changes))
     for change, found in zip(changes, Tasks(tasks).attribute_all(changes)):
         of_task = ran.get(found.task.run) if found.task is not None else None
         yield Found(change, found, of_task, marks.first(every_mark, change))
-
-
-def has_runs(store: Store) -> bool:
-    """Whether the callback run_log has recorded any run."""
-    return bool(store.query("SELECT 1 FROM runs LIMIT 1"))
 
 
 def _changes(records: Iterable[tuple[str, Record]]) -> Iterator[Change]:
