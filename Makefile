@@ -64,8 +64,8 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs quickstart-user
-.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(OTHER_CORES)
+STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs report quickstart-user
+.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) report-pictures $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -133,6 +133,8 @@ $(VENV)/core-%/done: tests/requirements/core.txt requirements.txt tests/tools/ve
 	@$(PREPARE) venv-core-$* - tests/tools/venv $(@D) $(call core_python,$*) -r $< "$(call core_requirement,$*)"
 $(VENV)/interop/done: tests/requirements/interop.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-interop - tests/tools/venv $(@D) 3.11 -r $<
+$(VENV)/report/done: tests/requirements/report.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-report - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
 $(VENV)/importer/done: tests/requirements/importer.txt tests/tools/venv
@@ -194,6 +196,10 @@ $(filter relay-%,$(PROCESSES)): relay-%: $(VENV)/unit-%/done
 	@$(TESTS) $@ unit-$* $(call pytest,tests/relay)
 interop: $(VENV)/interop/done debian-packages
 	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
+report: $(VENV)/report/done ## the fleet report in Chromium, also for screen readers, on paper and with hostile text; as root the first time
+	@$(TESTS) $@ report tests/tools/report $(call pytest,tests/report)
+report-pictures: $(VENV)/report/done ## make the pictures of docs/report.md again
+	@CT_PICTURES=$(CURDIR)/docs/pictures $(STEP) $@ report tests/tools/report $(call pytest,tests/report -k pictures)
 quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
 docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root

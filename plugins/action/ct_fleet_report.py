@@ -10,18 +10,20 @@ import time
 
 from ansible.plugins.action import ActionBase
 
-from ..module_utils._cti.errors import CtiError, SinceError
+from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.fleet.store import URLS, open_store
-from ..module_utils._cti.state import since
 from ..module_utils._cti.text import plural
 from ..plugin_utils._bounded import calm
 from ..plugin_utils._fleet import report
+from ..plugin_utils._fleet.selection import moment
 
 ARGUMENTS = {
     "store": {"type": "str", "default": "inventory/fleet.db"},
     "dest": {"type": "path", "default": "report.html"},
     "since": {"type": "raw", "default": "30d"},
     "stale_after": {"type": "raw", "default": "2d"},
+    "hosts": {"type": "list", "elements": "str", "default": []},
+    "marks": {"type": "raw"},
     "title": {"type": "str"},
 }
 
@@ -75,24 +77,16 @@ def _location(store):
 def _scope(arguments, groups):
     """What the options select. Raises ValueError."""
     now = time.time()
+    times = {option: moment(arguments[option], option) for option in ("since", "stale_after")}
+    for option, at in times.items():
+        if at > now:
+            raise ValueError(f"The value of {option} is in the future. Give an age such as 3d.")
     return report.Scope(
         title=arguments["title"] or report.default_title(now),
-        since=_moment(arguments, "since", now),
-        stale_after=now - _moment(arguments, "stale_after", now),
-        groups={name: hosts for name, hosts in groups.items() if name not in ("all", "ungrouped")},
+        made=now,
+        since=times["since"],
+        stale_after=now - times["stale_after"],
+        groups=groups,
+        hosts=arguments["hosts"],
+        marks=arguments["marks"],
     )
-
-
-def _moment(arguments, option, now):
-    """The Unix seconds of a time in the past. Raises ValueError."""
-    text = str(arguments[option]).strip()
-    try:
-        at = since.parse(text).at
-    except SinceError:
-        at = None
-    if at is None or at > now:
-        raise ValueError(
-            f"The value of {option} (in the playbook: ct_{option}) is {text[:80]!r}. Give a time in the past such as 2026-01-09T08:00:00Z, or an"
-            " age such as 3d."
-        )
-    return at

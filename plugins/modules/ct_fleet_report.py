@@ -42,6 +42,19 @@ options:
     description: A host that was last seen before this age is stale.
     type: raw
     default: 2d
+  hosts:
+    description:
+      - Names of hosts, names of groups of the Ansible inventory, or patterns (V(web*)). A name after C(!) is excluded.
+      - By default, all hosts of the store are in the report, also those that the Ansible inventory does not have.
+    type: list
+    elements: str
+    default: []
+  marks:
+    description:
+      - Marks of changes, as a list or as the path of a YAML file with a list, as M(changetracking.inventory.ct_fleet_info) describes them. The marks in the
+        store's table C(marks) count too.
+      - The report has the marked changes. It hides them until its reader wants to see them.
+    type: raw
   title:
     description: The title of the report. The default has the date.
     type: str
@@ -54,6 +67,7 @@ extends_documentation_fragment:
   - changetracking.inventory.attributes
   - changetracking.inventory.attributes.action
 seealso:
+  - module: changetracking.inventory.ct_fleet_info
   - module: changetracking.inventory.ct_inventory_fetch
 author:
   - changetracking.inventory contributors (@changetracking)

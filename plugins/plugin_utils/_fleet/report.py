@@ -14,18 +14,19 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.daemon import VERSION
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.text import timestamp
+from .marks import from_option, from_store
 from .report_changes import read_changes
 from .report_columns import delta, shown
 from .report_items import read_hosts, read_items
+from .selection import Groups, selecting
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("model.js", "dom.js", "tables.js", "views.js")
@@ -36,10 +37,12 @@ class Scope(NamedTuple):
     """What a report is about."""
 
     title: str
-    since: float  # Unix seconds: changes from then on
+    made: float  # Unix seconds
+    since: float  # likewise: changes from then on
     stale_after: float  # seconds without an inventory, after which a host is stale
-    hosts: Iterable[str] | None = None  # inventory names; None: all hosts of the store
-    groups: Mapping[str, Iterable[str]] = {}  # name -> inventory names
+    groups: Groups  # of the Ansible inventory
+    hosts: Sequence[str] = ()  # names, patterns or groups; empty: all hosts of the store
+    marks: Any = None  # as in the option of ct_fleet_report
 
 
 class Report(NamedTuple):
@@ -50,15 +53,21 @@ class Report(NamedTuple):
 
 
 def make(store: Store, scope: Scope) -> Report:
-    """Raises FleetError."""
+    """Raises FleetError, and ValueError for what cannot be selected."""
     with store.reading():
-        hosts = read_hosts(store, scope.hosts)
+        marks = from_store(store, scope.groups) + from_option(scope.marks, scope.groups)
+        hosts = read_hosts(store, selecting(scope.hosts, scope.groups))
+        if scope.hosts and not hosts:
+            raise ValueError(
+                f"No host in the fleet store matches the value of hosts, {', '.join(scope.hosts)[:200]!r}. Give names or groups of hosts, or"
+                " patterns such as web*."
+            )
         items = read_items(store, hosts)
-        changes = read_changes(store, hosts, scope.since)
+        changes = read_changes(store, hosts, scope.since, marks)
     data = {
         "title": shown(scope.title),
         "version": VERSION,
-        "made": int(time.time()),
+        "made": int(scope.made),
         "since": int(scope.since),
         "stale": int(scope.stale_after),
         "hosts": {
@@ -97,6 +106,8 @@ def _groups(groups: Mapping[str, Iterable[str]], numbers: Mapping[str, int]) -> 
     """The groups that have some of the hosts, but not all of them."""
     found = {}
     for name in sorted(groups)[:MAX_GROUPS]:
+        if name == "ungrouped":
+            continue
         members = sorted({numbers[host] for host in groups[name] if host in numbers})
         if 0 < len(members) < len(numbers):
             found[shown(name)] = delta(members)

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the changes of a report, and who made them."""
+"""Reads the changes of a report, who made them, and how they are marked."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.fleet.schema import TIMES, column
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.registry import all_kinds
+from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, change_columns
 from ...module_utils._cti.text import timestamp
-from .attribution import Attribution, Tasks
-from .changes import from_record
+from . import history
+from .changes import MODIFIED
+from .marks import Mark
 from .report_columns import MAX_NAME, coded, delta, seconds, share, shown
 from .report_items import DIGITS, Host
-from .run_store import read_tasks
 
 MAX_CHANGES = 300_000
+AT_ONCE = 20_000  # changes that are attributed together: those of whole hosts
 MAX_DETAIL = 1_000  # characters
-UNKNOWN = "unknown"  # no run was ever recorded, so nothing can be said
-CHECKSUMS = ("FileContentChecksum",)
 KINDS = {kind.config_type: kind for kind in all_kinds().values()}
 WORDS = {
     "SvcState": "state", "SvcStartupType": "startup", "SvcRunlevels": "wanted by", "SvcController": "controller", "SvcPath": "unit file",
     "UnitFileState": "unit file state", "FileContentChecksum": "SHA-256", "Size": "size", "Owner": "owner", "Group": "group", "Mode": "mode",
     "FileType": "type", "LinkTarget": "target",
 }  # fmt: skip
-TIMES = ("DateModified", "DateCreated", "InstalledOn")
+
+Record = dict[str, Any]
+_COLUMNS = ("HostId", "Host", "Seq", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
 
 
 class Changes(NamedTuple):
@@ -43,27 +46,36 @@ class _Row(NamedTuple):
     host: int
     content: tuple[str, ...]  # kind, category, name, detail
     actor: tuple[str, ...]  # level, task, module, playbook, user
+    mark: tuple[str, ...]  # word, reason, by; empty where there is none
 
 
-def read_changes(store: Store, hosts: list[Host], since: float) -> Changes:
+def read_changes(store: Store, hosts: list[Host], since: float, marks: list[Mark]) -> Changes:
     """The changes since then, the latest first. Of a host with too many, the latest ones."""
     numbers = {host.number: place for place, host in enumerate(hosts)}
     from_ = str(timestamp(since))
     chosen, left_out = _chosen(store, numbers, from_)
-    rows = sorted(_rows(store, numbers, from_, chosen), key=lambda row: -row.when)
-    contents = sorted({row.content for row in rows})
-    actors = sorted({row.actor for row in rows})
-    content_of = {content: number for number, content in enumerate(contents)}
-    actor_of = {actor: number for number, actor in enumerate(actors)}
+    rows = sorted(_rows(store, numbers, from_, chosen, marks), key=lambda row: -row.when)
+    contents, content = _numbered([row.content for row in rows])
+    actors, actor = _numbered([row.actor for row in rows])
+    marked, mark = _numbered([row.mark for row in rows])
     columns = {
         "when": delta(row.when for row in rows),
         "host": [row.host for row in rows],
-        "content": [content_of[row.content] for row in rows],
-        "actor": [actor_of[row.actor] for row in rows],
-        "contents": [coded([content[place] for content in contents]) for place in range(4)],
+        "content": content,
+        "actor": actor,
+        "mark": mark,
+        "contents": [coded([one[place] for one in contents]) for place in range(4)],
         "actors": actors,
+        "marks": marked,
     }
     return Changes(columns, len(rows), left_out)
+
+
+def _numbered(values: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], list[int]]:
+    """The different values, and the place of each value among them."""
+    different = sorted(set(values))
+    places = {value: place for place, value in enumerate(different)}
+    return different, [places[value] for value in values]
 
 
 def _chosen(store: Store, numbers: Mapping[int, int], since: str) -> tuple[set[int] | None, int]:
@@ -84,44 +96,50 @@ def _chosen(store: Store, numbers: Mapping[int, int], since: str) -> tuple[set[i
     return chosen, total - len(chosen)
 
 
-def _rows(store: Store, numbers: Mapping[int, int], since: str, chosen: set[int] | None) -> Iterator[_Row]:
-    tasks = _Attribution(store, seconds(since))
-    found = store.rows("SELECT * FROM ConfigurationChange WHERE TimeGenerated >= ? ORDER BY HostId", since)
-    for host, group in groupby(found, key=lambda record: record["HostId"]):
-        if host not in numbers:
-            continue
-        records = [
-            record
-            for record in group
-            if record["ConfigChangeType"] in KINDS and (chosen is None or record["Seq"] in chosen)
-        ]
-        for record, actor in zip(records, tasks.actors(records)):
-            yield _Row(seconds(record["TimeGenerated"]), numbers[host], _content(record), actor)
+def _rows(
+    store: Store, numbers: Mapping[int, int], since: str, chosen: set[int] | None, marks: list[Mark]
+) -> Iterator[_Row]:
+    for records in _whole_hosts(store, numbers, since, chosen):
+        for found in history.attributed(store, [(record["Host"], record) for record in records], marks):
+            record = found.change.values
+            yield _Row(
+                seconds(record.get("TimeGenerated")),
+                numbers[record["HostId"]],
+                _content(record),
+                _actor(found),
+                _mark(found),
+            )
 
 
-class _Attribution:
-    """Who made changes: level, task, module, playbook and user."""
+def _whole_hosts(
+    store: Store, numbers: Mapping[int, int], since: str, chosen: set[int] | None
+) -> Iterator[list[Record]]:
+    """The records, those of a host together: attribution needs them all."""
+    columns = ", ".join(map(column, _COLUMNS))
+    rows = store.rows(
+        f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated >= ? ORDER BY HostId, TimeGenerated DESC, Seq DESC",
+        since,
+    )
+    some: list[Record] = []
+    for host, group in groupby(rows, key=lambda row: row["HostId"]):
+        if host in numbers:
+            for row in group:
+                if row["ConfigChangeType"] in KINDS and (chosen is None or row["Seq"] in chosen):
+                    some.append({name: value for name, value in row.items() if value is not None})
+        if len(some) >= AT_ONCE:
+            yield some
+            some = []
+    yield some
 
-    def __init__(self, store: Store, since: float) -> None:
-        runs = store.query("SELECT uuid, playbook, username FROM runs")
-        self._runs = {uuid: (shown(playbook), shown(user)) for uuid, playbook, user in runs}
-        self._tasks = Tasks(read_tasks(store, since=since - 86_400.0)) if runs else None
 
-    def actors(self, records: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-        if self._tasks is None:
-            return ((UNKNOWN, "", "", "", "") for _record in records)
-        changes = [from_record(record["Host"], record) for record in records]
-        return map(self._actor, self._tasks.attribute_all(changes))
+def _actor(found: history.Found) -> tuple[str, ...]:
+    level, task, _reason = found.attribution
+    ran = (shown(found.ran.playbook), shown(found.ran.user)) if found.ran is not None else ("", "")
+    return (level, shown(task.title), shown(task.module), *ran) if task is not None else (level, "", "", *ran)
 
-    def _actor(self, found: Attribution) -> tuple[str, ...]:
-        if found.task is None:
-            return (found.level, "", "", "", "")
-        return (
-            found.level,
-            shown(found.task.title),
-            shown(found.task.module),
-            *self._runs.get(found.task.run, ("", "")),
-        )
+
+def _mark(found: history.Found) -> tuple[str, ...]:
+    return () if found.mark is None else (found.mark.word, shown(found.mark.reason), shown(found.mark.by))
 
 
 def _content(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -129,13 +147,13 @@ def _content(record: Mapping[str, Any]) -> tuple[str, ...]:
     name = shown(record.get(kind.columns[0]), MAX_NAME)
     category = shown(record.get("ChangeCategory"))
     parts = []
-    for column, (current, previous) in kind.tracked.items():
-        if column in TIMES:
+    for field, (current, previous) in kind.tracked.items():
+        if field in TIMES:
             continue
-        old, new = (_value(column, record.get(one)) for one in (previous, current))
+        old, new = (_value(field, record.get(one)) for one in (previous, current))
         if old != new:
-            word = f"{WORDS[column]} " if column in WORDS else ""
-            parts.append(word + (f"{old or 'none'} \u2192 {new or 'none'}" if category == "Modified" else old or new))
+            word = f"{WORDS[field]} " if field in WORDS else ""
+            parts.append(word + (f"{old or 'none'} \u2192 {new or 'none'}" if category == MODIFIED else old or new))
     detail = ", ".join(parts)
     if not detail:
         detail = shown(record.get("FieldsChanged")).replace(",", ", ")
@@ -144,5 +162,5 @@ def _content(record: Mapping[str, Any]) -> tuple[str, ...]:
     return (kind.name, category, name, shown(detail, MAX_DETAIL))
 
 
-def _value(column: str, value: Any) -> str:
-    return str(value or "")[:DIGITS] if column in CHECKSUMS else shown(value)
+def _value(field: str, value: Any) -> str:
+    return str(value or "")[:DIGITS] if field == "FileContentChecksum" else shown(value)

@@ -10,24 +10,27 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.fleet.schema import TIMES, column
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.fleet.transaction import PLAYBOOK
+from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from .report_columns import MAX_NAME, MAX_TEXT, coded, delta, seconds, share, shown
+from .selection import Selects
 
 MAX_COST = 64 << 20  # bytes, before compression, of all items and of what hosts have of them
 REFERENCE = 8  # bytes that an item of a host costs
 MAX_PROBLEMS = 20  # of a host
 DIGITS = 16  # of a checksum: two contents differ in them
-# The columns of each kind. The first ones, `identity`, tell items of a host apart; the last one, `about`, is no difference.
+# The columns of a kind, without its times. The first ones, IDENTITY, tell the items of a host apart; the last one, ABOUT, is no difference.
 FIELDS: dict[str, tuple[tuple[str, str], ...]] = {
     "packages": (("SoftwareName", "Package"), ("Architecture", "Architecture"), ("CurrentVersion", "Version"), ("SoftwareDescription", "Description")),
     "services": (("SvcName", "Service"), ("SvcState", "State"), ("SvcStartupType", "Startup"), ("SvcPath", "Unit file"), ("SvcDescription", "Description")),
     "files": (("FileSystemPath", "File"), ("FileContentChecksum", "SHA-256"), ("Mode", "Mode"), ("Owner", "Owner"), ("Group", "Group"),
               ("Size", "Size"), ("FileType", "Type"), ("LinkTarget", "Target")),
 }  # fmt: skip
-IDENTITY = {"packages": 2, "services": 1, "files": 1}
-ABOUT = {"packages": 1, "services": 1, "files": 0}
+IDENTITY = {"packages": 2}  # else 1
+ABOUT = {"packages": 1, "services": 1}  # else 0
 
 Values = tuple[str, ...]
 
@@ -48,9 +51,8 @@ class Items(NamedTuple):
     left_out: int
 
 
-def read_hosts(store: Store, names: Iterable[str] | None) -> list[Host]:
-    """The hosts, in the order of their labels."""
-    wanted = None if names is None else set(names)
+def read_hosts(store: Store, selects: Selects) -> list[Host]:
+    """The selected hosts, in the order of their names."""
     rows = store.query(
         "SELECT h.host, h.via, h.name, h.source, h.last_seen, h.failed_at, h.failure, h.problems, m.Computer FROM hosts h"
         " JOIN machines m ON m.machine = h.machine ORDER BY h.name, h.host"
@@ -59,7 +61,7 @@ def read_hosts(store: Store, names: Iterable[str] | None) -> list[Host]:
     hosts: list[Host] = []
     labels: set[str] = set()
     for number, via, name, source, last_seen, failed_at, failure, stated, computer in rows:
-        if wanted is not None and name not in wanted:
+        if not selects(name):
             continue
         found = [shown(problem, 2 * MAX_TEXT) for problem in [*_list(stated), *problems[number]]]
         label = shown(name)
@@ -75,41 +77,40 @@ def read_hosts(store: Store, names: Iterable[str] | None) -> list[Host]:
 
 
 def _source_problems(store: Store) -> dict[int, list[str]]:
-    """What could not be read of each host."""
+    """What could not be read of each host, and how much is left out of its inventory."""
     problems: dict[int, list[str]] = defaultdict(list)
-    for host, kind, sources in store.query("SELECT host, type, sources FROM inventories"):
-        for name, source in (_mapping(sources)).items():
-            if isinstance(source, dict) and (source.get("status") == "failed" or source.get("message")):
-                problems[host].append(f"{kind}: {name}: {source.get('message') or 'failed'}")
+    for host, kind, sources, left_out in store.query("SELECT host, type, sources, left_out FROM inventories"):
+        for name, source in _mapping(sources).items():
+            if isinstance(source, dict) and source.get("status") == "failed":
+                problems[host].append(f"{kind}: {name}: {source.get('message') or 'could not be read'}")
+        if left_out:
+            problems[host].append(f"{kind}: {left_out} items are left out")
     return problems
 
 
 def read_items(store: Store, hosts: list[Host]) -> Items:
     numbers = {host.number: place for place, host in enumerate(hosts)}
-    kinds = [_Kind(store, name, kind.config_type, numbers) for name, kind in all_kinds().items()]
+    kinds = [_Items(store, kind, numbers) for kind in all_kinds().values()]
     costs = [cost for kind in kinds for cost in kind.costs()]
     limit = share(costs, MAX_COST)
     return Items([kind.columns(limit) for kind in kinds], sum(kind.left_out for kind in kinds))
 
 
-class _Kind:
+class _Items:
     """The items of one kind. An item's number is its place in the order of their values."""
 
-    def __init__(self, store: Store, name: str, type_: str, hosts: dict[int, int]) -> None:
-        self.name = name
+    def __init__(self, store: Store, kind: Kind, hosts: dict[int, int]) -> None:
+        self.name, type_ = kind.name, kind.config_type
+        other = tuple((name, name) for name in kind.columns if name not in TIMES)
+        self._fields = FIELDS.get(kind.name, other)
         self.left_out = 0
-        self._identity = IDENTITY[name]
+        self._identity = IDENTITY.get(kind.name, 1)
         self._hosts = len(hosts)
         self._base_of: dict[int, int] = {}  # host -> base
-        self._time = [0] * len(hosts)
         self._missing = [0] * len(hosts)
-        sql = "SELECT host, base, collected_at, received_at, left_out FROM inventories WHERE type = ?"
-        for host, base, collected_at, received_at, left_out in store.query(sql, type_):
+        for host, base in store.query("SELECT host, base FROM inventories WHERE type = ?", type_):
             if host in hosts:
-                place = hosts[host]
-                self._base_of[place] = base
-                self._time[place] = seconds(collected_at or received_at)
-                self._missing[place] = left_out
+                self._base_of[hosts[host]] = base
         values = dict(self._values(store, type_))
         self._values_of = sorted(set(values.values()))
         order = {value: number for number, value in enumerate(self._values_of)}
@@ -148,8 +149,8 @@ class _Kind:
         self._gone[place] = sorted(item for item in old if self._key_of[item] not in keys)
 
     def _values(self, store: Store, type_: str) -> Iterator[tuple[int, Values]]:
-        fields = [column for column, _label in FIELDS[self.name]]
-        names = ", ".join('"Group"' if field == "Group" else field for field in fields)
+        fields = [name for name, _label in self._fields]
+        names = ", ".join(map(column, fields))
         limits = [MAX_NAME if field in (fields[0], "LinkTarget", "SvcPath") else MAX_TEXT for field in fields]
         for item, *row in store.query(f"SELECT item, {names} FROM items WHERE ConfigDataType = ?", type_):
             if self.name == "files":
@@ -229,18 +230,15 @@ class _Kind:
         number = {item: place for place, item in enumerate(used)}
         rows = [self._values_of[item] for item in used]
         order = {base: place for place, base in enumerate(self._bases)}
-        fields = FIELDS[self.name]
         return {
             "name": self.name,
             "identity": self._identity,
-            "about": ABOUT[self.name],
-            "labels": [label for _column, label in fields],
-            "columns": [coded([row[place] for row in rows]) for place in range(len(fields))],
+            "about": ABOUT.get(self.name, 0),
+            "columns": [coded([row[place] for row in rows]) for place in range(len(self._fields))],
             "bases": [delta(number[item] for item in items) for items in self._bases.values()],
             "base": [order[self._base_of[place]] if place in self._base_of else -1 for place in range(self._hosts)],
             "added": [delta(number[item] for item in self._added.get(place, ())) for place in range(self._hosts)],
             "gone": [delta(number[item] for item in self._gone.get(place, ())) for place in range(self._hosts)],
-            "time": self._time,
             "missing": self._missing,
         }
 

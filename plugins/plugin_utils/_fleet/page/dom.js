@@ -70,17 +70,23 @@ function announce(text) {
   document.getElementById("status").textContent = text;
 }
 
+// A control with its label. There is one form at a time.
+function field(label, name, control) {
+  control.id = "field-" + name;
+  control.name = name;
+  return el("div", { class: "field" }, el("label", { for: control.id }, label), control);
+}
+
 function select(label, name, options, value, onChange) {
-  const list = el("select", { name, change: onChange }, ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)));
-  return el("label", {}, label, list);
+  return field(label, name, el("select", { change: onChange }, ...options.map(([key, text]) => el("option", { value: key, selected: key === value }, text))));
 }
 
 function input(label, name, value, onInput, more = {}) {
   let waiting;
   const later = () => { clearTimeout(waiting); waiting = setTimeout(onInput, 150); };
-  const field = el("input", { name, type: "search", autocomplete: "off", spellcheck: "false", input: later, ...more });
-  field.value = value || "";
-  return el("label", {}, label, field);
+  const control = el("input", { type: "search", autocomplete: "off", spellcheck: "false", input: later, ...more });
+  control.value = value || "";
+  return field(label, name, control);
 }
 
 function form(...fields) {

@@ -49,7 +49,6 @@ class Kind {
     this.base = raw.base;
     this.added = raw.added.map(undelta);
     this.gone = raw.gone.map(undelta);
-    this.time = raw.time;
     this.missing = raw.missing;
     this.hosts = hosts;
     this.key = new Int32Array(this.size);
@@ -78,7 +77,8 @@ class Kind {
   }
 
   value(item) {
-    return VALUES[this.name](this.columns.slice(this.identity, this.columns.length - this.about).map((column) => column.at(item)));
+    const join = VALUES[this.name] || ((texts) => texts.filter(Boolean).join(", "));
+    return join(this.columns.slice(this.identity, this.columns.length - this.about).map((column) => column.at(item)));
   }
 
   description(item) {
@@ -238,7 +238,8 @@ class Report {
     this.groups = new Map(Object.entries(raw.groups).map(([name, hosts]) => [name, undelta(hosts)]));
     const changes = raw.changes;
     this.changes = {
-      when: undelta(changes.when), host: changes.host, content: changes.content, actor: changes.actor, actors: changes.actors,
+      when: undelta(changes.when), host: changes.host, content: changes.content, actor: changes.actor, mark: changes.mark,
+      actors: changes.actors, marks: changes.marks,
     };
     [this.changes.kind, this.changes.category, this.changes.name, this.changes.detail] = changes.contents.map((column) => new Column(column));
     this.changesOfHost = new Int32Array(this.hosts.length);
@@ -259,15 +260,15 @@ class Report {
     return this.about.problems[host].length ? "partial" : "ok";
   }
 
-  // Changes as they are shown: equal ones, by the same actor, are one group with its hosts.
+  // Changes as they are shown: equal ones, by the same actor and with the same mark, are one group with its hosts.
   grouped(accept) {
-    const { when, host, content, actor, actors } = this.changes, groups = new Map();
+    const { when, host, content, actor, actors, mark, marks } = this.changes, groups = new Map();
     for (let row = 0; row < when.length; row++) {
       if (!accept(row)) continue;
-      const id = content[row] * actors.length + actor[row];
+      const id = (content[row] * actors.length + actor[row]) * marks.length + mark[row];
       const group = groups.get(id);
       if (group) { group.hosts.add(host[row]); group.first = when[row]; group.rows++; } else {
-        groups.set(id, { content: content[row], actor: actors[actor[row]], hosts: new Set([host[row]]), first: when[row], last: when[row], rows: 1 });
+        groups.set(id, { content: content[row], actor: actors[actor[row]], mark: marks[mark[row]], hosts: new Set([host[row]]), first: when[row], last: when[row], rows: 1 });
       }
     }
     return [...groups.values()];

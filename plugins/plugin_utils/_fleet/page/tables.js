@@ -25,14 +25,15 @@ function table(caption, columns, rows) {
       : el("p", {}, caption), more);
 }
 
-const LEVELS = ["drift", "run", "task", "unknown"];
+const LEVELS = ["drift", "unknown", "run", "task"];
+const MARK_WORDS = { ignore: "ignored", window: "in a maintenance window", acknowledge: "acknowledged" };
 const LEVEL_WORDS = { drift: "Drift", run: "Perhaps Ansible", task: "Ansible", unknown: "Not known" };
 const BARS = 90;
 const DAY = 86400;
 
 // The parts of the time line that a change can be in, by what is chosen.
 const PARTS = {
-  kind: (report) => [(row) => report.changes.kind.at(report.changes.content[row]), ["packages", "services", "files"], (word) => word],
+  kind: (report) => [(row) => report.changes.kind.at(report.changes.content[row]), report.kinds.map((kind) => kind.name), (word) => word],
   category: (report) => [(row) => report.changes.category.at(report.changes.content[row]), ["Added", "Removed", "Modified"], (word) => word],
   level: (report) => [(row) => report.changes.actors[report.changes.actor[row]][0], LEVELS, (word) => LEVEL_WORDS[word]],
 };
@@ -51,7 +52,7 @@ function timeLine(report, accept, part, open) {
     if (word >= 0) { counts[word][bar]++; totals[bar]++; }
   }
   const most = Math.max(1, ...totals);
-  const colors = part === "level" ? [0, 1, 2, 3] : [5, 4, 1];
+  const colors = part === "level" ? [0, 3, 1, 2] : [5, 4, 1, 2, 0, 3];
   const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${bars} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
   for (let bar = 0; bar < bars; bar++) {
     let top = 100;
@@ -85,6 +86,8 @@ function actorCell(group) {
   const [level, task, module, playbook, user] = group.actor;
   const cell = el("span", {}, el("span", { class: "level " + level }, LEVEL_WORDS[level]));
   if (task || module) cell.append(": ", bdi(task || module), playbook ? el("span", { class: "soft" }, ", ", bdi(playbook)) : "", user ? el("span", { class: "soft" }, ", ", bdi(user)) : "");
+  const [mark, reason, by] = group.mark;
+  if (mark) cell.append(el("div", { class: "soft" }, [MARK_WORDS[mark], by && "by " + by].filter(Boolean).join(" "), reason && ": ", bdi(reason)));
   return cell;
 }
 

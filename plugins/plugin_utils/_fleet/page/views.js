@@ -1,6 +1,8 @@
 // The views. Each has an address, so that it can be linked, and the browser's Back works.
 
-const KINDS = [["", "all kinds"], ["packages", "packages"], ["services", "services"], ["files", "files"]];
+function kindSelect(report, given, show) {
+  return select("Kind", "kind", [["", "all kinds"], ...report.kinds.map(({ name }) => [name, name])], given.kind, show);
+}
 
 function contains(text) {
   const words = (text || "").toLowerCase().split(/\s+/).filter(Boolean);
@@ -24,10 +26,11 @@ function changesView(report, parameters) {
   const { changes } = report;
   const fields = (show, given) => [
     input("Item or change", "q", given.q, show),
-    select("Kind", "kind", KINDS, given.kind, show),
+    kindSelect(report, given, show),
     select("Change", "category", [["", "all"], ["Added", "added"], ["Removed", "removed"], ["Modified", "modified"]], given.category, show),
     select("By", "level", [["", "anybody"], ...LEVELS.map((level) => [level, LEVEL_WORDS[level]])], given.level, show),
-    input("Host", "host", given.host, show, { size: 14 }),
+    select("Marked", "marked", [["", "hidden"], ["show", "shown"], ["only", "alone"]], given.marked, show),
+    input("Host", "host", given.host, show),
     input("From", "from", given.from, show, { type: "date" }),
     input("Until", "until", given.until, show, { type: "date" }),
     select("Colors", "color", [["level", "by whom"], ["kind", "kind"], ["category", "change"]], given.color, show),
@@ -40,8 +43,12 @@ function changesView(report, parameters) {
       && (!chosen.category || changes.category.at(content) === chosen.category) && (!chosen.q || fits(changes.name.at(content), changes.detail.at(content))));
     const actors = changes.actors.map(([level]) => !chosen.level || level === chosen.level);
     const hosts = chosen.host ? report.hosts.map((name) => onHost(name)) : null;
-    const accept = (row) => contents[changes.content[row]] && actors[changes.actor[row]] && (!hosts || hosts[changes.host[row]])
+    const marks = changes.marks.map(([mark]) => chosen.marked === "show" || (chosen.marked === "only") === Boolean(mark));
+    const fitting = (row) => contents[changes.content[row]] && actors[changes.actor[row]] && (!hosts || hosts[changes.host[row]])
       && changes.when[row] >= from && changes.when[row] < until;
+    const accept = (row) => marks[changes.mark[row]] && fitting(row);
+    const hidden = new Map();
+    changes.mark.forEach((mark, row) => { if (!marks[mark] && changes.marks[mark].length && fitting(row)) hidden.set(changes.marks[mark][0], (hidden.get(changes.marks[mark][0]) || 0) + 1); });
     const groups = sortGroups(report.grouped(accept), chosen.order || "drift");
     const rows = groups.reduce((sum, group) => sum + group.rows, 0);
     const caption = rows ? `${plural(rows, "change")} in ${plural(groups.length, "line")}: equal ones are one line` : "No changes.";
@@ -50,9 +57,10 @@ function changesView(report, parameters) {
       for (const [name, value] of [["from", first], ["until", last]]) filter.elements[name].value = value;
       filter.elements.from.dispatchEvent(new Event("input"));
     };
-    const unknown = changes.actors.some(([level]) => level === "unknown");
+    const unrecorded = changes.actors.some(([level]) => level === "unknown");
     return el("div", {},
-      unknown ? el("p", { class: "soft" }, "No run of Ansible was recorded. With the callback run_log, changes by Ansible and drift are told apart.") : "",
+      unrecorded ? el("p", { class: "soft" }, "No run of Ansible was recorded. With the callback run_log, changes by Ansible and drift are told apart.") : "",
+      hidden.size ? el("p", { class: "soft" }, "Not shown: " + [...hidden].map(([mark, count]) => number(count) + " " + MARK_WORDS[mark]).join(", ")) : "",
       timeLine(report, accept, chosen.color || "level", open), changesTable(report, groups, caption));
   });
 }
@@ -60,7 +68,7 @@ function changesView(report, parameters) {
 function searchView(report, parameters) {
   const fields = (show, given) => [
     input("Name, version or description", "q", given.q, show),
-    select("Kind", "kind", KINDS, given.kind, show),
+    kindSelect(report, given, show),
     select("Match", "match", [["", "part of the text"], ["name", "whole name"]], given.match, show),
   ];
   return filtered("search", parameters, fields, (chosen) => {
@@ -91,7 +99,7 @@ function searchView(report, parameters) {
 }
 
 function outliersView(report, parameters) {
-  const fields = (show, given) => [input("Item", "q", given.q, show), select("Kind", "kind", KINDS, given.kind, show)];
+  const fields = (show, given) => [input("Item", "q", given.q, show), kindSelect(report, given, show)];
   return filtered("outliers", parameters, fields, (chosen) => {
     const fits = contains(chosen.q);
     const found = report.kinds.filter((kind) => !chosen.kind || kind.name === chosen.kind).flatMap((kind) => kind.outliers())
@@ -173,7 +181,7 @@ function hostView(report, parameters) {
     ["Value", ({ kind, item }) => bdi(kind.value(item))],
     ["Hosts with it", ({ kind, item }) => number(kind.counts()[item]), "number"],
   ];
-  const fields = (show, given) => [el("input", { type: "hidden", name: "name", value: given.name }), input("Item", "q", given.q, show), select("Kind", "kind", KINDS, given.kind, show)];
+  const fields = (show, given) => [el("input", { type: "hidden", name: "name", value: given.name }), input("Item", "q", given.q, show), kindSelect(report, given, show)];
   const items = filtered("host", parameters, fields, (chosen) => {
     const fits = contains(chosen.q);
     const found = report.kinds.filter((kind) => !chosen.kind || kind.name === chosen.kind).flatMap((kind) => kind.itemsOf(host)
@@ -192,7 +200,7 @@ function compareView(report, parameters) {
     ...report.hosts.map((name) => el("option", { value: name })));
   const fields = (show, given) => [
     input("Host", "a", given.a, show, { list: "names" }), input("With a host or a group", "b", given.b, show, { list: "both" }),
-    select("Kind", "kind", KINDS, given.kind, show),
+    kindSelect(report, given, show),
   ];
   const hostsOf = (name) => name === "all hosts" ? [...report.hosts.keys()] : report.number.has(name) ? [report.number.get(name)]
     : report.groups.get((name || "").replace(/^group /, ""));
