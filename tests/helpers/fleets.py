@@ -41,6 +41,9 @@ class FleetStore:
         self._batches = itertools.count()
         self._tasks = itertools.count(1)
 
+    def close(self):
+        self._store.close()
+
     def host(self, name, *items, sources=None):
         """Replace the inventory of a host."""
         with self._store.writing() as transaction:

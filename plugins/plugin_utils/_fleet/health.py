@@ -20,6 +20,12 @@ Entry = dict[str, Any]
 
 def hosts(store: Store, selects: Selects, stale_before: float) -> Iterator[Entry]:
     """The selected hosts, with `status`: failed, stale, partial (a source could not be read) or ok. In this order."""
+    every = [entry for _number, entry in numbered(store, selects, stale_before)]
+    yield from sorted(every, key=lambda one: (STATUSES.index(one["status"]), one["last_seen"] or "", one["host"]))
+
+
+def numbered(store: Store, selects: Selects, stale_before: float) -> Iterator[tuple[int, Entry]]:
+    """The same, each with its number in the store, in no order."""
     inventories: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for host, *about in store.query("SELECT host, type, items, left_out, sources FROM inventories ORDER BY type"):
         inventories[host].append(tuple(about))
@@ -27,10 +33,8 @@ def hosts(store: Store, selects: Selects, stale_before: float) -> Iterator[Entry
         "SELECT h.host, h.name, h.via, m.Computer, m.SourceComputerId, h.first_seen, h.last_seen, h.failed_at, h.failure, h.problems"
         " FROM hosts h JOIN machines m ON m.machine = h.machine"
     )
-    every = [
-        _host(row, inventories[row[0]], timestamp(stale_before) or "") for row in store.query(sql) if selects(row[1])
-    ]
-    yield from sorted(every, key=lambda one: (STATUSES.index(one["status"]), one["last_seen"] or "", one["host"]))
+    before = timestamp(stale_before) or ""
+    yield from ((row[0], _host(row, inventories[row[0]], before)) for row in store.query(sql) if selects(row[1]))
 
 
 STATUSES = ("failed", "stale", "partial", "ok")

@@ -24,7 +24,7 @@ UNKNOWN = "unknown"  # no run was ever recorded, so nothing can be said
 LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attention
 MOST_CHANGES = 100_000  # that are in memory at a time
 AT_ONCE = 500  # parameters of a query
-_COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
+COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
 _MARGIN = 2 * DAY  # by which the clocks of a host and of the controller may differ
 
 Record = Mapping[str, Any]
@@ -59,7 +59,7 @@ def read(
     if len(hosts) < min(len(known), AT_ONCE):
         where.append(f"HostId IN ({', '.join('?' * len(hosts)) or 'NULL'})")
         parameters += hosts
-    columns = ", ".join(map(column, _COLUMNS))
+    columns = ", ".join(map(column, COLUMNS))
     sql = f"SELECT {columns} FROM ConfigurationChange WHERE {' AND '.join(where)} ORDER BY TimeGenerated DESC"
     rows: Iterator[tuple[str, Record]] = (
         (str(row["Host"]), {name: value for name, value in row.items() if value is not None})

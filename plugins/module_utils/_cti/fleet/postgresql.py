@@ -73,8 +73,10 @@ class Postgresql:
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         cursor = self.execute(sql, parameters)
-        if cursor.description is not None:
-            yield from cursor
+        return iter(cursor) if cursor.description is not None else iter(())
+
+    def iterate(self, cursor: Any) -> Any:
+        return iter(cursor)  # the server has sent all rows
 
     def begin(self, write: bool) -> None:
         self.execute("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

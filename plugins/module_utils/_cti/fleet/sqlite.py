@@ -105,7 +105,10 @@ class Sqlite:
 
     def fetch(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """An iterator over the rows."""
-        cursor = self.execute(sql, parameters)
+        return self.iterate(self.execute(sql, parameters))
+
+    def iterate(self, cursor: Any) -> Any:
+        """The rows of a cursor that execute() returned."""
         try:
             yield from cursor
         except sqlite3.Error as error:

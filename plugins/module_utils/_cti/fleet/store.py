@@ -61,7 +61,7 @@ class Store:
         """The rows as dicts, with the documented names of columns."""
         cursor = self._db.execute(sql, parameters)
         names = [self._names.get(one[0].lower(), one[0]) for one in cursor.description]
-        return (dict(zip(names, row)) for row in cursor)
+        return (dict(zip(names, row)) for row in self._db.iterate(cursor))
 
     def counter(self) -> int:
         """A number that grows with every change that is stored."""

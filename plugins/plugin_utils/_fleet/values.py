@@ -1,0 +1,103 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One value of each item of a host: the versions of its packages, the states of its services, the checksums of its files.
+
+The items of 5,000 hosts are too many for the memory. What hosts share is read once, and the items of a host are put together when they
+are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from ...module_utils._cti.errors import CtiError
+from ...module_utils._cti.fleet.store import Store
+from ...module_utils._cti.kinds.packages.versions import compare_dpkg, compare_rpm
+from ...module_utils._cti.kinds.registry import all_kinds
+from .._bounded import calm
+from .history import slices
+from .selection import matching
+
+# The column that is the value of an item.
+COLUMNS = {"packages": "CurrentVersion", "services": "SvcState", "files": "FileContentChecksum"}
+_MAGIC = frozenset("*?[")
+
+
+class Item(NamedTuple):
+    name: str
+    value: str
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+class Values:
+    """The items of a kind with these names (or patterns of names), of all hosts. `mark` is applied to each text of a host."""
+
+    def __init__(self, store: Store, kind: str, names: Iterable[str], mark: Callable[[str], str] = _as_it_is) -> None:
+        self._items = {
+            number: Item(mark(calm(name)), mark(calm(value)))
+            for number, name, value in _items(store, kind, list(names))
+        }
+        sets: dict[int, set[int]] = defaultdict(set)
+        for base, item in _of_items(store, "base, item FROM set_items", self._items):
+            sets[base].add(item)
+        self._sets = dict(sets)
+        self._of_set = {base: self._mapping(items) for base, items in sets.items()}
+        type_ = all_kinds()[kind].config_type
+        self._base = dict(store.query("SELECT host, base FROM inventories WHERE type = ?", type_))
+        own: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        for host, item, moment in _of_items(store, "host, item, moment FROM host_items", self._items):
+            own[host].append((item, moment is not None))
+        for host, item in _of_items(store, "host, item FROM loose", self._items):
+            own[host].append((item, True))
+        self._own = dict(own)
+
+    def of(self, host: int) -> Mapping[str, str]:
+        """{name: value} of the host with this number, not to be changed."""
+        base = self._base.get(host, 0)
+        if host not in self._own:
+            return self._of_set.get(base, {})
+        items = set(self._sets.get(base, ()))
+        for item, is_there in self._own[host]:
+            (items.add if is_there else items.discard)(item)
+        return self._mapping(items)
+
+    def _mapping(self, items: Iterable[int]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for item in items:
+            name, value = self._items[item]
+            if name not in found or _is_newer(value, found[name]):
+                found[name] = value
+        return found
+
+
+def _items(store: Store, kind: str, names: list[str]) -> Iterator[tuple[int, str, str]]:
+    """(number, name, value) of the different items. Those without a value are left out."""
+    column, name = COLUMNS[kind], all_kinds()[kind].columns[0]
+    type_ = all_kinds()[kind].config_type
+    sql = f"SELECT item, {name}, {column} FROM items WHERE ConfigDataType = ? AND {name} IS NOT NULL AND {column} IS NOT NULL"
+    if any(_MAGIC & set(one) for one in names):
+        matches = matching(names)
+        yield from (row for row in store.query(sql, type_) if matches(row[1]))
+        return
+    for some in slices(sorted(set(names))):
+        yield from store.query(f"{sql} AND {name} IN ({', '.join('?' * len(some))})", type_, *some)
+
+
+def _of_items(store: Store, what: str, items: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    for some in slices(list(items)):
+        yield from store.query(f"SELECT {what} WHERE item IN ({', '.join('?' * len(some))})", *some)
+
+
+def _is_newer(one: str, other: str) -> bool:
+    """Whether a version is the newer one of two that are installed. For other values, any order that is always the same."""
+    compare = compare_rpm if ":" in one else compare_dpkg
+    try:
+        return compare(one, other) > 0
+    except CtiError:
+        return one > other
