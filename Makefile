@@ -64,7 +64,7 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs report quickstart-user
+STEPS := $(IMAGES:%=image-%) eda idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs report quickstart-user
 .PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) report-pictures $(OTHER_CORES)
 
 help: ## this list
@@ -137,6 +137,9 @@ $(VENV)/report/done: tests/requirements/report.txt tests/tools/venv | $(COLLECTI
 	@$(PREPARE) venv-report - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
+# Python 3.12, for which there is a wheel of all that ansible-rulebook needs.
+$(VENV)/eda/done: tests/requirements/eda.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-eda - tests/tools/venv $(@D) 3.12 -r $<
 $(VENV)/importer/done: tests/requirements/importer.txt tests/tools/venv
 	@$(PREPARE) venv-importer - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/build/done: tests/tools/venv
@@ -202,6 +205,8 @@ report-pictures: $(VENV)/report/done ## make the pictures of docs/report.md agai
 	@CT_PICTURES=$(CURDIR)/docs/pictures $(STEP) $@ report tests/tools/report $(call pytest,tests/report -k pictures)
 quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
+eda: $(VENV)/eda/done image-bookworm ## the event source in ansible-rulebook, which restores what is changed by hand on a booted host; as root
+	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ eda sh -c 'tests/tools/apt-need openjdk-17-jre-headless && exec "$$@"' - $(call pytest,tests/eda)
 docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)

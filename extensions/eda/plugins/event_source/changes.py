@@ -223,7 +223,8 @@ class Source:
             if reader is not None:
                 reader.cancel()
             if self._place.reached is not None:
-                self._place.move(self._place.reached, now=True)
+                taken = self._feedback is not None or getattr(self._queue, "queue", self._queue).empty()
+                self._place.move(self._pending.place(self._read) if taken else self._place.reached, now=True)
             self._thread.submit(self._events.close)
             self._thread.shutdown(wait=False)
 
