@@ -113,6 +113,7 @@ import os
 import time
 from collections import Counter
 from functools import partial
+from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
@@ -139,6 +140,7 @@ VARIABLES = ("ct_status", "ct_is_stale", "ct_last_seen", "ct_failure", "ct_via")
 
 class InventoryModule(BaseInventoryPlugin, Constructable):
     NAME = "changetracking.inventory.fleet"
+    inventory: Any
 
     def verify_file(self, path):
         return super().verify_file(path) and path.endswith(ENDS)
