@@ -13,6 +13,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
 
 NOW = 1_767_268_800  # 2026-01-01T12:00:00Z
 HOUR, DAY = 3600, 86400
+UPDATED = NOW - 3 * DAY - 119  # while the task ran that installed openssl
 KINDS = all_kinds()
 VERSIONS = {
     "adduser": "3.134", "apt": "2.6.1", "bash": "5.2.15-2+b7", "ca-certificates": "20230311", "cron": "3.0pl1-162", "curl": "7.88.1-10+deb12u8",
@@ -21,8 +22,8 @@ VERSIONS = {
 }  # fmt: skip
 
 
-def package(name, version, about=None):
-    return KINDS["packages"].item(name, "amd64", version, about or f"The package {name}", "Debian", 100, NOW - 90 * DAY)
+def package(name, version, about=None, installed=NOW - 90 * DAY):
+    return KINDS["packages"].item(name, "amd64", version, about or f"The package {name}", "Debian", 100, installed)
 
 
 def service(name, running=True):
@@ -42,7 +43,10 @@ def file(path, content="a", mode=0o644, modified=NOW - 90 * DAY):
 def usual(**more):
     """The items of a usual host, by kind."""
     return {
-        "packages": [package(name, more.get(name.replace("-", "_"), version)) for name, version in VERSIONS.items()],
+        "packages": [
+            package(name, more.get(name, version), installed=UPDATED if name == "openssl" else NOW - 90 * DAY)
+            for name, version in VERSIONS.items()
+        ],
         "services": [service(name) for name in ("cron", "ssh", "nginx")],
         "files": [file(f"/etc/{name}") for name in ("hosts", "fstab", "sudoers", "ssh/sshd_config", "cron.d/backup")],
     }
@@ -154,7 +158,7 @@ def fill(fleet):
     fleet.failed("old01.example.org", "unreachable: No route to host")
     at = NOW - 3 * DAY
     for name in web[:20]:
-        named = {"packages": {"openssl": "3.0.15-1~deb12u1"}, "name": ["openssl"]}
+        named = {"installed": {"openssl": "3.0.15-1~deb12u1"}, "names": ["openssl"]}
         fleet.task(name, "ansible.builtin.apt", "Install security updates", at - 120, named)
         fleet.change(
             name,
@@ -180,12 +184,19 @@ def fill(fleet):
     fleet.change(web[4], "packages", None, package("nmap", "7.93+dfsg1-1", "The network mapper"), NOW - 5 * HOUR)
     fleet.change(db[0], "files", file("/etc/cron.d/report"), None, NOW - 6 * DAY)
     for day in range(8, 29, 3):
+        old, new = (f"2025{letters[day // 3]}" for letters in ("abcdefghij", "bcdefghijk"))
         for name in web[: day // 3]:
-            fleet.change(
+            named = {"installed": {"tzdata": new}, "names": ["tzdata"]}
+            fleet.task(
                 name,
-                "packages",
-                package("tzdata", f"2025{'abcdefghij'[day // 3]}"),
-                package("tzdata", f"2025{'bcdefghijk'[day // 3]}"),
-                NOW - day * DAY,
-                "CurrentVersion",
+                "ansible.builtin.apt",
+                "Update the time zones",
+                NOW - day * DAY - 60,
+                named,
+                f"run-{day}",
+                "tz.yml",
+                "bob",
+            )
+            fleet.change(
+                name, "packages", package("tzdata", old), package("tzdata", new), NOW - day * DAY, "CurrentVersion"
             )

@@ -297,7 +297,7 @@ def hostile(tmp_path_factory):
             sources = {text[:99]: {"status": "failed", "message": text}}
             filled.host(host, {"packages": packages, "services": services, "files": files}, sources=sources)
             filled.task(
-                host, text[:99] or "m", text, fleet.NOW - fleet.DAY, {"name": text[:99]}, f"run-{number}", text, text
+                host, text[:99] or "m", text, fleet.NOW - fleet.DAY, {"names": [text[:99]]}, f"run-{number}", text, text
             )
             filled.change(
                 host,
@@ -388,7 +388,7 @@ def test_pictures(example, show, name, tmp_path):
     page = show(example, address, **options)
     if name == "print":
         page.emulate_media(media="print")
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(24, dither=Image.Dither.NONE)
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(48, dither=Image.Dither.NONE)
     path = Path(os.environ.get("CT_PICTURES") or tmp_path) / f"report-{name}.png"
     image.save(path, optimize=True)
     assert path.stat().st_size < 60_000

@@ -75,7 +75,7 @@ function timeLine(report, accept, part, open) {
     if (days.childElementCount > 1) return;
     const label = (bar) => from(bar) + (width > 1 ? " to " + until(bar) : "");
     days.append(table("Changes by time", [
-      ["Day", (bar) => el("button", { type: "button", click: () => open(from(bar), until(bar)) }, label(bar)), "time"],
+      ["Day", (bar) => el("button", { type: "button", click: () => open(from(bar), until(bar)) }, label(bar)), "whole"],
       ...shown, ["All", (bar) => number(totals[bar]), "number"],
     ], busy));
   } }, el("summary", {}, "Time line as a table"));
@@ -103,7 +103,7 @@ function changesTable(report, groups, caption, ofHost = false) {
   const { changes } = report;
   const columns = [
     ["Item", (group) => el("a", { href: address("search", { q: changes.name.at(group.content), kind: changes.kind.at(group.content) }) }, bdi(changes.name.at(group.content)))],
-    ["Kind", (group) => changes.kind.at(group.content)],
+    ["Kind", (group) => changes.kind.at(group.content), "whole"],
     ["Change", (group) => el("span", {}, changes.category.at(group.content), changes.detail.at(group.content) && ": ", bdi(changes.detail.at(group.content)))],
     ["Hosts", (group) => hostList(report, group.hosts)],
     ["By", actorCell],

@@ -89,7 +89,7 @@ function searchView(report, parameters) {
     announce(caption);
     return table(caption, [
       ["Item", ({ kind, key }) => bdi(kind.label(key.item))],
-      ["Kind", ({ kind }) => kind.name],
+      ["Kind", ({ kind }) => kind.name, "whole"],
       ["Value", ({ value }) => bdi(value.value)],
       ["Hosts", ({ value }) => number(value.count), "number"],
       ["Which", ({ kind, value }) => hostList(report, new Set(value.items.flatMap((item) => kind.hostsOf(item))))],
@@ -122,7 +122,7 @@ function outliersView(report, parameters) {
     };
     return table(caption, [
       ["Item", ({ kind, key }) => el("a", { href: address("search", { q: kind.title(key.item), kind: kind.name, match: "name" }) }, bdi(kind.label(key.item)))],
-      ["Kind", ({ kind }) => kind.name],
+      ["Kind", ({ kind }) => kind.name, "whole"],
       ["Hosts that differ", ({ number: count }) => number(count), "number"],
       ["What they have", odd],
       ["Most others have", usual],
@@ -153,7 +153,7 @@ function hostsView(report, parameters) {
     return table(caption, [
       ["Host", (host) => hostLink(report, host)],
       ["Status", (host) => statusCell(report, host)],
-      ["Last seen (UTC)", (host) => time(report.about.seen[host]), "time"],
+      ["Last seen (UTC)", (host) => time(report.about.seen[host]), "whole"],
       ["Changes", (host) => number(report.changesOfHost[host]), "number"],
       ["Outliers", (host) => number(rare(host)), "number"],
       ["Problems", (host) => bdi(report.about.problems[host].join("; "))],
@@ -177,7 +177,7 @@ function hostView(report, parameters) {
     .sort((one, other) => one.kind.counts()[one.item] - other.kind.counts()[other.item]);
   const columns = [
     ["Item", ({ kind, item }) => bdi(kind.label(item))],
-    ["Kind", ({ kind }) => kind.name],
+    ["Kind", ({ kind }) => kind.name, "whole"],
     ["Value", ({ kind, item }) => bdi(kind.value(item))],
     ["Hosts with it", ({ kind, item }) => number(kind.counts()[item]), "number"],
   ];
@@ -224,7 +224,7 @@ function compareView(report, parameters) {
     announce(caption);
     return table(caption, [
       ["Item", ({ kind, item }) => bdi(kind.label(item))],
-      ["Kind", ({ kind }) => kind.name],
+      ["Kind", ({ kind }) => kind.name, "whole"],
       ["First", ({ own }) => own ? bdi(own) : "not there"],
       ["Second", ({ usual, there, members }) => there ? el("span", {}, bdi(usual.value), members > 1 ? ` (${number(usual.count)} of ${plural(members, "host")})` : "") : "not there"],
     ], found);
