@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.errors import CtiError
+from ..module_utils._cti.fleet.errors import FleetMissing
 from ..module_utils._cti.fleet.store import URLS, open_store
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import PackedError
@@ -86,7 +87,7 @@ class ActionModule(ActionBase):
         try:
             where = _location(arguments)
             asked = Asked(arguments, task_vars.get("groups") or {}, task_vars)
-            with open_store(where) if where else nullcontext() as store, store.reading() if store else nullcontext():
+            with _opened(where, asked) as store, store.reading() if store else nullcontext():
                 if store and not arguments["results"]:
                     _check_hosts(store, asked)
                 answer = ANSWERS[arguments["ask"]](store, asked)
@@ -107,6 +108,16 @@ def _location(arguments):
             raise ValueError("There is no fleet store to ask. Give its path or URL as store.")
         return ""
     return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
+
+
+def _opened(where, asked):
+    """Return the store; None where there is none, which a question about results can do without."""
+    try:
+        return open_store(where) if where else nullcontext()
+    except FleetMissing:
+        if asked.arguments["results"] is None:
+            raise
+        return nullcontext()
 
 
 def _check_hosts(store, asked):
@@ -145,7 +156,8 @@ def _changes(store, asked):
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
     together = groups.grouped(shown)
     limit = arguments["limit"]
-    lines = groups.lines(together, min(limit, MOST_LINES)) + _marked(found, arguments["marked"])
+    lines = groups.lines(together, min(limit, MOST_LINES))
+    lines += _marked(found, arguments["marked"], bool(lines))
     if arguments["group"]:
         entries = [one.entry() for one in together[:limit]]
     else:
@@ -202,13 +214,15 @@ def _totals(found, shown):
     }
 
 
-def _marked(found, marked):
+def _marked(found, marked, below):
     """A line with the number of marked changes that are not shown."""
     words = Counter(one.mark.word for one in found if one.mark)
     if marked != HIDE or not words:
         return []
     said = {marks.IGNORE: "ignored", marks.WINDOW: "in a maintenance window", marks.ACKNOWLEDGE: "acknowledged"}
-    return ["", "Not shown: " + ", ".join(f"{words[word]} {said[word]}" for word in marks.WORDS if words[word])]
+    return [""] * below + [
+        "Not shown: " + ", ".join(f"{words[word]} {said[word]}" for word in marks.WORDS if words[word])
+    ]
 
 
 # --- inventories
@@ -250,7 +264,7 @@ def _listed(entries, asked):
     left_out = sum(1 for _one in entries)
     if left_out:
         lines.append(f"{plural(left_out, 'more item')} not shown")
-    return {"items": shown, "left_out": left_out, "lines": lines}
+    return {"found": shown, "left_out": left_out, "lines": lines}
 
 
 # --- hosts

@@ -43,6 +43,10 @@ options:
       or M(changetracking.inventory.ct_inventory_fetch).
     type: str
     default: ct_inventory
+  changes:
+    description: Whether to list the changes of each host below the table.
+    type: bool
+    default: true
 seealso:
   - module: changetracking.inventory.ct_inventory_fetch
 author:
@@ -79,14 +83,14 @@ MAX_LENGTH = 300  # characters of a problem, or of a change
 _ONE_PATH = re.compile(r"1 path could not be read; its last known items are kept: ([^;]*) \(([^();]*)\)")
 
 
-def ct_table(hosts, hostvars, register="ct_inventory"):
+def ct_table(hosts, hostvars, register="ct_inventory", changes=True):
     results = {str(host): _mapping(hostvars[host].get(register)) for host in hosts}
     rows = [HEADER] + [_row(line(host, MAX_LENGTH), result) for host, result in results.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if any(cell.endswith(KEPT) for row in rows for cell in row[1 : 1 + len(all_kinds())]):  # noqa: E203
         table += ["", KEPT_MEANS]
-    return table + _all_changes(results)
+    return table + (_all_changes(results) if changes else [])
 
 
 def _row(host, result):

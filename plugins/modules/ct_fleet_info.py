@@ -269,7 +269,7 @@ changes:
       description: The C(RecordId) of the change.
       type: str
       returned: if O(group=false)
-items:
+found:
   description: The items, with their variants.
   returned: O(ask=versions), O(ask=outliers) and O(ask=compare)
   type: list

@@ -212,6 +212,7 @@ def test_the_changes_in_the_results_of_a_play(fleet):
     fleet.task("web01", "file", NOON - 61, {"paths": ["/etc/x"]})
     answer = ask(fleet, task_vars=task_vars, results="ct_inventory")
     assert short(answer) == [("drift", "/etc/x", 1), ("drift", "/etc/y", 1), ("task", "/etc/x", 1)]
+    assert answer["lines"][0] == "Drift: 2 changes on 1 host"
     answer = ask("none", task_vars=task_vars, results="ct_inventory")
     assert short(answer) == [("unknown", "/etc/x", 2), ("unknown", "/etc/y", 1)]
 
@@ -343,7 +344,7 @@ def furnish(fleet):
 def variants(answer):
     return {
         one["item"]: [(next(iter((some["values"] or {"": None}).values())), some["count"]) for some in one["variants"]]
-        for one in answer["items"]
+        for one in answer["found"]
     }
 
 
@@ -351,7 +352,7 @@ def test_versions_are_counted(fleet):
     furnish(fleet)
     answer = ask(fleet, "versions", items=["openssl"])
     assert variants(answer) == {"openssl": [("3.0.15", 9), ("3.0.14", 2)]}
-    assert answer["items"][0]["variants"][1]["hosts"] == ["db01", "web09"]
+    assert answer["found"][0]["variants"][1]["hosts"] == ["db01", "web09"]
     assert answer["lines"] == [
         "packages  openssl",
         "    9 hosts  3.0.15  (web00, web01, web02, 6 more)",
@@ -360,7 +361,7 @@ def test_versions_are_counted(fleet):
     assert variants(ask(fleet, "versions", items=["open*"], hosts=["web*"])) == {
         "openssl": [("3.0.15", 9), ("3.0.14", 1)]
     }
-    assert len(ask(fleet, "versions", kinds=["packages"])["items"]) == 3
+    assert len(ask(fleet, "versions", kinds=["packages"])["found"]) == 3
     assert variants(ask(fleet, "versions", items=["ssh"], kinds=["services"])) == {"ssh": [("Running", 10)]}
 
 
@@ -372,20 +373,20 @@ def test_outliers_are_what_nearly_all_others_have_otherwise(fleet):
         "nmap": [("1.0", 1)],
         "openssl": [("3.0.14", 1)],
     }
-    assert {one["item"]: len(one["expected"]) for one in answer["items"]} == {
+    assert {one["item"]: len(one["expected"]) for one in answer["found"]} == {
         "/etc/ssh/sshd_config": 1, "nmap": 0, "openssl": 1,
     }  # fmt: skip
-    assert {host for one in answer["items"] for some in one["variants"] for host in some["hosts"]} == {"web09"}
+    assert {host for one in answer["found"] for some in one["variants"] for host in some["hosts"]} == {"web09"}
     assert "packages  nmap  (expected: not there)" in answer["lines"]
     assert "     1 host  FileContentChecksum=bbbbbbbbbbbb Mode=0600  (web09)" in answer["lines"]
-    assert ask(fleet, "outliers", hosts=["web*"], majority=95)["items"] == []
+    assert ask(fleet, "outliers", hosts=["web*"], majority=95)["found"] == []
 
 
 def test_hosts_are_compared_with_a_golden_host(fleet):
     furnish(fleet)
     answer = ask(fleet, "compare", reference=["web00"], hosts=["db01", "web09"], kinds=["packages"])
     assert variants(answer) == {"nmap": [("1.0", 1)], "openssl": [("3.0.14", 2)]}
-    assert [one["expected"] for one in answer["items"]] == [[], [{"CurrentVersion": "3.0.15"}]]
+    assert [one["expected"] for one in answer["found"]] == [[], [{"CurrentVersion": "3.0.15"}]]
     back = ask(fleet, "compare", reference=["web09"], hosts=["web00"], kinds=["packages"])
     assert variants(back) == {"nmap": [(None, 1)], "openssl": [("3.0.15", 1)]}
     assert "     1 host  not there  (web00)" in back["lines"]
@@ -417,7 +418,7 @@ def test_an_earlier_inventory_is_the_current_one_without_the_changes_since(fleet
     assert variants(moved) == {
         "openssl": [("3.0.15", 2)], "ssh": [("Stopped", 1)], "nmap": [("1.0", 1)], "/etc/x": [("c" * 64, 1), (None, 1)],
     }  # fmt: skip
-    (upgraded,) = [one for one in moved["items"] if one["item"] == "openssl"]
+    (upgraded,) = [one for one in moved["found"] if one["item"] == "openssl"]
     assert upgraded["variants"][0]["before"] == {"CurrentVersion": "3.0.14"}
     assert "    2 hosts  3.0.14 -> 3.0.15  (web01, web02)" in moved["lines"]
     assert "     1 host  not there -> 1.0  (web02)" in moved["lines"]
@@ -429,7 +430,7 @@ def test_a_change_that_was_undone_is_no_difference(fleet):
     fleet.host("web01", OLD)
     fleet.change("web01", OLD, NEW, NOON)
     fleet.change("web01", NEW, OLD, NOON + HOUR)
-    assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["items"] == []
+    assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["found"] == []
 
 
 def test_two_versions_of_a_package_are_two_variants(fleet):
@@ -443,7 +444,7 @@ def test_two_versions_of_a_package_are_two_variants(fleet):
 def test_items_with_many_variants_are_bounded(fleet):
     for number in range(105):
         fleet.host("web%03d" % number, file("/etc/hostname", "%03d" % number))
-    (entry,) = ask(fleet, "versions")["items"]
+    (entry,) = ask(fleet, "versions")["found"]
     assert len(entry["variants"]) == 100 and entry["more"] == 5
 
 
@@ -505,7 +506,7 @@ def test_hostile_text_is_shown_as_text(fleet):
     for what in ("changes", "versions"):
         answer = ask(fleet, what)
         assert all(text.isprintable() for text in answer["lines"])
-        assert (answer.get("changes") or answer["items"])[0]["item"].isprintable()
+        assert (answer.get("changes") or answer["found"])[0]["item"].isprintable()
     assert ask(fleet, items=[name])["totals"]["changes"] == 1
 
 
