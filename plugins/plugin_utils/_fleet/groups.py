@@ -21,7 +21,7 @@ MAX_LENGTH = 300  # characters of a line
 _CONTENT = "FileContentChecksum"
 _FOLLOW = frozenset(("Size", "DateModified", "DateCreated"))  # change with the content
 _VERSION = "CurrentVersion"
-_HEADINGS = {DRIFT: "Drift", UNKNOWN: "Changed", RUN: "Possibly Ansible", TASK: "Ansible"}
+_HEADINGS = {DRIFT: "Drift", UNKNOWN: "Changed", RUN: "Perhaps Ansible", TASK: "Ansible"}
 
 Entry = dict[str, Any]
 
