@@ -99,7 +99,8 @@ class ActionModule(ActionBase):
                 f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Correct this, or give"
                 " another dest (in the playbook: ct_dest). The next run fetches the same changes again."
             )
-            return dict(result, failed=True, msg=message)
+            shown = {"warnings": result["warnings"]} if result.get("warnings") else {}
+            return {"failed": True, "msg": message, **shown}
         if changes is not None:
             self._report(host, changes, had)
             warnings = [text for text in result.get("warnings", []) if not text.endswith(REST)] + changes.warnings

@@ -57,7 +57,7 @@ status:
     - C(Kinds) has, for each kind, C(CollectedAt), C(Count), C(Changes), the C(Failed) sources and C(Error). C(Kept) is how many of the
       items an earlier run recorded and the last one could not read. While a long run lasts, C(Progress) is the number of items collected so far.
     - C(Delivery) is the state of the delivery. C(Outbox) has the number of C(Records) that are not delivered yet, their C(Bytes), and
-      the time of the C(Oldest).
+      the time of the C(Oldest). If it cannot be read, for example on a full disk, these are null, and C(Error) is the reason.
     - Null if the state cannot be read. RV(doctor) then has the reason.
   returned: when the agent is installed
   type: dict

@@ -356,7 +356,7 @@ def test_arguments_of_any_depth_are_no_trouble(host):
 def test_a_failure_shows_no_inventory(host):
     (host.dest / "web01").write_text("in the way")
     result = host(summary(baseline=False), ROWS, changes=[CHANGE])
-    assert "cannot be written on the controller" in result["msg"]
+    assert "cannot be written on the controller" in result["msg"] and sorted(result) == ["failed", "msg"]
     failed = host.answer({"failed": True, "msg": "x" * 100000, "packed": pack({}), "changes": [CHANGE]})
     for each in (result, failed):
         assert each["failed"] and "packed" not in each and "changes" not in each
