@@ -572,6 +572,26 @@ def test_output_streams_of_the_wrong_form_are_refused(streams):
         dcr.load({"extensionConfigurations": {EXTENSION: [element]}}, "here")
 
 
+def test_the_file_items_of_agent_track_have_the_name_that_the_operator_gave_them():
+    settings = {"fileSettings": {"fileInfo": [{"destinationPath": "/a"}, {"destinationPath": "b", "nmae": "x"}]}}
+    rule = {"extensionConfigurations": {EXTENSION: [{"id": "agent_track", "extensionSettings": settings}]}}
+    unknown, left_out = dcr.given(rule, "x").warnings
+    assert unknown.startswith("agent_track.files[1].nmae is not a key")
+    assert left_out == "agent_track.files[1] is left out: destinationPath 'b' is not an absolute path; start it with /."
+    del settings["fileSettings"]["fileInfo"][0]
+    with pytest.raises(
+        DcrError, match=r"agent_track: No file item in files can .* Correct agent_track.files, or remove it to track no"
+    ):
+        dcr.given(rule, "x")
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b\\n": 1, "b\\n": 1}}', '[{"c": [{"b\\n": 1, "x": {}, "b\\n": {}}]}]'])
+def test_a_key_that_is_twice_in_one_object_is_refused(text):
+    with pytest.raises(DcrError, match=r'^The DCR x has the key "b\\n" twice in one object. Remove one of them.$'):
+        dcr.parse(text, "x")
+    assert dcr.parse('{"a": {"a": 1}}', "x") == {"a": {"a": 1}}
+
+
 def test_a_file_item_that_is_no_object_is_named_once():
     settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"].append(5))), "x")
     (text,) = settings.left_out

@@ -112,7 +112,7 @@ def _query(options: argparse.Namespace) -> int:
             % (path, error.strerror or error, folders.remedy(error, path, "Give another path with --database."))
         ) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise RelayError("The query of '%s' failed: %s." % (path, error)) from error
+        raise RelayError("The query of '%s' failed: %s." % (path, str(error).rstrip("."))) from error
     return 0
 
 
