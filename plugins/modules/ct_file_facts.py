@@ -190,7 +190,8 @@ from ..module_utils._cti.kinds.files.scan import Scan
 from ..module_utils._cti.kinds.files.scope import FileRule
 from ..module_utils._cti.model import Known
 from ..module_utils._dcr_option import dcr_settings
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
 
 
 def main() -> None:

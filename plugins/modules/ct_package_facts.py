@@ -149,7 +149,8 @@ from ..module_utils._cti.kinds.packages import databases
 from ..module_utils._cti.kinds.packages.kind import PACKAGES
 from ..module_utils._cti.model import Known
 from ..module_utils._cti.text import plural
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
 
 
 def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[str, Any], bool]:

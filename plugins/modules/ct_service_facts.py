@@ -154,7 +154,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._cti.kinds.services import managers
 from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
 
 SUFFIX = ".service"  # which the names of the items do not have
 

@@ -19,11 +19,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import PACKAGES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._module import (
-    check_path,
-    check_state_path,
-    facts,
-)
+from ansible_collections.changetracking.inventory.plugins.module_utils._facts import facts
+from ansible_collections.changetracking.inventory.plugins.module_utils._module import check_path, check_state_path
 from ansible_collections.changetracking.inventory.plugins.modules import ct_inventory_info as info
 
 
