@@ -10,13 +10,13 @@ from ..errors import DcrError
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.files.scope import FileRule
-from ..kinds.kind import Kind, digest
+from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part, Source
 from ..rule.settings import Settings
 from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
 from .judge import Judge, Scope
-from .snapshot import Snapshot, combined_digest, in_order, outcomes, owners
+from .snapshot import Snapshot, combined_digest, digest, in_order, outcomes, owners
 
 Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
