@@ -7,6 +7,7 @@ import gc
 import os
 from typing import Any, Callable, Dict
 
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ._cti.errors import CtiError, StateError
@@ -22,6 +23,8 @@ def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> None:
         result = work()
     except CtiError as error:
         module.fail_json(msg=str(error))
+    if not getattr(module, "no_log_values", True):  # exit_json would search every value for secrets, and there are none
+        basic.remove_values = lambda value, _secrets: value
     module.exit_json(**result)
 
 

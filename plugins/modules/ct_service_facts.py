@@ -151,6 +151,7 @@ ansible_facts:
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
 from ..module_utils._cti.kinds.services import managers
 from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known
