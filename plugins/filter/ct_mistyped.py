@@ -85,7 +85,10 @@ def _sentences(variable, name, value, option):
             f"{name} is {_shown(value)}, which is not a {noun}. Write it in YAML or JSON; with -e, write -e '{{\"{variable}\": {form}}}'."
         )
     elif kind == "dict":
-        for suboption, specification in option.get("options", {}).items():
+        known = option.get("options", {})
+        for unknown in sorted(map(str, set(value) - set(known))) if known else ():
+            yield f"{name} has the unknown key {_shown(unknown)}. Known keys: {', '.join(known)}."
+        for suboption, specification in known.items():
             if suboption in value:
                 yield from _sentences(variable, f"{name}.{suboption}", value[suboption], specification)
 

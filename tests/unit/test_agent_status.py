@@ -88,6 +88,7 @@ def test_the_doctor_names_a_read_only_file_system(options, monkeypatch):
         "broken",
         "The file system of %s is read-only, so the agent cannot store changes." % options.state,
     )
+    assert doctor.as_data(doctor.examine(options))["Broken"] == "state"  # and not the agent, which cannot start
 
 
 def test_the_remedy_for_a_full_or_read_only_file_system_is_the_first(tmp_path):

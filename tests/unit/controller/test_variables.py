@@ -253,6 +253,7 @@ def test_values_of_the_right_type_are_accepted():
             "a_fraction is '5m', which is not a number. Give one without a unit. Meaning: Seconds between A and B.",
         ),
         ("a_dict", {"every": "5m"}, "a_dict.every is '5m', which is not a whole number. Give one without a unit."),
+        ("a_dict", {"evry": 5}, "a_dict has the unknown key 'evry'. Known keys: files, every."),
         ("a_switch", "maybe", "a_switch is 'maybe', which is not a boolean. Give true or false. Meaning: Whether to."),
         ("a_choice", "on", "a_choice is 'on'. Use one of auto, off."),
     ],

@@ -140,8 +140,12 @@ class _Examination:
         yield _selinux(broken)
 
     def _checks(self) -> Iterator[Link]:
-        yield self._service()
-        yield self._state()
+        service, state = self._service(), self._state()
+        if service.status == state.status == BROKEN and state.remedy != _START:
+            remedy = "It cannot start until the check 'state' passes."
+            service = service._replace(status=WARNING, remedy=remedy)  # so that the first failed check is the cause
+        yield service
+        yield state
         yield from self._config_socket_and_rule()
         if self._rule is not None:
             yield from self._collections(self._rule)
