@@ -1093,6 +1093,44 @@ def test_names_that_all_fall_into_one_slice_are_not_all_read_at_once(tmp_path, s
     assert len(items_of(parts)) == 6 and "(uid=1001, 0 of 51 entries)" in run.sources["rule"].message
 
 
+def test_the_names_of_a_very_large_folder_are_not_all_held_at_once(tmp_path, monkeypatch, small_slices):
+    monkeypatch.setattr(slices, "HELD_NAMES", 300)
+    most = []
+    halve, take = slices._Held.halve, slices._Held.take
+    monkeypatch.setattr(slices._Held, "halve", lambda held: (most.append(held.size), halve(held))[1])
+    monkeypatch.setattr(slices._Held, "take", lambda held: (most.append(held.size), take(held))[1])
+    many(tmp_path, range(400))
+    (tmp_path / "l").symlink_to("f1")
+    write(tmp_path / "sub" / "g")
+    parts, run = scan(rule(tmp_path))
+    assert len(items_of(parts)) == 402 and run.sources["rule"] == ("ok", 402, "")
+    assert len(most) > 4 and max(most) < 310
+    monkeypatch.setattr(slices, "FOLDER_ENTRIES", 400)
+    again, run = scan(rule(tmp_path), known=Remembered(parts))
+    assert not items_of(again) and "(0 of 402 entries)" in run.sources["rule"].message
+
+
+def test_a_folder_that_grows_without_end_while_it_is_listed_is_out_of_sight(tmp_path, monkeypatch, small_slices):
+    monkeypatch.setattr(slices, "HELD_NAMES", 300)
+    many(tmp_path, range(200))
+    parts, run = scan(rule(tmp_path))
+    assert len(items_of(parts)) == 200
+    monkeypatch.setattr(slices, "HELD_NAMES", 100)
+    take = slices._Held.take
+    grown = []
+
+    def grow(held):
+        if not grown:
+            grown.append(held)
+            many(tmp_path, range(200, 10000))
+        return take(held)
+
+    monkeypatch.setattr(slices._Held, "take", grow)
+    _parts, run = scan(rule(tmp_path), known=Remembered(parts))
+    assert run.sources["rule"].status == "failed" and "too many new entries" in run.sources["rule"].message
+    assert run.out_of_sight(parts[-1].name)
+
+
 def test_a_folder_of_a_long_path_is_sliced_sooner(tmp_path, monkeypatch):
     monkeypatch.setattr(listing, "PART_PATHS", 30 * (len(str(tmp_path)) + 256))
     many(tmp_path, range(30))

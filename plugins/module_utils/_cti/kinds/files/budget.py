@@ -31,6 +31,7 @@ SLICED_ABOVE = 32768  # tracked entries of one folder that are one part; a large
 SLICES = 128
 FOLDER_ENTRIES = 1000000
 FOLDER_NAMES = 64 << 20  # bytes of all names in one folder
+HELD_NAMES = 8 << 20  # bytes of names of a sliced folder, which are in memory at once
 PART_PATHS = 32 << 20  # bytes of all paths in one part, which are in memory at once
 RUN_FOLDERS = 400000
 RUN_CHANGES = 50000  # entries that are new or differ; what is beyond is looked at in the next run

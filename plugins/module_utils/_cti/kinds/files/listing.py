@@ -117,20 +117,20 @@ class Lister:
         if listing is not None:
             yield listing
             return
-        from .slices import names_by_slice, next_slice  # few hosts have such a folder
+        from .slices import names_by_slice  # few hosts have such a folder
 
         names = names_by_slice(place.descriptor, _most_entries(place))
         left_out: Sequence[str] = ()
         if names is None:
             names, left_out = self._owned_names(place, claims)
-        for number in range(SLICES):
+        for number, kinds in enumerate(names):
             listing = Listing(place, claims, self._clock(), slice_name(number))
             listing.left_out = left_out
             listing.settled = not left_out
-            self._add_names(listing, first, next_slice(names))
+            self._add_names(listing, first, kinds)
             yield listing
 
-    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Names, List[str]]":
+    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Iterator[Names], List[str]]":
         """The names that are listed of a directory with too many entries, and the owners whose entries are left out."""
         from .slices import OwnedNames
 
@@ -139,7 +139,7 @@ class Lister:
         found = OwnedNames(place.descriptor, _most_entries(place), barred, of_entry)
         for owner, entries in sorted(found.left_out.items()):
             claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
-        return found.names(), sorted(found.left_out)
+        return found.by_slice(), sorted(found.left_out)
 
     def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
