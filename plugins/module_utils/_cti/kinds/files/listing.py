@@ -12,7 +12,20 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from .budget import PART_PATHS, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
@@ -98,6 +111,16 @@ class Listing:
         del self.found[count:]
 
 
+class Read(NamedTuple):
+    """What was read of the small files in one directory, before it is listed."""
+
+    begin: float  # unix seconds
+    files: Mapping[str, Tuple[bytes, str]]  # name -> status, checksum
+
+
+NOTHING_READ = Read(float("inf"), {})
+
+
 class Lister:
     """Lists one directory after the other."""
 
@@ -106,14 +129,14 @@ class Lister:
         self._clock = clock
         self._budget = budget
 
-    def list(self, place: OpenDirectory, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
+    def list(self, place: OpenDirectory, claims: Claims, first: Optional[Read], sliced: bool) -> Iterator[Listing]:
         """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
 
         A directory of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already, is listed in SLICES
         slices. Where these are too many, those of the owner with the most are left out. `first`: nothing is known of it, so read
-        small files at once.
+        small files at once, except those that were read before.
         """
-        listing = None if sliced else self._list_whole(place, claims, first)
+        listing = None if sliced else self.list_whole(place, claims, first)
         if listing is not None:
             yield listing
             return
@@ -127,7 +150,7 @@ class Lister:
             listing = Listing(place, claims, self._clock(), slice_name(number))
             listing.left_out = left_out
             listing.settled = not left_out
-            self._add_names(listing, first, kinds)
+            self._add_names(listing, first is not None, kinds)
             yield listing
 
     def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Iterator[Names], List[str]]":
@@ -141,9 +164,10 @@ class Lister:
             claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
         return found.by_slice(), sorted(found.left_out)
 
-    def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
+    def list_whole(self, place: OpenDirectory, claims: Claims, first: Optional[Read]) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
-        listing = Listing(place, claims, self._clock())
+        begin = self._clock()
+        listing = Listing(place, claims, begin if first is None else min(begin, first.begin))
         with entries_of(place.descriptor) as entries:
             symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
             if next(entries, None) is not None:
@@ -182,12 +206,13 @@ class Lister:
                 listing.checksums[name] = constructor(algorithm)(content).hexdigest()
         listing.found.append((name, status, claimants))
 
-    def _add_entries(self, listing: Listing, first: bool, entries: Iterator[Any]) -> List[str]:
+    def _add_entries(self, listing: Listing, first: Optional[Read], entries: Iterator[Any]) -> List[str]:
         """Add the tracked ones among these entries of os.scandir(). Returns the names of the symlinks, which are not added yet."""
         place, claims = listing.place, listing.claims
         barred = self._paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
         add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
+        read = {} if first is None else first.files
         symlinks: List[str] = []
         for entry in entries:
             name = entry.name
@@ -210,16 +235,28 @@ class Lister:
                 if not claimants:
                     continue
                 # The same as _add(), a call of which would add 2 % to the cost of each entry.
-                if first and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
-                    status, content = read_at_once(descriptors, directory, name)
-                    if content is not None:
-                        listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
+                if first is not None and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
+                    if name in read:
+                        status, listing.checksums[name] = read[name]
+                    else:
+                        status, content = read_at_once(descriptors, directory, name)
+                        if content is not None:
+                            listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
                 else:
                     status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
                 add((name, status, claimants))
             except OSError as error:
                 _note_unreadable(listing, name, error)
         return symlinks
+
+    def subdirectories(self, place: OpenDirectory) -> Subdirectories:
+        """Those of a directory, without those behind symlinks, and without mounts that are not entered."""
+        barred = self._paths.mounts.barred_in(place.real)
+        with entries_of(place.descriptor) as entries:
+            names = [
+                entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name not in barred
+            ]
+        return [(name, None) for name in sorted(names)]
 
     def _complete(self, listing: Listing, symlinks: Sequence[str]) -> None:
         """Add the tracked symlinks, and sort the listing."""

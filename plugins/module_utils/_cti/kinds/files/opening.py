@@ -153,7 +153,7 @@ class Paths:
 
     def __init__(self, mounts: Mounts) -> None:
         self.mounts = mounts
-        self.descriptors = os.open("/proc/self/fd", _PATH)  # for this process alone, so it must not fork meanwhile
+        self.descriptors = os.open("/proc/self/fd", _PATH)  # for this process alone, see reopen()
         self.names = 0  # looked up so far
         self._folders: Dict[Tuple[Optional[str], str], Step] = {}  # (home, directory as written), the oldest first
 
@@ -162,6 +162,11 @@ class Paths:
         for step in self._folders.values():
             os.close(step.descriptor)
         self._folders.clear()
+
+    def reopen(self) -> None:
+        """To be called in a fork of the process."""
+        os.close(self.descriptors)
+        self.descriptors = os.open("/proc/self/fd", _PATH)
 
     def find(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
         """Open what a path leads to, following symlinks; the caller closes the descriptor.
