@@ -51,6 +51,7 @@ def compare_and_store(
             progress(observed.count)
             reported = time.monotonic()
         observed.add(part)
+        del part  # not in memory while the next one is made
     observed.add_missing(collection)
     judge.settle(collection.out_of_sight)
     sources = outcomes(collection)

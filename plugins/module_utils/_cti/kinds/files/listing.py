@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
 
+_LARGE = 1 << 20  # bytes of a directory itself
+
 BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
 _ENCODING = sys.getfilesystemencoding()
@@ -152,6 +154,7 @@ class Lister:
             listing.settled = not left_out
             self._add_names(listing, first is not None, kinds)
             yield listing
+            del listing, kinds  # not in memory while the next ones are made
 
     def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Iterator[Names], List[str]]":
         """The names that are listed of a directory with too many entries, and the owners whose entries are left out."""
@@ -166,6 +169,8 @@ class Lister:
 
     def list_whole(self, place: OpenDirectory, claims: Claims, first: Optional[Read]) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
+        if _has_too_many(place):
+            return None
         begin = self._clock()
         listing = Listing(place, claims, begin if first is None else min(begin, first.begin))
         with entries_of(place.descriptor) as entries:
@@ -338,6 +343,14 @@ def slice_of(path: str) -> int:
 def _most_entries(place: OpenDirectory) -> int:
     """How many entries of the directory can be one part, whatever the length of their names."""
     return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
+
+
+def _has_too_many(place: OpenDirectory) -> bool:
+    """Whether a directory that looks very large has too many entries for one listing, so that none is read in vain."""
+    if os.fstat(place.descriptor).st_size < _LARGE:
+        return False
+    with entries_of(place.descriptor) as entries:
+        return next(islice(entries, _most_entries(place), None), None) is not None
 
 
 def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:

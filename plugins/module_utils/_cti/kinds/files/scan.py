@@ -125,6 +125,7 @@ class Scan(Collection):
                 self._start_readers(parts)
             self._seen.add(part.name)
             yield part
+            del part  # not in memory while the next one is made
         self._judge_gone()
         for name, rule, _spec in self._rules:
             self.sources[name] = outcome(rule, self._max_files)
@@ -390,6 +391,7 @@ class Scan(Collection):
                     if self._known.changes != before:
                         self._spend_changes(listing, name, self._known.changes - before)
                 listings.append(listing.subdirectories)
+                del listing, part  # see _scan()
         except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
             self._hide(place.path, place.owner)
