@@ -14,12 +14,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ._cti.errors import CtiError, StateError
 from ._cti.text import quoted
 
-# All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
-gc.disable()
-
 
 def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> None:
     """End the module with what `work` returns, or with the one sentence of the library's error."""
+    # All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
+    gc.disable()
     try:
         result = work()
     except CtiError as error:

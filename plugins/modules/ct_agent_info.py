@@ -84,7 +84,7 @@ doctor:
 import json
 import os
 import sys
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -92,15 +92,17 @@ from ..module_utils import _compile_once  # noqa: F401 - before what it loads qu
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._module import check_path
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
+        "config": {"type": "path"},
+    },
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
-            "config": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     try:
         check_path("program", module.params["program"])
         if module.params["config"] is not None:

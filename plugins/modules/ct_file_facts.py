@@ -194,22 +194,24 @@ from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._facts import fact_arguments, facts
 from ..module_utils._module import run
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(FILES),
+        paths={"type": "list", "elements": "str"},
+        recurse={"type": "bool", "default": True},
+        links={"type": "str", "choices": ["follow", "manage", "ignore"], "default": "follow"},
+        type={"type": "str", "choices": ["file", "directory", "any"], "default": "file"},
+        checksum={"type": "str", "choices": ["sha256", "md5", "none"], "default": "sha256"},
+        dcr={"type": "raw"},
+        max_files={"type": "int", "default": 0},
+    ),
+    mutually_exclusive=[("paths", "dcr")],
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(FILES),
-            paths={"type": "list", "elements": "str"},
-            recurse={"type": "bool", "default": True},
-            links={"type": "str", "choices": ["follow", "manage", "ignore"], "default": "follow"},
-            type={"type": "str", "choices": ["file", "directory", "any"], "default": "file"},
-            checksum={"type": "str", "choices": ["sha256", "md5", "none"], "default": "sha256"},
-            dcr={"type": "raw"},
-            max_files={"type": "int", "default": 0},
-        ),
-        mutually_exclusive=[("paths", "dcr")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     def work() -> Dict[str, Any]:
         given = module.params

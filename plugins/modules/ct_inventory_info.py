@@ -433,25 +433,27 @@ from ..module_utils._dcr_option import dcr_settings
 from ..module_utils._forward_option import ARGUMENTS, Forward
 from ..module_utils._module import check_state_path, run
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
+        "dcr": {"type": "raw"},
+        "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+        "state": {"type": "path"},
+        "rehash_days": {"type": "float", "default": 7},
+        "since": {"type": "raw"},
+        "history_days": {"type": "float", "default": 30},
+        "history_mib": {"type": "float", "default": 64},
+        "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in all_kinds()}},
+        "forward": ARGUMENTS,
+    },
+    required_if=[("report", "changes", ["state"])],
+    required_by={"forward": ["state"], "since": ["state"]},
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
-            "dcr": {"type": "raw"},
-            "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
-            "state": {"type": "path"},
-            "rehash_days": {"type": "float", "default": 7},
-            "since": {"type": "raw"},
-            "history_days": {"type": "float", "default": 30},
-            "history_mib": {"type": "float", "default": 64},
-            "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in all_kinds()}},
-            "forward": ARGUMENTS,
-        },
-        required_if=[("report", "changes", ["state"])],
-        required_by={"forward": ["state"], "since": ["state"]},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     run(module, lambda: work(module))
 
 

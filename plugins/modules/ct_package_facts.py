@@ -153,6 +153,15 @@ from ..module_utils._cti.text import plural
 from ..module_utils._facts import fact_arguments, facts
 from ..module_utils._module import run
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(PACKAGES),
+        version={"type": "list", "elements": "str", "default": []},
+        gpg_keys={"type": "bool", "default": False},
+    ),
+    supports_check_mode=True,
+)
+
 
 def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[str, Any], bool]:
     """Return a function that says whether a package meets all conditions, and that adds packages with an epoch to `epochs`."""
@@ -181,14 +190,7 @@ def _epoch_warning(epochs: Sequence[Tuple[str, str]], texts: Sequence[str]) -> s
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(PACKAGES),
-            version={"type": "list", "elements": "str", "default": []},
-            gpg_keys={"type": "bool", "default": False},
-        ),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     def work() -> Dict[str, Any]:
         texts = module.params["version"]

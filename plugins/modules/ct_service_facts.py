@@ -149,6 +149,8 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+from typing import Any, Dict
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
@@ -159,17 +161,18 @@ from ..module_utils._facts import fact_arguments, facts
 from ..module_utils._module import run
 
 SUFFIX = ".service"  # which the names of the items do not have
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(SERVICES),
+        templates={"type": "bool", "default": False},
+        transient={"type": "bool", "default": False},
+    ),
+    supports_check_mode=True,
+)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(SERVICES),
-            templates={"type": "bool", "default": False},
-            transient={"type": "bool", "default": False},
-        ),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     names = module.params["name"]
     module.params["name"] = [name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name for name in names]

@@ -120,18 +120,19 @@ from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.last_known import from_database, from_item_files
 from ..module_utils._module import check_path, run
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},
+        "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds()), "default": list(all_kinds())},
+        "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+        "since": {"type": "raw"},
+    },
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    kinds = list(all_kinds())
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},
-            "kinds": {"type": "list", "elements": "str", "choices": kinds, "default": kinds},
-            "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
-            "since": {"type": "raw"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     path, wanted, given = module.params["path"], module.params["report"], module.params["since"]
 
     def work() -> Dict[str, Any]:

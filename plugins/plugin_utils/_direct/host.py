@@ -1,0 +1,172 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The program that a managed host gets on standard input: runs one module of the collection in memory, and prints its result.
+
+It is Python 3.6, and the controller sends its text and imports nothing of it. BOOT in call.py calls main() with what follows this
+program in the input: zlib streams, of which the last is the request and the others hold source files (see payload.py).
+
+The output is two lines. The first is printed before anything is imported or done, the second at the end:
+`MARKER started` and `MARKER ended BASE64 MARKER`, with the base64 of the zlib stream of the answer as JSON. The marker is the
+checksum of the input.
+"""
+
+import base64
+import json
+import os
+import sys
+import zlib
+from _frozen_importlib import ModuleSpec  # importlib.machinery costs 1 ms
+
+PLUGINS = "ansible_collections.changetracking.inventory.plugins"
+
+
+class Ended(BaseException):
+    """The module called exit_json or fail_json."""
+
+
+class Sources:
+    """Imports modules from the source text that was received."""
+
+    def __init__(self, sources):
+        self._sources = sources
+        self._packages = {name.rpartition(".")[0] for name in sources}
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self._sources:
+            return None
+        # In tracebacks. Nobody can make such a file, which traceback would look for.
+        path = "/proc/direct/%s.py" % name.rpartition(".")[2]
+        return ModuleSpec(name, self, origin=path, is_package=name in self._packages)
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        spec = module.__spec__
+        exec(compile(self._sources[spec.name], spec.origin, "exec", dont_inherit=True), module.__dict__)
+
+
+class AnsibleModule:
+    """What the modules use of ansible.module_utils.basic.AnsibleModule. The controller has validated the parameters."""
+
+    params = {}
+    check_mode = False
+    warnings = []
+
+    def __init__(self, argument_spec, **_more):
+        expand_paths(argument_spec, self.params)
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def exit_json(self, **result):
+        raise Ended(result)
+
+    def fail_json(self, msg, **result):
+        raise Ended(dict(result, failed=True, msg=msg))
+
+    def run_command(self, command):
+        import subprocess
+
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=True
+        )
+        output, complaint = process.communicate()
+        return process.returncode, os.fsdecode(output), os.fsdecode(complaint)
+
+
+def expand_paths(options, values):
+    """Expand ~ and variables in the values of the options of type path, as Ansible does on the host."""
+    for name, option in options.items():
+        value = values.get(name)
+        if value is None:
+            continue
+        if option["type"] == "path":
+            values[name] = os.path.expanduser(os.path.expandvars(value))
+        elif "options" in option:
+            expand_paths(option["options"], value)
+
+
+def unpack(data):
+    """Return the texts of the zlib streams."""
+    texts = []
+    while data:
+        stream = zlib.decompressobj()
+        texts.append(stream.decompress(data).decode("utf-8"))
+        data = stream.unused_data
+    return texts
+
+
+def sources(texts):
+    """Return each module's source by its full name. The first line of a text has the names and sizes of its files."""
+    found = {"ansible_collections": "", "ansible_collections.changetracking": ""}
+    found["ansible_collections.changetracking.inventory"] = found[PLUGINS] = ""
+    for text in texts:
+        head, _end, text = text.partition("\n")
+        for entry in head.split(" "):
+            name, _colon, size = entry.partition(":")
+            found[PLUGINS + "." + name] = text[: int(size)]
+            text = text[int(size) :]
+    return found
+
+
+def stand_in():
+    """Make the modules' one import from Ansible find the class above."""
+    for name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
+        sys.modules[name] = type(sys)(name)
+    sys.modules["ansible.module_utils.basic"].AnsibleModule = AnsibleModule
+
+
+def log(request):
+    """Write the line to the system's log that every module of Ansible writes there."""
+    if request["log"]:
+        import syslog
+
+        syslog.openlog("ansible-" + request["action"], 0, getattr(syslog, request["facility"], syslog.LOG_USER))
+        syslog.syslog(syslog.LOG_INFO, request["log"])
+
+
+def leave_unreadable_folder():
+    """Use / as the current directory where the user may not read the one that become left."""
+    try:
+        readable = os.access(os.getcwd(), os.R_OK)
+    except OSError:
+        readable = False
+    if not readable:
+        os.chdir("/")
+
+
+def run(module):
+    """Return what the module ends with. A defect in it is a failure in one sentence."""
+    try:
+        __import__(PLUGINS + ".modules." + module)
+        sys.modules[PLUGINS + ".modules." + module].main()
+    except Ended as end:
+        return end.args[0]
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        why = "%s: %s (%s, line %d)" % (type(error).__name__, error, frame[0], frame[1])
+        return {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}
+
+
+def main(received, marker, interpreter=""):
+    write("%s started\n" % marker)
+    texts = unpack(received)
+    request = json.loads(texts.pop())
+    sys.meta_path.insert(0, Sources(sources(texts)))
+    stand_in()
+    AnsibleModule.params, AnsibleModule.check_mode = request["params"], request["check_mode"]
+    leave_unreadable_folder()
+    log(request)
+    answer = {"result": run(request["module"]), "warnings": AnsibleModule.warnings, "interpreter": interpreter}
+    packed = base64.b64encode(zlib.compress(json.dumps(answer).encode("ascii"), 6)).decode("ascii")
+    write("%s ended %s %s\n" % (marker, packed, marker))
+
+
+def write(text):
+    sys.stdout.write(text)
+    sys.stdout.flush()

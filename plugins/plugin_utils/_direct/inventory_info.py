@@ -1,0 +1,32 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module ct_inventory_info, which two actions run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...module_utils._cti.kinds.registry import all_kinds
+from .action import Module
+
+OPTIONAL_TEXT = (str, type(None))
+RETURNS = {
+    **dict.fromkeys(("Computer", "SourceComputerId", "VMUUID"), OPTIONAL_TEXT),
+    "inventory": dict,
+    "packed": str,
+    "changes": list,
+    "history": dict,
+    "forward": dict,
+}
+
+
+def _needed(params: Mapping[str, Any]) -> Iterable[str]:
+    yield from params["kinds"] or all_kinds()
+    if params["forward"] is not None:
+        yield "forward"
+
+
+def inventory_info(options: Mapping[str, Any]) -> Module:
+    return Module("ct_inventory_info", options, RETURNS, features=frozenset((*all_kinds(), "forward")), needed=_needed)

@@ -1,0 +1,189 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packs the source of a module, and of what it imports, for host.py.
+
+A payload is a row of zlib streams: the program host.py, the module with what it always imports, and one stream for each feature that
+the request asks for. The same collection gives the same bytes. Docstrings, comments and annotations are left out; all lines keep
+their numbers, so that a traceback of the host leads to the line.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+PLUGINS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+LIBRARY = "module_utils._cti."
+# What is imported only where a request asks for the feature: it is imported inside a function.
+FEATURES = {
+    "packages": (LIBRARY + "kinds.packages.databases",),
+    "services": (LIBRARY + "kinds.services.managers",),
+    "files": (LIBRARY + "kinds.files.scan",),
+    "forward": (LIBRARY + "ama.config", LIBRARY + "state.outbox", LIBRARY + "wire.sender"),
+}
+DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+# A string, or a comment; for text without docstrings. Strings are matched so that a # in one is not taken for a comment.
+_STRING_OR_COMMENT = re.compile(
+    rb"""(\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""", re.DOTALL
+)
+ASSIGN = b" = "
+_TRAILING = re.compile(rb"[ \t]+(?=\n)")
+
+
+class Payload(NamedTuple):
+    """The zlib streams of one module."""
+
+    program: bytes
+    base: bytes
+    features: dict[str, bytes]
+
+    def join(self, features: Iterable[str]) -> bytes:
+        return b"".join([self.program, self.base, *(self.features[name] for name in sorted(features))])
+
+
+@functools.lru_cache(maxsize=None)
+def build(module: str, features: frozenset[str] = frozenset()) -> Payload:
+    """The payload of a module of the collection. `features`: those of FEATURES that a request may leave out."""
+    gates = {gate for feature in features for gate in FEATURES[feature]}
+    found = {feature: _closure(FEATURES[feature], gates) for feature in features}
+    base = _closure(["modules." + module], gates)
+    for name in {name for feature in features for name in found[feature]}:
+        if sum(name in names for names in found.values()) > 1:
+            base.add(name)
+    return Payload(
+        _compress(strip(_read(os.path.join(os.path.dirname(os.path.abspath(__file__)), "host.py")))),
+        _pack(base),
+        {feature: _pack(names - base) for feature, names in found.items()},
+    )
+
+
+class _Source(NamedTuple):
+    text: bytes
+    imports: list[str]  # names that may be modules
+
+
+def _closure(roots: Iterable[str], gates: set[str]) -> set[str]:
+    """The names of the roots and of all that they import inside the collection, without what only a gate leads to."""
+    todo = list(roots)
+    found: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name and name not in found and _path(name) is not None:
+            found.add(name)
+            package = name.rpartition(".")[0]
+            todo += [package, *(other for other in _source(name).imports if other not in gates)]
+    return found
+
+
+def _pack(names: set[str]) -> bytes:
+    texts = [_source(name).text for name in sorted(names)]
+    head = " ".join("%s:%d" % (name, len(text.decode("utf-8"))) for name, text in zip(sorted(names), texts))
+    return _compress(head.encode("ascii") + b"\n" + b"".join(texts))
+
+
+def _compress(text: bytes) -> bytes:
+    return zlib.compress(text, 9)
+
+
+def _path(name: str) -> str | None:
+    path = os.path.join(PLUGINS, *name.split("."))
+    for found in (path + ".py", os.path.join(path, "__init__.py")):
+        if os.path.isfile(found):
+            return found
+    return None if not os.path.isdir(path) else ""
+
+
+@functools.lru_cache(maxsize=None)
+def _source(name: str) -> _Source:
+    path = _path(name)
+    if not path:  # a folder without __init__.py
+        return _Source(b"", [])
+    text = _read(path)
+    tree = ast.parse(text)
+    package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+    return _Source(strip(text, tree), list(_imports(tree, package.split("."))))
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _imports(tree: ast.Module, package: list[str]) -> Iterator[str]:
+    """What the relative imports name, wherever they are: modules, and names in them that may be modules."""
+    for node in _statements(tree.body):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
+            yield ".".join(parts)
+            yield from (".".join([*parts, alias.name]) for alias in node.names)
+
+
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, those inside of others too, except what only type checkers see."""
+    for node in body:
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        yield node
+        for field in ("body", "handlers", "orelse", "finalbody"):
+            yield from _statements(getattr(node, field, ()))
+
+
+def strip(text: bytes, tree: ast.Module | None = None) -> bytes:
+    """The source without docstrings, comments, annotations outside of classes, and the documentation of a module. Lines keep their
+    numbers."""
+    starts = [0, *(match.end() for match in re.finditer(b"\n", text))]
+    for start, end, instead in sorted(_edits(tree or ast.parse(text), text, starts), reverse=True):
+        line_end = b"\\\n" if instead == ASSIGN else b"\n"
+        text = b"".join((text[:start], instead, line_end * text.count(b"\n", start, end), text[end:]))
+    return _TRAILING.sub(b"", _STRING_OR_COMMENT.sub(lambda match: match[1] or b"", text))
+
+
+def _edits(tree: ast.Module, text: bytes, starts: list[int]) -> Iterator[tuple[int, int, bytes]]:
+    """What to replace: start, end, and by what. `starts`: of the lines, in bytes."""
+
+    def start(node: ast.expr | ast.stmt | ast.arg) -> int:
+        return starts[node.lineno - 1] + node.col_offset
+
+    def end(node: ast.expr | ast.stmt | ast.arg) -> int:
+        return starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
+
+    def of_body(body: list[ast.stmt], in_class: bool) -> Iterator[tuple[int, int, bytes]]:
+        for number, node in enumerate(body):
+            if _is_docstring(node, first=not number) or _is_documentation(node):
+                yield start(node), end(node), b"pass"
+            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for arg in _arguments(node.args):
+                    if arg.annotation is not None:
+                        yield start(arg) + len(arg.arg.encode()), end(arg.annotation), b""
+                if node.returns is not None:
+                    yield text.rindex(b"->", 0, start(node.returns)), end(node.returns), b""
+                yield from of_body(node.body, in_class=False)
+            elif isinstance(node, ast.AnnAssign) and not in_class:
+                instead = (end(node), b"pass") if node.value is None else (start(node.value), ASSIGN)
+                yield (start(node) if node.value is None else end(node.target), *instead)
+            else:
+                for field in ("body", "orelse", "finalbody"):
+                    yield from of_body(getattr(node, field, []), in_class or isinstance(node, ast.ClassDef))
+                for handler in getattr(node, "handlers", ()):
+                    yield from of_body(handler.body, in_class)
+
+    return of_body(tree.body, in_class=False)
+
+
+def _is_docstring(node: ast.stmt, first: bool) -> bool:
+    return first and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_documentation(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTATION
+
+
+def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
+    yield from (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    yield from (one for one in (arguments.vararg, arguments.kwarg) if one is not None)
