@@ -15,14 +15,18 @@ from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import kinds
 from ..module_utils._cti.state.pages import REST
 from ..module_utils._cti.text import line, plural
+from ..modules import ct_inventory_info, ct_state_info
 from ..plugin_utils._bounded import calm_output, taken
+from ..plugin_utils._direct.action import run
+from ..plugin_utils._direct.inventory import inventory_info, state_info
 from ..plugin_utils._inventory_fetch import places
 from ..plugin_utils._inventory_fetch.changes import Changes, next_place
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 
-MODULE = "changetracking.inventory.ct_inventory_info"
-HISTORY_MODULE = "changetracking.inventory.ct_state_info"  # collects nothing
+INVENTORY_INFO = inventory_info(ct_inventory_info.OPTIONS)
+STATE_INFO = state_info(ct_state_info.OPTIONS)  # collects nothing
+INVENTORY_INFO.build()  # before Ansible forks: once for all hosts
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
 OPTIONAL_TEXT = (str, type(None))
@@ -72,7 +76,7 @@ class ActionModule(ActionBase):
         passed = {key: value for key, value in arguments.items() if key != "dest" and value is not None}
         if "state" in passed:
             passed["since"] = [one.place for one in had] or 0
-        answer = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
+        answer = self._ask(INVENTORY_INFO, dict(passed, report="full", known=known), task_vars)
         packed, changes = answer.get("packed", ""), answer.get("changes")
         try:
             result = taken(answer, ANSWER)
@@ -114,9 +118,7 @@ class ActionModule(ActionBase):
         """Return what asks the host for the changes after a place; None in check mode, which writes nothing."""
         if self._task.check_mode:
             return None
-        return lambda place: self._execute_module(
-            HISTORY_MODULE, module_args={"path": state, "since": [place]}, task_vars=task_vars
-        )
+        return lambda place: self._ask(STATE_INFO, {"path": state, "since": [place]}, task_vars)
 
     def _report(self, host, changes, had):
         """Warn about changes that are left for the next run, and about another state than that of the run before."""
@@ -126,6 +128,13 @@ class ActionModule(ActionBase):
             )
         if changes.to is not None and had and changes.to.path != had[-1].path:
             self._display.warning(_another_state(host, changes.to, had[-1]))
+
+    def _ask(self, module, arguments, task_vars):
+        """Return the result of a module on the host, run directly if possible."""
+        result = run(self, module, arguments, task_vars)
+        if result is not None:
+            return result
+        return self._execute_module("changetracking.inventory." + module.name, module_args=arguments, task_vars=task_vars)
 
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)

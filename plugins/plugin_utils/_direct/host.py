@@ -11,7 +11,8 @@ The output is two lines. The first is printed before anything is imported or don
 checksum of the input.
 """
 
-import base64
+import binascii
+import gc
 import json
 import os
 import sys
@@ -154,6 +155,7 @@ def run(module):
 
 
 def main(received, marker, interpreter=""):
+    gc.disable()  # what a module makes it keeps to its end
     write("%s started\n" % marker)
     texts = unpack(received)
     request = json.loads(texts.pop())
@@ -163,7 +165,7 @@ def main(received, marker, interpreter=""):
     leave_unreadable_folder()
     log(request)
     answer = {"result": run(request["module"]), "warnings": AnsibleModule.warnings, "interpreter": interpreter}
-    packed = base64.b64encode(zlib.compress(json.dumps(answer).encode("ascii"), 6)).decode("ascii")
+    packed = binascii.b2a_base64(zlib.compress(json.dumps(answer).encode("ascii"), 6), newline=False).decode("ascii")
     write("%s ended %s %s\n" % (marker, packed, marker))
 
 
