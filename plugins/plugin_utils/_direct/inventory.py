@@ -10,6 +10,7 @@ from typing import Any
 
 from ...module_utils._cti.kinds.registry import all_kinds
 from .action import Module
+from .payload import FEATURES
 
 OPTIONAL_TEXT = (str, type(None))
 RETURNS = {
@@ -23,10 +24,10 @@ RETURNS = {
 
 
 def _needed(params: Mapping[str, Any]) -> Iterable[str]:
-    yield from params["kinds"] or all_kinds()
-    if params["forward"] is not None:
-        yield "forward"
+    """The features of a request. What collects a kind that is not one of FEATURES is always sent."""
+    asked = {*(params["kinds"] or all_kinds()), *(["forward"] if params["forward"] is not None else [])}
+    return asked & FEATURES.keys()
 
 
 def inventory_info(options: Mapping[str, Any]) -> Module:
-    return Module("ct_inventory_info", options, RETURNS, features=frozenset((*all_kinds(), "forward")), needed=_needed)
+    return Module("ct_inventory_info", options, RETURNS, features=frozenset(FEATURES), needed=_needed)
