@@ -220,7 +220,7 @@ TASKS = {
                         "'python' in result.ansible_facts.discovered_interpreter_python"),
     "unreachable": ({"ignore_unreachable": True, "vars": {"ansible_port": 1}}, DIRECTLY, "result.unreachable"),
     "timed_out": ({"timeout": 1, "vars": {"ansible_python_interpreter": "/root/slow"}}, DIRECTLY,
-                  "result is failed and result.timedout is defined or 'timeout' in result.msg"),
+                  "result is failed and ('timed' in (result | string) or 'time frame' in result.msg)"),
     "quiet": ({"no_log": True, "name": "secret"}, DIRECTLY, "result.ansible_facts.ct_packages.count == 0"),
     "defaults": ({"module_defaults": {"group/changetracking.inventory.ct": {"fields": ["Size"]}}}, DIRECTLY,
                  "result.ansible_facts.ct_packages['items'][0].keys() | list == ['Size']"),
