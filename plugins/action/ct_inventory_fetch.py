@@ -134,7 +134,9 @@ class ActionModule(ActionBase):
         result = run(self, module, arguments, task_vars)
         if result is not None:
             return result
-        return self._execute_module("changetracking.inventory." + module.name, module_args=arguments, task_vars=task_vars)
+        return self._execute_module(
+            "changetracking.inventory." + module.name, module_args=arguments, task_vars=task_vars
+        )
 
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..modules.ct_inventory_info import OPTIONS
 from ..plugin_utils._direct.action import DirectAction
-from ..plugin_utils._direct.inventory_info import inventory_info
+from ..plugin_utils._direct.inventory import inventory_info
 
 
 class ActionModule(DirectAction):

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from ..modules.ct_state_info import OPTIONS
-from ..plugin_utils._direct.action import DirectAction, Module
+from ..plugin_utils._direct.action import DirectAction
+from ..plugin_utils._direct.inventory import state_info
 
 
 class ActionModule(DirectAction):
-    module = Module("ct_state_info", OPTIONS, {"inventory": dict, "packed": str, "changes": list, "history": dict})
+    module = state_info(OPTIONS)

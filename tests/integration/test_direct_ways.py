@@ -46,12 +46,24 @@ WAYS = {
     "sudo_password": (ASKED, DIRECTLY),
     "sudo_wrong_password": ({**ASKED, "ansible_become_password": "wrong"}, "Incorrect sudo password"),
     "sudo_requiretty": ({**BECOME, "ansible_user": "terminal"}, AS_MODULE + r"it did not start .*tty"),
-    "su": ({**PYTHON, "ansible_become": True, "ansible_become_method": "su", "ansible_become_user": "ansible"}, DIRECTLY),
+    "su": (
+        {**PYTHON, "ansible_become": True, "ansible_become_method": "su", "ansible_become_user": "ansible"},
+        DIRECTLY,
+    ),
     "su_password": ({**ASKED, "ansible_become_method": "su"}, AS_MODULE + "su asks for a password"),
     "doas": ({**BECOME, "ansible_become_method": "doas"}, DIRECTLY),
-    "doas_refused": ({**BECOME, "ansible_user": "csh", "ansible_become_method": "doas"}, AS_MODULE + "it did not start"),
-    "become_without_input": ({**BECOME, "ansible_become_method": "deaf"}, AS_MODULE + "deaf hands on no standard input"),
-    "connection_without_input": ({**PYTHON, "ansible_connection": "deaf"}, AS_MODULE + "the connection deaf hands on no"),
+    "doas_refused": (
+        {**BECOME, "ansible_user": "csh", "ansible_become_method": "doas"},
+        AS_MODULE + "it did not start",
+    ),
+    "become_without_input": (
+        {**BECOME, "ansible_become_method": "deaf"},
+        AS_MODULE + "deaf hands on no standard input",
+    ),
+    "connection_without_input": (
+        {**PYTHON, "ansible_connection": "deaf"},
+        AS_MODULE + "the connection deaf hands on no",
+    ),
     "fish": ({**ANSIBLE, "ansible_user": "fish"}, DIRECTLY),
     "csh": ({**ANSIBLE, "ansible_user": "csh"}, DIRECTLY),
     "noisy": ({**ANSIBLE, "ansible_user": "noisy"}, DIRECTLY),
@@ -123,8 +135,8 @@ class Connection(Local):
     has_pipelining = False
 """,
 }
-PLUGINS["become_plugins/deaf.py"] = PLUGINS["become_plugins/doas.py"].replace("doas", "deaf").replace(
-    "default: deaf}", "default: sudo}"
+PLUGINS["become_plugins/deaf.py"] = (
+    PLUGINS["become_plugins/doas.py"].replace("doas", "deaf").replace("default: deaf}", "default: sudo}")
 )
 
 PLAY = """
@@ -258,7 +270,12 @@ def task(name, keywords):
     options = {key: value for key, value in given.items() if key not in words}
     if given["module"] == "ct_package_facts":
         options.setdefault("name", "bash")
-    every = {"name": name, "changetracking.inventory." + given["module"]: options, "register": "result", "ignore_errors": True}
+    every = {
+        "name": name,
+        "changetracking.inventory." + given["module"]: options,
+        "register": "result",
+        "ignore_errors": True,
+    }
     return {**every, **{key: value for key, value in given.items() if key in words - {"module"}}}
 
 

@@ -212,6 +212,9 @@ def _with_paths_as_text(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _log_line(params: Mapping[str, Any], task_vars: Mapping[str, Any]) -> str:
     """What every module writes to the system's log of its host."""
-    values = (f"{name}={heuristic_log_sanitize(value if isinstance(value, str) else str(value))}" for name, value in params.items())
+    values = (
+        f"{name}={heuristic_log_sanitize(value if isinstance(value, str) else str(value))}"
+        for name, value in params.items()
+    )
     note = core.log_note(task_vars)
     return " ".join([*([note] if note else []), "Invoked with", *values])

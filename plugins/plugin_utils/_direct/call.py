@@ -56,7 +56,7 @@ class Call:
         """The command for a POSIX shell. It looks for the first of the interpreters, as Ansible does."""
         names = " ".join(map(shlex.quote, candidates))
         search = f'for p in {names}; do p=$(command -v "$p"); case $p in /*) break;; esac; done'
-        return f'{search}; {environment} {self._python(_FOUND)} {_FOUND} || cat > /dev/null'
+        return f"{search}; {environment} {self._python(_FOUND)} {_FOUND} || cat > /dev/null"
 
     def _python(self, interpreter: str) -> str:
         return f"{interpreter} -I -S -c {shlex.quote(BOOT)} {len(self.data)} {self._marker}"

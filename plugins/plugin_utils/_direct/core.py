@@ -7,6 +7,7 @@ each of them on each version.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ansible import constants
@@ -93,8 +94,7 @@ def execute(action: Any, command: str, data: bytes) -> tuple[str, str]:
     return result["stdout"], result["stderr"]
 
 
-
-def log_note(task_vars: dict[str, Any]) -> str:
+def log_note(task_vars: Mapping[str, Any]) -> str:
     """What the lines in the logs of hosts start with; empty before 2.18."""
     name = "TARGET_LOG_INFO"
     known = constants.config.get_configuration_definition(name)

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module ct_inventory_info, which two actions run."""
+"""The modules that the action ct_inventory_fetch runs, besides their own actions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from ...module_utils._cti.kinds.registry import all_kinds
 from .action import Module
 from .payload import FEATURES
 
-OPTIONAL_TEXT = (str, type(None))
-RETURNS = {
-    **dict.fromkeys(("Computer", "SourceComputerId", "VMUUID"), OPTIONAL_TEXT),
-    "inventory": dict,
-    "packed": str,
-    "changes": list,
-    "history": dict,
+STATE = {"inventory": dict, "packed": str, "changes": list, "history": dict}
+COLLECTED = {
+    **dict.fromkeys(("Computer", "SourceComputerId", "VMUUID"), (str, type(None))),
+    **STATE,
     "forward": dict,
 }
+
+
+def inventory_info(options: Mapping[str, Any]) -> Module:
+    """`options`: of the module, as AnsibleModule takes them."""
+    return Module("ct_inventory_info", options, COLLECTED, features=frozenset(FEATURES), needed=_needed)
+
+
+def state_info(options: Mapping[str, Any]) -> Module:
+    return Module("ct_state_info", options, STATE)
 
 
 def _needed(params: Mapping[str, Any]) -> Iterable[str]:
     """The features of a request. What collects a kind that is not one of FEATURES is always sent."""
     asked = {*(params["kinds"] or all_kinds()), *(["forward"] if params["forward"] is not None else [])}
     return asked & FEATURES.keys()
-
-
-def inventory_info(options: Mapping[str, Any]) -> Module:
-    return Module("ct_inventory_info", options, RETURNS, features=frozenset(FEATURES), needed=_needed)

@@ -30,7 +30,8 @@ FEATURES = {
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 # A string, or a comment; for text without docstrings. Strings are matched so that a # in one is not taken for a comment.
 _STRING_OR_COMMENT = re.compile(
-    rb"""(\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""", re.DOTALL
+    rb"""(\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""",
+    re.DOTALL,
 )
 ASSIGN = b" = "
 _TRAILING = re.compile(rb"[ \t]+(?=\n)")
@@ -177,11 +178,18 @@ def _edits(tree: ast.Module, text: bytes, starts: list[int]) -> Iterator[tuple[i
 
 
 def _is_docstring(node: ast.stmt, first: bool) -> bool:
-    return first and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        first
+        and isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _is_documentation(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTATION
+    return (
+        isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTATION
+    )
 
 
 def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
