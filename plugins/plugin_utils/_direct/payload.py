@@ -33,7 +33,7 @@ _STRING_OR_COMMENT = re.compile(
     rb"""(\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""",
     re.DOTALL,
 )
-ASSIGN = b" = "
+RETURNS, ASSIGN = b" ", b" = "
 _TRAILING = re.compile(rb"[ \t]+(?=\n)")
 
 
@@ -140,7 +140,7 @@ def strip(text: bytes, tree: ast.Module | None = None) -> bytes:
     numbers."""
     starts = [0, *(match.end() for match in re.finditer(b"\n", text))]
     for start, end, instead in sorted(_edits(tree or ast.parse(text), text, starts), reverse=True):
-        line_end = b"\\\n" if instead == ASSIGN else b"\n"
+        line_end = b"\\\n" if instead in (RETURNS, ASSIGN) else b"\n"  # no brackets are open there
         text = b"".join((text[:start], instead, line_end * text.count(b"\n", start, end), text[end:]))
     return _TRAILING.sub(b"", _STRING_OR_COMMENT.sub(lambda match: match[1] or b"", text))
 
@@ -163,7 +163,7 @@ def _edits(tree: ast.Module, text: bytes, starts: list[int]) -> Iterator[tuple[i
                     if arg.annotation is not None:
                         yield start(arg) + len(arg.arg.encode()), end(arg.annotation), b""
                 if node.returns is not None:
-                    yield text.rindex(b"->", 0, start(node.returns)), end(node.returns), b""
+                    yield text.rindex(b"->", 0, start(node.returns)), end(node.returns), RETURNS
                 yield from of_body(node.body, in_class=False)
             elif isinstance(node, ast.AnnAssign) and not in_class:
                 instead = (end(node), b"pass") if node.value is None else (start(node.value), ASSIGN)

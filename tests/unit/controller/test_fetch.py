@@ -65,12 +65,11 @@ class Fetch:
         action = fetch.ActionModule(task, None, None, None, Templar(loader=None), None)
         action._execute_module = lambda name, module_args, task_vars: self._ran(name, module_args, result)
         action._display = SimpleNamespace(warning=self.warned.append)
-        return action._fetch(
-            {"dest": str(self.dest), "state": self.state, "kinds": self.kinds}, {"inventory_hostname": "web01"}
-        )
+        variables = {"inventory_hostname": "web01", "ct_direct": "never"}
+        return action._fetch({"dest": str(self.dest), "state": self.state, "kinds": self.kinds}, variables)
 
     def _ran(self, name, arguments, result):
-        if name == fetch.HISTORY_MODULE:
+        if name == "changetracking.inventory.ct_state_info":
             assert arguments["path"] == self.state
             self.asked_for += arguments["since"]
             return self.pages.pop(0)

@@ -1,0 +1,295 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The direct path: what is sent, how the host reads it, and how its answer is read."""
+
+import ast
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.action import (
+    ct_agent_info,
+    ct_file_facts,
+    ct_inventory_info,
+    ct_package_facts,
+    ct_service_facts,
+    ct_state_info,
+)
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import call, payload
+
+ROOT = Path(__file__).resolve().parents[3]
+PLUGINS = ROOT / "plugins"
+SENT = sorted([*PLUGINS.glob("module_utils/**/*.py"), *PLUGINS.glob("modules/*.py")])
+MODULES = [
+    action.ActionModule.module
+    for action in (ct_agent_info, ct_file_facts, ct_inventory_info, ct_package_facts, ct_service_facts, ct_state_info)
+]
+PARAMS = {"name": ["bash"], "fields": ["SoftwareName"], "version": [], "gpg_keys": False}
+
+
+def request(**more):
+    return {
+        "module": "ct_package_facts", "action": "", "params": PARAMS, "check_mode": False, "log": "", "facility": "",
+        **more,
+    }  # fmt: skip
+
+
+def whole(module):
+    return module.build().join(module.features)
+
+
+def package_facts(**more):
+    return call.Call(payload.build("ct_package_facts").join(()), request(**more))
+
+
+def run(sent, data=None, python=sys.executable):
+    command = [python, "-I", "-S", "-c", call.BOOT, str(len(sent.data)), sent._marker]
+    return subprocess.run(command, input=sent.data if data is None else data, capture_output=True, check=False)
+
+
+def texts(data):
+    while data:
+        stream = zlib.decompressobj()
+        yield stream.decompress(data).decode()
+        data = stream.unused_data
+
+
+# --- what is sent
+
+
+class WithoutWords(ast.NodeTransformer):
+    """What strip() does, to a tree."""
+
+    def __init__(self):
+        self._in_class = [False]
+
+    def _undocumented(self, node):
+        first = node.body[0] if node.body else None
+        if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+            node.body[0] = ast.Pass()
+        self._in_class.append(isinstance(node, ast.ClassDef))
+        self.generic_visit(node)
+        self._in_class.pop()
+        return node
+
+    visit_Module = visit_ClassDef = _undocumented
+
+    def visit_FunctionDef(self, node):
+        node.returns = None
+        return self._undocumented(node)
+
+    def visit_arg(self, node):
+        node.annotation = None
+        return node
+
+    def visit_Assign(self, node):
+        return ast.Pass() if getattr(node.targets[0], "id", "") in payload.DOCUMENTATION else self.generic_visit(node)
+
+    def visit_AnnAssign(self, node):
+        self.generic_visit(node)
+        if self._in_class[-1]:
+            return node
+        return ast.Pass() if node.value is None else ast.Assign([node.target], node.value)
+
+
+@pytest.mark.parametrize("path", SENT, ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_what_is_left_out_changes_no_code_and_no_line_number(path):
+    text = path.read_bytes()
+    stripped = payload.strip(text)
+    assert ast.dump(ast.parse(stripped)) == ast.dump(WithoutWords().visit(ast.parse(text)))
+    lines = [
+        [node.lineno for node in ast.walk(ast.parse(one)) if isinstance(node, ast.Call)] for one in (text, stripped)
+    ]
+    assert set(lines[1]) <= set(lines[0])
+    assert stripped.count(b"\n") == text.count(b"\n")
+
+
+def test_no_comment_no_docstring_and_no_annotation_is_left():
+    text = rb'''"""Words."""
+import os  # words
+def f(a: int = 1, *b: "str", c: Dict[
+        str, int], **d: Any) -> List[
+            int]:
+    """Words
+    and more."""
+    x: Dict[str,
+            int] = {"#": "\"#", r"\\": """#
+#"""}
+    y: int
+    return x  # "words"
+# words
+class C(NamedTuple):
+    """Words."""
+    a: int  # words
+    b: str = "# no words"
+'''
+    stripped = rb'''pass
+import os
+def f(a = 1, *b, c
+, **d)  \
+:
+    pass
+
+    x = \
+{"#": "\"#", r"\\": """#
+#"""}
+    pass
+    return x
+
+class C(NamedTuple):
+    pass
+    a: int
+    b: str = "# no words"
+'''
+    assert payload.strip(text) == stripped
+    assert ast.dump(ast.parse(stripped)) == ast.dump(WithoutWords().visit(ast.parse(text)))
+
+
+def test_the_same_collection_gives_the_same_bytes(tmp_path):
+    shutil.copytree(PLUGINS, tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+import payload
+for module in ("ct_package_facts", "ct_inventory_info"):
+    built = payload.build(module, frozenset(payload.FEATURES))
+    print(hashlib.sha256(built.join(payload.FEATURES)).hexdigest())
+"""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(folder / "plugin_utils/_direct")],
+            env=dict(os.environ, PYTHONHASHSEED=seed), capture_output=True, check=True,
+        ).stdout
+        for folder, seed in ((PLUGINS, "1"), (PLUGINS, "2"), (tmp_path / "plugins", "3"))
+    }  # fmt: skip
+    assert len(outputs) == 1 and len(outputs.pop().split()) == 2
+
+
+@pytest.mark.parametrize("version", ["3.6", "3.8", "3.13"])
+def test_all_that_is_sent_compiles_on_the_hosts_of_each_version(version):
+    found = subprocess.run([ROOT / "tests/tools/find-python", version], capture_output=True, text=True, check=False)
+    if found.returncode:
+        assert not os.environ.get("CI"), "Python %s is not on this machine" % version
+        pytest.skip("Python %s is not on this machine" % version)
+    every = {}
+    for module in MODULES:
+        program, *packs = texts(whole(module))
+        every["host"] = program
+        for pack in packs:
+            head, _end, pack = pack.partition("\n")
+            for entry in head.split(" "):
+                name, size = entry.split(":")
+                every[name], pack = pack[: int(size)], pack[int(size) :]
+            assert not pack
+    code = "import json, sys\nfor name, text in json.load(sys.stdin).items(): compile(text, name, 'exec')"
+    subprocess.run([found.stdout.strip(), "-c", code], input=json.dumps(every).encode(), check=True)
+
+
+def test_only_what_a_request_needs_is_sent():
+    def names(features):
+        heads = [
+            text.partition("\n")[0] for text in texts(ct_inventory_info.ActionModule.module.build().join(features))
+        ]
+        return " ".join(heads[1:])
+
+    every = names(payload.FEATURES)
+    for part, feature in {
+        "packages.dpkg:": "packages",
+        "dbus:": "services",
+        "scan:": "files",
+        "sender:": "forward",
+    }.items():
+        assert part in every
+        assert part in names([feature])
+        assert part not in names(set(payload.FEATURES) - {feature})
+    assert ".agent." not in every and ".relay." not in every
+
+
+# --- what the host does with it
+
+
+def test_a_module_runs_on_the_host():
+    sent = package_facts()
+    done = run(sent)
+    answer = sent.read(done.stdout.decode())
+    assert set(answer.result) == {"ansible_facts"} and answer.warnings == [] and answer.interpreter == ""
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("damage", ["short", "changed", "empty"])
+def test_the_host_runs_nothing_that_was_damaged_on_its_way(damage):
+    sent = package_facts()
+    data = {"short": sent.data[:-1], "changed": sent.data[:-9] + b"x" + sent.data[-8:], "empty": b""}[damage]
+    done = run(sent, data)
+    assert done.stdout == b""
+    with pytest.raises(call.NotStarted):
+        sent.read(done.stdout.decode())
+
+
+def test_an_error_in_the_module_is_a_failure_that_names_the_line():
+    sent = package_facts(params={})
+    result = sent.read(run(sent).stdout.decode()).result
+    assert result["failed"]
+    assert re.fullmatch(
+        r"The module ct_package_facts ended with an internal error: KeyError: 'version' \(/proc/direct/ct_package_facts.py, line \d+\)\.",
+        result["msg"],
+    )
+    line = int(re.search(r"line (\d+)", result["msg"])[1])
+    assert '["version"]' in (PLUGINS / "modules/ct_package_facts.py").read_text().splitlines()[line - 1]
+
+
+def test_the_program_of_the_host_is_read_alike_by_every_shell():
+    assert not set(call.BOOT) & set("'\\!\n`$")
+
+
+# --- what the answer is read as
+
+
+def answer_of(sent, content):
+    packed = base64.b64encode(zlib.compress(content if isinstance(content, bytes) else json.dumps(content).encode()))
+    return "%s started\n%s ended %s %s\n" % (sent._marker, sent._marker, packed.decode(), sent._marker)
+
+
+def test_an_answer_is_found_among_other_output():
+    sent = package_facts()
+    output = "Welcome {}\n" + answer_of(sent, {"result": {}, "warnings": ["a", 1], "interpreter": "/py"}) + "logout"
+    assert sent.read(output) == call.Answer({}, ["a"], "/py")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"no JSON", b"[]", b"{}", b'"text"', b"[" * 100000, b"\xff", {"result": [], "warnings": [], "interpreter": ""},
+        {"result": {}, "warnings": {}, "interpreter": ""}, {"result": {}, "warnings": []},
+        {"result": {}, "warnings": [], "interpreter": 1}, b'{"a":' + b"1" * 5000 + b"}",
+    ],
+    ids=range(11),
+)  # fmt: skip
+def test_what_is_no_answer_is_invalid(content):
+    sent = package_facts()
+    with pytest.raises(call.HalfAnswer, match="it is invalid"):
+        sent.read(answer_of(sent, content))
+
+
+def test_half_an_answer_is_none():
+    sent = package_facts()
+    output = answer_of(sent, {"result": {}, "warnings": [], "interpreter": ""})
+    for end in range(len(sent._marker + " started"), len(output) - 1):
+        with pytest.raises(call.HalfAnswer, match="it has no end"):
+            sent.read(output[:end])
+
+
+def test_a_bomb_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr(call, "MAX_BYTES", 1 << 20)
+    sent = package_facts()
+    with pytest.raises(call.HalfAnswer, match="it is invalid"):
+        sent.read(answer_of(sent, b" " * (1 << 21) + b"{}"))

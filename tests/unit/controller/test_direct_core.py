@@ -1,0 +1,99 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The private functions of ansible-core that the direct path uses, on the version this runs with."""
+
+from types import SimpleNamespace
+
+import pytest
+from ansible.executor import interpreter_discovery
+from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.play_context import PlayContext
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import connection_loader
+from ansible.template import Templar
+
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import core
+
+
+class Action(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        raise NotImplementedError
+
+
+def action(environment=(), delegate_to=None, delegate_facts=False):
+    task = SimpleNamespace(
+        environment=list(environment), delegate_to=delegate_to, delegate_facts=delegate_facts, async_val=0, args={}
+    )
+    connection = connection_loader.get("ansible.builtin.local", PlayContext(), "/dev/null")
+    connection.set_options(direct={"pipelining": False})
+    return Action(task, connection, connection._play_context, DataLoader(), Templar(DataLoader(), variables={}), None)
+
+
+def test_the_interpreter_is_that_of_the_variables():
+    assert core.interpreter(action(), {"ansible_python_interpreter": "/usr/bin/python3"}) == "/usr/bin/python3"
+    found = {"ansible_python_interpreter": "auto", "ansible_facts": {"discovered_interpreter_python": "/found"}}
+    assert core.interpreter(action(), found) == "/found"
+
+
+@pytest.mark.parametrize("mode", ["auto", "auto_silent"])
+def test_an_interpreter_that_is_not_known_is_to_be_discovered(mode):
+    assert core.interpreter(action(), {"ansible_python_interpreter": mode}) == core.Undiscovered(mode)
+    assert core.interpreter(action(), {}) == core.Undiscovered("auto")
+
+
+def test_discovery_asks_the_host_no_second_time():
+    if not core.FIRST_FOUND_IS_TAKEN:
+        pytest.skip("this version looks at the distribution")
+    asked = SimpleNamespace()  # has no function to ask a host with
+    assert (
+        core.discover(asked, "auto_silent", {"inventory_hostname": "h"}, "/usr/bin/python3.11") == "/usr/bin/python3.11"
+    )
+
+
+def test_discovery_asks_the_host():
+    assert core.discover(action(), "auto_silent", {"inventory_hostname": "h"}).startswith("/")
+
+
+def test_the_candidates_are_those_of_the_configuration():
+    assert core.candidates({"ansible_interpreter_python_fallback": ["/a", "/b"]}) == ["/a", "/b"]
+    assert "/usr/bin/python3" in core.candidates({})
+
+
+def test_the_first_found_is_taken_where_discovery_says_so():
+    assert core.FIRST_FOUND_IS_TAKEN == (not hasattr(interpreter_discovery, "OS_FAMILY_LOWER"))
+
+
+def test_what_was_discovered_is_a_fact_of_the_host_that_was_asked():
+    task_vars = {}
+    assert core.keep_discovered(action(), "/py", task_vars, task_vars) == {"discovered_interpreter_python": "/py"}
+    assert task_vars["ansible_facts"]["discovered_interpreter_python"] == "/py"
+    variables, task_vars = {}, {}
+    assert core.keep_discovered(action(delegate_to="other"), "/py", variables, task_vars) == {}
+    assert variables["ansible_facts"] == {"discovered_interpreter_python": "/py"} and not task_vars
+    delegated = action(delegate_to="other", delegate_facts=True)
+    assert core.keep_discovered(delegated, "/py", {}, {}) == {"discovered_interpreter_python": "/py"}
+
+
+def test_the_variables_are_those_of_the_host_that_the_task_runs_on():
+    other = {"a": 1}
+    task_vars = {"ansible_delegated_vars": {"other": other}}
+    assert core.variables_of(action(), task_vars) is task_vars
+    assert core.variables_of(action(delegate_to="other"), task_vars) is other
+
+
+def test_the_environment():
+    assert core.environment(action()) == ({}, "")
+    given, prefix = core.environment(action([{"A": "1", "B": "x"}, {"A": "a b"}]))
+    assert given == {"A": "a b", "B": "x"} and sorted(prefix.split(" ", 1)) == ["A='a", "b' B=x"]
+
+
+def test_a_command_gets_its_input_and_the_option_stays_as_it_was():
+    acting = action()
+    assert core.execute(acting, "tr a-z A-Z; echo to stderr >&2", b"words\xff")[1].strip() == "to stderr"
+    assert core.execute(acting, "wc -c", b"x" * 300000)[0].strip() == "300000"
+    assert acting._connection.get_option("pipelining") is False
+
+
+def test_the_note_in_the_log():
+    assert core.log_note({}) == ""
