@@ -21,6 +21,7 @@ options:
     type: path
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - Only the user of the agent and root can read the state, so the module needs C(become) or that user.
 seealso:

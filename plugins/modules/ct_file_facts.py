@@ -71,6 +71,7 @@ options:
     choices: [FileSystemPath, FileContentChecksum, Size, Owner, Group, Mode, DateModified, DateCreated, FileType, LinkTarget]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.find

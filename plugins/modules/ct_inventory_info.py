@@ -169,6 +169,7 @@ attributes:
     description: Can run in C(check_mode); compares with the state and does not change it.
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - A changed rule is not a change of the host. A warning says how many items were added to and removed from the set of tracked items.
 seealso:

@@ -39,6 +39,7 @@ options:
     choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.package_facts

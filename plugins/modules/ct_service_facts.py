@@ -38,6 +38,7 @@ options:
     choices: [SvcName, SvcDescription, SvcState, SvcStartupType, SvcRunlevels, SvcController, SvcPath, LoadState, ActiveState, SubState, UnitFileState]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.service_facts

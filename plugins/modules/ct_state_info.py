@@ -44,6 +44,7 @@ options:
     type: raw
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - Only the user of the agent and root can read the agent's state, so the module needs C(become) or that user.
 seealso:

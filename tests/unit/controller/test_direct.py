@@ -81,7 +81,7 @@ class WithoutWords(ast.NodeTransformer):
         self._in_class.pop()
         return node
 
-    visit_Module = visit_ClassDef = _undocumented
+    visit_Module = visit_ClassDef = _undocumented  # noqa: N815
 
     def visit_FunctionDef(self, node):
         node.returns = None

@@ -6,11 +6,11 @@
 from types import SimpleNamespace
 
 import pytest
-from ansible.executor import interpreter_discovery
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import connection_loader
+from ansible.release import __version__ as release
 from ansible.template import Templar
 
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import core
@@ -60,8 +60,9 @@ def test_the_candidates_are_those_of_the_configuration():
     assert "/usr/bin/python3" in core.candidates({})
 
 
-def test_the_first_found_is_taken_where_discovery_says_so():
-    assert core.FIRST_FOUND_IS_TAKEN == (not hasattr(interpreter_discovery, "OS_FAMILY_LOWER"))
+def test_the_first_found_is_taken_from_2_19_on():
+    version = tuple(map(int, release.split(".")[:2]))
+    assert core.FIRST_FOUND_IS_TAKEN is (version >= (2, 19))
 
 
 def test_what_was_discovered_is_a_fact_of_the_host_that_was_asked():
