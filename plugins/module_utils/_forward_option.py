@@ -6,11 +6,9 @@
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from ._cti.errors import ForwardError
-from ._cti.rule import dcr, tags
 from ._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, EXTENSION, Settings
 from ._cti.text import plural
 from ._cti.wire.address import AMA_USERS, CONFIG, SOCKET, parse
-from ._cti.wire.tls import Tls
 
 ARGUMENTS = {
     "type": "dict",
@@ -48,6 +46,7 @@ class Forward:
     def settings(self) -> Settings:
         """What the agent says is to be tracked. Raises DcrError too."""
         from ._cti.ama.config import ask
+        from ._cti.rule import dcr
 
         if self._asked is None:
             document = ask(self._config, EXTENSION, self._given["allow_users"])
@@ -61,6 +60,8 @@ class Forward:
 
     def tags(self, settings: Settings) -> Dict[str, Sequence[str]]:
         """By stream, as tags.choose() has it; where the rule names none, those of the rule that the agent has."""
+        from ._cti.rule import tags
+
         given = {CHANGE_STREAM: self._given["change_tag"], DATA_STREAM: self._given["data_tag"]}
         chosen = tags.choose(self._address, settings.streams, given)
         if not all(chosen.values()):
@@ -72,6 +73,7 @@ class Forward:
         """Hand over what waits in the outbox, from earlier runs too. Raises StateError too."""
         from ._cti.state.outbox import Outbox, deliver
         from ._cti.wire.sender import Sender
+        from ._cti.wire.tls import Tls
 
         given = self._given
         tls = Tls(ca=given["tls_ca"], cert=given["tls_cert"], key=given["tls_key"])

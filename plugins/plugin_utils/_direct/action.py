@@ -20,10 +20,11 @@ from ansible.utils.display import Display
 
 from .._bounded import calm
 from . import core, payload
-from .call import Answer, Call, HalfAnswer, NotStarted
+from .call import Answer, Call, HalfAnswer, Missing, NotStarted
 
 VARIABLE = "ct_direct"
 COLLECTION = "changetracking.inventory."
+MAX_MESSAGES = 300  # characters of what the host printed
 FLAGS = {"failed": bool, "msg": str}
 # Become plugins that hand on standard input as long as they ask for no password, though Ansible never pipelines with them.
 WITHOUT_PASSWORD = ("ansible.builtin.su", "su", "community.general.doas", "doas")
@@ -89,51 +90,79 @@ class _Direct:
         self._module = module
         self._variables = variables
         self._task_vars = task_vars
+        self._interpreter = ""  # of the host, once it is known
+        self._discovery = ""  # the mode, if it was discovered in this task
+        self._messages = ""  # what the last call printed to stderr
 
     def run(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Raises _AsModule: nothing ran on the host."""
         self._check_task()
         self._check_connection()
-        environment, prefix = core.environment(self._action)
-        if any(name.startswith("PYTHON") for name in environment):
-            raise _AsModule("the environment of the task has settings of Python, which runs isolated")
+        prefix = self._environment()
         params = self._params(arguments)
+        request = self._request(params)
         try:
-            call = Call(self._module.build().join(self._module.needed(params)), self._request(params))
+            try:
+                answer = self._call(self._module.needed(params), request, prefix)
+            except Missing:
+                answer = self._call(self._module.features, request, prefix)
+            result = self._result(answer)
+        except Missing:
+            return _failure(
+                f"{self._module.name} needs more on the host than is sent. Report it: this is a defect of the collection."
+            )
+        except HalfAnswer as error:
+            return _failure(
+                f"{self._module.name} ran on the host, but its answer did not arrive: {error}. Run the task again. {self._messages}".rstrip()
+            )
+        facts = self._discovered(answer)
+        if facts:
+            result.setdefault("ansible_facts", {}).update(facts)
+        return dict(result, invocation={"module_args": params})
+
+    def _call(self, features: Iterable[str], request: dict[str, Any], prefix: str) -> Answer:
+        """Run the module once. Raises _AsModule, HalfAnswer and Missing."""
+        try:
+            call = Call(self._module.build().join(features), request)
         except TypeError:
             raise _AsModule("its options have values that are no JSON") from None
-        interpreter = core.interpreter(self._action, self._variables)
-        searched = ""
-        if isinstance(interpreter, core.Undiscovered):
-            searched = interpreter.mode
-            if core.FIRST_FOUND_IS_TAKEN and not self._action._connection.become and self._shell_is_posix():
-                command = call.searching_command(core.candidates(self._variables), prefix)
-            else:
-                interpreter = core.discover(self._action, searched, self._variables)
-                command = call.command(interpreter, prefix)
-        else:
-            command = call.command(interpreter, prefix)
+        command = self._command(call, prefix)
         Display().vvv(
             f"{self._module.name} runs directly: {len(call.data)} bytes on standard input, no file on the host",
             host=self._variables.get("inventory_hostname"),
         )
         output, messages = core.execute(self._action, command, call.data)
+        self._messages = calm(messages.strip())[-MAX_MESSAGES:]
         try:
-            answer = call.read(output)
-            result = self._result(answer)
+            return call.read(output)
         except NotStarted:
-            raise _AsModule(f"it did not start on the host ({calm(messages.strip())[-300:]})") from None
-        except HalfAnswer as error:
-            return _failure(
-                f"{self._module.name} ran on the host, but its answer did not arrive: {error}. Run the task again."
-                f" {calm(messages.strip())[-300:]}".rstrip()
-            )
-        if searched:
-            found = answer.interpreter
-            path = core.discover(self._action, searched, self._variables, found) if found else str(interpreter)
-            facts = core.keep_discovered(self._action, path, self._variables, self._task_vars)
-            result.setdefault("ansible_facts", {}).update(facts)
-        return dict(result, invocation={"module_args": params})
+            raise _AsModule(f"it did not start on the host ({self._messages})") from None
+
+    def _command(self, call: Call, prefix: str) -> str:
+        if not self._interpreter:
+            found = core.interpreter(self._action, self._variables)
+            if isinstance(found, core.Undiscovered):
+                self._discovery = found.mode
+                if core.FIRST_FOUND_IS_TAKEN and not self._action._connection.become and self._shell_is_posix():
+                    return call.searching_command(core.candidates(self._variables), prefix)
+                found = core.discover(self._action, found.mode, self._variables)
+            self._interpreter = found
+        return call.command(self._interpreter, prefix)
+
+    def _discovered(self, answer: Answer) -> dict[str, str]:
+        """The facts about the interpreter, if it was discovered in this task."""
+        if not self._discovery:
+            return {}
+        if not self._interpreter:
+            self._interpreter = core.discover(self._action, self._discovery, self._variables, answer.interpreter)
+        return core.keep_discovered(self._action, self._interpreter, self._variables, self._task_vars)
+
+    def _environment(self) -> str:
+        """The task's environment, as it stands before a command."""
+        environment, prefix = core.environment(self._action)
+        if any(name.startswith("PYTHON") for name in environment):
+            raise _AsModule("the environment of the task has settings of Python, which runs isolated")
+        return prefix
 
     def _check_task(self) -> None:
         if self._action._task.async_val:

@@ -34,6 +34,10 @@ class HalfAnswer(Exception):
     """The host started, and its answer is not complete or invalid."""
 
 
+class Missing(Exception):
+    """The host needs more of the collection than it was sent. It stored nothing."""
+
+
 class Answer(NamedTuple):
     result: dict[str, Any]
     warnings: list[str]
@@ -62,7 +66,7 @@ class Call:
         return f"{interpreter} -I -S -c {shlex.quote(BOOT)} {len(self.data)} {self._marker}"
 
     def read(self, output: str) -> Answer:
-        """Raises NotStarted and HalfAnswer. Nothing but the form of an answer is checked."""
+        """Raises NotStarted, HalfAnswer and Missing. Nothing but the form of an answer is checked."""
         if f"{self._marker} started" not in output:
             raise NotStarted
         match = re.search(rf"{self._marker} ended ([A-Za-z0-9+/=]+) {self._marker}\b", output)
@@ -70,6 +74,8 @@ class Call:
             raise HalfAnswer("it has no end")
         try:
             answer = _load(base64.b64decode(match[1], validate=True))
+            if "missing" in answer:
+                raise Missing
             result, warnings, interpreter = (answer[name] for name in ("result", "warnings", "interpreter"))
         except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
             raise HalfAnswer("it is invalid") from error

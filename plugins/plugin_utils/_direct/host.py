@@ -26,6 +26,10 @@ class Ended(BaseException):
     """The module called exit_json or fail_json."""
 
 
+class Missing(BaseException):
+    """A module of the collection is needed and was not sent. Nothing is stored then: each run is one transaction."""
+
+
 class Sources:  # an importlib.abc.Loader, whose import costs 2 ms
     """Imports modules from the source text that was received."""
 
@@ -35,6 +39,8 @@ class Sources:  # an importlib.abc.Loader, whose import costs 2 ms
 
     def find_spec(self, name, path=None, target=None):
         if name not in self._sources:
+            if name.startswith(PLUGINS):
+                raise Missing(name)
             return None
         # In tracebacks. Nobody can make such a file, which traceback would look for.
         path = "/proc/direct/%s.py" % name.rpartition(".")[2]
@@ -139,19 +145,21 @@ def leave_unreadable_folder():
 
 
 def run(module):
-    """Return what the module ends with. A defect in it is a failure in one sentence."""
+    """Return what the module ends with, or what is missing. A defect in it is a failure in one sentence."""
     try:
         __import__(PLUGINS + ".modules." + module)
         sys.modules[PLUGINS + ".modules." + module].main()
     except Ended as end:
-        return end.args[0]
+        return {"result": end.args[0]}
+    except Missing as missing:
+        return {"missing": str(missing)}
     except Exception as error:
         import traceback
 
         traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
         why = "%s: %s (%s, line %d)" % (type(error).__name__, error, frame[0], frame[1])
-        return {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}
+        return {"result": {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}}
 
 
 def main(received, marker, interpreter=""):
@@ -164,7 +172,7 @@ def main(received, marker, interpreter=""):
     AnsibleModule.params, AnsibleModule.check_mode = request["params"], request["check_mode"]
     leave_unreadable_folder()
     log(request)
-    answer = {"result": run(request["module"]), "warnings": AnsibleModule.warnings, "interpreter": interpreter}
+    answer = dict(run(request["module"]), warnings=AnsibleModule.warnings, interpreter=interpreter)
     packed = binascii.b2a_base64(zlib.compress(json.dumps(answer).encode("ascii"), 6), newline=False).decode("ascii")
     write("%s ended %s %s\n" % (marker, packed, marker))
 

@@ -17,6 +17,7 @@ COLLECTED = {
     **dict.fromkeys(("Computer", "SourceComputerId", "VMUUID"), (str, type(None))),
     **STATE,
     "forward": dict,
+    "rule_problems": list,
 }
 
 
@@ -31,5 +32,9 @@ def state_info(options: Mapping[str, Any]) -> Module:
 
 def _needed(params: Mapping[str, Any]) -> Iterable[str]:
     """The features of a request. What collects a kind that is not one of FEATURES is always sent."""
-    asked = {*(params["kinds"] or all_kinds()), *(["forward"] if params["forward"] is not None else [])}
+    asked = set(params["kinds"] or all_kinds())
+    if params["forward"] is not None:
+        asked |= {"forward", "rule"}
+    if params["dcr"] is not None:
+        asked.add("rule")
     return asked & FEATURES.keys()

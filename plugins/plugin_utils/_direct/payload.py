@@ -20,12 +20,21 @@ from typing import NamedTuple
 
 PLUGINS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LIBRARY = "module_utils._cti."
-# What is imported only where a request asks for the feature: it is imported inside a function.
+# What is imported only where a request asks for the feature, or where it turns out that it is needed: inside of functions. A host that
+# lacks one is sent all of them in a second call.
 FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
     "files": (LIBRARY + "kinds.files.scan",),
-    "forward": (LIBRARY + "ama.config", LIBRARY + "state.outbox", LIBRARY + "wire.sender"),
+    "rule": (LIBRARY + "rule.dcr",),
+    "forward": (
+        LIBRARY + "ama.config",
+        LIBRARY + "rule.tags",
+        LIBRARY + "state.outbox",
+        LIBRARY + "wire.sender",
+        LIBRARY + "wire.tls",
+    ),
+    "rare": (LIBRARY + "kinds.packages.versions", LIBRARY + "state.repair", LIBRARY + "untrusted_sqlite"),
 }
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 # A string, or a comment; for text without docstrings. Strings are matched so that a # in one is not taken for a comment.

@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.changetracking.inventory.plugins.action import (
     ct_agent_info,
@@ -245,6 +246,28 @@ def test_an_error_in_the_module_is_a_failure_that_names_the_line():
     )
     line = int(re.search(r"line (\d+)", result["msg"])[1])
     assert '["version"]' in (PLUGINS / "modules/ct_package_facts.py").read_text().splitlines()[line - 1]
+
+
+def test_a_host_that_needs_more_says_so_and_stores_nothing(tmp_path):
+    module = ct_inventory_info.ActionModule.module
+    defaults = {name: option.get("default") for name, option in module.options["argument_spec"].items()}
+    state = tmp_path / "state.db"
+    rule = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "dcr", "extensionSettings": {"enableFiles": False}}]}}
+    params = {**defaults, "kinds": ["packages"], "state": str(state), "dcr": rule}
+    asked = request(module=module.name, params=params)
+    for features in ((), ["packages"], ["rule"]):
+        sent = call.Call(module.build().join(features), asked)
+        with pytest.raises(call.Missing):
+            sent.read(run(sent).stdout.decode())
+    sent = call.Call(module.build().join(["packages", "rule"]), asked)
+    assert sent.read(run(sent).stdout.decode()).result["inventory"]["packages"]["baseline"]
+
+
+def test_the_keys_that_are_documented_are_those_that_are_believed():
+    for module in MODULES:
+        text = (PLUGINS / ("modules/%s.py" % module.name)).read_text()
+        returned = yaml.safe_load(re.search(r'RETURN = r"""\n(.*?)"""', text, re.DOTALL)[1])
+        assert set(returned) == set(module.returns), module.name
 
 
 def test_the_program_of_the_host_is_read_alike_by_every_shell():

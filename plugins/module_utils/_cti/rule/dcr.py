@@ -23,7 +23,7 @@ from . import forms
 from .file_items import MAX_FILE_ITEMS, TRACK, DestinationPaths, file_rules, misplaced
 from .forms import shown
 from .reading import Warnings, read_section
-from .settings import Settings
+from .settings import Settings, default  # noqa: F401 - a rule as well
 
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
@@ -31,29 +31,8 @@ MAX_SECONDS = 10**9
 REMEDY = "Correct the rule, or set enableFiles to false to track no files."
 REMEDY_TRACK = "Correct agent_track.files, or remove it to track no files."
 
-# The settings in Azure's template.
-DEFAULT = {
-    "enableFiles": True,
-    "enableSoftware": True,
-    "enableServices": True,
-    "enableInventory": True,
-    "fileSettings": {
-        "fileCollectionFrequency": 900,
-        "fileInfo": [{"name": "ChangeTrackingLinuxPath_default", "destinationPath": "/etc/.*.conf"}],
-    },
-    "softwareSettings": {"softwareCollectionFrequency": 300},
-    "servicesSettings": {"serviceCollectionFrequency": 300},
-    "inventorySettings": {"inventoryCollectionFrequency": 36000},
-}
-
 INVENTORY = DcrKeys("enableInventory", "inventorySettings", "inventoryCollectionFrequency", 36000)
 WITHOUT_EFFECT = ("enableRegistry", "registrySettings", "enableUpload")  # known keys of extensionSettings
-
-
-def default() -> Settings:
-    """The settings in Azure's template: every kind, and every *.conf below /etc."""
-    warnings, paths = Warnings(), DestinationPaths()
-    return _merge([_settings(forms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:

@@ -6,6 +6,7 @@
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..kinds.files.scope import FileRule
+from ..kinds.registry import all_kinds
 from ..text import plural
 
 EXTENSION = "ChangeTracking-Linux"
@@ -46,3 +47,16 @@ class Settings(NamedTuple):
             intervals=dict(self.intervals, **{kind: last.every(kind) for kind in self.errors}),
             warnings=[*self.warnings[:errors], note, *self.warnings[errors:]],
         )
+
+
+def default() -> Settings:
+    """The settings in Azure's template: every kind, and every *.conf below /etc."""
+    return Settings(
+        kinds=tuple(all_kinds()),
+        file_rules=[FileRule("ChangeTrackingLinuxPath_default", "/etc/.*.conf")],
+        intervals={name: kind.dcr.seconds for name, kind in all_kinds().items()},
+        inventory=True,
+        inventory_every=36000,
+        warnings=[],
+        rules=("the default",),
+    )
