@@ -26,7 +26,7 @@ from ..plugin_utils._inventory_fetch.progress import Progress
 
 INVENTORY_INFO = inventory_info(ct_inventory_info.OPTIONS)
 STATE_INFO = state_info(ct_state_info.OPTIONS)  # collects nothing
-INVENTORY_INFO.build()  # before Ansible forks: once for all hosts
+INVENTORY_INFO.prepare()
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
 OPTIONAL_TEXT = (str, type(None))

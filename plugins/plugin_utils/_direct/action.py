@@ -38,10 +38,15 @@ class Module(NamedTuple):
     returns: Mapping[str, Any]  # type of each key of its result
     fact: str = ""  # the one that it returns
     features: frozenset[str] = frozenset()  # of payload.FEATURES, that not every request needs
+    usual: Iterable[str] = ()  # those of them that most requests need
     needed: Callable[[Mapping[str, Any]], Iterable[str]] = lambda params: ()  # those that a request needs
 
-    def build(self) -> payload.Payload:
+    def payload(self) -> payload.Payload:
         return payload.build(self.name, self.features)
+
+    def prepare(self) -> None:
+        """Pack what most requests need. To be called before Ansible forks: once for all hosts."""
+        self.payload().join(self.usual)
 
 
 class DirectAction(NormalAction):  # type: ignore[misc]
@@ -50,7 +55,7 @@ class DirectAction(NormalAction):  # type: ignore[misc]
     module: Module
 
     def __init_subclass__(cls) -> None:
-        cls.module.build()  # before Ansible forks: once for all hosts
+        cls.module.prepare()
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> Any:
         result = run(self, self.module, self._task.args, task_vars)
@@ -123,7 +128,7 @@ class _Direct:
     def _call(self, features: Iterable[str], request: dict[str, Any], prefix: str) -> Answer:
         """Run the module once. Raises _AsModule, HalfAnswer and Missing."""
         try:
-            call = Call(self._module.build().join(features), request)
+            call = Call(self._module.payload().join(features), request)
         except TypeError:
             raise _AsModule("its options have values that are no JSON") from None
         command = self._command(call, prefix)

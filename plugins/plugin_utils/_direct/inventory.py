@@ -23,7 +23,8 @@ COLLECTED = {
 
 def inventory_info(options: Mapping[str, Any]) -> Module:
     """`options`: of the module, as AnsibleModule takes them."""
-    return Module("ct_inventory_info", options, COLLECTED, features=frozenset(FEATURES), needed=_needed)
+    usual = (*(FEATURES.keys() & all_kinds().keys()), "rule")
+    return Module("ct_inventory_info", options, COLLECTED, features=frozenset(FEATURES), usual=usual, needed=_needed)
 
 
 def state_info(options: Mapping[str, Any]) -> Module:

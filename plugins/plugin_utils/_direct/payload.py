@@ -36,7 +36,7 @@ FEATURES = {
     ),
     "rare": (LIBRARY + "kinds.packages.versions", LIBRARY + "state.repair", LIBRARY + "untrusted_sqlite"),
 }
-DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
+DOCUMENTED = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 # A string, or a comment; for text without docstrings. Strings are matched so that a # in one is not taken for a comment.
 _STRING_OR_COMMENT = re.compile(
     rb"""(\"\"\"(?:[^\\]|\\.)*?\"\"\"|'''(?:[^\\]|\\.)*?'''|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|#[^\n]*""",
@@ -46,31 +46,33 @@ RETURNS, ASSIGN = b" ", b" = "
 _TRAILING = re.compile(rb"[ \t]+(?=\n)")
 
 
-class Payload(NamedTuple):
-    """The zlib streams of one module."""
+class Payload:
+    """What is sent of one module. `features`: those of FEATURES that a request may leave out."""
 
-    program: bytes
-    base: bytes
-    features: dict[str, bytes]
+    def __init__(self, module: str, features: Iterable[str]) -> None:
+        self._features = {name: FEATURES[name] for name in features}
+        self._gates = {gate for gates in self._features.values() for gate in gates}
+        self._base = _closure(["modules." + module], self._gates)
+        self._streams = {"": _program() + _pack(self._base)}
 
     def join(self, features: Iterable[str]) -> bytes:
-        return b"".join([self.program, self.base, *(self.features[name] for name in sorted(features))])
+        """The zlib streams with these features. Each is made when it is first asked for."""
+        return b"".join(self._stream(name) for name in ("", *sorted(features)))
+
+    def _stream(self, feature: str) -> bytes:
+        if feature not in self._streams:
+            self._streams[feature] = _pack(_closure(self._features[feature], self._gates) - self._base)
+        return self._streams[feature]
 
 
 @functools.lru_cache(maxsize=None)
 def build(module: str, features: frozenset[str] = frozenset()) -> Payload:
-    """The payload of a module of the collection. `features`: those of FEATURES that a request may leave out."""
-    gates = {gate for feature in features for gate in FEATURES[feature]}
-    found = {feature: _closure(FEATURES[feature], gates) for feature in features}
-    base = _closure(["modules." + module], gates)
-    for name in {name for feature in features for name in found[feature]}:
-        if sum(name in names for names in found.values()) > 1:
-            base.add(name)
-    return Payload(
-        _compress(strip(_read(os.path.join(os.path.dirname(os.path.abspath(__file__)), "host.py")))),
-        _pack(base),
-        {feature: _pack(names - base) for feature, names in found.items()},
-    )
+    """The payload of a module of the collection, once for a process."""
+    return Payload(module, features)
+
+
+def _program() -> bytes:
+    return _compress(strip(_read(os.path.join(os.path.dirname(os.path.abspath(__file__)), "host.py"))))
 
 
 class _Source(NamedTuple):
@@ -197,7 +199,7 @@ def _is_docstring(node: ast.stmt, first: bool) -> bool:
 
 def _is_documentation(node: ast.stmt) -> bool:
     return (
-        isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTATION
+        isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTED
     )
 
 

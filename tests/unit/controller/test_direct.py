@@ -45,7 +45,7 @@ def request(**more):
 
 
 def whole(module):
-    return module.build().join(module.features)
+    return module.payload().join(module.features)
 
 
 def package_facts(**more):
@@ -93,7 +93,7 @@ class WithoutWords(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node):
-        return ast.Pass() if getattr(node.targets[0], "id", "") in payload.DOCUMENTATION else self.generic_visit(node)
+        return ast.Pass() if getattr(node.targets[0], "id", "") in payload.DOCUMENTED else self.generic_visit(node)
 
     def visit_AnnAssign(self, node):
         self.generic_visit(node)
@@ -198,7 +198,7 @@ def test_all_that_is_sent_compiles_on_the_hosts_of_each_version(version):
 def test_only_what_a_request_needs_is_sent():
     def names(features):
         heads = [
-            text.partition("\n")[0] for text in texts(ct_inventory_info.ActionModule.module.build().join(features))
+            text.partition("\n")[0] for text in texts(ct_inventory_info.ActionModule.module.payload().join(features))
         ]
         return " ".join(heads[1:])
 
@@ -252,14 +252,18 @@ def test_a_host_that_needs_more_says_so_and_stores_nothing(tmp_path):
     module = ct_inventory_info.ActionModule.module
     defaults = {name: option.get("default") for name, option in module.options["argument_spec"].items()}
     state = tmp_path / "state.db"
-    rule = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "dcr", "extensionSettings": {"enableFiles": False}}]}}
+    rule = {
+        "extensionConfigurations": {
+            "ChangeTracking-Linux": [{"id": "dcr", "extensionSettings": {"enableFiles": False}}]
+        }
+    }
     params = {**defaults, "kinds": ["packages"], "state": str(state), "dcr": rule}
     asked = request(module=module.name, params=params)
     for features in ((), ["packages"], ["rule"]):
-        sent = call.Call(module.build().join(features), asked)
+        sent = call.Call(module.payload().join(features), asked)
         with pytest.raises(call.Missing):
             sent.read(run(sent).stdout.decode())
-    sent = call.Call(module.build().join(["packages", "rule"]), asked)
+    sent = call.Call(module.payload().join(["packages", "rule"]), asked)
     assert sent.read(run(sent).stdout.decode()).result["inventory"]["packages"]["baseline"]
 
 
