@@ -198,9 +198,7 @@ def _is_docstring(node: ast.stmt, first: bool) -> bool:
 
 
 def _is_documentation(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTED
-    )
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in DOCUMENTED
 
 
 def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:

@@ -5,12 +5,14 @@
 
 import ast
 import base64
+import copy
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import typing
 import zlib
 from pathlib import Path
 
@@ -276,6 +278,49 @@ def test_the_keys_that_are_documented_are_those_that_are_believed():
 
 def test_the_program_of_the_host_is_read_alike_by_every_shell():
     assert not set(call.BOOT) & set("'\\!\n`$")
+
+
+def test_a_named_tuple_of_the_host_is_like_that_of_typing():
+    program = {}
+    exec((PLUGINS / "plugin_utils/_direct/host.py").read_text(), program)
+    source = """
+class Item(NamedTuple):
+    name: str
+    size: Optional[Dict[str, int]] = None
+    more: Sequence[str] = ()
+
+    @property
+    def short(self):
+        return self.name[:1]
+
+    def twice(self):
+        return self._replace(name=self.name * 2)
+"""
+    ours = {name: getattr(program["Typing"](), name) for name in ("NamedTuple", "Optional", "Dict", "Sequence")}
+    theirs = dict(vars(typing))
+    exec(source, ours)
+    exec(source, theirs)
+    ours, theirs = ours["Item"], theirs["Item"]
+    for arguments in (("a",), ("ab", 1), ("ab", 1, [2])):
+        mine, other = ours(*arguments), theirs(*arguments)
+        assert mine == other and hash(mine[:2]) == hash(other[:2]) and mine._asdict() == other._asdict()
+        assert (mine.name, mine.size, mine.more, mine.short) == (other.name, other.size, other.more, other.short)
+        assert mine.twice() == other.twice() and type(mine.twice()) is ours and isinstance(mine, tuple)
+    assert ours(size=1, name="a") == ("a", 1, ()) == ours._make(["a", 1, ()])
+    assert ours._fields == theirs._fields and repr(ours("a")).startswith("Item(") and copy.copy(ours("a")) == ours("a")
+    for wrong in (
+        lambda: ours(),
+        lambda: ours(1, 2, 3, 4),
+        lambda: ours(other=1),
+        lambda: ours(1).other,
+        lambda: ours._make(1),
+    ):
+        with pytest.raises((TypeError, AttributeError)):
+            wrong()
+    with pytest.raises(ValueError, match="other"):
+        ours("a")._replace(other=1)
+    with pytest.raises(AttributeError):
+        ours("a").name = 1
 
 
 # --- what the answer is read as
