@@ -12,6 +12,7 @@ checksum of the input.
 """
 
 import binascii
+import builtins
 import gc
 import json
 import os
@@ -112,14 +113,23 @@ class NamedTupleMeta(type):
         return type(name, (tuple,), body)
 
 
+class SubscriptableMeta(type):
+    """Of Dict and its like, which may be the base of a class."""
+
+    def __getitem__(cls, types):
+        return cls
+
+
 class Typing:
-    """Stands in for the module typing, and for all that is in it: importing typing and making named tuples by it takes 15 ms."""
+    """Stands in for the module typing, and for most of what is in it: importing typing and making named tuples by it takes 15 ms."""
 
     NamedTuple = NamedTupleMeta("NamedTuple", (), {})
     TYPE_CHECKING = False
     __spec__ = None
 
     def __getattr__(self, name):
+        if name in ("Dict", "FrozenSet", "List", "Set", "Tuple"):
+            return SubscriptableMeta(name, (getattr(builtins, name.lower()),), {})
         return self
 
     def __getitem__(self, types):

@@ -295,11 +295,17 @@ class Item(NamedTuple):
 
     def twice(self):
         return self._replace(name=self.name * 2)
+
+class Counts(Dict[str, int]):
+    def __missing__(self, key):
+        return "missing " + key
 """
     ours = {name: getattr(program["Typing"](), name) for name in ("NamedTuple", "Optional", "Dict", "Sequence")}
     theirs = dict(vars(typing))
     exec(source, ours)
     exec(source, theirs)
+    counts = ours["Counts"]()
+    assert counts["a"] == "missing a" and isinstance(counts, dict)
     ours, theirs = ours["Item"], theirs["Item"]
     for arguments in (("a",), ("ab", 1), ("ab", 1, [2])):
         mine, other = ours(*arguments), theirs(*arguments)
