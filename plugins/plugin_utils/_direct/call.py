@@ -20,7 +20,7 @@ MAX_BYTES = 256 << 20  # of an answer, unpacked
 # Runs on the host: checks what it was sent, then runs host.py, which is its first zlib stream. Without a quote, a line end, a
 # backslash or an exclamation mark, which the login shells of hosts read in different ways.
 BOOT = (
-    "import sys;sys.version_info<(3,6)and sys.exit();a=sys.argv;i=sys.stdin.buffer.read(int(a[1]));import hashlib,zlib;"
+    "import sys;sys.version_info<(3,6)and sys.exit(1);a=sys.argv;i=sys.stdin.buffer.read(int(a[1]));import hashlib,zlib;"
     "o=zlib.decompressobj();g={};hashlib.sha256(i).hexdigest()==a[2]and"
     '(exec(o.decompress(i),g),g["main"](o.unused_data,*a[2:]))'
 )

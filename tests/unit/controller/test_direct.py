@@ -311,7 +311,7 @@ class Counts(Dict[str, int]):
         mine, other = ours(*arguments), theirs(*arguments)
         assert mine == other and hash(mine[:2]) == hash(other[:2]) and mine._asdict() == other._asdict()
         assert (mine.name, mine.size, mine.more, mine.short) == (other.name, other.size, other.more, other.short)
-        assert mine.twice() == other.twice() and type(mine.twice()) is ours and isinstance(mine, tuple)
+        assert mine.twice() == other.twice() and mine.twice().__class__ is ours and isinstance(mine, tuple)
     assert ours(size=1, name="a") == ("a", 1, ()) == ours._make(["a", 1, ()])
     assert ours._fields == theirs._fields and repr(ours("a")).startswith("Item(") and copy.copy(ours("a")) == ours("a")
     for wrong in (
