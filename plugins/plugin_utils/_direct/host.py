@@ -140,8 +140,8 @@ class Typing:
 
 
 def tuple_constructor(fields, defaults):
-    values = {"new": tuple.__new__}
-    exec("def __new__(_cls, %s): return new(_cls, (%s,))" % (", ".join(fields), ", ".join(fields)), values)
+    values = {"_new": tuple.__new__}  # no field has a name with an underscore before it
+    exec("def __new__(_cls, %s): return _new(_cls, (%s,))" % (", ".join(fields), ", ".join(fields)), values)
     values["__new__"].__defaults__ = defaults
     return values["__new__"]
 

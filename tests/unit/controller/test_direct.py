@@ -296,6 +296,12 @@ class Item(NamedTuple):
     def twice(self):
         return self._replace(name=self.name * 2)
 
+class Change(NamedTuple):
+    new: int
+    cls: int
+    self: int = 3
+    tuple: int = 4
+
 class Counts(Dict[str, int]):
     def __missing__(self, key):
         return "missing " + key
@@ -306,6 +312,7 @@ class Counts(Dict[str, int]):
     exec(source, theirs)
     counts = ours["Counts"]()
     assert counts["a"] == "missing a" and isinstance(counts, dict)
+    assert ours["Change"](1, 2) == theirs["Change"](1, 2) == (1, 2, 3, 4)
     ours, theirs = ours["Item"], theirs["Item"]
     for arguments in (("a",), ("ab", 1), ("ab", 1, [2])):
         mine, other = ours(*arguments), theirs(*arguments)
