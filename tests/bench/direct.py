@@ -29,7 +29,17 @@ def rows(bench):
     for settings, pipelining in (("default settings", "0"), ("pipelining", "1")):
 
         def fleet(*module, pipelining=pipelining):
-            command = [sys.executable, "-m", "ansible", "adhoc", "all", "-i", str(bench.folder / "direct"), "-m", *module]
+            command = [
+                sys.executable,
+                "-m",
+                "ansible",
+                "adhoc",
+                "all",
+                "-i",
+                str(bench.folder / "direct"),
+                "-m",
+                *module,
+            ]
             return bench.measure(command, env=dict(bench.environment, ANSIBLE_PIPELINING=pipelining))
 
         yield bench.compare(

@@ -69,6 +69,12 @@ class _AsModule(Exception):
 def run(action: Any, module: Module, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any] | None:
     """Run the module directly, and return its result as Ansible would. None: it has to run as a module."""
     variables = core.variables_of(action, task_vars)
+    if VARIABLE in variables.get(
+        "ansible_facts", ()
+    ):  # any module may return facts, and they take precedence over the inventory
+        return _failure(
+            f"The facts of the host set {VARIABLE}, which only the operator may set. Clear its facts (--flush-cache)."
+        )
     setting = str(action._templar.template(variables.get(VARIABLE, "auto")))
     if setting not in ("auto", "never", "require"):
         return _failure(f"The value of {VARIABLE} is {setting!r}. Give auto, never or require.")

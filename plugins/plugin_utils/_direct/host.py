@@ -22,8 +22,6 @@ from _frozen_importlib import ModuleSpec  # importlib.machinery costs 1 ms
 from operator import itemgetter
 
 PLUGINS = "ansible_collections.changetracking.inventory.plugins"
-
-
 TYPING = "ct_typing"  # what our modules import in place of typing; the standard library has its own
 
 
@@ -99,6 +97,7 @@ class NamedTupleMeta(type):
         if annotations is None:  # since Python 3.14, there is a function that makes them
             annotations = (body.pop("__annotate__", None) or body.pop("__annotate_func__"))(1)
         fields = tuple(annotations)
+        body.setdefault("__repr__", lambda self: "%s%r" % (name, tuple(self)))
         body.update(
             __slots__=(),
             __new__=tuple_constructor(fields, tuple(body.pop(field) for field in fields if field in body)),
@@ -107,7 +106,6 @@ class NamedTupleMeta(type):
             _asdict=lambda self: dict(zip(fields, self)),
             _replace=replace_fields,
             __getnewargs__=lambda self: tuple(self),
-            __repr__=lambda self: "%s%r" % (name, tuple(self)),
         )
         body.update({field: property(itemgetter(place)) for place, field in enumerate(fields)})
         return type(name, (tuple,), body)

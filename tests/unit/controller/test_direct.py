@@ -15,6 +15,7 @@ import sys
 import typing
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -27,14 +28,14 @@ from ansible_collections.changetracking.inventory.plugins.action import (
     ct_service_facts,
     ct_state_info,
 )
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import call, payload
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import action, call, payload
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGINS = ROOT / "plugins"
 SENT = sorted([*PLUGINS.glob("module_utils/**/*.py"), *PLUGINS.glob("modules/*.py")])
 MODULES = [
-    action.ActionModule.module
-    for action in (ct_agent_info, ct_file_facts, ct_inventory_info, ct_package_facts, ct_service_facts, ct_state_info)
+    plugin.ActionModule.module
+    for plugin in (ct_agent_info, ct_file_facts, ct_inventory_info, ct_package_facts, ct_service_facts, ct_state_info)
 ]
 PARAMS = {"name": ["bash"], "fields": ["SoftwareName"], "version": [], "gpg_keys": False}
 
@@ -378,3 +379,13 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
     sent = package_facts()
     with pytest.raises(call.HalfAnswer, match="it is invalid"):
         sent.read(answer_of(sent, b" " * (1 << 21) + b"{}"))
+
+
+# --- who decides
+
+
+def test_a_host_does_not_choose_the_way():
+    variables = {"ansible_facts": {"ct_direct": "never"}, "ct_direct": "require"}
+    acting = SimpleNamespace(_task=SimpleNamespace(delegate_to=None))
+    result = action.run(acting, MODULES[0], {}, variables)
+    assert result["failed"] and "The facts of the host set ct_direct" in result["msg"]
