@@ -154,7 +154,7 @@ class _Direct:
             found = core.interpreter(self._action, self._variables)
             if isinstance(found, core.Undiscovered):
                 self._discovery = found.mode
-                if core.FIRST_FOUND_IS_TAKEN and not self._action._connection.become and self._shell_is_posix():
+                if core.can_search(self._action._connection):
                     return call.searching_command(core.candidates(self._variables), prefix)
                 found = core.discover(self._action, found.mode, self._variables)
             self._interpreter = found
@@ -185,10 +185,8 @@ class _Direct:
 
     def _check_connection(self) -> None:
         connection = self._action._connection
-        if not connection.has_pipelining or getattr(connection, "_remote_is_local", False):
+        if not connection.has_pipelining or not core.has_shell(connection):
             raise _AsModule(f"the connection {connection.transport} hands on no standard input")
-        if getattr(connection._shell, "_IS_WINDOWS", False):
-            raise _AsModule("the host has no POSIX shell")
         become = connection.become
         if become is None:
             return
@@ -198,18 +196,15 @@ class _Direct:
         elif not getattr(become, "pipelining", True) or become.require_tty:
             raise _AsModule(f"{become.name} hands on no standard input")
 
-    def _shell_is_posix(self) -> bool:
-        return bool(self._action._connection._shell.SHELL_FAMILY == "sh")
-
     def _params(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters as the module would have them, but for paths, which the host expands."""
         options = dict(self._module.options)
         options.pop("supports_check_mode")
         spec = _with_paths_as_text(options.pop("argument_spec"))
-        validation = ArgumentSpecValidator(spec, **options).validate(dict(arguments))
-        if validation.error_messages or validation._warnings or validation._deprecations:
+        params = core.validated(ArgumentSpecValidator(spec, **options), arguments)
+        if params is None:
             raise _AsModule("its options are not valid, which the module reports")
-        return {**arguments, **validation.validated_parameters}
+        return params
 
     def _request(self, params: dict[str, Any]) -> dict[str, Any]:
         task, task_vars = self._action._task, self._task_vars

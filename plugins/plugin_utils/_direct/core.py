@@ -70,6 +70,25 @@ def keep_discovered(action: Any, path: str, variables: dict[str, Any], task_vars
     return {key: path}
 
 
+def has_shell(connection: Any) -> bool:
+    """Whether commands run in a shell that is not of Windows, and on the host rather than here, as for a network device."""
+    return not (getattr(connection._shell, "_IS_WINDOWS", False) or getattr(connection, "_remote_is_local", False))
+
+
+def can_search(connection: Any) -> bool:
+    """Whether the command itself can look for the interpreter, as Ansible would: by a POSIX shell, and with the search path of the
+    user who logged in."""
+    return bool(FIRST_FOUND_IS_TAKEN and not connection.become and connection._shell.SHELL_FAMILY == "sh")
+
+
+def validated(validator: Any, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments with defaults, each of its type; None where the module would report anything about them."""
+    result = validator.validate(dict(arguments))
+    if result.error_messages or result._warnings or result._deprecations:
+        return None
+    return {**arguments, **result.validated_parameters}
+
+
 def environment(action: Any) -> tuple[dict[str, Any], str]:
     """The task's environment, as a mapping and as it stands before a command."""
     given: dict[str, Any] = {}

@@ -6,6 +6,7 @@
 from types import SimpleNamespace
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.play_context import PlayContext
 from ansible.plugins.action import ActionBase
@@ -81,6 +82,30 @@ def test_the_variables_are_those_of_the_host_that_the_task_runs_on():
     task_vars = {"ansible_delegated_vars": {"other": other}}
     assert core.variables_of(action(), task_vars) is task_vars
     assert core.variables_of(action(delegate_to="other"), task_vars) is other
+
+
+def test_a_connection_has_a_shell_unless_it_is_of_windows_or_of_a_network_device():
+    acting = action()
+    assert core.has_shell(acting._connection)
+    acting._connection._remote_is_local = True
+    assert not core.has_shell(acting._connection)
+    del acting._connection._remote_is_local
+    acting._connection._shell._IS_WINDOWS = True
+    assert not core.has_shell(acting._connection)
+
+
+def test_a_command_looks_for_the_interpreter_itself_without_become():
+    acting = action()
+    assert core.can_search(acting._connection) is core.FIRST_FOUND_IS_TAKEN
+    acting._connection.become = SimpleNamespace()
+    assert not core.can_search(acting._connection)
+
+
+def test_arguments_that_the_module_would_report_are_left_to_it():
+    validator = ArgumentSpecValidator({"a": {"type": "int", "aliases": ["b"]}, "c": {"type": "str", "default": "d"}})
+    assert core.validated(validator, {"a": "1"}) == {"a": 1, "c": "d"}
+    assert core.validated(validator, {"a": "x"}) is None
+    assert core.validated(validator, {"a": 1, "b": 2}) is None  # a warning
 
 
 def test_the_environment():
