@@ -24,7 +24,8 @@ from .call import Answer, Call, HalfAnswer, Missing, NotStarted
 
 VARIABLE = "ct_direct"
 COLLECTION = "changetracking.inventory."
-MAX_MESSAGES = 300  # characters of what the host printed
+MAX_MESSAGES, MAX_LINES = 300, 5  # characters and lines of what the host printed
+OF_SSH = ("OpenSSH_", "debug1:", "debug2:", "debug3:")
 FLAGS = {"failed": bool, "msg": str}
 # Become plugins that hand on standard input as long as they ask for no password, though Ansible never pipelines with them.
 WITHOUT_PASSWORD = ("ansible.builtin.su", "su", "community.general.doas", "doas")
@@ -143,7 +144,8 @@ class _Direct:
             host=self._variables.get("inventory_hostname"),
         )
         output, messages = core.execute(self._action, command, call.data)
-        self._messages = calm(messages.strip())[-MAX_MESSAGES:]
+        lines = [text for text in messages.splitlines() if text.strip() and not text.startswith(OF_SSH)]
+        self._messages = calm("\n".join(lines[-MAX_LINES:]))[-MAX_MESSAGES:]
         try:
             return call.read(output)
         except NotStarted:
