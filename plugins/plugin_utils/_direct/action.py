@@ -25,7 +25,8 @@ from .call import Answer, Call, HalfAnswer, Missing, NotStarted
 VARIABLE = "ct_direct"
 COLLECTION = "changetracking.inventory."
 MAX_MESSAGES, MAX_LINES = 300, 5  # characters and lines of what the host printed
-OF_SSH = ("OpenSSH_", "debug1:", "debug2:", "debug3:", "  #")  # with -vvv, some versions of ansible-core have it tell all
+# With -vvv, some versions of ansible-core have ssh tell all.
+OF_SSH = ("OpenSSH_", "debug1:", "debug2:", "debug3:", "  #")
 FLAGS = {"failed": bool, "msg": str}
 # Become plugins that hand on standard input as long as they ask for no password, though Ansible never pipelines with them.
 WITHOUT_PASSWORD = ("ansible.builtin.su", "su", "community.general.doas", "doas")
