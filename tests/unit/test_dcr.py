@@ -19,6 +19,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
     DATA_STREAM,
     EXTENSION,
     Settings,
+    default,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import printable
 
@@ -202,7 +203,7 @@ def test_what_only_azure_can_evaluate_is_named(document):
 
 
 def test_the_default_is_azures_template():
-    settings = dcr.default()
+    settings = default()
     assert settings.file_rules == RULES[:1]
     assert settings._replace(file_rules=RULES)[:6] == dcr.load(arm(SETTINGS), "x")[:6]
 

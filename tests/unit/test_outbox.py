@@ -11,7 +11,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils import _f
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, settings
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.packing import pack
@@ -47,7 +47,7 @@ class Host:
         self.tracked.mkdir()
         self.state = str(folder / "state.db")
         rules = [FileRule("r", str(self.tracked) + "/*")]
-        self.settings = dcr.default()._replace(file_rules=rules, kinds=("files",), inventory_every=3600)
+        self.settings = settings.default()._replace(file_rules=rules, kinds=("files",), inventory_every=3600)
         self.receiver = Receiver()
 
     def write(self, name, text="text"):

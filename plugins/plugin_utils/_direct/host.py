@@ -105,7 +105,7 @@ class NamedTupleMeta(type):
             _make=classmethod(tuple.__new__),
             _asdict=lambda self: dict(zip(fields, self)),
             _replace=replace_fields,
-            __getnewargs__=lambda self: tuple(self),
+            __getnewargs__=as_tuple,
         )
         body.update({field: property(itemgetter(place)) for place, field in enumerate(fields)})
         return type(name, (tuple,), body)
@@ -142,6 +142,10 @@ def tuple_constructor(fields, defaults):
     exec("def __new__(_cls, %s): return _new(_cls, (%s,))" % (", ".join(fields), ", ".join(fields)), values)
     values["__new__"].__defaults__ = defaults
     return values["__new__"]
+
+
+def as_tuple(self):
+    return tuple(self)
 
 
 def replace_fields(self, **values):

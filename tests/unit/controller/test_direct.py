@@ -323,7 +323,7 @@ class Counts(Dict[str, int]):
     assert ours(size=1, name="a") == ("a", 1, ()) == ours._make(["a", 1, ()])
     assert ours._fields == theirs._fields and repr(ours("a")).startswith("Item(") and copy.copy(ours("a")) == ours("a")
     for wrong in (
-        lambda: ours(),
+        ours,
         lambda: ours(1, 2, 3, 4),
         lambda: ours(other=1),
         lambda: ours(1).other,

@@ -23,7 +23,7 @@ from . import forms
 from .file_items import MAX_FILE_ITEMS, TRACK, DestinationPaths, file_rules, misplaced
 from .forms import shown
 from .reading import Warnings, read_section
-from .settings import Settings, default  # noqa: F401 - a rule as well
+from .settings import Settings
 
 MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 KB
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
