@@ -109,7 +109,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize("processes", (1, 2, 3, 4, 64))
+@pytest.mark.parametrize("processes", (0, 1, 2, 3, 4, 64))
 def test_the_result_is_the_same_with_any_number_of_readers(monkeypatch, tree, used, processes):
     expected = without(monkeypatch, tree)
     assert sum(len(part.items) for part in expected[0]) > 2 * FOLDERS * FILES_EACH

@@ -143,28 +143,28 @@ class Readers:
         self._links: List[_Link] = []
 
     def start(self, count: int) -> Optional[Reader]:
-        """Start so many readers, or fewer where there may be no more processes. Returns None in the scan, and a Reader in each of them."""
-        self._numbers = memoryview(mmap.mmap(-1, 8 * (1 + 2 * count))).cast("Q")
-        for index in range(count):
-            pipe, end = os.pipe()
-            try:
-                process = os.fork()
-            except OSError:
-                os.close(pipe)
+        """Start up to so many readers: fewer where the system allows no more. Returns None in the scan, and a Reader in each of them."""
+        self._count = max(0, count)
+        try:
+            self._numbers = memoryview(mmap.mmap(-1, 8 * (1 + 2 * self._count))).cast("Q")
+            for index in range(self._count):
+                pipe, end = os.pipe()
+                try:
+                    process = os.fork()
+                except OSError:
+                    os.close(pipe)
+                    os.close(end)
+                    raise
+                if not process:
+                    os.close(pipe)
+                    for link in self._links:
+                        link.pipe.close()
+                    return Reader(end, self._numbers, index, self._count)
                 os.close(end)
-                break
-            if not process:
-                os.close(pipe)
-                for link in self._links:
-                    link.pipe.close()
-                return Reader(end, self._numbers, index, count)
-            os.close(end)
-            try:
+                self._links.append(_Link(process, pipe, self._numbers, index))
                 fcntl(pipe, _SET_PIPE_SIZE, _PIPE_BYTES)
-            except OSError:
-                pass
-            self._links.append(_Link(process, pipe, self._numbers, index))
-        self._count = count
+        except OSError:  # too many processes, descriptors, or pipes of this user
+            pass
         return None
 
     def take(self, number: int, identity: Tuple[int, int]) -> Read:
