@@ -754,7 +754,8 @@ def test_local_mounts_are_entered(tmp_path, mounted):
 def a_table(tmp_path, kind):
     """The real table with one mount more: network file systems cannot be had on a test host."""
     (tmp_path / "far" / "d").mkdir(parents=True)
-    return Mounts(dict(Mounts.read().kinds, **{str(tmp_path / "far"): kind}))
+    present = Mounts.read()
+    return Mounts(dict(present.kinds, **{str(tmp_path / "far"): kind}), present.points)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "fuse", "9p", "autofs"])
@@ -832,10 +833,11 @@ def test_a_mount_of_a_user_that_came_after_the_table_was_read_is_not_opened(host
     before = Mounts.read()
     mounted(folder, "-t", "tmpfs", "tmpfs")
     write(tmp_path / "t" / "z", b"other")
-    present = Mounts(dict(Mounts.read().kinds, **{str(folder): "fuse"}))
+    present = Mounts.read()
+    present = Mounts(dict(present.kinds, **{str(folder): "fuse"}), present.points)
     tables = [before]
     monkeypatch.setattr(Mounts, "read", lambda: tables.pop() if tables else present)
-    monkeypatch.setattr(scanner, "DIRECTORY", None)  # with which os.open() of the mount would fail
+    monkeypatch.setattr(opening.Paths, "open_mounted", None)  # which would open it
     assert host.run() == [("Modified", str(tmp_path / "t" / "z"))]
     assert "1 mount not entered" in host.sources["rule"].message
 

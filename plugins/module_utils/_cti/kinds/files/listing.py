@@ -8,7 +8,6 @@ import os
 import stat
 import sys
 from binascii import crc32
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
@@ -32,7 +31,7 @@ from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
 from .opening import Paths, entries_of, read_at_once
-from .statx import mode, seconds, status_of
+from .statx import StatusOf, mode, seconds, unpack
 from .statx import owner as owner_of
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class OpenDirectory(NamedTuple):
     owner: str  # on whose account it counts, see owners.py
     linker: str  # on whose account it was reached by a symlink; ROOT where by none
     identity: Tuple[int, int]  # device and inode
+    device: bytes  # the same as in the status of an entry, see statx.DEVICE
+    status_of: StatusOf  # see Mounts.status_of()
     # Of a sticky directory that others may write to, to which its entries do not count: its own owner, who may rename all of them.
     # None: all entries count to `owner`, since others may rename them, or nobody else has any.
     holder: Optional[str] = None
@@ -161,8 +162,12 @@ class Lister:
         from .slices import OwnedNames
 
         barred = self._paths.mounts.barred_in(place.real)
-        of_entry = partial(self._budget.owners.of_entry, folder=place.owner)
-        found = OwnedNames(place.descriptor, _most_entries(place), barred, of_entry)
+
+        def owner_of(name: str) -> str:
+            links, uid, _gid, kind, *_rest = unpack(place.status_of(place.descriptor, os.fsencode(name)))
+            return self._budget.owners.of_entry(uid, kind, links, place.owner)
+
+        found = OwnedNames(place.descriptor, _most_entries(place), barred, owner_of)
         for owner, entries in sorted(found.left_out.items()):
             claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
         return found.by_slice(), sorted(found.left_out)
@@ -202,11 +207,14 @@ class Lister:
 
     def _add(self, listing: Listing, name: str, claimants: Claimants, read: bool) -> None:
         """Add an entry with its status; `read`: and its content, see read_at_once()."""
+        place = listing.place
         algorithm = claimants[0].rule.checksum if read else "none"
         if algorithm == "none":
-            status = status_of(listing.place.descriptor, name.encode(_ENCODING, "surrogateescape"))
+            status = place.status_of(place.descriptor, name.encode(_ENCODING, "surrogateescape"))
         else:
-            status, content = read_at_once(self._paths.descriptors, listing.place.descriptor, name)
+            status, content = read_at_once(
+                self._paths.descriptors, place.descriptor, place.device, name, place.status_of
+            )
             if content is not None:
                 listing.checksums[name] = constructor(algorithm)(content).hexdigest()
         listing.found.append((name, status, claimants))
@@ -218,6 +226,7 @@ class Lister:
         files, directories, others = claims.files, claims.directories, claims.others
         add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
         read = {} if first is None else first.files
+        device, status_of = place.device, place.status_of
         symlinks: List[str] = []
         for entry in entries:
             name = entry.name
@@ -244,7 +253,7 @@ class Lister:
                     if name in read:
                         status, listing.checksums[name] = read[name]
                     else:
-                        status, content = read_at_once(descriptors, directory, name)
+                        status, content = read_at_once(descriptors, directory, device, name, status_of)
                         if content is not None:
                             listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
                 else:
@@ -279,7 +288,7 @@ class Lister:
         claimants = tuple(claim for claim in claims.links if claim.wants(name))
         if not claimants and not claims.behind:
             return
-        status = status_of(place.descriptor, os.fsencode(name))
+        status = place.status_of(place.descriptor, os.fsencode(name))
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
         if claims.behind or any(claim.rule.links == "follow" for claim in claimants):
@@ -317,7 +326,7 @@ class Lister:
         finally:
             self._budget.link_names.spend(linker, self._paths.names - before)
         try:
-            return Target(text, step.real, status_of(step.descriptor, b""), linker)
+            return Target(text, step.real, place.status_of(step.descriptor, b""), linker)
         finally:
             os.close(step.descriptor)
 
@@ -326,7 +335,7 @@ def _skip_mount(listing: Listing, name: str, kind: str) -> None:
     claims = listing.claims
     if claims.note_mount(listing.prefix, name, kind):
         listing.mounts.append(name)
-    if any(claim.wants(name) for claim in claims.directories):
+    if any(claim.wants(name) for claim in claims.all):  # also a file, on which one can be mounted
         listing.unsure.add((to_text(listing.prefix + name),))
 
 

@@ -14,7 +14,7 @@ from .kind import File
 from .listing import Found, Listing, signature, slice_name, slice_of
 from .marks import Mark, home_id, left_out, parse_mark, period
 from .owners import ROOT
-from .statx import LINKS, MODE, UID, unpack
+from .statx import LINKS, MODE, UID, local_status_of, unpack
 
 _FORMAT = b"4"  # of the signatures; with another one, no stored signature is relied on
 
@@ -232,7 +232,7 @@ def _keep_left_out(listing: Listing, known: Sequence[File]) -> None:
         if name in there:
             continue
         try:
-            os.stat(name, dir_fd=listing.place.descriptor, follow_symlinks=False)
+            local_status_of(listing.place.descriptor, os.fsencode(name))
         except FileNotFoundError:
             continue
         except OSError:

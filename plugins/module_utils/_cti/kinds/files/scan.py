@@ -19,11 +19,12 @@ from .items import Maker
 from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
-from .opening import DIRECTORY, Paths, open_directory_within
+from .opening import Paths, Step, open_directory_within
 from .owners import ROOT
 from .parts import Parts
 from .pathspec import PathSpec, parse
 from .scope import FileRule
+from .statx import device_of, local_status_of, mode
 from .unseen import Unseen
 
 if TYPE_CHECKING:
@@ -205,8 +206,7 @@ class Scan(Collection):
             finally:
                 os.close(step.descriptor)
         except Barred as barred:
-            rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
-            self._hide(path)
+            self._refuse(rule, path, barred)
         except OSError as error:
             if error.errno in _GONE:
                 rule.absent = f"{quoted(path)} does not exist"
@@ -221,12 +221,20 @@ class Scan(Collection):
         if self._mounts.has_automounts:
             self._read_mounts()  # the path may have led to something that was mounted just now
 
+    def _refuse(self, rule: Rule, path: str, barred: Barred) -> None:
+        rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
+        self._hide(path)
+
     def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
         """The real directory at a literal path; "" for any other entry. Raises OSError where there is no entry."""
         entry = _join(real, name)
-        self._mounts.check(entry)
-        status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode) and rule.links == "follow":
+        try:
+            self._mounts.check(entry)
+        except Barred as barred:  # what is known of the entry, from before it was mounted over, stays
+            self._refuse(rule, entry, barred)
+            return ""
+        kind = mode(local_status_of(directory, os.fsencode(name)))
+        if stat.S_ISLNK(kind) and rule.links == "follow":
             try:
                 step = self._paths.find(name, real)
             except Barred:
@@ -235,9 +243,9 @@ class Scan(Collection):
                 if error.errno in BROKEN:
                     return ""
                 raise
-            entry, status = step.real, os.fstat(step.descriptor)
+            entry, kind = step.real, os.fstat(step.descriptor).st_mode
             os.close(step.descriptor)
-        return entry if stat.S_ISDIR(status.st_mode) else ""
+        return entry if stat.S_ISDIR(kind) else ""
 
     def _read_mounts(self) -> None:
         self._mounts = self._paths.mounts = Mounts.read()
@@ -306,7 +314,11 @@ class Scan(Collection):
         holder = None
         if owner and not frame.linker and status.st_mode & stat.S_ISVTX and status.st_mode & 0o022:
             holder = self._budget.owners.of_user(status.st_uid)
-        return _tuple(OpenDirectory, (descriptor, frame.path, real, home, owner, frame.linker, identity, holder))
+        device, status_of = device_of(status.st_dev), self._mounts.status_of(home)
+        return _tuple(
+            OpenDirectory,
+            (descriptor, frame.path, real, home, owner, frame.linker, identity, device, status_of, holder),
+        )
 
     def _holder(self, directory: int, frame: _Frame) -> str:
         """On whose account a directory is that was not opened: of whoever may write to the one above."""
@@ -321,11 +333,12 @@ class Scan(Collection):
                     if error.errno != errno.EXDEV:
                         raise
                 self._check_new_mount(frame)
-            return os.open(frame.name, DIRECTORY, dir_fd=directory), frame.real
-        try:
-            step = self._paths.find(frame.real, home=frame.home if frame.links else None)
-        except Barred as barred:
-            raise _NotEntered("mount", barred.kind) from None
+            step = Step(self._paths.open_mounted(frame.name, directory, frame.real), frame.real)
+        else:
+            try:
+                step = self._paths.find(frame.real, home=frame.home if frame.links else None)
+            except Barred as barred:
+                raise _NotEntered("mount", barred.kind) from None
         try:
             return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
         finally:

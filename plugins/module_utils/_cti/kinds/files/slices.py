@@ -15,7 +15,7 @@ from .owners import ROOT
 _ENCODING = sys.getfilesystemencoding()
 
 Names = List[List[str]]  # of one slice: the files, the symlinks, the directories and the other entries
-OfEntry = Callable[[int, int, int], str]  # (uid, mode, links) -> owner, see Owners.of_entry()
+OwnerOf = Callable[[str], str]  # name of an entry -> its owner, see Owners.of_entry(); raises OSError
 _FILE, _SYMLINK, _DIRECTORY, _OTHER = range(4)
 
 
@@ -121,12 +121,12 @@ class OwnedNames:
     costs a status. Raises OSError.
     """
 
-    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], of_entry: OfEntry) -> None:
+    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], owner_of: OwnerOf) -> None:
         self.left_out: Dict[str, int] = {}  # owner -> number of entries
         self._descriptor = descriptor
         self._most = most
         self._barred = barred
-        self._of_entry = of_entry
+        self._owner_of = owner_of
         self._owned: Dict[str, _Owned] = {}
         self._others = _Owned()  # how much all but ROOT have
         with entries_of(descriptor) as entries:
@@ -153,12 +153,11 @@ class OwnedNames:
         if entry.name in self._barred:
             return ROOT
         try:
-            status = entry.stat(follow_symlinks=False)
+            return self._owner_of(entry.name)
         except FileNotFoundError:
             return None
         except OSError:
             return ROOT  # the user who runs the scan may not
-        return self._of_entry(status.st_uid, status.st_mode, status.st_nlink)
 
     def _add(self, entry: Any, owner: str) -> None:
         name = entry.name.encode(_ENCODING, "surrogateescape")
