@@ -306,7 +306,8 @@ changes:
     - One record per change, with the columns of the table ConfigurationChange.
     - The record of an added item has no previous values. The record of a removed item has no current values.
     - At most about 10,000 records, or 16 MiB of JSON, are returned at once. RV(history.remaining) is the number of changes that follow.
-    - In check mode, the changes that this run found come last and have no C(RecordId).
+    - In check mode, the changes that this run found come last and have no C(RecordId). Of these, at most 10,000 or 16 MiB are returned, and a
+      warning says of how many.
   returned: with O(since), or with O(state) when O(report) is V(changes) or V(full)
   type: list
   elements: dict
