@@ -418,7 +418,7 @@ packed:
   type: str
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -428,12 +428,14 @@ from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.rule.settings import Settings
 from ..module_utils._cti.state.history import MOST_DAYS, Retention
 from ..module_utils._cti.state.pages import answer
-from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.state.store import Store, run_until_stored
 from ..module_utils._cti.tracking.host_run import run_host
 from ..module_utils._dcr_option import dcr_settings
-from ..module_utils._forward_option import ARGUMENTS, Forward
+from ..module_utils._forward_option import ARGUMENTS
 from ..module_utils._module import check_state_path, run
+
+if TYPE_CHECKING:
+    from ..module_utils._forward import Forward
 
 OPTIONS: Dict[str, Any] = dict(
     argument_spec={
@@ -461,13 +463,21 @@ def main() -> None:
 
 def work(module: AnsibleModule) -> Dict[str, Any]:
     given = module.params
-    forward = None if given["forward"] is None else Forward(given["forward"])
+    forward = None
+    if given["forward"] is not None:
+        from ..module_utils._forward import Forward
+
+        forward = Forward(given["forward"])
     settings = settings_for(module, forward)
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
         return run_host(kinds, settings, given["report"], None, module.warn, known=given["known"])
     check_state_path("state (in the playbook: ct_state)", given["state"])
-    since = None if given["since"] is None else parse(given["since"])
+    since = None
+    if given["since"] is not None:
+        from ..module_utils._cti.state.since import parse
+
+        since = parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
     if not 0 <= given["rehash_days"] <= MOST_DAYS:
         raise RetentionError(
@@ -520,7 +530,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
-def settings_for(module: AnsibleModule, forward: Optional[Forward]) -> Settings:
+def settings_for(module: AnsibleModule, forward: "Optional[Forward]") -> Settings:
     """Return the settings of the given rule, else of AMA's rule, else the default. Warns about each ignored key."""
     if forward is None or not forward.to_agent or module.params["dcr"] is not None:
         return dcr_settings(module)

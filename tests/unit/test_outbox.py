@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
@@ -214,7 +214,7 @@ def test_a_task_says_what_is_kept_for_the_next_run(host, monkeypatch):
     monkeypatch.setattr(sender.Sender, "send", lambda self, tag, entries: takes(host, 1, TurnOver)(tag, entries))
     given = dict.fromkeys(("tls_ca", "tls_cert", "tls_key"), "")
     given.update(address="tcp://127.0.0.1:9", config_address="@none", allow_users=[], acks="auto")
-    forward = _forward_option.Forward(dict(given, change_tag="c", data_tag="d"))
+    forward = _forward.Forward(dict(given, change_tag="c", data_tag="d"))
     assert forward.deliver(host.state, host.settings) == {"delivered": 1, "waiting": 1}
     (note,) = forward.notes
     assert note.startswith("1 record is kept for the next run, of 2: tcp://127.0.0.1:9 takes them so slowly that 60 s")

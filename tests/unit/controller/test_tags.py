@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.doctor import _Examination
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
@@ -48,7 +48,7 @@ def of_doctor(address, of_rule, _given, state):
 def of_forward(address, of_rule, given, _state):
     option = {"address": address, "config_address": "/nowhere"}
     option.update(change_tag=given.get(CHANGE_STREAM), data_tag=given.get(DATA_STREAM))
-    forward = _forward_option.Forward(option)
+    forward = _forward.Forward(option)
     forward._asked = default()  # AMA has a rule without tags
     return forward.tags(default()._replace(streams=of_rule))
 

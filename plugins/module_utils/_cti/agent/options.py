@@ -14,7 +14,8 @@ from ..kinds.files.budget import REHASH_DAYS
 from ..rule.settings import EXTENSION
 from ..state.history import KEEP, Retention
 from ..text import quoted
-from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, parse
+from ..wire.address import Address, parse
+from ..wire.ama import AMA_USERS, CONFIG, SOCKET
 from ..wire.sender import ACKS
 from ..wire.tls import Tls
 

@@ -12,6 +12,7 @@ from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 from ..errors import FormatError, ForwardError
 from ..records import RECORD_ID
 from ..wire import address as addresses
+from ..wire.ama import AMA_USERS
 from ..wire.forward import flat
 from ..wire.sender import Sender
 from ..wire.tls import Tls
@@ -195,7 +196,7 @@ class ForwardUploader(Uploader):
     remote = True
 
     def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
-        allowed = (*addresses.AMA_USERS, str(os.geteuid()), *users)
+        allowed = (*AMA_USERS, str(os.geteuid()), *users)
         self._sender = Sender(
             addresses.parse(address), allowed, deadline=DELIVERY_SECONDS, silence=TURN_SECONDS, tls=tls
         )

@@ -21,7 +21,7 @@ from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
 from ..text import load_json, plural
 from ..wire import forward
-from ..wire.address import CONFIG, DIAGNOSTICS
+from ..wire.ama import CONFIG, DIAGNOSTICS
 from ..wire.msgpack import Unpacker
 from ..wire.tls import Tls
 from . import clients, known, segments

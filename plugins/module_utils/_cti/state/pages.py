@@ -13,7 +13,7 @@ from ..text import plural, printable, quoted, timestamp
 from .database import Database
 from .history import read_row
 from .packing import inflate
-from .since import Place, Since
+from .place import Place, Since
 
 PAGE_RECORDS = 10000  # returned at once; the rest of the last row comes along
 PAGE_BYTES = 16 << 20  # likewise, of JSON

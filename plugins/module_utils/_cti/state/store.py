@@ -37,7 +37,7 @@ from ..text import plural, quoted
 from . import history
 from .database import Database
 from .packing import inflate, pack, set_aside
-from .since import Place
+from .place import Place
 from .stage import Stage
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside

@@ -15,7 +15,6 @@ from ...model import Collection, Known, Part, Source
 from ...text import quoted
 from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
-from .items import Maker
 from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
@@ -116,7 +115,7 @@ class Scan(Collection):
 
     def _scan(self) -> Iterator[Part]:
         self._lister = Lister(self._paths, self._clock, self._budget)
-        self._parts.begin(Maker(self._paths, self._budget), self._clock())
+        self._parts.begin(self._paths, self._clock())
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
         for _name, rule, spec in self._rules:
             self._place(rule, spec)
