@@ -40,15 +40,16 @@ class Module(NamedTuple):
     returns: Mapping[str, Any]  # type of each key of its result
     fact: str = ""  # the one that it returns
     features: frozenset[str] = frozenset()  # of payload.FEATURES, that not every request needs
-    usual: Iterable[str] = ()  # those of them that most requests need
+    usual: frozenset[str] = frozenset()  # those of them that most requests need
+    often: frozenset[str] = frozenset()  # those that many need
     needed: Callable[[Mapping[str, Any]], Iterable[str]] = lambda params: ()  # those that a request needs
 
     def payload(self) -> payload.Payload:
-        return payload.build(self.name, self.features)
+        return payload.build(self.name, self.features, self.usual)
 
     def prepare(self) -> None:
-        """Pack what most requests need. To be called before Ansible forks: once for all hosts."""
-        self.payload().join(self.usual)
+        """Pack what many requests need. To be called before Ansible forks: once for all hosts."""
+        self.payload().join(self.usual | self.often)
 
 
 class DirectAction(NormalAction):  # type: ignore[misc]
@@ -116,9 +117,9 @@ class _Direct:
         request = self._request(params)
         try:
             try:
-                answer = self._call(self._module.needed(params), request, prefix)
+                answer = self._call(self._module.payload().join(self._module.needed(params)), request, prefix)
             except Missing:
-                answer = self._call(self._module.features, request, prefix)
+                answer = self._call(self._module.payload().whole(), request, prefix)
             result = self._result(answer)
         except Missing:
             return _failure(
@@ -133,10 +134,10 @@ class _Direct:
             result.setdefault("ansible_facts", {}).update(facts)
         return dict(result, invocation={"module_args": params})
 
-    def _call(self, features: Iterable[str], request: dict[str, Any], prefix: str) -> Answer:
+    def _call(self, payload: bytes, request: dict[str, Any], prefix: str) -> Answer:
         """Run the module once. Raises _AsModule, HalfAnswer and Missing."""
         try:
-            call = Call(self._module.payload().join(features), request)
+            call = Call(payload, request)
         except TypeError:
             raise _AsModule("its options have values that are no JSON") from None
         command = self._command(call, prefix)

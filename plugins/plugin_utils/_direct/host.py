@@ -4,7 +4,7 @@
 """The program that a managed host gets on standard input: runs one module of the collection in memory, and prints its result.
 
 It is Python 3.6, and the controller sends its text and imports nothing of it. BOOT in call.py calls main() with what follows this
-program in the input: zlib streams, of which the last is the request and the others hold source files (see payload.py).
+program in the input: streams of zlib and LZMA, of which the last is the request and the others hold source files (see payload.py).
 
 The output is two lines. The first is printed before anything is imported or done, the second at the end:
 `MARKER started` and `MARKER ended BASE64 MARKER`, with the base64 of the zlib stream of the answer as JSON. The marker is the
@@ -22,7 +22,10 @@ from _frozen_importlib import ModuleSpec  # importlib.machinery costs 1 ms
 from operator import itemgetter
 
 PLUGINS = "ansible_collections.changetracking.inventory.plugins"
-TYPING = "ct_typing"  # what our modules import in place of typing; the standard library has its own
+TYPING = "ct_typing"  # what payload.py has our modules import in place of typing; the standard library has its own
+
+
+CONSTRUCTORS: dict = {}  # type: ignore[type-arg]  # number of fields -> __new__ of a named tuple with so many
 
 
 class Ended(BaseException):
@@ -54,8 +57,7 @@ class Sources:  # an importlib.abc.Loader, whose import costs 2 ms
 
     def exec_module(self, module):
         spec = module.__spec__
-        source = self._sources[spec.name].replace("\nfrom typing import ", "\nfrom %s import " % TYPING)
-        exec(compile(source, spec.origin, "exec", dont_inherit=True), module.__dict__)
+        exec(compile(self._sources[spec.name], spec.origin, "exec", dont_inherit=True), module.__dict__)
 
 
 class AnsibleModule:
@@ -126,9 +128,11 @@ class Typing:
     __spec__ = None
 
     def __getattr__(self, name):
-        if name in ("Dict", "FrozenSet", "List", "Set", "Tuple"):
-            return SubscriptableMeta(name, (getattr(builtins, name.lower()),), {})
-        return self
+        if name not in ("Dict", "FrozenSet", "List", "Set", "Tuple"):
+            return self
+        found = SubscriptableMeta(name, (getattr(builtins, name.lower()),), {})
+        setattr(self, name, found)
+        return found
 
     def __getitem__(self, types):
         return self
@@ -138,10 +142,17 @@ class Typing:
 
 
 def tuple_constructor(fields, defaults):
-    values = {"_new": tuple.__new__}  # no field has a name with an underscore before it
-    exec("def __new__(_cls, %s): return _new(_cls, (%s,))" % (", ".join(fields), ", ".join(fields)), values)
-    values["__new__"].__defaults__ = defaults
-    return values["__new__"]
+    """Return the function __new__ of a named tuple. Since Python 3.8, one is compiled for each number of fields."""
+    if len(fields) not in CONSTRUCTORS:
+        values = {"_new": tuple.__new__}  # no field has a name with an underscore before it
+        exec("def __new__(_cls, %s): return _new(_cls, (%s,))" % ((", ".join(fields),) * 2), values)
+        if not hasattr(values["__new__"].__code__, "replace"):
+            values["__new__"].__defaults__ = defaults
+            return values["__new__"]
+        CONSTRUCTORS[len(fields)] = values["__new__"]
+    other = CONSTRUCTORS[len(fields)]
+    code = other.__code__.replace(co_varnames=("_cls",) + fields)
+    return type(other)(code, other.__globals__, "__new__", defaults)
 
 
 def as_tuple(self):
@@ -168,13 +179,21 @@ def expand_paths(options, values):
 
 
 def unpack(data):
-    """Return the texts of the zlib streams."""
+    """Return the texts of the streams. Raises Missing where one cannot be read."""
     texts = []
     while data:
-        stream = zlib.decompressobj()
+        stream = zlib.decompressobj() if data.startswith(b"x") else lzma_decompressor()
         texts.append(stream.decompress(data).decode("utf-8"))
         data = stream.unused_data
     return texts
+
+
+def lzma_decompressor():
+    try:
+        from _lzma import LZMADecompressor  # lzma itself costs 1 ms
+    except ImportError:
+        raise Missing("lzma") from None
+    return LZMADecompressor()
 
 
 def sources(texts):
@@ -194,6 +213,7 @@ def stand_in():
     """Make the modules' imports from Ansible and from typing find the classes above."""
     for name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
         sys.modules[name] = type(sys)(name)
+    vars(builtins)["ct_missing"] = Missing  # what payload.py puts into functions whose body is not sent
     sys.modules[TYPING] = Typing()  # type: ignore[assignment]
     vars(sys.modules["ansible.module_utils.basic"])["AnsibleModule"] = AnsibleModule
 
@@ -217,9 +237,11 @@ def leave_unreadable_folder():
         os.chdir("/")
 
 
-def run(module):
+def run(received):
     """Return what the module ends with, or what is missing. A defect in it is a failure in one sentence."""
+    module = ""
     try:
+        module = prepare(received)
         __import__(PLUGINS + ".modules." + module)
         sys.modules[PLUGINS + ".modules." + module].main()
     except Ended as end:
@@ -235,9 +257,8 @@ def run(module):
         return {"result": {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}}
 
 
-def main(received, marker, interpreter=""):
-    gc.disable()  # what a module makes it keeps to its end
-    write("%s started\n" % marker)
+def prepare(received):
+    """Make the modules importable, and return the name of the one to run."""
     texts = unpack(received)
     request = json.loads(texts.pop())
     sys.meta_path.insert(0, Sources(sources(texts)))
@@ -245,7 +266,13 @@ def main(received, marker, interpreter=""):
     AnsibleModule.params, AnsibleModule.check_mode = request["params"], request["check_mode"]
     leave_unreadable_folder()
     log(request)
-    answer = dict(run(request["module"]), warnings=AnsibleModule.warnings, interpreter=interpreter)
+    return request["module"]
+
+
+def main(received, marker, interpreter=""):
+    gc.disable()  # what a module makes it keeps to its end
+    write("%s started\n" % marker)
+    answer = dict(run(received), warnings=AnsibleModule.warnings, interpreter=interpreter)
     packed = binascii.b2a_base64(zlib.compress(json.dumps(answer).encode("ascii"), 6), newline=False).decode("ascii")
     write("%s ended %s %s\n" % (marker, packed, marker))
 

@@ -23,8 +23,8 @@ COLLECTED = {
 
 def inventory_info(options: Mapping[str, Any]) -> Module:
     """`options`: of the module, as AnsibleModule takes them."""
-    usual = (*(FEATURES.keys() & all_kinds().keys()), "rule")
-    return Module("ct_inventory_info", options, COLLECTED, features=frozenset(FEATURES), usual=usual, needed=_needed)
+    features, usual = frozenset(FEATURES), frozenset(FEATURES.keys() & all_kinds().keys())
+    return Module("ct_inventory_info", options, COLLECTED, "", features, usual, frozenset(("rule",)), _needed)
 
 
 def state_info(options: Mapping[str, Any]) -> Module:
@@ -38,4 +38,8 @@ def _needed(params: Mapping[str, Any]) -> Iterable[str]:
         asked |= {"forward", "rule"}
     if params["dcr"] is not None:
         asked.add("rule")
+    if params["report"] == "full":
+        asked.add("full")
+    if params["since"] is not None:
+        asked.add("since")
     return asked & FEATURES.keys()
