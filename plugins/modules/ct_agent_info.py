@@ -89,7 +89,7 @@ from typing import Any, Dict, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._module import check_path
 

@@ -185,7 +185,7 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.files.kind import FILES
 from ..module_utils._cti.kinds.files.pathspec import expand
 from ..module_utils._cti.kinds.files.scan import Scan

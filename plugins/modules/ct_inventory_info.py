@@ -422,7 +422,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import CtiError, RetentionError, RowDamaged
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.rule.settings import Settings

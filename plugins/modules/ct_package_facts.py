@@ -146,7 +146,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.packages import databases
 from ..module_utils._cti.kinds.packages.kind import PACKAGES
 from ..module_utils._cti.model import Known

@@ -154,7 +154,7 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.services import managers
 from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known

@@ -114,7 +114,7 @@ from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils import _compile_once  # noqa: F401 - before what it loads quicker
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.state.since import parse

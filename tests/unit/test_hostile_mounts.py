@@ -15,15 +15,21 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import listing, opening, slices
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts, parse
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import settings as rule_settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, run
 from ansible_collections.changetracking.inventory.tests.helpers.fuse import USER, Silent, in_child, need_fuse
 
 FILES = all_kinds()["files"]
+
+
+@pytest.mark.parametrize("source", (b"x,user_id=0", b"fuse\\040user_id=0", b"user_id=0,", b"-", b""))
+def test_the_source_that_a_user_chooses_does_not_say_who_serves_a_file_system(source):
+    line = b"36 25 0:32 / /home/u/m rw,nosuid - fuse.x %s rw,user_id=1000,group_id=1000\n" % source
+    assert parse(line) == {b"36": ("/home/u/m", "fuse.x of uid 1000")}
 
 
 class Place:
@@ -51,7 +57,7 @@ class Place:
 
     def run(self):
         """One run; gives the paths of the changes and the messages of the sources."""
-        settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
+        settings = rule_settings.default()._replace(file_rules=self.rules, kinds=("files",))
         with Store(str(self.folder / "state.db")) as store:
             snapshot = run.run_kind(FILES, settings, store, keep_items=True)
             contents.keep(snapshot, self.rules, [], store)

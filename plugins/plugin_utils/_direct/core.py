@@ -7,6 +7,7 @@ each of them on each version.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from ansible.executor.module_common import _get_shebang
 
 # Before 2.19, the interpreter depends on the distribution, which takes a second look at the host.
 FIRST_FOUND_IS_TAKEN = not hasattr(interpreter_discovery, "_version_fuzzy_match")
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9._/+-]{1,250}")
 
 
 class Undiscovered(NamedTuple):
@@ -61,7 +63,12 @@ class _Answered:
 
 
 def keep_discovered(action: Any, path: str, variables: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, str]:
-    """Let later calls of this task use the interpreter. Returns the facts that let later tasks use it."""
+    """Let later calls of this task use the interpreter. Returns the facts that let later tasks use it.
+
+    The path is the host's word, and stands unquoted in later commands: another than a plain one is not kept.
+    """
+    if not _PLAIN_PATH.fullmatch(path):
+        return {}
     key = "discovered_interpreter_python"
     variables.setdefault("ansible_facts", {})[key] = path
     if action._task.delegate_to and not action._task.delegate_facts:

@@ -77,6 +77,13 @@ def test_what_was_discovered_is_a_fact_of_the_host_that_was_asked():
     assert core.keep_discovered(delegated, "/py", {}, {}) == {"discovered_interpreter_python": "/py"}
 
 
+@pytest.mark.parametrize("path", ("/bin/true; id #", "/py $(id)", "py", "/py\n", "/{{ x }}", "", "/" + 300 * "a"))
+def test_a_path_that_a_shell_could_take_for_more_is_not_kept(path):
+    task_vars = {}
+    assert core.keep_discovered(action(), path, task_vars, task_vars) == {}
+    assert task_vars == {}
+
+
 def test_the_variables_are_those_of_the_host_that_the_task_runs_on():
     other = {"a": 1}
     task_vars = {"ansible_delegated_vars": {"other": other}}

@@ -263,13 +263,16 @@ class Lister:
                 _note_unreadable(listing, name, error)
         return symlinks
 
-    def subdirectories(self, place: OpenDirectory) -> Subdirectories:
-        """Those of a directory, without those behind symlinks, and without mounts that are not entered."""
+    def subdirectories(self, place: OpenDirectory) -> Optional[Subdirectories]:
+        """Those of a directory, without those behind symlinks, and without mounts that are not entered. None: see list_whole()."""
         barred = self._paths.mounts.barred_in(place.real)
+        names: List[str] = []
         with entries_of(place.descriptor) as entries:
-            names = [
-                entry.name for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name not in barred
-            ]
+            for entry in islice(entries, _most_entries(place)):
+                if entry.is_dir(follow_symlinks=False) and entry.name not in barred:
+                    names.append(entry.name)
+            if next(entries, None) is not None:
+                return None
         return [(name, None) for name in sorted(names)]
 
     def _complete(self, listing: Listing, symlinks: Sequence[str]) -> None:

@@ -110,11 +110,12 @@ def parse(table: bytes) -> Dict[bytes, Tuple[str, str]]:
 
 
 def _kind(after: bytes) -> str:
-    """The file system type, and of a FUSE file system that another user serves, this user."""
-    kind = os.fsdecode(after.split(b" ", 1)[0])
+    """The file system type, and of a FUSE file system that another user serves, this user. The user chooses the source, in the middle."""
+    fields = after.split(b" ")
+    kind = os.fsdecode(fields[0])
     if not kind.startswith("fuse"):
         return kind
-    user = re.search(rb"[ ,]user_id=(\d+)", after)
+    user = re.search(rb"(?:^|,)user_id=(\d+)", fields[-1])
     return kind if user is None or int(user.group(1)) in (0, os.geteuid()) else kind + _SERVER + user.group(1).decode()
 
 

@@ -114,19 +114,17 @@ def read_at_once(
 ) -> Tuple[bytes, Optional[bytes]]:
     """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that did not change meanwhile.
 
-    `descriptors`: Paths.descriptors. `device`: see statx.DEVICE; on another one, no content is read. `status_of`: see Mounts. `listed`: the
-    status that the entry must still have. Raises OSError where the status cannot be read, but not where the content cannot. A first scan spends most of its time here, so this is one function.
+    `descriptors`: Paths.descriptors. `device`: see statx.DEVICE; on another one, no content is read. `status_of`: see Mounts.
+    `listed`: the status that the entry must still have. Raises OSError where the status cannot be read, but not where the content
+    cannot. A first scan spends most of its time here, so this is one function.
     """
     path = os.open(name, _PATH, dir_fd=directory)
     try:
         found = status_of(path, b"")
         kind, length = mode_and_size(found)
-        if (
-            kind & _FORMAT != _REGULAR
-            or length > SMALL_BYTES
-            or found[DEVICE] != device
-            or (listed is not None and listed != found)
-        ):
+        if kind & _FORMAT != _REGULAR or length > SMALL_BYTES:
+            return found, None
+        if found[DEVICE] != device or listed not in (None, found):
             return found, None
         try:
             try:

@@ -6,7 +6,8 @@
 A reader is a fork of the scan. It goes on with the same walk ahead of the scan, reads the files of some of the directories, and sends their
 status and checksums through a pipe. The scan uses these as if it had read them itself, and reads on its own what no reader has
 sent: a reader that fails, or sees another tree than the scan, costs time and changes nothing. All else is the scan's alone: the
-limits, the notes, and the order of the parts.
+limits, the notes, and the order of the parts. A reader that comes to a directory with too many entries for one listing ends there, so that
+it needs no more memory than the scan.
 
 Scan and readers number the directories in the order in which they enter them. An array that they share has the number of the directory that
 the scan has reached; and for each reader twice the number of the last one that it took or left, plus 1 when it is done with it, and
@@ -64,31 +65,36 @@ class Reader:
         `number`: of the directory; 0 for one whose files the scan does not read at once.
         """
         if not number or number % self._count != self._index:
-            return lister.subdirectories(place)
+            return _few_subdirectories(lister, place)
         scan = self._numbers[_SCAN]
         # The scan has a directory ahead of it that it reads itself. One reader sees to that; with more, the scan has enough to do.
         if number <= scan or (self._index == 0 and self._left <= scan):
             self._left = number
             self._numbers[_PLACE + 2 * self._index] = 2 * number + 1
-            return lister.subdirectories(place)
+            return _few_subdirectories(lister, place)
         self._numbers[_PLACE + 2 * self._index] = 2 * number
         listing = lister.list_whole(place, claims, NOTHING_READ)
-        if listing is None:  # too large: it is listed in slices
-            subdirectories, files, begin = lister.subdirectories(place), {}, 0
-        else:
-            subdirectories, begin = listing.subdirectories, listing.begin
-            checksums = listing.checksums
-            files = {name: (status, checksums[name]) for name, status, _claims in listing.found if name in checksums}
-        self._send(marshal.dumps((number, place.identity, (begin, files))))
+        if listing is None:
+            os._exit(0)
+        checksums = listing.checksums
+        files = {name: (status, checksums[name]) for name, status, _claims in listing.found if name in checksums}
+        self._send(marshal.dumps((number, place.identity, (listing.begin, files))))
         self._numbers[_SENT + 2 * self._index] += 1
         self._numbers[_PLACE + 2 * self._index] = 2 * number + 1
-        return [(name, behind) for name, behind in subdirectories if behind is None]
+        return [(name, behind) for name, behind in listing.subdirectories if behind is None]
 
     def _send(self, message: bytes) -> None:
         """Raises BrokenPipeError where the scan has ended."""
         view = memoryview(_LENGTH.pack(len(message)) + message)
         while view:
             view = view[os.write(self._pipe, view) :]  # noqa: E203
+
+
+def _few_subdirectories(lister: Lister, place: OpenDirectory) -> Subdirectories:
+    subdirectories = lister.subdirectories(place)
+    if subdirectories is None:
+        os._exit(0)
+    return subdirectories
 
 
 class _Link:
