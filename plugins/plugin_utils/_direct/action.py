@@ -123,7 +123,7 @@ class _Direct:
             result = self._result(answer)
         except Missing:
             return _failure(
-                f"{self._module.name} needs more on the host than is sent. Report it: this is a defect of the collection."
+                f"{self._module.name} cannot run directly: the host says that it lacks a part of what was sent. Set {VARIABLE} to never."
             )
         except HalfAnswer as error:
             return _failure(

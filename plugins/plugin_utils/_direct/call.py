@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from ...module_utils._cti.text import check_size
 
 MAX_BYTES = 256 << 20  # of an answer, unpacked
+MAX_DEPTH = 50
+MAX_WARNINGS = 100
 # Runs on the host: checks what it was sent, then runs host.py, which is its first zlib stream. Without a quote, a line end, a
 # backslash or an exclamation mark, which the login shells of hosts read in different ways.
 BOOT = (
@@ -81,7 +83,7 @@ class Call:
             raise HalfAnswer("it is invalid") from error
         if not (isinstance(result, dict) and isinstance(warnings, list) and isinstance(interpreter, str)):
             raise HalfAnswer("it is invalid")
-        return Answer(result, [text for text in warnings if isinstance(text, str)], interpreter)
+        return Answer(result, [text for text in warnings[:MAX_WARNINGS] if isinstance(text, str)], interpreter)
 
 
 _FOUND = '"$p"'
@@ -93,4 +95,14 @@ def _load(packed: bytes) -> Any:
     if not stream.eof:
         raise ValueError("too large, or cut off")
     check_size(text)
-    return json.loads(text)
+    answer = json.loads(text)
+    level = [answer]
+    for _depth in range(MAX_DEPTH):
+        level = [value for container in level for value in _values(container) if isinstance(value, (dict, list))]
+    if level:
+        raise ValueError("nested too deeply")
+    return answer
+
+
+def _values(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container

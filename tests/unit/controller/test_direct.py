@@ -420,13 +420,20 @@ def test_an_answer_is_found_among_other_output():
         b"no JSON", b"[]", b"{}", b'"text"', b"[" * 100000, b"\xff", {"result": [], "warnings": [], "interpreter": ""},
         {"result": {}, "warnings": {}, "interpreter": ""}, {"result": {}, "warnings": []},
         {"result": {}, "warnings": [], "interpreter": 1}, b'{"a":' + b"1" * 5000 + b"}",
+        b'{"result": {"a": ' + b"[" * 60 + b"]" * 60 + b'}, "warnings": [], "interpreter": ""}',
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_what_is_no_answer_is_invalid(content):
     sent = package_facts()
     with pytest.raises(call.HalfAnswer, match="it is invalid"):
         sent.read(answer_of(sent, content))
+
+
+def test_a_hundred_warnings_are_taken():
+    sent = package_facts()
+    answer = {"result": {}, "warnings": [str(number) for number in range(1000)], "interpreter": ""}
+    assert len(sent.read(answer_of(sent, answer)).warnings) == 100
 
 
 def test_half_an_answer_is_none():
