@@ -185,6 +185,8 @@ class Relay:
         self._unfinished.discard(connection)
         unacknowledged = 0
         end = time.monotonic() + SLICE_SECONDS
+        if connection.work is None and not self._clients.may_work(connection):
+            self._clients.keep_turn(connection)
         while self._clients.may_work(connection):
             if connection.work is None and not self._next_message(connection):
                 return
