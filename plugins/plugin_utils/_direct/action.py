@@ -20,7 +20,7 @@ from ansible.utils.display import Display
 
 from .._bounded import calm
 from . import core, payload
-from .call import Answer, Call, HalfAnswer, Missing, NotStarted
+from .call import LZMA, Answer, Call, HalfAnswer, Missing, NotStarted
 
 VARIABLE = "ct_direct"
 COLLECTION = "changetracking.inventory."
@@ -118,7 +118,9 @@ class _Direct:
         try:
             try:
                 answer = self._call(self._module.payload().join(self._module.needed(params)), request, prefix)
-            except Missing:
+            except Missing as missing:
+                if str(missing) != LZMA:
+                    request["log"] = ""  # written by the first call
                 answer = self._call(self._module.payload().whole(), request, prefix)
             result = self._result(answer)
         except Missing:

@@ -36,8 +36,11 @@ class HalfAnswer(Exception):
     """The host started, and its answer is not complete or invalid."""
 
 
+LZMA = "lzma"  # which the host lacks, so that it has read nothing of the request
+
+
 class Missing(Exception):
-    """The host needs more of the collection than it was sent. It stored nothing."""
+    """The host needs more of the collection than it was sent: the name of a module, or LZMA. It stored nothing."""
 
 
 class Answer(NamedTuple):
@@ -77,7 +80,7 @@ class Call:
         try:
             answer = _load(base64.b64decode(match[1], validate=True))
             if "missing" in answer:
-                raise Missing
+                raise Missing(str(answer["missing"]))
             result, warnings, interpreter = (answer[name] for name in ("result", "warnings", "interpreter"))
         except (binascii.Error, zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
             raise HalfAnswer("it is invalid") from error

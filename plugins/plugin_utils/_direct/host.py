@@ -33,7 +33,14 @@ class Ended(BaseException):
 
 
 class Missing(BaseException):
-    """A module of the collection is needed and was not sent. Nothing is stored then: each run is one transaction."""
+    """A module of the collection is needed and was not sent. The controller then sends everything and the module runs again, unless it
+    has stored its result. Nothing in the module can hide that one was raised."""
+
+    needed: list = []  # type: ignore[type-arg]  # names, of all that were raised
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.needed.append(name)
 
 
 class Sources:  # an importlib.abc.Loader, whose import costs 2 ms
@@ -213,7 +220,6 @@ def stand_in():
     """Make the modules' imports from Ansible and from typing find the classes above."""
     for name in ("ansible", "ansible.module_utils", "ansible.module_utils.basic"):
         sys.modules[name] = type(sys)(name)
-    vars(builtins)["ct_missing"] = Missing  # what payload.py puts into functions whose body is not sent
     sys.modules[TYPING] = Typing()  # type: ignore[assignment]
     vars(sys.modules["ansible.module_utils.basic"])["AnsibleModule"] = AnsibleModule
 
@@ -238,23 +244,41 @@ def leave_unreadable_folder():
 
 
 def run(received):
-    """Return what the module ends with, or what is missing. A defect in it is a failure in one sentence."""
+    """Return what the module ends with, or what is missing."""
+    result = run_module(received)
+    if not Missing.needed:
+        return {"result": result}
+    gc.collect()  # closes the generators that the exception left, which ends the processes that read files
+    if not has_stored():
+        return {"missing": Missing.needed[0]}
+    why = "The module stored its result, and then needed %s, which was not sent. Report it: this is a defect of the collection."
+    return {"result": {"failed": True, "msg": why % Missing.needed[0].rpartition(".")[2]}}
+
+
+def has_stored():
+    """Whether a run is stored, so that the next one would not find the same changes."""
+    store = sys.modules.get(PLUGINS + ".module_utils._cti.state.store")
+    return store is not None and store.Store.stored
+
+
+def run_module(received):
+    """Return the result of the module; None where something is missing. A defect in it is a failure in one sentence."""
     module = ""
     try:
         module = prepare(received)
         __import__(PLUGINS + ".modules." + module)
         sys.modules[PLUGINS + ".modules." + module].main()
     except Ended as end:
-        return {"result": end.args[0]}
-    except Missing as missing:
-        return {"missing": str(missing)}
+        return end.args[0]
+    except Missing:
+        return None
     except Exception as error:
         import traceback
 
         traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
         why = "%s: %s (%s, line %d)" % (type(error).__name__, error, frame[0], frame[1])
-        return {"result": {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}}
+        return {"failed": True, "msg": "The module %s ended with an internal error: %s." % (module, why)}
 
 
 def prepare(received):

@@ -4,8 +4,8 @@
 """Packs the source of a module, and of what it imports, for host.py.
 
 A payload is a row of compressed streams: the program host.py, the module with what it always imports, and one stream for each feature
-that the request asks for. The same collection gives the same bytes. Docstrings, comments, annotations and the bodies of RARELY are left
-out; all lines keep their numbers, so that a traceback of the host leads to the line.
+that the request asks for. The same collection gives the same bytes. Docstrings, comments and annotations are left out; all
+lines keep their numbers, so that a traceback of the host leads to the line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ except ImportError:  # a Python that was built without
 PLUGINS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LIBRARY = "module_utils._cti."
 # What is imported only where a request asks for the feature, or where it turns out that it is needed: inside of functions. A host that
-# lacks one is sent everything in a second call.
+# lacks one is sent everything in a second call. So each must be needed before the run stores its result, see host.Missing.
 FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
@@ -42,47 +42,9 @@ FEATURES = {
         LIBRARY + "kinds.packages.deb822",
         LIBRARY + "kinds.packages.rpm_query",
         LIBRARY + "kinds.packages.versions",
+        LIBRARY + "state.clone",
         LIBRARY + "state.repair",
-        LIBRARY + "untrusted_sqlite",
     ),
-}
-# Functions that few requests need of a module that has usual features, by file. Their bodies are sent in a second call only. A run must
-# have stored nothing when it needs one, unless it fails.
-RARELY = {
-    LIBRARY + "errors": ("describe_defect",),
-    LIBRARY + "folders": ("remedy", "run_as"),
-    LIBRARY + "kinds.files.kind": ("_item_form",),
-    LIBRARY + "kinds.files.listing": ("Lister._add_names", "Lister._owned_names", "Lister._add", "Listing.doubt"),
-    LIBRARY + "kinds.files.parts": ("Parts._count_by_owner", "Parts._is_later", "Parts._postpone", "_keep_left_out"),
-    LIBRARY + "kinds.files.scan": (
-        "Scan._check_new_mount",
-        "Scan._knows_below",
-        "Scan._note_over",
-        "Scan._start_readers",
-    ),
-    LIBRARY + "kinds.files.pathspec": ("_refusal",),
-    LIBRARY + "kinds.files.statx": ("_without_birth",),
-    LIBRARY + "kinds.packages.absence": ("_out_of_sight", "_names"),
-    LIBRARY + "kinds.packages.dpkg_database": ("_overlay",),
-    LIBRARY + "kinds.packages.kind": ("_item_form",),
-    LIBRARY + "kinds.packages.rpm": ("_add_upgrading",),
-    LIBRARY + "kinds.services.kind": ("_item_form",),
-    LIBRARY + "records": ("change_columns", "change_line", "data_columns", "_changed", "_unique"),
-    LIBRARY + "rule.settings": ("Settings.hold",),
-    LIBRARY + "state.database": ("Database._error", "Database._row_error"),
-    LIBRARY + "state.packing": ("set_aside",),
-    LIBRARY + "state.pages": ("History.latest", "History._of_version_2"),
-    LIBRARY + "state.store": (
-        "Store._empty",
-        "Store.forget_text",
-        "Store.forget_texts",
-        "Store.history",
-        "Store.keep_text",
-        "Store.last_sources",
-        "Store.text",
-        "Store.texts",
-    ),
-    LIBRARY + "tracking.judge": ("Judge._bounded", "Judge._confirm", "Judge._report_added"),
 }
 _LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 4, "lp": 0, "pb": 0}] if lzma else []
 DOCUMENTED = ("DOCUMENTATION", "EXAMPLES", "RETURN")
@@ -94,7 +56,6 @@ _SPARED = re.compile(
 _TRAILING = re.compile(rb"[ \t]+(?=\n)")
 COMPILE_ONCE = "_compile_once"  # which is for zip files
 TYPING = "ct_typing"  # what is imported in place of typing, see host.py
-MISSING = b"raise ct_missing"
 RETURNS, ASSIGN, FIELD = b" ", b" = ", b"0"  # in place of annotations
 
 
@@ -121,14 +82,14 @@ class Payload:
     def whole(self) -> bytes:
         """Everything, in streams that every host can read."""
         names = self._base.union(*(_closure(gates, self._gates) for gates in self._features.values()))
-        return self._program + _pack(names, _compress, whole=True)
+        return self._program + _pack(names, _compress)
 
     def _stream(self, features: frozenset[str]) -> bytes:
         """The stream of these features; that of the usual ones, or of none, has the module too."""
         if features not in self._streams:
             names = set().union(*(_closure(self._features[name], self._gates) for name in features))
             names = names | self._base if features == self._usual or not features else names - self._base
-            self._streams[features] = _pack(names, _compress_well, whole=not self._usual)
+            self._streams[features] = _pack(names, _compress_well)
         return self._streams[features]
 
 
@@ -160,8 +121,8 @@ def _closure(roots: Iterable[str], gates: set[str]) -> set[str]:
     return found
 
 
-def _pack(names: set[str], compress: Callable[[bytes], bytes], whole: bool = False) -> bytes:
-    texts = [_source(name, whole).text for name in sorted(names)]
+def _pack(names: set[str], compress: Callable[[bytes], bytes]) -> bytes:
+    texts = [_source(name).text for name in sorted(names)]
     head = " ".join("%s:%d" % (name, len(text.decode("utf-8"))) for name, text in zip(sorted(names), texts))
     return compress(head.encode("ascii") + b"\n" + b"".join(texts))
 
@@ -183,15 +144,14 @@ def _path(name: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=None)
-def _source(name: str, whole: bool = False) -> _Source:
+def _source(name: str) -> _Source:
     path = _path(name)
     if not path:  # a folder without __init__.py
         return _Source(b"", [])
     text = _read(path)
     tree = ast.parse(text)
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-    rarely = () if whole else RARELY.get(name, ())
-    return _Source(strip(text, tree, rarely), list(_imports(tree, package.split("."))))
+    return _Source(strip(text, tree), list(_imports(tree, package.split("."))))
 
 
 def _read(path: str) -> bytes:
@@ -218,17 +178,17 @@ def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
             yield from _statements(getattr(node, field, ()))
 
 
-def strip(text: bytes, tree: ast.Module | None = None, rarely: Iterable[str] = ()) -> bytes:
+def strip(text: bytes, tree: ast.Module | None = None) -> bytes:
     """The source without docstrings, comments, annotations, imports of typing for these, and the documentation of a module. Lines
-    keep their numbers. The functions `rarely` raise Missing instead."""
+    keep their numbers."""
     starts = [0, *(match.end() for match in re.finditer(b"\n", text))]
-    for start, end, instead in sorted(_edits(tree or ast.parse(text), text, starts, set(rarely)), reverse=True):
+    for start, end, instead in sorted(_edits(tree or ast.parse(text), text, starts), reverse=True):
         line_end = b"\\\n" if instead in (RETURNS, ASSIGN, FIELD) else b"\n"  # no brackets are open there
         text = b"".join((text[:start], instead, line_end * text.count(b"\n", start, end), text[end:]))
     return _TRAILING.sub(b"", _SPARED.sub(lambda match: match[1] or b" " * (len(match[2] or b"") // 4), text))
 
 
-def _edits(tree: ast.Module, text: bytes, starts: list[int], rarely: set[str]) -> Iterator[tuple[int, int, bytes]]:
+def _edits(tree: ast.Module, text: bytes, starts: list[int]) -> Iterator[tuple[int, int, bytes]]:
     """What to replace: start, end, and by what. `starts`: of the lines, in bytes."""
     used = _used(tree)
 
@@ -238,7 +198,7 @@ def _edits(tree: ast.Module, text: bytes, starts: list[int], rarely: set[str]) -
     def end(node: ast.expr | ast.stmt | ast.arg) -> int:
         return starts[(node.end_lineno or 0) - 1] + (node.end_col_offset or 0)
 
-    def of_body(body: list[ast.stmt], in_class: bool, prefix: str = "") -> Iterator[tuple[int, int, bytes]]:
+    def of_body(body: list[ast.stmt], in_class: bool) -> Iterator[tuple[int, int, bytes]]:
         for number, node in enumerate(body):
             if _is_docstring(node, first=not number) or _is_documentation(node):
                 yield start(node), end(node), b"" if len(body) > 1 else b"pass"
@@ -248,10 +208,7 @@ def _edits(tree: ast.Module, text: bytes, starts: list[int], rarely: set[str]) -
                         yield start(arg) + len(arg.arg.encode()), end(arg.annotation), b""
                 if node.returns is not None:
                     yield text.rindex(b"->", 0, start(node.returns)), end(node.returns), RETURNS
-                if prefix + node.name in rarely:
-                    yield start(node.body[0]), end(node.body[-1]), MISSING
-                else:
-                    yield from of_body(node.body, in_class=False, prefix=prefix + node.name + ".")
+                yield from of_body(node.body, in_class=False)
             elif isinstance(node, ast.AnnAssign) and in_class:
                 yield start(node.annotation), end(node.annotation), FIELD
             elif isinstance(node, ast.AnnAssign):
@@ -263,11 +220,11 @@ def _edits(tree: ast.Module, text: bytes, starts: list[int], rarely: set[str]) -
                 names = ", ".join(alias.name for alias in node.names if alias.name in used)
                 yield start(node), end(node), f"from {TYPING} import {names}".encode() if names else b"pass"
             else:
-                inside = (True, prefix + node.name + ".") if isinstance(node, ast.ClassDef) else (in_class, prefix)
+                inside = in_class or isinstance(node, ast.ClassDef)
                 for field in ("body", "orelse", "finalbody"):
-                    yield from of_body(getattr(node, field, []), *inside)
+                    yield from of_body(getattr(node, field, []), inside)
                 for handler in getattr(node, "handlers", ()):
-                    yield from of_body(handler.body, *inside)
+                    yield from of_body(handler.body, inside)
 
     return of_body(tree.body, in_class=False)
 

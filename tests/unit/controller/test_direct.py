@@ -194,19 +194,9 @@ class C(NamedTuple):
     assert ast.dump(ast.parse(stripped)) == ast.dump(stripped_tree(text))
 
 
-@pytest.mark.parametrize("module", payload.RARELY)
-def test_the_body_of_a_function_that_is_rarely_needed_is_left_out(module):
-    text = (PLUGINS / (module.replace(".", "/") + ".py")).read_bytes()
-    rarely = payload.RARELY[module]
-    stripped = payload.strip(text, rarely=rarely)
-    assert stripped.count(b"raise ct_missing") == len(rarely)
-    assert stripped.count(b"\n") == text.count(b"\n")
-    compile(stripped, module, "exec")
-
-
 def test_what_most_requests_need_is_small():
     module = ct_inventory_info.ActionModule.module
-    assert len(module.payload().join(module.usual)) < 64 * 1024  # 60 is what we aim at, see the bench
+    assert len(module.payload().join(module.usual)) < 64 * 1024
 
 
 def test_the_same_collection_gives_the_same_bytes(tmp_path):
