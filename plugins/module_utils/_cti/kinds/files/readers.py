@@ -17,7 +17,9 @@ how many messages it has sent.
 import marshal
 import mmap
 import os
+import select
 import signal
+import time
 from fcntl import fcntl
 from struct import Struct
 from typing import Any, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
@@ -27,6 +29,7 @@ from .listing import NOTHING_READ, Lister, OpenDirectory, Read, Subdirectories
 
 _PIPE_BYTES = 1 << 20  # the most that an unprivileged user may have; a reader is ahead by no more than that
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of fcntl(2)
+_PATIENCE = 60  # seconds for a reader to send something, until the scan goes on alone
 _LENGTH = Struct("=I")
 _SCAN, _PLACE, _SENT = 0, 1, 2  # indexes in the array; the latter two are those of the first reader
 
@@ -102,9 +105,11 @@ class _Link:
 
     def __init__(self, process: int, pipe: int, numbers: Any, index: int) -> None:
         self._process = process
-        self.pipe = os.fdopen(pipe, "rb")
+        self.pipe = pipe
         self._numbers = numbers
         self._index = index
+        self._arrived = bytearray()
+        self._ended = False  # or silent for too long
         self._received = 0  # messages
         self._next: Optional[_Message] = None  # received, and not yet used
 
@@ -122,22 +127,39 @@ class _Link:
         return message.read
 
     def _receive(self) -> bool:
-        """Receive a message. False where the reader has ended."""
-        head = self.pipe.read(_LENGTH.size)
-        body = self.pipe.read(_LENGTH.unpack(head)[0]) if len(head) == _LENGTH.size else b""
+        """Receive a message. False where the reader has ended, or sends nothing for a minute."""
+        if self._ended:
+            return False
         try:
-            number, identity, read = marshal.loads(body)
+            number, identity, read = marshal.loads(self._read(_LENGTH.unpack(self._read(_LENGTH.size))[0]))
         except (EOFError, ValueError, TypeError):
+            self._ended = True
             return False
         self._next = _Message(number, identity, Read(*read))
         self._received += 1
         return True
 
+    def _read(self, length: int) -> bytes:
+        """Raises EOFError."""
+        while len(self._arrived) < length:
+            ready = select.poll()  # unlike select(), for any descriptor
+            ready.register(self.pipe, select.POLLIN)
+            piece = os.read(self.pipe, _PIPE_BYTES) if ready.poll(1000 * _PATIENCE) else b""
+            if not piece:
+                raise EOFError
+            self._arrived += piece
+        read = bytes(self._arrived[:length])
+        del self._arrived[:length]
+        return read
+
     def end(self) -> None:
-        self.pipe.close()
+        """Kill the reader. Does not wait for one that hangs in the kernel."""
+        os.close(self.pipe)
         try:
             os.kill(self._process, signal.SIGKILL)
-            os.waitpid(self._process, 0)
+            end = time.monotonic() + 1
+            while not os.waitpid(self._process, os.WNOHANG)[0] and time.monotonic() < end:
+                time.sleep(0.001)
         except (ProcessLookupError, ChildProcessError):  # this process ignores SIGCHLD
             pass
 
@@ -164,7 +186,7 @@ class Readers:
                 if not process:
                     os.close(pipe)
                     for link in self._links:
-                        link.pipe.close()
+                        os.close(link.pipe)
                     return Reader(end, self._numbers, index, self._count)
                 os.close(end)
                 self._links.append(_Link(process, pipe, self._numbers, index))
