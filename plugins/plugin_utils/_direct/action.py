@@ -119,6 +119,7 @@ class _Direct:
             try:
                 answer = self._call(self._module.payload().join(self._module.needed(params)), request, prefix)
             except Missing as missing:
+                self._tell(f"again, with all of its code: the host lacks {calm(str(missing))}")
                 if str(missing) != LZMA:
                     request["log"] = ""  # written by the first call
                 answer = self._call(self._module.payload().whole(), request, prefix)
@@ -136,6 +137,9 @@ class _Direct:
             result.setdefault("ansible_facts", {}).update(facts)
         return dict(result, invocation={"module_args": params})
 
+    def _tell(self, how: str) -> None:
+        Display().vvv(f"{self._module.name} runs {how}", host=self._variables.get("inventory_hostname"))
+
     def _call(self, payload: bytes, request: dict[str, Any], prefix: str) -> Answer:
         """Run the module once. Raises _AsModule, HalfAnswer and Missing."""
         try:
@@ -143,17 +147,14 @@ class _Direct:
         except TypeError:
             raise _AsModule("its options have values that are no JSON") from None
         command = self._command(call, prefix)
-        Display().vvv(
-            f"{self._module.name} runs directly: {len(call.data)} bytes on standard input, no file on the host",
-            host=self._variables.get("inventory_hostname"),
-        )
+        self._tell(f"directly: {len(call.data)} bytes on standard input, no file on the host")
         output, messages = core.execute(self._action, command, call.data)
         lines = [text for text in messages.splitlines() if text.strip() and not text.startswith(OF_SSH)]
         self._messages = calm("\n".join(lines[-MAX_LINES:]))[-MAX_MESSAGES:]
         try:
             return call.read(output)
         except NotStarted:
-            raise _AsModule(f"it did not start on the host ({self._messages})") from None
+            raise _AsModule(f"it did not start on the host ({self._messages or 'without a message'})") from None
 
     def _command(self, call: Call, prefix: str) -> str:
         if not self._interpreter:
