@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils._cti.errors import CtiError, DcrError
 from ..module_utils._cti.kinds.files import pathspec
 from ..module_utils._cti.rule import dcr, forms, recommended
-from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM
+from ..module_utils._cti.rule.settings import CHANGE_STREAM, DATA_STREAM, RECOMMENDED
 
 STREAMS = (CHANGE_STREAM, DATA_STREAM)
 
@@ -44,7 +44,7 @@ class ActionModule(ActionBase):
 
     def _document(self, given):
         """Return the rule as data, and the name that messages use for it. Raises DcrError."""
-        if given == recommended.NAME:
+        if given == RECOMMENDED:
             return recommended.rule(), given
         if not isinstance(given, str):
             return given, "of the option dcr"

@@ -20,15 +20,19 @@ from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import kinds
 from ..module_utils._cti.state.pages import REST
 from ..module_utils._cti.text import line, plural
+from ..modules import ct_inventory_info, ct_state_info
 from ..plugin_utils._bounded import calm, calm_output, taken
+from ..plugin_utils._direct.action import run
+from ..plugin_utils._direct.inventory import inventory_info, state_info
 from ..plugin_utils._inventory_fetch import places
 from ..plugin_utils._inventory_fetch.changes import Changes, next_place
 from ..plugin_utils._inventory_fetch.fleet import KEEP_DAYS, Answer, Fleet, location
 from ..plugin_utils._inventory_fetch.new_files import NewFiles, sha256
 from ..plugin_utils._inventory_fetch.progress import Progress
 
-MODULE = "changetracking.inventory.ct_inventory_info"
-HISTORY_MODULE = "changetracking.inventory.ct_state_info"  # collects nothing
+INVENTORY_INFO = inventory_info(ct_inventory_info.OPTIONS)
+STATE_INFO = state_info(ct_state_info.OPTIONS)  # collects nothing
+INVENTORY_INFO.prepare()
 FILES = {name: kind.item_file for name, kind in all_kinds().items()}
 CHANGES_FILE = "Changes.json"
 AGAIN = "The next run fetches the same changes again."
@@ -117,7 +121,7 @@ class ActionModule(ActionBase):
         passed = {key: value for key, value in arguments.items() if key not in OURS and value is not None}
         if "state" in passed:
             passed["since"] = [one.place for one in asked] or 0
-        answer = self._execute_module(MODULE, module_args=dict(passed, report="full", known=known), task_vars=task_vars)
+        answer = self._ask(INVENTORY_INFO, dict(passed, report="full", known=known), task_vars)
         packed, changes = answer.get("packed", ""), answer.get("changes")
         try:
             result = taken(answer, ANSWER)
@@ -135,7 +139,7 @@ class ActionModule(ActionBase):
                 "msg": f"The playbook was killed, so nothing was written to {folder}. The next run fetches the same changes again.",
             }
         except FleetError as error:
-            return dict(result, failed=True, msg=f"{error} {AGAIN}")
+            return _failed(result, f"{error} {AGAIN}")
         except (ValueError, RecursionError) as error:
             return {
                 "failed": True,
@@ -146,7 +150,7 @@ class ActionModule(ActionBase):
                 f"{error.filename or folder} cannot be written on the controller ({error.strerror or error}). Correct this, or give"
                 " another dest (in the playbook: ct_dest). The next run fetches the same changes again."
             )
-            return dict(result, failed=True, msg=message)
+            return _failed(result, message)
         if fleet is not None:
             written["store"] = shown(fleet.where)
             for text in fleet.warnings:
@@ -164,9 +168,7 @@ class ActionModule(ActionBase):
         """Return what asks the host for the changes after a place; None in check mode, which writes nothing."""
         if self._task.check_mode:
             return None
-        return lambda place: self._execute_module(
-            HISTORY_MODULE, module_args={"path": state, "since": [place]}, task_vars=task_vars
-        )
+        return lambda place: self._ask(STATE_INFO, {"path": state, "since": [place]}, task_vars)
 
     def _report(self, host, changes, had):
         """Warn about changes that are left for the next run, and about another state than that of the run before."""
@@ -176,6 +178,15 @@ class ActionModule(ActionBase):
             )
         if changes.to is not None and had and changes.to.path != had[-1].path:
             self._display.warning(_another_state(host, changes.to, had[-1]))
+
+    def _ask(self, module, arguments, task_vars):
+        """Return the result of a module on the host, run directly if possible."""
+        result = run(self, module, arguments, task_vars)
+        if result is not None:
+            return result
+        return self._execute_module(
+            "changetracking.inventory." + module.name, module_args=arguments, task_vars=task_vars
+        )
 
     def _parse_returned_data(self, res, *more):
         return super()._parse_returned_data(dict(res, stdout=calm_output(res["stdout"])), *more)
@@ -266,6 +277,12 @@ def _check_playbook():
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:
         raise _Orphaned
+
+
+def _failed(result, message):
+    """Return a failure that keeps the warnings of the host's result."""
+    warnings = {"warnings": result["warnings"]} if result.get("warnings") else {}
+    return {"failed": True, "msg": message, **warnings}
 
 
 def _problem(dest, keep_days):

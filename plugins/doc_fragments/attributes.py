@@ -23,6 +23,17 @@ attributes:
     description: Target OS/families that can be operated against.
 """
 
+    DIRECT = r"""
+attributes:
+  action:
+    support: full
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+notes:
+  - Runs directly where that is possible, in one call and without a file on the host, and as any module where it is not. The variable
+    C(ct_direct) decides. With V(auto), the default, the module takes over where a task cannot run directly. With V(never) it always
+    runs as a module. With V(require) the task fails instead. C(-vvv) shows which way a task takes, and why.
+"""
+
     ACTION = r"""
 attributes:
   action:

@@ -1,21 +1,23 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter ct_mistyped: from values of options to a sentence for each that must be a list or a dictionary but is not."""
+"""Filter ct_mistyped: from values of options to a sentence for each that has the wrong type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
+
 DOCUMENTATION = r"""
 name: ct_mistyped
-short_description: Find options that must be a list or a dictionary but have another type
+short_description: Find options whose values have the wrong type
 version_added: "0.2.0"
 description:
-  - Returns a sentence for each value that must be a list or a dictionary but is text, a number or null.
-  - C(-e name=value) turns every value into text. Ansible accepts such text when it validates the arguments of a role, and does not
-    convert it.
-  - The roles of this collection refuse such values.
+  - Returns a sentence for each value that is not the list, the dictionary or the number, or none of the choices, that its option needs.
+  - C(-e name=value) turns every value into text. Ansible accepts such text for a list or a dictionary when it validates the arguments of
+    a role, and does not convert it. It does refuse other wrong values, but prints all options of the role with the refusal.
+  - The roles of this collection and the playbook C(deploy) refuse such values.
 positional: _input, options
 options:
   _input:
@@ -49,6 +51,11 @@ _value:
 
 SHOWN = 80  # characters of a value
 FORMS = {"list": "[...]", "dict": "{...}"}
+SCALARS = {
+    "int": (check_type_int, "a whole number. Give one without a unit"),
+    "float": (check_type_float, "a number. Give one without a unit"),
+    "bool": (check_type_bool, "a boolean. Give true or false"),
+}
 
 
 def ct_mistyped(values, options):
@@ -58,6 +65,17 @@ def ct_mistyped(values, options):
 def _sentences(variable, name, value, option):
     """Yield a sentence if the value has another type than the option; for a dictionary, also for its suboptions."""
     kind = option.get("type")
+    choices = option.get("choices")
+    if (
+        choices and not isinstance(value, bool) and str(value) not in choices
+    ):  # YAML reads `off` as a boolean; Ansible accepts it
+        yield f"{name} is {_shown(value)}. Use one of {', '.join(choices)}."
+    if kind in SCALARS:
+        check, needed = SCALARS[kind]
+        try:
+            check(value)
+        except TypeError:
+            yield f"{name} is {_shown(value)}, which is not {needed}. Meaning: {_meaning(option)}"
     if kind not in FORMS:
         return
     if not _is(kind, value):
@@ -67,9 +85,19 @@ def _sentences(variable, name, value, option):
             f"{name} is {_shown(value)}, which is not a {noun}. Write it in YAML or JSON; with -e, write -e '{{\"{variable}\": {form}}}'."
         )
     elif kind == "dict":
-        for suboption, specification in option.get("options", {}).items():
+        known = option.get("options", {})
+        for unknown in sorted(map(str, set(value) - set(known))) if known else ():
+            yield f"{name} has the unknown key {_shown(unknown)}. Known keys: {', '.join(known)}."
+        for suboption, specification in known.items():
             if suboption in value:
                 yield from _sentences(variable, f"{name}.{suboption}", value[suboption], specification)
+
+
+def _meaning(option):
+    """Return the first sentence of the description of an option."""
+    described = option.get("description", "")
+    first = described if isinstance(described, str) else described[0]
+    return first.partition(". ")[0].rstrip(".") + "."
 
 
 def _is(kind, value):

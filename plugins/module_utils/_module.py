@@ -5,37 +5,28 @@
 
 import gc
 import os
-from fnmatch import fnmatchcase
-from typing import Any, Callable, Dict, Optional
+import sys
+from typing import Any, Callable, Dict
 
+from ansible.module_utils import basic
 from ansible.module_utils.basic import AnsibleModule
 
 from ._cti.errors import CtiError, StateError
-from ._cti.kinds.kind import Kind
-from ._cti.kinds.sources import Contained
-from ._cti.model import Collection
 from ._cti.text import quoted
-from ._cti.tracking import report
-from ._cti.tracking.snapshot import collect_only
-
-# All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
-gc.disable()
-
-
-def fact_arguments(kind: Kind) -> Dict[str, Dict[str, Any]]:
-    """The options every fact module has; see the doc fragment `facts`."""
-    return {
-        "name": {"type": "list", "elements": "str", "default": []},
-        "fields": {"type": "list", "elements": "str", "default": [], "choices": [*kind.columns, *kind.on_request]},
-    }
 
 
 def run(module: AnsibleModule, work: Callable[[], Dict[str, Any]]) -> None:
     """End the module with what `work` returns, or with the one sentence of the library's error."""
+    # All that a module makes, it keeps to its end: a search for garbage finds none, and looks at all that Ansible loaded.
+    gc.disable()
     try:
         result = work()
     except CtiError as error:
         module.fail_json(msg=str(error))
+    if not getattr(module, "no_log_values", True):  # exit_json would search every value for secrets, and there are none
+        basic.remove_values = lambda value, _secrets: value
+    if sys.version_info >= (3, 7):
+        gc.freeze()  # Python searches for garbage once more at its end, even if disabled; this takes a tenth of what ping takes
     module.exit_json(**result)
 
 
@@ -63,27 +54,3 @@ def check_state_path(option: str, path: str) -> None:
             "The value of %s is '%s', which is a folder. Give the path of a file in it, such as '%s/inventory.db'."
             % (option, quoted(path), quoted(path.rstrip("/")))
         )
-
-
-def facts(
-    module: AnsibleModule,
-    kind: Kind,
-    collection: Collection,
-    accept: Optional[Callable[[str, Any], bool]] = None,
-) -> Dict[str, Any]:
-    """The result of a fact module: `ansible_facts` with `ct_<kind>`. `accept(source, item)` narrows the items further."""
-    patterns = module.params["name"]
-    if any(not pattern.strip() for pattern in patterns):
-        raise CtiError(
-            "The value of name is empty. Give a name or a pattern, or leave out name for all %s." % kind.name
-        )
-
-    def select(part: str, item: Any) -> bool:
-        if patterns and not any(fnmatchcase(kind.label(item), pattern) for pattern in patterns):
-            return False
-        return accept is None or accept(part, item)
-
-    snapshot = collect_only(kind, Contained(kind.name, lambda: collection), select if patterns or accept else None)
-    for warning in snapshot.warnings():
-        module.warn(warning)
-    return {"ansible_facts": {"ct_" + kind.name: report.facts(snapshot, module.params["fields"])}}

@@ -21,6 +21,7 @@ options:
     type: path
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - Only the user of the agent and root can read the state, so the module needs C(become) or that user.
 seealso:
@@ -57,8 +58,8 @@ status:
     - C(Kinds) has, for each kind, C(CollectedAt), C(Count), C(Changes), the C(Failed) sources and C(Error). C(Kept) is how many of the
       items an earlier run recorded and the last one could not read. While a long run lasts, C(Progress) is the number of items collected so far.
     - C(Delivery) is the state of the delivery. C(Outbox) has the number of C(Records) that are not delivered yet, their C(Bytes), and
-      the time of the C(Oldest).
-    - Null if the state cannot be read. RV(doctor) then has the reason.
+      the time of the C(Oldest). If it cannot be read, for example on a full disk, these are null, and C(Error) is the reason.
+    - Null if the program gives no status. RV(doctor) then has the reason.
   returned: when the agent is installed
   type: dict
   sample: {Running: true, Pid: 812, Version: 0.1.0, Outbox: {Records: 0, Bytes: 0, Oldest: null}}
@@ -84,22 +85,25 @@ doctor:
 import json
 import os
 import sys
-from typing import Any, Tuple
+from typing import Any, Dict, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._module import check_path
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
+        "config": {"type": "path"},
+    },
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "program": {"type": "path", "default": "/usr/local/lib/ctagent/agent.pyz"},
-            "config": {"type": "path"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     try:
         check_path("program", module.params["program"])
         if module.params["config"] is not None:

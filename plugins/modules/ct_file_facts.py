@@ -71,6 +71,7 @@ options:
     choices: [FileSystemPath, FileContentChecksum, Size, Owner, Group, Mode, DateModified, DateCreated, FileType, LinkTarget]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.find
@@ -184,30 +185,34 @@ from typing import Any, Dict
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.files.kind import FILES
 from ..module_utils._cti.kinds.files.pathspec import expand
 from ..module_utils._cti.kinds.files.scan import Scan
 from ..module_utils._cti.kinds.files.scope import FileRule
 from ..module_utils._cti.model import Known
 from ..module_utils._dcr_option import dcr_settings
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
+
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(FILES),
+        paths={"type": "list", "elements": "str"},
+        recurse={"type": "bool", "default": True},
+        links={"type": "str", "choices": ["follow", "manage", "ignore"], "default": "follow"},
+        type={"type": "str", "choices": ["file", "directory", "any"], "default": "file"},
+        checksum={"type": "str", "choices": ["sha256", "md5", "none"], "default": "sha256"},
+        dcr={"type": "raw"},
+        max_files={"type": "int", "default": 0},
+    ),
+    mutually_exclusive=[("paths", "dcr")],
+    supports_check_mode=True,
+)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(FILES),
-            paths={"type": "list", "elements": "str"},
-            recurse={"type": "bool", "default": True},
-            links={"type": "str", "choices": ["follow", "manage", "ignore"], "default": "follow"},
-            type={"type": "str", "choices": ["file", "directory", "any"], "default": "file"},
-            checksum={"type": "str", "choices": ["sha256", "md5", "none"], "default": "sha256"},
-            dcr={"type": "raw"},
-            max_files={"type": "int", "default": 0},
-        ),
-        mutually_exclusive=[("paths", "dcr")],
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     def work() -> Dict[str, Any]:
         given = module.params

@@ -30,6 +30,8 @@ description:
     checked.
   - Writes the items as each result arrives, and does not keep them in memory. The managed host is not trusted; see the limits in
     P(changetracking.inventory.ct_unpack#filter). A text of the result is cut to 4,096 characters.
+  - Makes one call to the host where that is possible. The variable C(ct_direct) decides, see
+    M(changetracking.inventory.ct_inventory_info).
   - Removes the file of a kind that the rule has switched off. A kind that is only left out of O(kinds) keeps its file.
   - With C(delegate_to), the files are those of the host that the task is delegated to.
 options:

@@ -177,6 +177,7 @@ attributes:
     description: Can run in C(check_mode); compares with the state and does not change it.
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - A changed rule is not a change of the host. A warning says how many items were added to and removed from the set of tracked items.
 seealso:
@@ -313,7 +314,8 @@ changes:
     - One record per change, with the columns of the table ConfigurationChange.
     - The record of an added item has no previous values. The record of a removed item has no current values.
     - At most about 10,000 records, or 16 MiB of JSON, are returned at once. RV(history.remaining) is the number of changes that follow.
-    - In check mode, the changes that this run found come last and have no C(RecordId).
+    - In check mode, the changes that this run found come last and have no C(RecordId). Of these, at most 10,000 or 16 MiB are returned, and a
+      warning says of how many.
   returned: with O(since), or with O(state) when O(report) is V(changes) or V(full)
   type: list
   elements: dict
@@ -424,55 +426,68 @@ packed:
   type: str
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import CtiError, RetentionError, RowDamaged
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.rule.settings import Settings
 from ..module_utils._cti.state.history import MOST_DAYS, Retention
 from ..module_utils._cti.state.pages import answer
-from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.state.store import Store, run_until_stored
 from ..module_utils._cti.tracking.host_run import run_host
 from ..module_utils._dcr_option import dcr_settings
-from ..module_utils._forward_option import ARGUMENTS, Forward
+from ..module_utils._forward_option import ARGUMENTS
 from ..module_utils._module import check_state_path, run
+
+if TYPE_CHECKING:
+    from ..module_utils._forward import Forward
+
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
+        "dcr": {"type": "raw"},
+        "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+        "source_packages": {"type": "bool", "default": False},
+        "state": {"type": "path"},
+        "rehash_days": {"type": "float", "default": 7},
+        "since": {"type": "raw"},
+        "history_days": {"type": "float", "default": 30},
+        "history_mib": {"type": "float", "default": 64},
+        "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in all_kinds()}},
+        "forward": ARGUMENTS,
+    },
+    required_if=[("report", "changes", ["state"])],
+    required_by={"forward": ["state"], "since": ["state"]},
+    supports_check_mode=True,
+)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds())},
-            "dcr": {"type": "raw"},
-            "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
-            "source_packages": {"type": "bool", "default": False},
-            "state": {"type": "path"},
-            "rehash_days": {"type": "float", "default": 7},
-            "since": {"type": "raw"},
-            "history_days": {"type": "float", "default": 30},
-            "history_mib": {"type": "float", "default": 64},
-            "known": {"type": "dict", "options": {kind: {"type": "str"} for kind in all_kinds()}},
-            "forward": ARGUMENTS,
-        },
-        required_if=[("report", "changes", ["state"])],
-        required_by={"forward": ["state"], "since": ["state"]},
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     run(module, lambda: work(module))
 
 
 def work(module: AnsibleModule) -> Dict[str, Any]:
     given = module.params
-    forward = None if given["forward"] is None else Forward(given["forward"])
+    forward = None
+    if given["forward"] is not None:
+        from ..module_utils._forward import Forward
+
+        forward = Forward(given["forward"])
     settings = settings_for(module, forward)
     kinds = given["kinds"] or settings.kinds
     if given["state"] is None:
         full_rows = given["source_packages"]
         return run_host(kinds, settings, given["report"], None, module.warn, known=given["known"], full_rows=full_rows)
     check_state_path("state (in the playbook: ct_state)", given["state"])
-    since = None if given["since"] is None else parse(given["since"])
+    since = None
+    if given["since"] is not None:
+        from ..module_utils._cti.state.since import parse
+
+        since = parse(given["since"])
     retention = Retention.checked(given["history_days"], given["history_mib"])
     if not 0 <= given["rehash_days"] <= MOST_DAYS:
         raise RetentionError(
@@ -526,7 +541,7 @@ def work(module: AnsibleModule) -> Dict[str, Any]:
     return result
 
 
-def settings_for(module: AnsibleModule, forward: Optional[Forward]) -> Settings:
+def settings_for(module: AnsibleModule, forward: "Optional[Forward]") -> Settings:
     """Return the settings of the given rule, else of AMA's rule, else the default. Warns about each ignored key."""
     if forward is None or not forward.to_agent or module.params["dcr"] is not None:
         return dcr_settings(module)

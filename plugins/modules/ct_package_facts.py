@@ -39,6 +39,7 @@ options:
     choices: [SoftwareName, SoftwareType, SoftwareDescription, Publisher, CurrentVersion, Architecture, Size, InstalledOn, Source]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.package_facts
@@ -154,11 +155,22 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.packages import databases
 from ..module_utils._cti.kinds.packages.kind import PACKAGES
 from ..module_utils._cti.model import Known
 from ..module_utils._cti.text import plural
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
+
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(PACKAGES),
+        version={"type": "list", "elements": "str", "default": []},
+        gpg_keys={"type": "bool", "default": False},
+    ),
+    supports_check_mode=True,
+)
 
 
 def _versions(texts: Sequence[str], epochs: List[Tuple[str, str]]) -> Callable[[str, Any], bool]:
@@ -188,14 +200,7 @@ def _epoch_warning(epochs: Sequence[Tuple[str, str]], texts: Sequence[str]) -> s
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(PACKAGES),
-            version={"type": "list", "elements": "str", "default": []},
-            gpg_keys={"type": "bool", "default": False},
-        ),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     def work() -> Dict[str, Any]:
         texts = module.params["version"]

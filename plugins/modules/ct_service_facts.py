@@ -38,6 +38,7 @@ options:
     choices: [SvcName, SvcDescription, SvcState, SvcStartupType, SvcRunlevels, SvcController, SvcPath, LoadState, ActiveState, SubState, UnitFileState]
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
   - changetracking.inventory.facts
 seealso:
   - module: ansible.builtin.service_facts
@@ -149,25 +150,30 @@ ansible_facts:
           sample: "2026-01-09T08:00:01Z"
 """
 
+from typing import Any, Dict
+
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.kinds.services import managers
 from ..module_utils._cti.kinds.services.kind import SERVICES
 from ..module_utils._cti.model import Collection, Known
-from ..module_utils._module import fact_arguments, facts, run
+from ..module_utils._facts import fact_arguments, facts
+from ..module_utils._module import run
 
 SUFFIX = ".service"  # which the names of the items do not have
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec=dict(
+        fact_arguments(SERVICES),
+        templates={"type": "bool", "default": False},
+        transient={"type": "bool", "default": False},
+    ),
+    supports_check_mode=True,
+)
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=dict(
-            fact_arguments(SERVICES),
-            templates={"type": "bool", "default": False},
-            transient={"type": "bool", "default": False},
-        ),
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
 
     names = module.params["name"]
     module.params["name"] = [name[: -len(SUFFIX)] if name.endswith(SUFFIX) else name for name in names]

@@ -44,6 +44,7 @@ options:
     type: raw
 extends_documentation_fragment:
   - changetracking.inventory.attributes
+  - changetracking.inventory.attributes.direct
 notes:
   - Only the user of the agent and root can read the agent's state, so the module needs C(become) or that user.
 seealso:
@@ -113,24 +114,26 @@ from typing import Any, Dict, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
 from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.last_known import from_database, from_item_files
 from ..module_utils._module import check_path, run
 
+OPTIONS: Dict[str, Any] = dict(
+    argument_spec={
+        "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},
+        "kinds": {"type": "list", "elements": "str", "choices": list(all_kinds()), "default": list(all_kinds())},
+        "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
+        "since": {"type": "raw"},
+    },
+    supports_check_mode=True,
+)
+
 
 def main() -> None:
-    kinds = list(all_kinds())
-    module = AnsibleModule(
-        argument_spec={
-            "path": {"type": "path", "default": "/var/lib/ctagent/changetracking.db"},
-            "kinds": {"type": "list", "elements": "str", "choices": kinds, "default": kinds},
-            "report": {"type": "str", "choices": ["summary", "changes", "full"], "default": "summary"},
-            "since": {"type": "raw"},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(**OPTIONS)
     path, wanted, given = module.params["path"], module.params["report"], module.params["since"]
 
     def work() -> Dict[str, Any]:

@@ -304,7 +304,7 @@ def test_several_rules_are_merged_and_each_gets_the_records(host):
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
-        (["--address", "nowhere"], "is no address", 2),
+        (["--address", "nowhere"], "The option address is invalid: 'nowhere' is no address", 2),
         (["--acks", "perhaps"], "one of auto, require, off", 2),
         (["--refresh", "0"], "at least 1", 2),
         (["--config", "/nowhere.json"], "Cannot read the configuration '/nowhere.json'", 2),

@@ -61,8 +61,9 @@ class Bench:
     def measure(self, command, **options):
         """The cost of one run of a command, which must succeed; what it prints is thrown away."""
         options.setdefault("env", self.environment)
+        options.setdefault("stdin", subprocess.DEVNULL)
         start = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, **options)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
         _pid, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -30,9 +30,8 @@ FIELDS = ("Package", "Description", "Maintainer", "Installed-Size", "Version", "
 RPM_FIELDS = ("NAME", "SUMMARY", "PACKAGER", "INSTALLTIME", "SIZE", "EPOCH", "VERSION", "RELEASE", "ARCH")
 MODULE = "changetracking.inventory.ct_package_facts"
 FLOOR = (
-    "AnsibleModule.exit_json walks all that a module returns: about 10 ms for 700 packages with 8 fields, which the row of one "
-    "package does without. And Python compiles what a module imports anew on every run, 13 ms for the library, though nothing "
-    "is loaded that the host has no use for. So the limit is out of reach for a module that returns every field of every package."
+    "Python compiles what a module imports anew on every run, some 7 ms for the library, though nothing is loaded that the host has "
+    "no use for; and to write 700 packages with 8 fields as JSON takes 4 ms, which the row of one package does without."
 )
 
 

@@ -18,6 +18,8 @@ TARGETS = Path(__file__).parent / "targets"
 ROOT = Path(__file__).parents[2]
 # The oldest that each supports but the newest, with which molecule runs the targets on older ones.
 MANAGED_PYTHONS = {"2.16": ("3.6",), "2.18": ("3.8",), "2.19": ("3.8",), "2.21": ("3.13",)}
+# The way that tasks take: on one version that of any module, see docs/direct.md.
+WAYS = {"2.18": "never"}
 
 CORE = ".".join(release.split(".")[:2])
 
@@ -29,6 +31,7 @@ PLAY = """
     scratch: {scratch}
     controller_scratch: {scratch}
     ansible_python_interpreter: {interpreter}
+    ct_direct: {way}
   roles:
     - role: {targets}/{target}
 """
@@ -51,7 +54,13 @@ def test_target(target, version, tmp_path):
     scratch.mkdir()
     play = tmp_path / "play.yml"
     play.write_text(
-        PLAY.format(target=target, scratch=scratch, targets=TARGETS, interpreter=managed_python(version)),
+        PLAY.format(
+            target=target,
+            scratch=scratch,
+            targets=TARGETS,
+            interpreter=managed_python(version),
+            way=WAYS.get(CORE, "auto"),
+        ),
         encoding="utf-8",
     )
     run = subprocess.run(

@@ -3,15 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent says of itself while a run goes on."""
 
+import errno
 import json
+import os
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent, lock, program, status
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import folders
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import (
+    agent,
+    doctor,
+    lock,
+    program,
+    status,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import StateError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import enqueue
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
@@ -42,6 +54,47 @@ def test_a_run_that_goes_on_is_told_until_it_ends(options):
 def test_no_run_goes_on_where_the_agent_was_killed_in_its_midst(options):
     status.Status(options).progress("files", 7000)
     assert "so far" not in "\n".join(status.lines(status.read(options)))
+
+
+def test_an_outbox_that_cannot_be_read_leaves_the_rest_of_the_status(options, monkeypatch, capsys):
+    held = lock.StateLock(options.state)
+    status.Status(options).collected(SEEN, 1.0, 60)
+
+    def fail(outbox):
+        raise StateError("Cannot write the state 'x' (disk I/O error). Free some disk space.")
+
+    monkeypatch.setattr(Outbox, "__enter__", fail)
+    assert program.main(["status", "--config", "", "--state", options.state]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith("Agent ") and any(text.startswith("files: 9000 items at ") for text in shown)
+    assert shown[-2:] == [
+        "Delivery: none delivered yet; unknown number of records waiting",
+        "  Cannot write the state 'x' (disk I/O error). Free some disk space.",
+    ]
+    links = {link.name: link for link in doctor.examine(options)}
+    assert links["service"].status == "ok"
+    assert (links["delivery"].status, links["delivery"].message) == (
+        "unknown",
+        "An unknown number of records waits; none delivered yet.",
+    )
+    assert held
+
+
+def test_the_doctor_names_a_read_only_file_system(options, monkeypatch):
+    status.Status(options).collected(SEEN, 1.0, 60)
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=0, f_frsize=1))
+    (state,) = [link for link in doctor.examine(options) if link.name == "state"]
+    assert (state.status, state.message) == (
+        "broken",
+        "The file system of %s is read-only, so the agent cannot store changes." % options.state,
+    )
+    assert doctor.as_data(doctor.examine(options))["Broken"] == "state"  # and not the agent, which cannot start
+
+
+def test_the_remedy_for_a_full_or_read_only_file_system_is_the_first(tmp_path):
+    for number, first in ((errno.ENOSPC, "Free some space on its file system, or "), (errno.EROFS, "Remount its ")):
+        shown = folders.remedy(OSError(number, ""), str(tmp_path), "Give another path.")
+        assert shown.startswith(first) and shown.endswith("or give another path.")
 
 
 def test_check_refuses_the_state_of_a_newer_version_and_no_other(tmp_path, capsys):

@@ -20,7 +20,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import Packer, pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    default as default_settings,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import (
     bounded,
@@ -162,7 +164,9 @@ def test_a_user_with_too_many_files_costs_no_other_item_and_no_change(limits, tm
         for number in range(count if owner == USER else 5):
             (folder / ("%s%03d" % ("x" * 120, number))).write_text("")
         os.chown(str(folder), owner, owner)
-    settings = dcr.default()._replace(file_rules=[FileRule("home", str(tmp_path / "home" / "*"))], kinds=("files",))
+    settings = default_settings()._replace(
+        file_rules=[FileRule("home", str(tmp_path / "home" / "*"))], kinds=("files",)
+    )
 
     def run(read_only=False):
         warned = []

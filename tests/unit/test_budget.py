@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.budget import (
     FILE_SECONDS,
+    MATCH_SECONDS,
     RUN_SECONDS,
     Budget,
     Share,
@@ -160,3 +161,17 @@ def test_where_ranges_of_subordinate_ids_overlap_the_narrowest_counts(tmp_path, 
     owners = Owners(str(path))
     owners.of_user(2000015)
     assert owners.of_user(uid) == owner
+
+
+def test_the_time_for_names_of_20_characters_is_counted():
+    now = [0.0]
+
+    def match(_name):
+        now[0] += MATCH_SECONDS / 10
+        return True
+
+    limited = Budget(lambda: now[0]).matches(match)
+    with pytest.raises(OSError):
+        for _time in range(20):
+            limited("a" * 20)
+    assert limited("a" * 16)

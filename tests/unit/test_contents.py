@@ -18,7 +18,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.hashing import is_allowed
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    default as default_settings,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
@@ -52,7 +54,7 @@ class Host:
 
     def run(self):
         """What a run tells: {name: difference}, for the changes that have one."""
-        settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
+        settings = default_settings()._replace(file_rules=self.rules, kinds=("files",))
         with Store(self.state) as store:
             snapshot = run.run_kind(FILES, settings, store)
             self.meanwhile()
@@ -545,13 +547,13 @@ def test_memory_does_not_follow_the_size_of_all_texts(host):
     program = (
         "import resource, sys\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from _cti.rule import dcr\n"
+        "from _cti.rule.settings import default\n"
         "from _cti.kinds.files.kind import FILES\n"
         "from _cti.tracking import contents, run\n"
         "from _cti.kinds.files.scope import FileRule\n"
         "from _cti.state.store import Store\n"
         "rules = [FileRule('r', sys.argv[2] + '/*', contents=True)]\n"
-        "settings = dcr.default()._replace(file_rules=rules)\n"
+        "settings = default()._replace(file_rules=rules)\n"
         "with Store(sys.argv[3]) as store:\n"
         "    snapshot = run.run_kind(FILES, settings, store)\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

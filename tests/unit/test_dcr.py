@@ -28,6 +28,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
     DATA_STREAM,
     EXTENSION,
     Settings,
+    default,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import printable
 
@@ -211,7 +212,7 @@ def test_what_only_azure_can_evaluate_is_named(document):
 
 
 def test_the_default_is_azures_template():
-    settings = dcr.default()
+    settings = default()
     assert settings.file_rules == RULES[:1]
     assert settings._replace(file_rules=RULES)[:6] == dcr.load(arm(SETTINGS), "x")[:6]
 
@@ -584,6 +585,26 @@ def test_output_streams_of_the_wrong_form_are_refused(streams):
         dcr.load({"extensionConfigurations": {EXTENSION: [element]}}, "here")
 
 
+def test_the_file_items_of_agent_track_have_the_name_that_the_operator_gave_them():
+    settings = {"fileSettings": {"fileInfo": [{"destinationPath": "/a"}, {"destinationPath": "b", "nmae": "x"}]}}
+    rule = {"extensionConfigurations": {EXTENSION: [{"id": "agent_track", "extensionSettings": settings}]}}
+    unknown, left_out = dcr.given(rule, "x").warnings
+    assert unknown.startswith("agent_track.files[1].nmae is not a key")
+    assert left_out == "agent_track.files[1] is left out: destinationPath 'b' is not an absolute path; start it with /."
+    del settings["fileSettings"]["fileInfo"][0]
+    with pytest.raises(
+        DcrError, match=r"agent_track: No file item in files can .* Correct agent_track.files, or remove it to track no"
+    ):
+        dcr.given(rule, "x")
+
+
+@pytest.mark.parametrize("text", ['{"a": {"b\\n": 1, "b\\n": 1}}', '[{"c": [{"b\\n": 1, "x": {}, "b\\n": {}}]}]'])
+def test_a_key_that_is_twice_in_one_object_is_refused(text):
+    with pytest.raises(DcrError, match=r'^The DCR x has the key "b\\n" twice in one object. Remove one of them.$'):
+        dcr.parse(text, "x")
+    assert dcr.parse('{"a": {"a": 1}}', "x") == {"a": {"a": 1}}
+
+
 def test_a_file_item_that_is_no_object_is_named_once():
     settings = dcr.load(arm(changed(lambda s: s["fileSettings"]["fileInfo"].append(5))), "x")
     (text,) = settings.left_out
@@ -595,9 +616,9 @@ def test_a_file_item_that_is_no_object_is_named_once():
 def test_the_recommended_rule_is_valid_and_has_all_of_azures_template():
     settings = dcr.given(recommended.rule(), "x")
     assert settings.warnings == [] and settings.problems == []
-    assert settings.file_rules[-1:] == dcr.default().file_rules
+    assert settings.file_rules[-1:] == default().file_rules
     assert len({rule.name for rule in settings.file_rules}) == len(settings.file_rules)
-    assert (settings.kinds, settings.intervals) == (dcr.default().kinds, dcr.default().intervals)
+    assert (settings.kinds, settings.intervals) == (default().kinds, default().intervals)
     assert set(settings.streams) == {CHANGE_STREAM, DATA_STREAM}  # so that an agent can send its records
 
 

@@ -754,7 +754,8 @@ def test_local_mounts_are_entered(tmp_path, mounted):
 def a_table(tmp_path, kind):
     """The real table with one mount more: network file systems cannot be had on a test host."""
     (tmp_path / "far" / "d").mkdir(parents=True)
-    return Mounts(dict(Mounts.read().kinds, **{str(tmp_path / "far"): kind}))
+    present = Mounts.read()
+    return Mounts(dict(present.kinds, **{str(tmp_path / "far"): kind}), present.points)
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "fuse", "9p", "autofs"])
@@ -832,10 +833,11 @@ def test_a_mount_of_a_user_that_came_after_the_table_was_read_is_not_opened(host
     before = Mounts.read()
     mounted(folder, "-t", "tmpfs", "tmpfs")
     write(tmp_path / "t" / "z", b"other")
-    present = Mounts(dict(Mounts.read().kinds, **{str(folder): "fuse"}))
+    present = Mounts.read()
+    present = Mounts(dict(present.kinds, **{str(folder): "fuse"}), present.points)
     tables = [before]
     monkeypatch.setattr(Mounts, "read", lambda: tables.pop() if tables else present)
-    monkeypatch.setattr(scanner, "DIRECTORY", None)  # with which os.open() of the mount would fail
+    monkeypatch.setattr(opening.Paths, "open_mounted", None)  # which would open it
     assert host.run() == [("Modified", str(tmp_path / "t" / "z"))]
     assert "1 mount not entered" in host.sources["rule"].message
 
@@ -1091,6 +1093,44 @@ def test_names_that_all_fall_into_one_slice_are_not_all_read_at_once(tmp_path, s
         os.chown(str(path), 1001, 1001)
     parts, run = scan(rule(tmp_path))
     assert len(items_of(parts)) == 6 and "(uid=1001, 0 of 51 entries)" in run.sources["rule"].message
+
+
+def test_the_names_of_a_very_large_folder_are_not_all_held_at_once(tmp_path, monkeypatch, small_slices):
+    monkeypatch.setattr(slices, "HELD_NAMES", 300)
+    most = []
+    halve, take = slices._Held.halve, slices._Held.take
+    monkeypatch.setattr(slices._Held, "halve", lambda held: (most.append(held.size), halve(held))[1])
+    monkeypatch.setattr(slices._Held, "take", lambda held: (most.append(held.size), take(held))[1])
+    many(tmp_path, range(400))
+    (tmp_path / "l").symlink_to("f1")
+    write(tmp_path / "sub" / "g")
+    parts, run = scan(rule(tmp_path))
+    assert len(items_of(parts)) == 402 and run.sources["rule"] == ("ok", 402, "")
+    assert len(most) > 4 and max(most) < 310
+    monkeypatch.setattr(slices, "FOLDER_ENTRIES", 400)
+    again, run = scan(rule(tmp_path), known=Remembered(parts))
+    assert not items_of(again) and "(0 of 402 entries)" in run.sources["rule"].message
+
+
+def test_a_folder_that_grows_without_end_while_it_is_listed_is_out_of_sight(tmp_path, monkeypatch, small_slices):
+    monkeypatch.setattr(slices, "HELD_NAMES", 300)
+    many(tmp_path, range(200))
+    parts, run = scan(rule(tmp_path))
+    assert len(items_of(parts)) == 200
+    monkeypatch.setattr(slices, "HELD_NAMES", 100)
+    take = slices._Held.take
+    grown = []
+
+    def grow(held):
+        if not grown:
+            grown.append(held)
+            many(tmp_path, range(200, 10000))
+        return take(held)
+
+    monkeypatch.setattr(slices._Held, "take", grow)
+    _parts, run = scan(rule(tmp_path), known=Remembered(parts))
+    assert run.sources["rule"].status == "failed" and "too many new entries" in run.sources["rule"].message
+    assert run.out_of_sight(parts[-1].name)
 
 
 def test_a_folder_of_a_long_path_is_sliced_sooner(tmp_path, monkeypatch):

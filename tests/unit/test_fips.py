@@ -18,12 +18,12 @@ from ansible_collections.changetracking.inventory.tests.helpers.child import imp
 FOLDER = Path(__file__).parents[1] / "fips"
 SCAN = """
 import sys
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import default as default_settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
-settings = dcr.default()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
+settings = default_settings()._replace(file_rules=[FileRule("r", sys.argv[1], checksum=sys.argv[2])])
 for kind in all_kinds().values():
     with Store(sys.argv[3]) as store:
         seen = run.run_kind(kind, settings, store, keep_items=True)

@@ -427,3 +427,17 @@ def test_a_state_that_never_was_has_no_history(state):
 def test_what_cannot_be_kept_is_refused(days, mib):
     with pytest.raises(RetentionError, match="history_"):
         Retention.checked(days, mib)
+
+
+@pytest.mark.parametrize("count, size, shown", [(3, 10, 3), (10001, 10, 10000), (40, 1 << 20, 15)])
+def test_a_run_that_stores_nothing_returns_a_page_of_what_it_found(tmp_path, count, size, shown):
+    class Read:
+        path, after, before, ignored, read_only = str(tmp_path / "none.db"), None, None, False, True
+
+    found = [{"FileSystemPath": "%d" % number + "x" * size} for number in range(count)]
+    said = []
+    result = pages.answer(Read, None, found, said.append)
+    assert result["changes"] == found[:shown] and result["history"]["not_stored"] == shown
+    assert [text.partition(" that")[0] for text in said] == (
+        ["%d of %d changes" % (shown, count)] if shown < count else []
+    )

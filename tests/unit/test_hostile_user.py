@@ -20,7 +20,9 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    default as default_settings,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens, exchange
@@ -77,7 +79,7 @@ class Battlefield:
 
     def run(self):
         """One run as the agent makes it; gives its items and its change records."""
-        settings = dcr.default()._replace(file_rules=self.rules, kinds=("files",))
+        settings = default_settings()._replace(file_rules=self.rules, kinds=("files",))
         with Store(str(self.folder / "state.db")) as store:
             snapshot = run.run_kind(FILES, settings, store, keep_items=True)
             snapshot, diffs = contents.keep(snapshot, self.rules, [], store)

@@ -17,7 +17,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.sources import Contained, Sources
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Collection, Known, Part, Source
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
+    default as default_settings,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run as StoredRun
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
@@ -203,7 +205,7 @@ def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, bro
     warnings = []
     with Store(str(tmp_path / "state.db")) as store:
         kept = store if with_state else None
-        result = run_host(list(all_kinds()), dcr.default(), "full", kept, warnings.append)["inventory"]
+        result = run_host(list(all_kinds()), default_settings(), "full", kept, warnings.append)["inventory"]
     for name in all_kinds():
         assert {source["status"] for source in result[name]["sources"].values()} == (
             {"failed"} if name == broken else {"ok"}
@@ -343,12 +345,12 @@ class Tracker:
     def run(self, *rules):
         tracked = [FileRule("r%d" % number, self.path, **rule) for number, rule in enumerate(rules)]
         with Store(self.state) as store:
-            return run.run_kind(all_kinds()["files"], dcr.default()._replace(file_rules=tracked), store)
+            return run.run_kind(all_kinds()["files"], default_settings()._replace(file_rules=tracked), store)
 
     def end(self):
         """The run after the rule has switched off files."""
         with Store(self.state) as store:
-            return run.end_kind(all_kinds()["files"], dcr.default()._replace(file_rules=[]), store)
+            return run.end_kind(all_kinds()["files"], default_settings()._replace(file_rules=[]), store)
 
 
 @pytest.mark.parametrize(("before", "after"), RULE_CHANGES)
@@ -410,7 +412,7 @@ def test_what_changed_below_what_a_rule_no_longer_tracks_is_told_once(tmp_path, 
             FileRule(str(number), **dict(rule, path=str(tmp_path) + rule["path"])) for number, rule in enumerate(rules)
         ]
         with Store(tracker.state) as store:
-            return run.run_kind(all_kinds()["files"], dcr.default()._replace(file_rules=given), store)
+            return run.run_kind(all_kinds()["files"], default_settings()._replace(file_rules=given), store)
 
     look(same, [EVERY])
     look(other, [EVERY])

@@ -7,11 +7,11 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError, TurnOver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, settings
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.packing import pack
@@ -47,7 +47,7 @@ class Host:
         self.tracked.mkdir()
         self.state = str(folder / "state.db")
         rules = [FileRule("r", str(self.tracked) + "/*")]
-        self.settings = dcr.default()._replace(file_rules=rules, kinds=("files",), inventory_every=3600)
+        self.settings = settings.default()._replace(file_rules=rules, kinds=("files",), inventory_every=3600)
         self.receiver = Receiver()
 
     def write(self, name, text="text"):
@@ -214,7 +214,7 @@ def test_a_task_says_what_is_kept_for_the_next_run(host, monkeypatch):
     monkeypatch.setattr(sender.Sender, "send", lambda self, tag, entries: takes(host, 1, TurnOver)(tag, entries))
     given = dict.fromkeys(("tls_ca", "tls_cert", "tls_key"), "")
     given.update(address="tcp://127.0.0.1:9", config_address="@none", allow_users=[], acks="auto")
-    forward = _forward_option.Forward(dict(given, change_tag="c", data_tag="d"))
+    forward = _forward.Forward(dict(given, change_tag="c", data_tag="d"))
     assert forward.deliver(host.state, host.settings) == {"delivered": 1, "waiting": 1}
     (note,) = forward.notes
     assert note.startswith("1 record is kept for the next run, of 2: tcp://127.0.0.1:9 takes them so slowly that 60 s")

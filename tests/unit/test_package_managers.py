@@ -89,6 +89,7 @@ def test_the_names_of_its_source_are_known(root):
 def test_the_modules_look_where_their_entries_say():
     entries = {manager.name: manager for manager in databases.MANAGERS}
     assert entries["rpm"].folders == rpm.FOLDERS and entries["rpm"].remains[0] == "rpmdb.sqlite"
+    assert entries["rpm"].files == rpm.FILES
 
 
 def test_the_module_of_a_database_that_is_not_there_is_not_loaded(tmp_path, monkeypatch):

@@ -9,13 +9,13 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import records
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.kind import digest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import Package
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.services.kind import Service
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import change_record
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import compare
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import digest
 
 PACKAGE = Package(
     "openssl", "amd64", "3.0.11-1", "Secure Sockets Layer toolkit", "Debian <d@example.org>", 2319360, 1700000000

@@ -299,6 +299,41 @@ def test_who_waited_begins_the_next_message_before_the_peer_whose_message_is_don
     pytest.fail("nobody began another message")
 
 
+def test_who_finds_no_memory_to_begin_keeps_its_turn(place):
+    """Else those whose messages are under way use up the memory again before it is served."""
+    flood = [place.connect("0", str(number), kind=LOCAL) for number in range(3)]
+    agent = place.connect("0", "9", kind=LOCAL)
+    for connection, size in zip(flood, (WORK_BYTES + 1, 0, 0)):
+        begin(place, connection, size)
+    for _turn in range(3):
+        for connection in place.clients.in_turn([*flood, agent]):
+            if not place.clients.may_work(connection) and connection.work is None:
+                place.clients.keep_turn(connection)
+    flood[0].work = None
+    place.clients.count_work(flood[0])
+    begun, following = itertools.islice(place.clients.in_turn([*flood, agent]), 2)
+    assert begun.work is not None and following is agent and place.clients.may_work(agent)
+
+
+def test_a_peer_whose_message_is_under_way_keeps_no_turn_for_another(place):
+    first, second = (place.connect("0", "1", kind=LOCAL) for _unused in range(2))
+    begin(place, first, 0)
+    place.order([first])
+    for connection in place.clients.in_turn([second]):
+        served = connection.served
+        place.clients.keep_turn(connection)
+    assert second.served == served
+
+
+def test_where_memory_is_short_the_message_that_may_go_on_comes_first(place):
+    works = [place.connect("0", str(number), kind=LOCAL) for number in range(4)]
+    for connection in works:
+        begin(place, connection, WORK_BYTES)
+    place.order(works[1:])
+    for _turn in range(5):
+        assert next(place.clients.in_turn(works)) is works[0]
+
+
 def test_messages_that_are_read_take_limited_memory_and_the_oldest_gets_done(place):
     first, second = place.connect("0", "1", kind=LOCAL), place.connect("0", "2", kind=LOCAL)
     stranger = place.connect("10.0.0.1", kind=NETWORK)

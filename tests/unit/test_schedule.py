@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the agent does when."""
 
+import os
 import threading
+import time
 
 import pytest
 
@@ -127,3 +129,42 @@ def test_a_task_may_add_others_while_the_schedule_goes_through_them(driven):
     driven.start()
     for _task in range(100):
         assert ran.acquire(timeout=PATIENCE)
+
+
+def test_a_thread_that_waits_in_one_call_of_the_kernel_is_stuck_and_no_other():
+    driven = Driven().start()
+    reader, writer = os.pipe()
+    begun = threading.Event()
+
+    def wait():
+        begun.set()
+        os.read(reader, 1)
+
+    def work():
+        while not begun.wait(0.001):
+            pass
+        while driven.schedule._tasks["waits"].running:
+            time.sleep(0.001)
+
+    try:
+        for name, task in (("waits", wait), ("works", work)):
+            driven.schedule.set(name, task, 1000)
+        assert begun.wait(PATIENCE)
+        time.sleep(0.1)
+        stuck = {"waits": [], "works": []}
+        for _time in range(5):
+            for name, seconds in stuck.items():
+                seconds.append(driven.schedule.stuck(name))
+            driven.now += 3600  # such as while the machine was suspended
+            time.sleep(0.1)
+        most = schedule.LONGEST_WAIT
+        assert stuck == {"waits": [0, most, 2 * most, 3 * most, 4 * most], "works": [0] * 5}
+        assert driven.schedule.stuck("unknown") == 0
+    finally:
+        os.write(writer, b"x")
+        driven.end()
+    for thread in [task.thread for task in driven.schedule._tasks.values()]:
+        thread.join(PATIENCE)
+    assert driven.schedule.stuck("waits") == 0
+    for descriptor in (reader, writer):
+        os.close(descriptor)

@@ -17,6 +17,11 @@ from .text import printable
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 
+_FULL_OR_READ_ONLY = {
+    errno.ENOSPC: "Free some space on its file system",
+    errno.EROFS: "Remount its file system for writing",
+}
+
 
 class Controlled(OSError):
     """Somebody else controls `filename`, a folder or a symlink on the path."""
@@ -42,10 +47,14 @@ def run_as(path: str, root: bool = True) -> str:
 
 
 def remedy(error: OSError, path: str, otherwise: str, root: bool = True) -> str:
-    """What to do about an error at a path: `otherwise`, a sentence, or run_as() where permissions are the reason."""
-    if not isinstance(error, PermissionError):
+    """What to do about an error at a path: `otherwise`, a sentence, after what the error itself suggests."""
+    if isinstance(error, PermissionError):
+        first = run_as(path, root) + " Or "
+    elif error.errno in _FULL_OR_READ_ONLY:
+        first = _FULL_OR_READ_ONLY[error.errno] + ", or "
+    else:
         return otherwise
-    return "%s Or %s" % (run_as(path, root), otherwise[0].lower() + otherwise[1:])
+    return first + otherwise[0].lower() + otherwise[1:]
 
 
 def _user_name(uid: int) -> str:

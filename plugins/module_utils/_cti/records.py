@@ -109,9 +109,11 @@ def sealed(records: Iterable[Row]) -> Iterator[Row]:
 
 def identified(records: Iterable[Row]) -> Iterator[Row]:
     """The same, each with a RecordId that no other record has, unless it has one: it is given once, before it is sent."""
-    import uuid  # the modules, which send nothing, do without it
-
-    batch = uuid.uuid4().hex
+    batch = ""
     for number, record in enumerate(records):
+        if not batch:
+            import uuid  # which a run without changes does without
+
+            batch = uuid.uuid4().hex
         record.setdefault(RECORD_ID, "%s-%d" % (batch, number))
         yield record

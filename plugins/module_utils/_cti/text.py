@@ -10,7 +10,7 @@ made of it: see Kind.row, report.py and snapshot.py.
 
 import re
 import time
-from typing import Any, Dict, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 _PLURAL_VERBS = {"is": "are", "was": "were", "has": "have"}
 MAX_VALUES = 32 << 20  # in one JSON text; each costs up to 64 bytes of memory
@@ -144,11 +144,16 @@ def check_size(text: Any) -> None:
         raise ValueError("more than %d values" % MAX_VALUES)
 
 
-def load_json(raw: Union[str, bytes]) -> Any:
-    """The value of a JSON text, in linear time. Raises ValueError, or RecursionError where it is nested too deeply."""
+def load_json(raw: Union[str, bytes], make_object: Optional[Callable[[List[Tuple[str, Any]]], Any]] = None) -> Any:
+    """The value of a JSON text, in linear time. Raises ValueError, or RecursionError where it is nested too deeply.
+
+    `make_object` makes an object of its keys and values, instead of dict.
+    """
     import json  # a scan of files does without it
 
-    return json.loads(raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw, parse_int=_integer)
+    return json.loads(
+        raw.decode("utf-8-sig") if isinstance(raw, bytes) else raw, parse_int=_integer, object_pairs_hook=make_object
+    )
 
 
 def _integer(digits: str) -> int:

@@ -16,7 +16,7 @@ _STEPS = 10000  # of SQLite's virtual machine between two looks at the clock
 _INTEGERS = "BETWEEN 0 AND %d" % (1 << 45)  # no time, count or size that we store is outside of this
 _UNREAD = ("set_aside",)
 _TYPES = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
-_COLUMN = re.compile(r"(\w+) (INTEGER|TEXT|BLOB)( PRIMARY KEY| NOT NULL)?")
+_COLUMN = r"(\w+) (INTEGER|TEXT|BLOB)( PRIMARY KEY| NOT NULL)?"
 
 
 def limit_time(db: sqlite3.Connection, seconds: float = READ_SECONDS) -> None:
@@ -41,7 +41,7 @@ def check_state(db: sqlite3.Connection, schema: Iterable[str]) -> None:
         if kind != "table" or text not in expected or len(rows) == 100:
             raise ValueError("its %s '%s' is not one that this collection makes" % (kind, name))
         table = text.split()[2]
-        for column, declared, constraint in _COLUMN.findall(text) if table not in _UNREAD else ():
+        for column, declared, constraint in re.findall(_COLUMN, text) if table not in _UNREAD else ():
             _check_column(db, table, column, declared, bool(constraint))
 
 

@@ -65,12 +65,11 @@ class Fetch:
         action = fetch.ActionModule(task, None, None, None, Templar(loader=None), None)
         action._execute_module = lambda name, module_args, task_vars: self._ran(name, module_args, result)
         action._display = SimpleNamespace(warning=self.warned.append)
-        return action._fetch(
-            {"dest": str(self.dest), "state": self.state, "kinds": self.kinds}, {"inventory_hostname": "web01"}
-        )
+        variables = {"inventory_hostname": "web01", "ct_direct": "never"}
+        return action._fetch({"dest": str(self.dest), "state": self.state, "kinds": self.kinds}, variables)
 
     def _ran(self, name, arguments, result):
-        if name == fetch.HISTORY_MODULE:
+        if name == "changetracking.inventory.ct_state_info":
             assert arguments["path"] == self.state
             self.asked_for += arguments["since"]
             return self.pages.pop(0)
@@ -356,7 +355,7 @@ def test_arguments_of_any_depth_are_no_trouble(host):
 def test_a_failure_shows_no_inventory(host):
     (host.dest / "web01").write_text("in the way")
     result = host(summary(baseline=False), ROWS, changes=[CHANGE])
-    assert "cannot be written on the controller" in result["msg"]
+    assert "cannot be written on the controller" in result["msg"] and sorted(result) == ["failed", "msg"]
     failed = host.answer({"failed": True, "msg": "x" * 100000, "packed": pack({}), "changes": [CHANGE]})
     for each in (result, failed):
         assert each["failed"] and "packed" not in each and "changes" not in each

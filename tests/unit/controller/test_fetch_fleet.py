@@ -89,7 +89,8 @@ class Controller:
         action._execute_module = execute
         action._display = SimpleNamespace(warning=self.warned.append)
         arguments = {"dest": str(self.folder), "state": "/root/s.db", "kinds": None, "store": self.store}
-        return action._fetch_and_note(arguments, {"inventory_hostname": name or machine.name})
+        variables = {"inventory_hostname": name or machine.name, "ct_direct": "never"}
+        return action._fetch_and_note(arguments, variables)
 
     def ask(self, sql):
         with open_store(self.where) as store:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import (
     CtiError,
     DcrError,
@@ -19,11 +20,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.packages.kind import PACKAGES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
-from ansible_collections.changetracking.inventory.plugins.module_utils._module import (
-    check_path,
-    check_state_path,
-    facts,
-)
+from ansible_collections.changetracking.inventory.plugins.module_utils._facts import facts
+from ansible_collections.changetracking.inventory.plugins.module_utils._module import check_path, check_state_path
 from ansible_collections.changetracking.inventory.plugins.modules import ct_inventory_info as info
 
 
@@ -236,7 +234,7 @@ def test_a_rule_of_ama_without_usable_file_items_is_used_with_those_of_the_last_
     forward = SimpleNamespace(
         to_agent=True, notes=[], settings=lambda: answers.pop(0), deliver=lambda _state, _settings: {}
     )
-    monkeypatch.setattr(info, "Forward", lambda _given: forward)
+    monkeypatch.setattr(_forward, "Forward", lambda _given: forward)
     by_rule.write("a")
     assert run(by_rule) == ["a"]
     assert any("fileinfo" in text for text in by_rule.warnings)

@@ -7,15 +7,15 @@ import os
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils import _forward_option
+from ansible_collections.changetracking.inventory.plugins.module_utils import _forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.agent import Agent
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.doctor import _Examination
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.rule import ActiveRule
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
     DATA_STREAM,
+    default,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.address import parse
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
@@ -31,13 +31,13 @@ LOCAL, REMOTE = ("@name", "/path"), ("tcp://localhost:1", "tls://localhost:1")
 
 def of_agent(address, of_rule, _given, state):
     agent = Agent(AgentOptions(state=state, address=address), LogLines())
-    agent._source.rule = ActiveRule("a test", {}, dcr.default()._replace(streams=of_rule))
+    agent._source.rule = ActiveRule("a test", {}, default()._replace(streams=of_rule))
     return agent._tags()
 
 
 def of_doctor(address, of_rule, _given, state):
     examination = _Examination(AgentOptions(state=state, address=address), None)
-    link = examination._streams(ActiveRule("a test", {}, dcr.default()._replace(streams=of_rule)))
+    link = examination._streams(ActiveRule("a test", {}, default()._replace(streams=of_rule)))
     if link.status == "broken":
         assert CHANGE_STREAM in link.message and DATA_STREAM in link.message
         return NONE
@@ -48,9 +48,9 @@ def of_doctor(address, of_rule, _given, state):
 def of_forward(address, of_rule, given, _state):
     option = {"address": address, "config_address": "/nowhere"}
     option.update(change_tag=given.get(CHANGE_STREAM), data_tag=given.get(DATA_STREAM))
-    forward = _forward_option.Forward(option)
-    forward._asked = dcr.default()  # AMA has a rule without tags
-    return forward.tags(dcr.default()._replace(streams=of_rule))
+    forward = _forward.Forward(option)
+    forward._asked = default()  # AMA has a rule without tags
+    return forward.tags(default()._replace(streams=of_rule))
 
 
 def of_callback(address, of_rule, given, _state):

@@ -209,6 +209,9 @@ OPTIONS = {
     "a_number": {"type": "int"},
     "anything": {"type": "raw"},
     "a_text": {},
+    "a_choice": {"choices": ["auto", "off"]},
+    "a_fraction": {"type": "float", "description": ["Seconds between A and B. More.", "Even more."]},
+    "a_switch": {"type": "bool", "description": "Whether to"},
 }
 
 
@@ -222,6 +225,9 @@ def test_values_of_the_right_type_are_accepted():
     }
     assert ct_mistyped(values, OPTIONS) == []
     assert ct_mistyped({"a_list": [], "a_dict": {}}, OPTIONS) == []
+    for values in ({"a_fraction": 5}, {"a_fraction": "0.5"}, {"a_switch": "yes"}, {"a_switch": 1}, {"a_choice": "off"}):
+        assert ct_mistyped(values, OPTIONS) == []
+    assert ct_mistyped({"a_choice": False}, OPTIONS) == []  # `off` in YAML, which Ansible accepts
 
 
 @pytest.mark.parametrize(
@@ -241,6 +247,15 @@ def test_values_of_the_right_type_are_accepted():
             {"files": "/etc"},
             "a_dict.files is '/etc', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"a_dict\": {...}}'.",
         ),
+        (
+            "a_fraction",
+            "5m",
+            "a_fraction is '5m', which is not a number. Give one without a unit. Meaning: Seconds between A and B.",
+        ),
+        ("a_dict", {"every": "5m"}, "a_dict.every is '5m', which is not a whole number. Give one without a unit."),
+        ("a_dict", {"evry": 5}, "a_dict has the unknown key 'evry'. Known keys: files, every."),
+        ("a_switch", "maybe", "a_switch is 'maybe', which is not a boolean. Give true or false. Meaning: Whether to."),
+        ("a_choice", "on", "a_choice is 'on'. Use one of auto, off."),
     ],
 )
 def test_a_value_of_another_type_is_named_with_what_to_write(name, value, sentence):
@@ -325,3 +340,17 @@ def test_a_role_refuses_such_a_value_before_it_does_anything(tmp_path, role, giv
     output = run_role(tmp_path, role, given)
     assert sentence in output.replace("\\'", "'").replace('\\"', '"')
     assert "changed=0" in output
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("agent_refresh=5m", "agent_refresh is '5m', which is not a number. Give one without a unit."),
+        ("agent_acks=on", "agent_acks is 'on'. Use one of auto, require, off."),
+        ("relay_listn=tcp://0.0.0.0:24224", "Unknown variable 'relay_listn'. Did you mean relay_listen?"),
+    ],
+)
+def test_deploy_refuses_such_a_value_in_one_sentence(tmp_path, given, sentence):
+    output = run_playbook(tmp_path, "changetracking.inventory.deploy", given + " ansible_become=false")
+    assert sentence in output.replace("\\'", "'")
+    assert "changed=0" in output and "argument_spec_data" not in output

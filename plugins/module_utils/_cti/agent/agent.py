@@ -37,6 +37,9 @@ ONCE_SECONDS = 10  # to wait for a receiver that takes nothing, while somebody w
 TURN_SECONDS = 300  # the same in the background: thousands of agents may send to one relay at once
 DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
 ROUND_SECONDS = 300  # of sending to a slow receiver, before the agent reads the tags of the rule again
+STUCK_SECONDS = (
+    600  # for which a run may wait in one call of the kernel, such as for a file system that does not answer
+)
 BACKOFF_SECONDS = (5, 300)  # until the next delivery: after the first failure, and at most
 
 
@@ -73,6 +76,7 @@ class Agent:
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
         self._discarded = False  # whether a run was, see _Stopping
+        self._stuck = False  # whether a run is, see STUCK_SECONDS
 
     def run(self) -> int:
         """Run until SIGTERM. Returns the exit status."""
@@ -84,8 +88,10 @@ class Agent:
         self._schedule.set("rule", self._find_rule, self._options.refresh)
         self._notifier.notify("READY=1")
         self._log("The agent is ready.")
-        self._schedule.run(lambda: self._notifier.notify("WATCHDOG=1"))
+        self._schedule.run(self._tick)
         self._notifier.notify("STOPPING=1")
+        if self._stuck:
+            return 1
         ended = self._schedule.stop(STOP_SECONDS)
         if self._damaged is not None:
             self._set_aside(self._damaged)
@@ -93,6 +99,19 @@ class Agent:
         whole = ended and not self._discarded
         self._log("The agent has stopped%s." % ("" if whole else " during a run, whose results are discarded"))
         return 0
+
+    def _tick(self) -> None:
+        """Tell the service manager that the agent works, and end it where a run is stuck, so that the service manager starts it again."""
+        self._notifier.notify("WATCHDOG=1")
+        for name in all_kinds():
+            if self._schedule.stuck(name) >= STUCK_SECONDS:
+                self._log.error(
+                    "%s: the run has waited for %d minutes for a file system that does not answer, in or below '%s'. Its results are"
+                    " discarded and the agent ends. Repair or unmount that file system."
+                    % (name, STUCK_SECONDS // 60, _deepest_folder(self._options.state))
+                )
+                self._stuck = True
+                self._schedule.end()
 
     def once(self) -> int:
         """Collect all kinds that the rule enables, and deliver the records. Returns the exit status."""
@@ -345,3 +364,14 @@ class Agent:
         self._log.error(
             "%s The agent moved it to %s, with the records that were not delivered yet." % (str(error), aside)
         )
+
+
+def _deepest_folder(state: str) -> str:
+    """The longest path that this process has open, but for those of the state. Asks no file system but /proc."""
+    paths = ["/"]
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            paths.append(os.readlink("/proc/self/fd/" + name))
+        except OSError:
+            pass
+    return max((path for path in paths if path[0] == "/" and not path.startswith(("/proc/", state))), key=len)

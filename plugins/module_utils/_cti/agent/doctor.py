@@ -140,8 +140,12 @@ class _Examination:
         yield _selinux(broken)
 
     def _checks(self) -> Iterator[Link]:
-        yield self._service()
-        yield self._state()
+        service, state = self._service(), self._state()
+        if service.status == state.status == BROKEN and state.remedy != _START:
+            remedy = "It cannot start until the check 'state' passes."
+            service = service._replace(status=WARNING, remedy=remedy)  # so that the first failed check is the cause
+        yield service
+        yield state
         yield from self._config_socket_and_rule()
         if self._rule is not None:
             yield from self._collections(self._rule)
@@ -175,6 +179,11 @@ class _Examination:
         except OSError as error:
             return Link(
                 "state", BROKEN, "The state directory '%s' cannot be used (%s)." % (folder, error.strerror), _START
+            )
+        if free.f_flag & os.ST_RDONLY:
+            message = "The file system of %s is read-only, so the agent cannot store changes." % folder
+            return Link(
+                "state", BROKEN, message, "See the kernel log (dmesg) for the reason, and remount it for writing."
             )
         if free.f_bavail * free.f_frsize < FREE_BYTES:
             message = "The file system of %s has less than %d MiB free." % (folder, FREE_BYTES >> 20)
@@ -302,7 +311,9 @@ class _Examination:
 
     def _delivery(self, receiver: Link) -> Link:
         delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})
-        records_wait, oldest = plural(waiting.get("Records", 0), "record", "waits"), waiting.get("Oldest")
+        records_wait, oldest = plural(waiting.get("Records") or 0, "record", "waits"), waiting.get("Oldest")
+        if waiting.get("Error"):
+            records_wait = "An unknown number of records waits"
         if delivery.get("Error"):
             error = _without_counts(delivery["Error"])
             if receiver.status == BROKEN and error.rstrip(".") in _without_counts(receiver.message):
@@ -310,6 +321,8 @@ class _Examination:
             return Link("delivery", BROKEN, error, "Delivery is retried automatically.", [records_wait])
         delivered = "%d delivered, last at %s" % (delivery.get("Records", 0), delivery.get("At"))
         message = "%s; %s." % (records_wait, delivered if delivery.get("At") else "none delivered yet")
+        if waiting.get("Error"):  # the check `state` has the reason
+            return Link("delivery", UNKNOWN, message)
         if waiting.get("Bytes", 0) >= MAX_BYTES:
             full = "The outbox is full."
             return Link("delivery", BROKEN, full, "Nothing is collected until some records are delivered.", [message])

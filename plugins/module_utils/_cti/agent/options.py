@@ -9,12 +9,13 @@ import os
 from typing import Any, Dict, NamedTuple, Sequence
 
 from .. import folders
-from ..errors import CtiError
+from ..errors import CtiError, ForwardError
 from ..kinds.files.budget import REHASH_DAYS
 from ..rule.settings import EXTENSION
 from ..state.history import KEEP, Retention
 from ..text import quoted
-from ..wire.address import AMA_USERS, CONFIG, SOCKET, Address, parse
+from ..wire.address import Address, parse
+from ..wire.ama import AMA_USERS, CONFIG, SOCKET
 from ..wire.sender import ACKS
 from ..wire.tls import Tls
 
@@ -118,7 +119,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def load(arguments: argparse.Namespace) -> AgentOptions:
-    """The options of the file, overridden by the flags. Raises OptionError and ForwardError."""
+    """The options of the file, overridden by the flags. Raises OptionError and RetentionError."""
     configured = {} if arguments.config == "" else _read(arguments.config or FILE, must_exist=bool(arguments.config))
     flags = {name: value for name, value in vars(arguments).items() if name in _DEFAULTS and value is not None}
     for name, value in [*configured.items(), *flags.items()]:
@@ -135,9 +136,12 @@ def load(arguments: argparse.Namespace) -> AgentOptions:
     if not options.state:
         raise OptionError("The option state is empty. Give the path of a directory.")
     Retention.checked(options.history_days, options.history_mib)
-    for address in (options.address, options.config_address):
-        if address:
-            parse(address)
+    for name, address in (("address", options.address), ("config_address", options.config_address)):
+        try:
+            if address:
+                parse(address)
+        except ForwardError as error:
+            raise OptionError("The option %s is invalid: %s." % (name, error)) from error
     return options._replace(state=os.path.abspath(options.state))
 
 

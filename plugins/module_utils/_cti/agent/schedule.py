@@ -27,6 +27,10 @@ class ScheduledTask:
         self.due: Optional[float] = None
         self.running = False
         self.thread: Optional[threading.Thread] = None  # of the last run
+        self.proc = ""  # of the thread, below /proc
+        self.switches = b""  # how often the thread had run, as it was `looked_at`
+        self.looked_at = 0.0
+        self.stuck = 0.0  # seconds for which it has not run since
 
     def set_interval(self, every: Optional[float], now: float, delay: float) -> None:
         """Set or change the interval; None: no longer due.
@@ -94,6 +98,17 @@ class Schedule:
                 task.thread.join(max(0.0, end - self._clock()))
         return not any(task.running for task in self._tasks.values())
 
+    def stuck(self, name: str) -> float:
+        """Seconds for which the thread of a running task has been waiting in one call of the kernel, as far as they were counted: at most
+        LONGEST_WAIT for each call of this function, since the machine may have been suspended."""
+        task = self._tasks.get(name)
+        if task is None or not task.running:
+            return 0.0
+        now, switches = self._clock(), _switches(task.proc)
+        task.stuck = task.stuck + min(now - task.looked_at, LONGEST_WAIT) if switches == task.switches else 0.0
+        task.switches, task.looked_at = switches, now
+        return task.stuck if switches else 0.0
+
     def end(self) -> None:
         """Let run() return. May be called from a signal handler and from any thread."""
         self.stopping = True
@@ -121,6 +136,10 @@ class Schedule:
 
     def _do(self, name: str, task: ScheduledTask) -> None:
         try:
+            task.proc = os.readlink("/proc/thread-self")
+        except OSError:
+            task.proc = ""
+        try:
             task.work()
         except BaseException as error:
             self._failed(name, error)
@@ -131,3 +150,12 @@ class Schedule:
         now = self._clock()
         waiting = [task.due - now for task in list(self._tasks.values()) if task.due is not None and not task.running]
         return max(0.0, min([LONGEST_WAIT, *waiting]))
+
+
+def _switches(proc: str) -> bytes:
+    """How often a thread was switched to; empty where that cannot be read. Source: proc(5)."""
+    try:
+        with open("/proc/%s/status" % proc, "rb") as status:
+            return b"".join(line for line in status if b"ctxt_switches:" in line)
+    except OSError:
+        return b""

@@ -102,7 +102,8 @@ class Status:
 def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
     """The status of the agent that uses this state directory, or last used it, with the contents of its outbox.
 
-    `owner`: a uid that may own the state, in addition to root and the current user. Raises StateError.
+    `owner`: a uid that may own the state, in addition to root and the current user. An outbox that cannot be read, for example on a
+    full disk, is an Error in it. Raises StateError.
     """
     try:
         raw, _status = folders.read(options.path(FILE), MAX_BYTES, follow=False)
@@ -120,9 +121,12 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
             % (options.path(FILE), error)
         ) from error
     state["Running"] = is_running(options)
-    with Outbox(options.database, read_only=True, owner=owner, leave_no_files=True) as outbox:
-        depth = outbox.depth()
-    state["Outbox"] = {"Records": depth.records, "Bytes": depth.bytes, "Oldest": timestamp(depth.oldest)}
+    try:
+        with Outbox(options.database, read_only=True, owner=owner, leave_no_files=True) as outbox:
+            depth = outbox.depth()
+        state["Outbox"] = {"Records": depth.records, "Bytes": depth.bytes, "Oldest": timestamp(depth.oldest)}
+    except StateError as error:
+        state["Outbox"] = {"Records": None, "Bytes": None, "Oldest": None, "Error": str(error)}
     return state
 
 
@@ -166,8 +170,10 @@ def items(seen: Dict[str, Any]) -> str:
 def lines(state: Dict[str, Any]) -> List[str]:
     """The status as lines of text, for a terminal."""
     out = []
+    delivery, waiting = state.get("Delivery", {}), state["Outbox"]
+    unread = ["  " + waiting["Error"]] if "Error" in waiting else []
     if "Pid" not in state:
-        return ["No agent has used this state directory yet."]
+        return ["No agent has used this state directory yet.", *unread]
     out.append(
         "Agent %s, %s"
         % (
@@ -198,9 +204,9 @@ def lines(state: Dict[str, Any]) -> List[str]:
             out.append("  %s: %s" % (name, message))
         if seen.get("Error"):
             out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
-    delivery, waiting = state["Delivery"], state["Outbox"]
     delivered = "%s since the start, last at %s" % (plural(delivery["Records"], "record"), delivery["At"])
-    out.append("Delivery: %s; %d waiting" % (delivered if delivery["At"] else "none delivered yet", waiting["Records"]))
+    records = "unknown number of records" if unread else waiting["Records"]
+    out.append("Delivery: %s; %s waiting" % (delivered if delivery["At"] else "none delivered yet", records))
     if delivery.get("Error"):
         out.append("  " + delivery["Error"])
-    return out
+    return out + unread

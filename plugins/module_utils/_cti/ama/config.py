@@ -14,7 +14,8 @@ from typing import Any, Dict, Iterable, Optional
 
 from ..errors import ForwardError
 from ..text import load_json
-from ..wire.address import AMA_USERS, Address
+from ..wire.address import Address
+from ..wire.ama import AMA_USERS
 from ..wire.msgpack import pack
 from ..wire.sockets import Deadline, connect
 

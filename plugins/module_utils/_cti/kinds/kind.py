@@ -3,11 +3,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What is particular to one kind of item: its identity, its columns, and the words and names it has elsewhere."""
 
-import hashlib
-import json
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..model import Item
 from ..text import printable, printable_values
 
 Row = Dict[str, Any]
@@ -63,9 +60,3 @@ class Kind(NamedTuple):
     def label(self, item: Any) -> str:
         """What an operator calls the item."""
         return printable(self.identity(item)[0])
-
-
-def digest(kind: Kind, items: Sequence[Item]) -> str:
-    """Hex SHA-256 of what is compared, so that equal digests mean that nothing changed."""
-    compared = json.dumps([list(kind.compared(item)) for item in items], separators=(",", ":"))
-    return hashlib.sha256(compared.encode("ascii")).hexdigest()

@@ -64,6 +64,7 @@ class Clients:
             kind: {} for kind in KINDS
         }  # in the order in which they started
         self._served = 0  # number of turns so far
+        self._before: Tuple[int, Dict[Tuple[str, ...], int]] = (0, {})  # what in_turn() changed last
         # The number of the last turn of each group of _paths().
         self._turns: Dict[Tuple[str, ...], int] = {(kind,): 0 for kind in KINDS}
         self._sharing: Dict[Tuple[str, ...], int] = collections.Counter()  # connections of each of them
@@ -128,18 +129,27 @@ class Clients:
         """The connections in the order in which to serve them: kinds and peers take turns, the last served come last.
 
         Within a peer, connections in the middle of a message or a handshake come first. A connection counts as served
-        when it is yielded. One connection of each kind whose message is being decoded comes before all others, so that
+        when it is yielded, see keep_turn(). One connection of each kind that may go on with its message comes before all others, so that
         those who wait can start theirs.
         """
         wanting = list(connections)
-        begun = [works for works in (set(self._works[kind]).intersection(wanting) for kind in KINDS) if works]
-        first = [min(works, key=lambda connection: connection.served) for works in begun]
+        begun = [set(filter(self.may_work, self._works[kind])).intersection(wanting) for kind in KINDS]
+        first = [min(works, key=lambda connection: connection.served) for works in begun if works]
         rest = [connection for connection in wanting if connection not in first]
         for connection in itertools.chain(first, self._take_turns(rest, 0)):
+            paths = [path for path in _paths(connection) if path in self._turns]
+            self._before = connection.served, {path: self._turns[path] for path in paths}
             self._served += 1
             connection.served = self._served
-            self._turns.update((path, self._served) for path in _paths(connection) if path in self._turns)
+            self._turns.update(dict.fromkeys(paths, self._served))
             yield connection
+
+    def keep_turn(self, connection: Connection) -> None:
+        """Do not count the turn of the connection that was yielded last, if there was no memory to start its message. It comes first when
+        there is some, before those that go on with a large one and would use it up again."""
+        if all(connection.peer != other.peer for other in self._works[connection.kind]):
+            connection.served, turns = self._before
+            self._turns.update(turns)
 
     def _take_turns(self, connections: List[Connection], depth: int) -> Iterator[Connection]:
         groups: Dict[Tuple[str, ...], List[Connection]] = {}

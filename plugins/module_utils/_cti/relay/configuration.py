@@ -9,7 +9,7 @@ from typing import Any, List, Set
 from ..ama.chunks import Chunks
 from ..daemon import Log
 from ..errors import CtiError
-from ..wire.address import CONFIG, DIAGNOSTICS
+from ..wire.ama import CONFIG, DIAGNOSTICS
 from .errors import RelayError
 from .listeners import Listeners
 from .sinks import MAX_NAMED, Sinks

@@ -13,6 +13,7 @@ from ..fleet.retention import KEEP_DAYS
 from ..fleet.store import URLS
 from ..records import RECORD_ID
 from ..wire import address as addresses
+from ..wire.ama import AMA_USERS
 from ..wire.forward import flat
 from ..wire.sender import Sender
 from ..wire.tls import Tls
@@ -98,7 +99,7 @@ class ForwardUploader(Uploader):
     remote = True
 
     def __init__(self, address: str, users: Sequence[str], tls: Tls) -> None:
-        allowed = (*addresses.AMA_USERS, str(os.geteuid()), *users)
+        allowed = (*AMA_USERS, str(os.geteuid()), *users)
         self._sender = Sender(
             addresses.parse(address), allowed, deadline=DELIVERY_SECONDS, silence=TURN_SECONDS, tls=tls
         )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, NamedTuple, Op
 
 from ..wire import address as addresses
 from ..wire import sockets
-from ..wire.address import CONFIG, DIAGNOSTICS, Address
+from ..wire.address import Address
+from ..wire.ama import CONFIG, DIAGNOSTICS, SOCKET
 from ..wire.tls import Tls, tls_context
 from . import clients
 from .connection import Client
@@ -38,7 +39,7 @@ def socket_address(role: str, folder: Optional[str]) -> Address:
     """The address of the role `config`, `MaExtensionDiagnostics`, or of an extension: the abstract name that the Azure
     Monitor Agent uses, or a socket file in `folder`, whose name is shorter because a path may have only 107 bytes."""
     if folder is None:
-        return addresses.parse(addresses.SOCKET % role)
+        return addresses.parse(SOCKET % role)
     return addresses.parse(os.path.join(os.path.abspath(folder), role + ".socket"))
 
 

@@ -112,7 +112,7 @@ def _query(options: argparse.Namespace) -> int:
             % (path, error.strerror or error, folders.remedy(error, path, "Give another path with --database."))
         ) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise RelayError("The query of '%s' failed: %s." % (path, error)) from error
+        raise RelayError("The query of '%s' failed: %s." % (path, str(error).rstrip("."))) from error
     return 0
 
 
@@ -120,10 +120,10 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     """The status of the running relay. `users` may run it, in addition to root, ctrelay and the current user. Raises CtiError."""
     import socket
 
-    from ..wire import address, msgpack, sockets
+    from ..wire import ama, msgpack, sockets
     from .listeners import socket_address
 
-    where = socket_address(address.CONFIG, folder)
+    where = socket_address(ama.CONFIG, folder)
     deadline = sockets.Deadline(10)
     reply = b""
     with sockets.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users]) as sock:

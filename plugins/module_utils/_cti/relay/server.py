@@ -23,7 +23,7 @@ from ..fleet.retention import KEEP_DAYS
 from ..fleet.store import shown
 from ..text import load_json, plural
 from ..wire import forward
-from ..wire.address import CONFIG, DIAGNOSTICS
+from ..wire.ama import CONFIG, DIAGNOSTICS
 from ..wire.msgpack import Unpacker
 from ..wire.tls import Tls
 from . import clients, known, segments
@@ -186,6 +186,8 @@ class Relay:
         self._unfinished.discard(connection)
         unacknowledged = 0
         end = time.monotonic() + SLICE_SECONDS
+        if connection.work is None and not self._clients.may_work(connection):
+            self._clients.keep_turn(connection)
         while self._clients.may_work(connection):
             if connection.work is None and not self._next_message(connection):
                 return

@@ -20,7 +20,7 @@ from ..kinds.kind import DcrKeys
 from ..kinds.registry import all_kinds
 from ..text import load_json
 from . import forms
-from .file_items import MAX_FILE_ITEMS, DestinationPaths, file_rules, misplaced
+from .file_items import MAX_FILE_ITEMS, TRACK, DestinationPaths, file_rules, misplaced
 from .forms import shown
 from .reading import Warnings, read_section
 from .settings import Settings
@@ -29,30 +29,10 @@ MAX_BYTES = 4 << 20  # a DCR with Azure's limit of 500 file items is about 200 K
 MAX_RULES = 100  # in one document; each record is sent under the tags of all of them
 MAX_SECONDS = 10**9
 REMEDY = "Correct the rule, or set enableFiles to false to track no files."
-
-# The settings in Azure's template.
-DEFAULT = {
-    "enableFiles": True,
-    "enableSoftware": True,
-    "enableServices": True,
-    "enableInventory": True,
-    "fileSettings": {
-        "fileCollectionFrequency": 900,
-        "fileInfo": [{"name": "ChangeTrackingLinuxPath_default", "destinationPath": "/etc/.*.conf"}],
-    },
-    "softwareSettings": {"softwareCollectionFrequency": 300},
-    "servicesSettings": {"serviceCollectionFrequency": 300},
-    "inventorySettings": {"inventoryCollectionFrequency": 36000},
-}
+REMEDY_TRACK = "Correct agent_track.files, or remove it to track no files."
 
 INVENTORY = DcrKeys("enableInventory", "inventorySettings", "inventoryCollectionFrequency", 36000)
 WITHOUT_EFFECT = ("enableRegistry", "registrySettings", "enableUpload")  # known keys of extensionSettings
-
-
-def default() -> Settings:
-    """The settings in Azure's template: every kind, and every *.conf below /etc."""
-    warnings, paths = Warnings(), DestinationPaths()
-    return _merge([_settings(forms.Element("the default", DEFAULT, {}), warnings, paths)], warnings, paths)
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
@@ -65,7 +45,9 @@ def parse(raw: Union[str, bytes], origin: str, limit: int = MAX_BYTES) -> Any:
     if len(raw) > limit:
         raise DcrError(f"The DCR {origin} is larger than {limit} bytes. Give a data collection rule.")
     try:
-        return load_json(raw)
+        return load_json(raw, _object)
+    except _RepeatedKey as error:
+        raise DcrError(f"The DCR {origin} has the key {error} twice in one object. Remove one of them.") from error
     except (ValueError, RecursionError) as error:
         raise DcrError(
             f"The DCR {origin} is not JSON ({error}). Give the rule in the form that Azure or the agent writes."
@@ -91,8 +73,25 @@ def given(document: Any, origin: str) -> Settings:
     """load(), for a rule that an operator gives. Raises DcrError where there is an error in Settings.errors as well."""
     settings = load(document, origin)
     for error in settings.errors.values():
-        raise DcrError(f"{error} {REMEDY}")
+        raise DcrError(f"{error} {_remedy(error)}")
     return settings
+
+
+def _remedy(error: str) -> str:
+    return REMEDY_TRACK if error.startswith(TRACK + ": ") else REMEDY
+
+
+class _RepeatedKey(ValueError):
+    """A key is twice in one object, and JSON does not say which one counts."""
+
+
+def _object(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    found: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RepeatedKey(shown(key))
+        found[key] = value
+    return found
 
 
 @lru_cache(maxsize=None)
@@ -196,7 +195,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
         {name: min(settings.every(name) for settings in found) for name in all_kinds()},
         any(settings.inventory for settings in found),
         min(settings.inventory_every for settings in found),
-        ["%s %s" % (error, REMEDY) for error in warnings.errors.values()] + warnings.texts(),
+        ["%s %s" % (error, _remedy(error)) for error in warnings.errors.values()] + warnings.texts(),
         tuple(where for settings in found for where in settings.rules),
         {stream: tuple(tags) for stream, tags in streams.items()},
         warnings.errors,

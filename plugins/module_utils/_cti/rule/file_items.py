@@ -14,6 +14,7 @@ from .forms import shown
 from .reading import Warnings, meant, read_section
 
 MAX_FILE_ITEMS = 1000  # of all rules together
+TRACK = "agent_track"  # the id of the rule that the role agent makes of its variable agent_track
 MAX_UNKNOWN = 50  # keys that are compared with the known ones
 # The keys of a file item. Some have no effect here.
 ITEM_KEYS = (
@@ -81,11 +82,12 @@ def file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPat
         raise DcrError(forms.expression_refused(where + ": fileSettings.fileInfo", items))
     if not isinstance(items, list):
         raise DcrError(f"{where}: fileSettings.fileInfo is {shown(items)}, not a list. Correct the DCR.")
+    key, separator = ("files", ".") if where == TRACK else ("fileSettings.fileInfo", ": ")
     rules: List[FileRule] = []
     refused = ""  # why the first invalid item is
     for number, item in enumerate(items):
         name = "" if not isinstance(item, dict) or not item.get("name") else " (%s)" % shown(item["name"])
-        place = "%s: fileSettings.fileInfo[%d]%s" % (where, number, name)
+        place = "%s%s%s[%d]%s" % (where, separator, key, number, name)
         try:
             rule = _file_rule(place, item, warnings, paths)
         except DcrError as error:
@@ -93,7 +95,7 @@ def file_rules(where: str, items: Any, warnings: Warnings, paths: DestinationPat
             refused = refused or str(error)
         else:
             rules += [rule] if rule is not None else []
-    return rules, "" if rules or not refused else f"No file item in fileSettings.fileInfo can be used: {refused}"
+    return rules, "" if rules or not refused else f"No file item in {key} can be used: {refused}"
 
 
 def misplaced(settings: Dict[str, Any], keys: Collection[str], section_keys: Collection[str]) -> str:

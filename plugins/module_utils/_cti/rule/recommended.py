@@ -9,10 +9,7 @@ The last item is the one of Azure's template.
 
 from typing import Any, Dict, List
 
-from .dcr import DEFAULT
-from .settings import CHANGE_STREAM, DATA_STREAM, EXTENSION
-
-NAME = "recommended"  # in the place of a rule
+from .settings import CHANGE_STREAM, DATA_STREAM, EXTENSION, RECOMMENDED
 
 _FILES: List[Dict[str, Any]] = [
     # The first item that matches a file decides how it is tracked.
@@ -50,16 +47,26 @@ _FILES: List[Dict[str, Any]] = [
     {"name": "ld.so", "destinationPath": r"/etc/ld\.so\.(conf|preload)", "recurse": False, "uploadContent": True},
     {"name": "ld.so.conf.d", "destinationPath": "/etc/ld.so.conf.d", "uploadContent": True},
     {"name": "ansible", "destinationPath": "/etc/ansible"},
+    {"name": "ChangeTrackingLinuxPath_default", "destinationPath": "/etc/.*.conf"},
 ]
+# As in Azure's template, but for the files.
+_SETTINGS = {
+    "enableFiles": True,
+    "enableSoftware": True,
+    "enableServices": True,
+    "enableInventory": True,
+    "fileSettings": {"fileCollectionFrequency": 900, "fileInfo": _FILES},
+    "softwareSettings": {"softwareCollectionFrequency": 300},
+    "servicesSettings": {"serviceCollectionFrequency": 300},
+    "inventorySettings": {"inventoryCollectionFrequency": 36000},
+}
 
 
 def rule() -> Dict[str, Any]:
     """The rule, as a config chunk with tags of its own."""
-    files: Dict[str, Any] = DEFAULT["fileSettings"]  # type: ignore[assignment]
-    settings = dict(DEFAULT, fileSettings=dict(files, fileInfo=_FILES + files["fileInfo"]))
     element = {
-        "id": NAME,
-        "extensionSettings": settings,
+        "id": RECOMMENDED,
+        "extensionSettings": _SETTINGS,
         "outputStreams": {stream: stream for stream in (CHANGE_STREAM, DATA_STREAM)},
     }
     return {"extensionConfigurations": {EXTENSION: [element]}}

@@ -6,11 +6,13 @@
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
 from ..kinds.files.scope import FileRule
+from ..kinds.registry import all_kinds
 from ..text import plural
 
 EXTENSION = "ChangeTracking-Linux"
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
 DATA_STREAM = "CONFIG_DATA_BLOB_V2"  # inventory
+RECOMMENDED = "recommended"  # in place of a rule: that of recommended.py
 
 
 class Settings(NamedTuple):
@@ -46,3 +48,16 @@ class Settings(NamedTuple):
             intervals=dict(self.intervals, **{kind: last.every(kind) for kind in self.errors}),
             warnings=[*self.warnings[:errors], note, *self.warnings[errors:]],
         )
+
+
+def default() -> Settings:
+    """The settings in Azure's template: every kind, and every *.conf below /etc."""
+    return Settings(
+        kinds=tuple(all_kinds()),
+        file_rules=[FileRule("ChangeTrackingLinuxPath_default", "/etc/.*.conf")],
+        intervals={name: kind.dcr.seconds for name, kind in all_kinds().items()},
+        inventory=True,
+        inventory_every=36000,
+        warnings=[],
+        rules=("the default",),
+    )

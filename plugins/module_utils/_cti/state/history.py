@@ -16,7 +16,6 @@ from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ..errors import RetentionError
 from ..kinds.kind import Row
-from ..records import RECORD_ID
 from .packing import inflate, json_list, pack, set_aside, unpack
 
 ROW_BYTES = 1 << 20  # of the JSON of one row, unless a single record is longer
@@ -58,6 +57,8 @@ def rows(records: List[Row], owner: str) -> Iterator[Tuple[int, str, str, bytes]
 
 
 def mark(record: Row) -> str:
+    from ..records import RECORD_ID  # a run without changes does without
+
     text = str(record.get(RECORD_ID, ""))[:8]
     return text if all(character in "0123456789abcdef" for character in text) else ""
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Reads the history of a host: what follows a consumer's place in it. Asking uses nothing up."""
 
+import json
 import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -12,7 +13,7 @@ from ..text import plural, printable, quoted, timestamp
 from .database import Database
 from .history import read_row
 from .packing import inflate
-from .since import Place, Since
+from .place import Place, Since
 
 PAGE_RECORDS = 10000  # returned at once; the rest of the last row comes along
 PAGE_BYTES = 16 << 20  # likewise, of JSON
@@ -190,9 +191,25 @@ def answer(
     if since is not None or found is not None:
         result["changes"] = page.records
     if store.read_only:
-        result["history"]["not_stored"] = len(found or ())
-        result.setdefault("changes", []).extend(found or ())
+        shown = _first_page(found or [])
+        if found and len(shown) < len(found):
+            warn(
+                "%d of %d changes that this run found in check mode are returned. Run without check mode to get all."
+                % (len(shown), len(found))
+            )
+        result["history"]["not_stored"] = len(shown)
+        result["changes"] = [*result.get("changes", ()), *shown]
     return result
+
+
+def _first_page(records: List[Row]) -> List[Row]:
+    """As many of the records as one page holds."""
+    size = 0
+    for number, record in enumerate(records[:PAGE_RECORDS]):
+        size += len(json.dumps(record))
+        if size > PAGE_BYTES:
+            return records[:number]
+    return records[:PAGE_RECORDS]
 
 
 def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:

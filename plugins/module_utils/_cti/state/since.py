@@ -5,10 +5,11 @@
 
 import re
 import time
-from typing import Any, NamedTuple, Optional, Sequence
+from typing import Any, Optional
 
 from ..errors import SinceError
 from ..text import quoted
+from .place import Place, Since
 
 MOST_PLACES = 32
 # Compiled where one is used: most runs are given no `since`.
@@ -19,31 +20,6 @@ _TIME = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,][0-9]{1,9})?)?)?"
     r" ?(Z|UTC|([+-])([0-9]{2}):?([0-9]{2})?)?"
 )
-
-
-class Place(NamedTuple):
-    """A consumer's place in the history of one state: it has every change up to `number`.
-
-    As text `<state>:<number>:<mark>`, which is all that consumers know of it.
-    """
-
-    state: str  # its id, 32 hexadecimal digits; another one for each new baseline of the whole state
-    number: int
-    mark: (
-        str  # how the RecordId of that change begins: a state restored from a backup gave the number to another change
-    )
-
-    def __str__(self) -> str:
-        return "%s:%d:%s" % self
-
-
-class Since(NamedTuple):
-    """One of the first three is set."""
-
-    number: Optional[int] = None  # of the last change that the consumer has
-    at: Optional[int] = None  # unix seconds
-    places: Sequence[Place] = ()  # in states it has seen, the latest last
-    paged: bool = False  # it is a program, which asks until nothing remains
 
 
 def place(text: Any) -> Optional[Place]:

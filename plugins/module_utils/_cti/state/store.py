@@ -36,8 +36,8 @@ from ..model import Item, Known, Source
 from ..text import plural, quoted
 from . import history
 from .database import Database
-from .packing import inflate, pack, set_aside
-from .since import Place
+from .packing import inflate, pack
+from .place import Place
 from .stage import Stage
 
 DAMAGED = "damaged"  # the digest of a part whose items were set aside
@@ -73,6 +73,8 @@ class Store(Database):
 
     After a commit, `before` and `after` are the last places in the history before and after the changes of this run.
     """
+
+    stored = False  # whether this process has stored the result of a run
 
     def __init__(
         self,
@@ -133,7 +135,9 @@ class Store(Database):
             "SELECT (SELECT coalesce(sum(count), 0) FROM outbox), (SELECT coalesce(sum(count), 0) FROM history)"
         )
         if self._db is not None and not self._read_only:
-            self._empty(self._db, machine)
+            from . import clone  # once in the life of a machine
+
+            clone.empty(self._db, machine, lambda: self.is_foreign(machine))
         elif self._db is not None:
             self._close()
             self.ignored = True
@@ -148,24 +152,6 @@ class Store(Database):
         known = self._query("SELECT computer, vm FROM state", since=3)
         if known and not self._read_only and (known[0][0] is None or (known[0][1] is None and vm is not None)):
             self._query("UPDATE state SET computer = coalesce(computer, ?), vm = coalesce(vm, ?)", computer, vm)
-
-    def _empty(self, db: sqlite3.Connection, machine: Machine) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            if self.is_foreign(machine):  # no other process came first
-                set_aside(db, "outbox", "of another machine", "SELECT records FROM outbox ORDER BY id")
-                for table in ("part", "run", "outcome", "inventory", "outbox", "history", "content"):
-                    db.execute("DELETE FROM %s" % table)
-                db.execute(
-                    "UPDATE state SET id = lower(hex(randomblob(16))), computer = ?, vm = ?, last = 0, mark = '', clock = 0,"
-                    " seen_at = 0, dropped_at = 0",
-                    (machine["SourceComputerId"] or "", machine["VMUUID"]),
-                )
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
     # --- what was
 
@@ -311,6 +297,7 @@ class Store(Database):
             history.append(db, stage.history(), self._retention, int(time.time()))
             self.after = self._end()
             db.execute("COMMIT")
+            Store.stored = True
         except BaseException:
             if db.in_transaction:  # SQLite has ended it where the disk is full
                 db.execute("ROLLBACK")

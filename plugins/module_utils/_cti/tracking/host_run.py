@@ -12,10 +12,9 @@ from ..kinds.files.kind import FILES
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..model import Known
-from ..records import RECORD_ID
 from ..rule.settings import Settings
 from ..state.store import Store
-from . import bounded, enqueue, report, run
+from . import report, run
 from .snapshot import Snapshot, collect_only
 
 
@@ -58,10 +57,14 @@ def run_host(
     if settings.problems:
         result["rule_problems"] = settings.problems
     if wanted == "full":
+        from . import bounded
+
         items = {snapshot.kind.name: bounded.of_snapshot(snapshot, full_rows) for snapshot in snapshots}
         result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
     if store is not None and wanted != "summary":
-        if store.read_only:  # the run that stores them gives them their ids
+        if changed and store.read_only:  # the run that stores them gives them their ids
+            from ..records import RECORD_ID
+
             changed = [{key: value for key, value in record.items() if key != RECORD_ID} for record in changed]
         result["changes"] = changed
     return result
@@ -87,11 +90,15 @@ def _end_others(kinds: Sequence[str], settings: Settings, store: Store, rehash_d
 
 
 def _store_records(
-    snapshots: List[Snapshot], settings: Optional[Settings], store: Store, machine: enqueue.Machine
+    snapshots: List[Snapshot], settings: Optional[Settings], store: Store, machine: Dict[str, Optional[str]]
 ) -> List[Row]:
     """Put the change records into the history, and with `settings` into the outbox as well. Returns them."""
     changed: List[Row] = []
     for snapshot in snapshots:
+        if not snapshot.changes and settings is None:
+            continue
+        from . import enqueue
+
         records = enqueue.remember(snapshot, store, machine)
         changed += records
         if settings is not None:

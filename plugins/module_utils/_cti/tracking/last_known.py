@@ -11,7 +11,7 @@ from ..errors import StateError
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
 from ..state import pages
-from ..state.since import Since
+from ..state.place import Since
 from ..state.store import Store
 from ..text import quoted, timestamp
 from . import bounded, report

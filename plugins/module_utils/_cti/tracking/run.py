@@ -10,13 +10,13 @@ from ..errors import DcrError
 from ..kinds import collectors
 from ..kinds.files.budget import REHASH_DAYS
 from ..kinds.files.scope import FileRule
-from ..kinds.kind import Kind, digest
+from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part, Source
 from ..rule.settings import Settings
 from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
 from .judge import Judge, Scope
-from .snapshot import Snapshot, combined_digest, in_order, outcomes, owners
+from .snapshot import Snapshot, combined_digest, digest, in_order, outcomes, owners
 
 Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
@@ -51,6 +51,7 @@ def compare_and_store(
             progress(observed.count)
             reported = time.monotonic()
         observed.add(part)
+        del part  # not in memory while the next one is made
     observed.add_missing(collection)
     judge.settle(collection.out_of_sight)
     sources = outcomes(collection)

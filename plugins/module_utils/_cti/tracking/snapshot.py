@@ -4,11 +4,12 @@
 """The result of one run for one kind."""
 
 import hashlib
+import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..kinds.kind import Kind, digest
+from ..kinds.kind import Kind
 from ..model import Collection, Item, Source
 from ..text import line, printable
 
@@ -89,6 +90,12 @@ def outcomes(collection: Collection) -> Dict[str, Source]:
 
 def in_order(kind: Kind, items: List[Any]) -> List[Any]:
     return sorted(items, key=lambda item: (kind.identity(item), getattr(item, "version", "")))
+
+
+def digest(kind: Kind, items: Sequence[Item]) -> str:
+    """Hex SHA-256 of what is compared, so that equal digests mean that nothing changed."""
+    compared = json.dumps([list(kind.compared(item)) for item in items], separators=(",", ":"))
+    return hashlib.sha256(compared.encode("ascii")).hexdigest()
 
 
 def combined_digest(digests: Dict[str, str]) -> str:

@@ -10,10 +10,6 @@ from typing import NamedTuple
 
 from ..errors import ForwardError
 
-AMA_USERS = ("root", "syslog", "azuremonitoragent")  # whom the Azure Monitor Agent (AMA) runs as
-SOCKET = "@CAgentStream_CloudAgentInfo_%s_default_fluent.socket"  # AMA's, of an extension or of one of these:
-CONFIG = "config"
-DIAGNOSTICS = "MaExtensionDiagnostics"
 SUN_PATH = 108  # bytes, unix(7)
 
 

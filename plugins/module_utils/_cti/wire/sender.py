@@ -14,7 +14,8 @@ import time
 from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
 from ..errors import FormatError, ForwardError, TurnOver
-from .address import AMA_USERS, Address
+from .address import Address
+from .ama import AMA_USERS
 from .forward import RECORDS, Entry, message, new_chunk, pack_batches
 from .msgpack import Unpacker
 from .sockets import Deadline, connect, is_ama

@@ -12,7 +12,8 @@ import time
 from typing import Any, Iterable, List, NamedTuple, Optional
 
 from ..errors import ForwardError
-from .address import AMA_USERS, CONFIG, SUN_PATH, Address
+from .address import SUN_PATH, Address
+from .ama import AMA_USERS, CONFIG
 from .tls import Tls, tls_context
 
 AMA_PROCESSES = ("mdsd", "amacoreagent")  # the programs of the Azure Monitor Agent (AMA) that open sockets

@@ -22,7 +22,7 @@ RUN_SECONDS = 1800.0  # all larger files
 REHASH_SECONDS = 300.0  # files that are read again although their times are the same
 
 MATCH_SECONDS = 60.0  # long names against regular expressions, which may take 20 ms each
-SHORT_NAME = 40  # characters; such names take no time worth counting
+SHORT_NAME = 16  # characters; such names take 5 us at most, which is not worth counting
 
 # Entries.
 MAX_DEPTH = 256  # folders in one path: each is a descriptor while what is in it is looked at
@@ -31,6 +31,7 @@ SLICED_ABOVE = 32768  # tracked entries of one folder that are one part; a large
 SLICES = 128
 FOLDER_ENTRIES = 1000000
 FOLDER_NAMES = 64 << 20  # bytes of all names in one folder
+HELD_NAMES = 8 << 20  # bytes of names of a sliced folder, which are in memory at once
 PART_PATHS = 32 << 20  # bytes of all paths in one part, which are in memory at once
 RUN_FOLDERS = 400000
 RUN_CHANGES = 50000  # entries that are new or differ; what is beyond is looked at in the next run

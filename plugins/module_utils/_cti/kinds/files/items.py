@@ -15,7 +15,7 @@ from .hashing import LENGTHS, HashResult, constructor, read_file
 from .kind import File
 from .listing import Found, Listing, OpenDirectory
 from .mounts import Barred
-from .opening import Paths, Replaced, open_regular, read_at_once, reopen
+from .opening import Paths, Replaced, read_at_once, reopen
 from .owners import ROOT
 from .statx import CTIME, LINKS, MODE, MTIME, SIZE, UID, Numbers, unpack
 
@@ -147,7 +147,14 @@ class Maker:
                 return HashResult(None, "", "late")
             start = self._budget.clock() if owner else 0.0
             try:
-                _status, content = read_at_once(self._paths.descriptors, place.descriptor, name, status)
+                _status, content = read_at_once(
+                    self._paths.descriptors,
+                    place.descriptor,
+                    place.device,
+                    name,
+                    place.status_of,
+                    status,
+                )
             except OSError:
                 content = None
             if owner:
@@ -160,7 +167,9 @@ class Maker:
             return HashResult(status, known, "")
 
         def open_file() -> int:
-            return open_regular(place.descriptor, name) if target is None else self._open_target(place, target)
+            if target is None:
+                return self._paths.open_regular(name, place.descriptor, place.real.rstrip("/") + "/" + name)
+            return self._open_target(place, target)
 
         reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:

@@ -8,24 +8,38 @@ import os
 import stat
 import sys
 from binascii import crc32
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 from .budget import PART_PATHS, SLICED_ABOVE, SLICES, Budget
 from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
 from .opening import Paths, entries_of, read_at_once
-from .statx import mode, seconds, status_of
+from .statx import StatusOf, mode, seconds, unpack
 from .statx import owner as owner_of
 
 if TYPE_CHECKING:
     from .slices import Names
 
 RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
+
+_LARGE = 1 << 20  # bytes of a directory itself
 
 BROKEN = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG))
 
@@ -46,6 +60,8 @@ class OpenDirectory(NamedTuple):
     owner: str  # on whose account it counts, see owners.py
     linker: str  # on whose account it was reached by a symlink; ROOT where by none
     identity: Tuple[int, int]  # device and inode
+    device: bytes  # the same as in the status of an entry, see statx.DEVICE
+    status_of: StatusOf  # see Mounts.status_of()
     # Of a sticky directory that others may write to, to which its entries do not count: its own owner, who may rename all of them.
     # None: all entries count to `owner`, since others may rename them, or nobody else has any.
     holder: Optional[str] = None
@@ -98,6 +114,16 @@ class Listing:
         del self.found[count:]
 
 
+class Read(NamedTuple):
+    """What was read of the small files in one directory, before it is listed."""
+
+    begin: float  # unix seconds
+    files: Mapping[str, Tuple[bytes, str]]  # name -> status, checksum
+
+
+NOTHING_READ = Read(float("inf"), {})
+
+
 class Lister:
     """Lists one directory after the other."""
 
@@ -106,44 +132,52 @@ class Lister:
         self._clock = clock
         self._budget = budget
 
-    def list(self, place: OpenDirectory, claims: Claims, first: bool, sliced: bool) -> Iterator[Listing]:
+    def list(self, place: OpenDirectory, claims: Claims, first: Optional[Read], sliced: bool) -> Iterator[Listing]:
         """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
 
         A directory of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already, is listed in SLICES
         slices. Where these are too many, those of the owner with the most are left out. `first`: nothing is known of it, so read
-        small files at once.
+        small files at once, except those that were read before.
         """
-        listing = None if sliced else self._list_whole(place, claims, first)
+        listing = None if sliced else self.list_whole(place, claims, first)
         if listing is not None:
             yield listing
             return
-        from .slices import names_by_slice, next_slice  # few hosts have such a folder
+        from .slices import names_by_slice  # few hosts have such a folder
 
         names = names_by_slice(place.descriptor, _most_entries(place))
         left_out: Sequence[str] = ()
         if names is None:
             names, left_out = self._owned_names(place, claims)
-        for number in range(SLICES):
+        for number, kinds in enumerate(names):
             listing = Listing(place, claims, self._clock(), slice_name(number))
             listing.left_out = left_out
             listing.settled = not left_out
-            self._add_names(listing, first, next_slice(names))
+            self._add_names(listing, first is not None, kinds)
             yield listing
+            del listing, kinds  # not in memory while the next ones are made
 
-    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Names, List[str]]":
+    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Iterator[Names], List[str]]":
         """The names that are listed of a directory with too many entries, and the owners whose entries are left out."""
         from .slices import OwnedNames
 
         barred = self._paths.mounts.barred_in(place.real)
-        of_entry = partial(self._budget.owners.of_entry, folder=place.owner)
-        found = OwnedNames(place.descriptor, _most_entries(place), barred, of_entry)
+
+        def owner_of(name: str) -> str:
+            links, uid, _gid, kind, *_rest = unpack(place.status_of(place.descriptor, os.fsencode(name)))
+            return self._budget.owners.of_entry(uid, kind, links, place.owner)
+
+        found = OwnedNames(place.descriptor, _most_entries(place), barred, owner_of)
         for owner, entries in sorted(found.left_out.items()):
             claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
-        return found.names(), sorted(found.left_out)
+        return found.by_slice(), sorted(found.left_out)
 
-    def _list_whole(self, place: OpenDirectory, claims: Claims, first: bool) -> Optional[Listing]:
+    def list_whole(self, place: OpenDirectory, claims: Claims, first: Optional[Read]) -> Optional[Listing]:
         """None where there are too many entries for one listing."""
-        listing = Listing(place, claims, self._clock())
+        if _has_too_many(place):
+            return None
+        begin = self._clock()
+        listing = Listing(place, claims, begin if first is None else min(begin, first.begin))
         with entries_of(place.descriptor) as entries:
             symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
             if next(entries, None) is not None:
@@ -173,21 +207,26 @@ class Lister:
 
     def _add(self, listing: Listing, name: str, claimants: Claimants, read: bool) -> None:
         """Add an entry with its status; `read`: and its content, see read_at_once()."""
+        place = listing.place
         algorithm = claimants[0].rule.checksum if read else "none"
         if algorithm == "none":
-            status = status_of(listing.place.descriptor, name.encode(_ENCODING, "surrogateescape"))
+            status = place.status_of(place.descriptor, name.encode(_ENCODING, "surrogateescape"))
         else:
-            status, content = read_at_once(self._paths.descriptors, listing.place.descriptor, name)
+            status, content = read_at_once(
+                self._paths.descriptors, place.descriptor, place.device, name, place.status_of
+            )
             if content is not None:
                 listing.checksums[name] = constructor(algorithm)(content).hexdigest()
         listing.found.append((name, status, claimants))
 
-    def _add_entries(self, listing: Listing, first: bool, entries: Iterator[Any]) -> List[str]:
+    def _add_entries(self, listing: Listing, first: Optional[Read], entries: Iterator[Any]) -> List[str]:
         """Add the tracked ones among these entries of os.scandir(). Returns the names of the symlinks, which are not added yet."""
         place, claims = listing.place, listing.claims
         barred = self._paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
         add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
+        read = {} if first is None else first.files
+        device, status_of = place.device, place.status_of
         symlinks: List[str] = []
         for entry in entries:
             name = entry.name
@@ -210,16 +249,31 @@ class Lister:
                 if not claimants:
                     continue
                 # The same as _add(), a call of which would add 2 % to the cost of each entry.
-                if first and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
-                    status, content = read_at_once(descriptors, directory, name)
-                    if content is not None:
-                        listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
+                if first is not None and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
+                    if name in read:
+                        status, listing.checksums[name] = read[name]
+                    else:
+                        status, content = read_at_once(descriptors, directory, device, name, status_of)
+                        if content is not None:
+                            listing.checksums[name] = constructor(claimants[0].rule.checksum)(content).hexdigest()
                 else:
                     status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
                 add((name, status, claimants))
             except OSError as error:
                 _note_unreadable(listing, name, error)
         return symlinks
+
+    def subdirectories(self, place: OpenDirectory) -> Optional[Subdirectories]:
+        """Those of a directory, without those behind symlinks, and without mounts that are not entered. None: see list_whole()."""
+        barred = self._paths.mounts.barred_in(place.real)
+        names: List[str] = []
+        with entries_of(place.descriptor) as entries:
+            for entry in islice(entries, _most_entries(place)):
+                if entry.is_dir(follow_symlinks=False) and entry.name not in barred:
+                    names.append(entry.name)
+            if next(entries, None) is not None:
+                return None
+        return [(name, None) for name in sorted(names)]
 
     def _complete(self, listing: Listing, symlinks: Sequence[str]) -> None:
         """Add the tracked symlinks, and sort the listing."""
@@ -237,7 +291,7 @@ class Lister:
         claimants = tuple(claim for claim in claims.links if claim.wants(name))
         if not claimants and not claims.behind:
             return
-        status = status_of(place.descriptor, os.fsencode(name))
+        status = place.status_of(place.descriptor, os.fsencode(name))
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
         if claims.behind or any(claim.rule.links == "follow" for claim in claimants):
@@ -275,7 +329,7 @@ class Lister:
         finally:
             self._budget.link_names.spend(linker, self._paths.names - before)
         try:
-            return Target(text, step.real, status_of(step.descriptor, b""), linker)
+            return Target(text, step.real, place.status_of(step.descriptor, b""), linker)
         finally:
             os.close(step.descriptor)
 
@@ -284,7 +338,7 @@ def _skip_mount(listing: Listing, name: str, kind: str) -> None:
     claims = listing.claims
     if claims.note_mount(listing.prefix, name, kind):
         listing.mounts.append(name)
-    if any(claim.wants(name) for claim in claims.directories):
+    if any(claim.wants(name) for claim in claims.all):  # also a file, on which one can be mounted
         listing.unsure.add((to_text(listing.prefix + name),))
 
 
@@ -301,6 +355,14 @@ def slice_of(path: str) -> int:
 def _most_entries(place: OpenDirectory) -> int:
     """How many entries of the directory can be one part, whatever the length of their names."""
     return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
+
+
+def _has_too_many(place: OpenDirectory) -> bool:
+    """Whether a directory that looks very large has too many entries for one listing, so that none is read in vain."""
+    if os.fstat(place.descriptor).st_size < _LARGE:
+        return False
+    with entries_of(place.descriptor) as entries:
+        return next(islice(entries, _most_entries(place), None), None) is not None
 
 
 def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:

@@ -17,8 +17,8 @@ import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .budget import MAX_DEPTH, SMALL_BYTES
-from .mounts import Barred, Mounts
-from .statx import mode_and_size, status_of
+from .mounts import Barred, Mounts, mount_id
+from .statx import DEVICE, StatusOf, mode_and_size
 
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 _MAX_FOLDERS = 32  # descriptors that are kept of directories which links lead to
@@ -38,12 +38,9 @@ class Replaced(OSError):
 
 
 def _within(flags: int) -> Callable[[str, int], int]:
-    """A function that opens the entry `name` of an open directory. It raises OSError EXDEV where something is mounted on the entry,
-    unless the kernel is older than 5.6 or a sandbox forbids the call."""
+    """A function that opens the entry `name` of an open directory. It raises OSError EXDEV where something is mounted on the entry."""
 
-    def plain(name: str, directory: int) -> int:
-        return os.open(name, flags, dir_fd=directory)
-
+    plain = _within_by_mount(flags)
     try:
         import ctypes
 
@@ -73,18 +70,26 @@ def _within(flags: int) -> Callable[[str, int], int]:
     return within
 
 
+def _within_by_mount(flags: int) -> Callable[[str, int], int]:
+    """The same, where the kernel is older than 5.6 or a sandbox forbids the call."""
+
+    def plain(name: str, directory: int) -> int:
+        path = os.open(name, _PATH, dir_fd=directory)
+        try:
+            if mount_id(path) != mount_id(directory):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+            if flags == _PATH:
+                return os.dup(path)
+            return os.open("/proc/self/fd/%d" % path, flags & ~os.O_NOFOLLOW)
+        finally:
+            os.close(path)
+
+    return plain
+
+
 # A file system that a user mounts during the scan may never answer, so nothing enters a mount that the table does not have.
 open_directory_within = _within(DIRECTORY)
 _open_path_within = _within(_PATH)
-
-
-def open_regular(directory: Optional[int], name: str) -> int:
-    """A descriptor to read the regular file `name` of an open directory. Raises Replaced for anything else, and OSError."""
-    path = os.open(name, _PATH, dir_fd=directory)
-    try:
-        return reopen(path)
-    finally:
-        os.close(path)
 
 
 def reopen(path: int) -> int:
@@ -105,18 +110,21 @@ def _reopen(path: int) -> int:
 
 
 def read_at_once(
-    descriptors: int, directory: int, name: str, listed: Optional[bytes] = None
+    descriptors: int, directory: int, device: bytes, name: str, status_of: StatusOf, listed: Optional[bytes] = None
 ) -> Tuple[bytes, Optional[bytes]]:
     """The status of an entry, and its content if it is a regular file of up to SMALL_BYTES that did not change meanwhile.
 
-    `descriptors`: Paths.descriptors. `listed`: the status that the entry must still have. Raises OSError where the status cannot be
-    read, but not where the content cannot. A first scan spends most of its time here, so this is one function.
+    `descriptors`: Paths.descriptors. `device`: see statx.DEVICE; on another one, no content is read. `status_of`: see Mounts.
+    `listed`: the status that the entry must still have. Raises OSError where the status cannot be read, but not where the content
+    cannot. A first scan spends most of its time here, so this is one function.
     """
     path = os.open(name, _PATH, dir_fd=directory)
     try:
         found = status_of(path, b"")
         kind, length = mode_and_size(found)
-        if kind & _FORMAT != _REGULAR or length > SMALL_BYTES or (listed is not None and listed != found):
+        if kind & _FORMAT != _REGULAR or length > SMALL_BYTES:
+            return found, None
+        if found[DEVICE] != device or listed not in (None, found):
             return found, None
         try:
             try:
@@ -153,7 +161,7 @@ class Paths:
 
     def __init__(self, mounts: Mounts) -> None:
         self.mounts = mounts
-        self.descriptors = os.open("/proc/self/fd", _PATH)  # for this process alone, so it must not fork meanwhile
+        self.descriptors = os.open("/proc/self/fd", _PATH)  # for this process alone, see reopen()
         self.names = 0  # looked up so far
         self._folders: Dict[Tuple[Optional[str], str], Step] = {}  # (home, directory as written), the oldest first
 
@@ -162,6 +170,11 @@ class Paths:
         for step in self._folders.values():
             os.close(step.descriptor)
         self._folders.clear()
+
+    def reopen(self) -> None:
+        """To be called in a fork of the process."""
+        os.close(self.descriptors)
+        self.descriptors = os.open("/proc/self/fd", _PATH)
 
     def find(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
         """Open what a path leads to, following symlinks; the caller closes the descriptor.
@@ -230,6 +243,22 @@ class Paths:
         finally:
             os.close(step.descriptor)
 
+    def open_mounted(self, name: str, directory: int, real: str) -> int:
+        """Open with O_PATH an entry that may be on another mount than its directory, if the table has that mount. Raises OSError."""
+        path = os.open(name, _PATH, dir_fd=directory)
+        if not self.mounts.has(path, real):
+            os.close(path)
+            raise OSError(errno.EXDEV, "something was mounted there during the scan", name)
+        return path
+
+    def open_regular(self, name: str, directory: int, real: str) -> int:
+        """A descriptor to read the regular file `name` of an open directory. Raises Replaced for anything else, and OSError."""
+        path = self.open_mounted(name, directory, real)
+        try:
+            return reopen(path)
+        finally:
+            os.close(path)
+
     def _folder(self, directory: str, home: Optional[str]) -> Step:
         """The directory of a symlink's target, from a cache: symlinks next to each other often lead to one directory."""
         folder = self._folders.get((home, directory))
@@ -248,8 +277,10 @@ class Paths:
         self.mounts.check(real, home)
         # With O_DIRECTORY the kernel mounts what an automount is for, see open(2).
         trigger = os.O_DIRECTORY if self.mounts.is_automount(folder.real, real) else 0
-        if trigger or real in self.mounts.kinds:
+        if trigger:
             return Step(os.open(name, _PATH | trigger, dir_fd=folder.descriptor), real)
+        if real in self.mounts.kinds:
+            return Step(self.open_mounted(name, folder.descriptor, real), real)
         return Step(_open_path_within(name, folder.descriptor), real)
 
 

@@ -4,17 +4,20 @@
 """Makes the parts of a file scan from the listings of directories and from what the state holds of them."""
 
 import os
-from typing import Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Dict, FrozenSet, List, Optional, Sequence, Set, Tuple
 
 from ...model import Known, Part
 from .budget import Budget
 from .file_rules import Claims, Rule, to_name, to_text
-from .items import Maker, stamp_of
 from .kind import File
 from .listing import Found, Listing, signature, slice_name, slice_of
 from .marks import Mark, home_id, left_out, parse_mark, period
+from .opening import Paths
 from .owners import ROOT
-from .statx import LINKS, MODE, UID, unpack
+from .statx import LINKS, MODE, UID, local_status_of, unpack
+
+if TYPE_CHECKING:  # a run that finds all as it was does without
+    from .items import Maker
 
 _FORMAT = b"4"  # of the signatures; with another one, no stored signature is relied on
 
@@ -30,13 +33,14 @@ class Parts:
         self._budget = budget
         self._max_files = max_files
         self._rehash_days = rehash_days
+        self._maker: "Optional[Maker]" = None
         self._regrouped: Dict[str, List[File]] = {}  # slice -> what was known of it while its folder was one part
         self._homes: Dict[str, str] = {}  # mount point -> its id
         self._reported = 0
 
-    def begin(self, maker: Maker, now: float) -> None:
+    def begin(self, paths: Paths, now: float) -> None:
         """To be called before the first part; `now` in unix seconds."""
-        self._maker = maker
+        self._paths = paths
         self._now = now
         self._is_known = any(True for _name in self._known.names())  # else nothing can be left for the next run
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
@@ -102,6 +106,10 @@ class Parts:
         is_empty = not listing.found and not listing.unsure and not before and not listing.left_out
         if is_empty and not listing.owners:
             return None
+        if self._maker is None:
+            from .items import Maker
+
+            self._maker = Maker(self._paths, self._budget)
         start = self._budget.clock()
         items = self._maker.items(listing, known, again)
         if again:
@@ -114,6 +122,8 @@ class Parts:
     def _count_by_owner(self, listing: Listing, known: Sequence[File]) -> None:
         """Count the entries that seem to differ for their owners, and leave those of owners who have no changes left for the next
         run."""
+        from .items import stamp_of
+
         before = {item.path: item for item in known}
         later: Dict[str, str] = {}  # owner -> the kind of the note
         kept = []
@@ -232,7 +242,7 @@ def _keep_left_out(listing: Listing, known: Sequence[File]) -> None:
         if name in there:
             continue
         try:
-            os.stat(name, dir_fd=listing.place.descriptor, follow_symlinks=False)
+            local_status_of(listing.place.descriptor, os.fsencode(name))
         except FileNotFoundError:
             continue
         except OSError:

@@ -8,24 +8,29 @@ import os
 import stat
 import time
 from bisect import bisect_left
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
 from ...text import quoted
 from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
-from .items import Maker
-from .listing import BROKEN, Lister, Listing, OpenDirectory, Subdirectories
+from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
-from .opening import DIRECTORY, Paths, open_directory_within
+from .opening import Paths, Step, open_directory_within
 from .owners import ROOT
 from .parts import Parts
 from .pathspec import PathSpec, parse
 from .scope import FileRule
+from .statx import device_of, local_status_of, mode
 from .unseen import Unseen
 
+if TYPE_CHECKING:
+    from .readers import Reader, Readers
+
+READERS_ABOVE = 2000  # files that one process has read: fewer do not pay for the start of more
+READERS = 3  # at most
 MAX_LINKS = 8  # to directories, in one path
 
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
@@ -88,6 +93,9 @@ class Scan(Collection):
         self._later: Set[str] = set()  # names of parts that are gone, or may be, which a later run reports
         self._seen: Set[str] = set()  # names of parts yielded
         self._names: Optional[List[str]] = None  # of the known parts, sorted
+        self._read_at_once = 0  # files
+        self._readers: Optional[Readers] = None
+        self._reader: Optional[Reader] = None  # in the process of a reader
         self._complete = False
 
     def __iter__(self) -> Iterator[Part]:
@@ -101,25 +109,45 @@ class Scan(Collection):
         try:
             yield from self._scan()
         finally:
+            if self._readers is not None:
+                self._readers.end()
             self._paths.close()
 
     def _scan(self) -> Iterator[Part]:
         self._lister = Lister(self._paths, self._clock, self._budget)
-        self._parts.begin(Maker(self._paths, self._budget), self._clock())
+        self._parts.begin(self._paths, self._clock())
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
         for _name, rule, spec in self._rules:
             self._place(rule, spec)
-        for path in sorted(self._roots):
-            if path in self._pending:
-                for part in self._walk(path, self._roots[path]):
-                    self._seen.add(part.name)
-                    yield part
+        parts = self._all_parts()
+        for part in parts:
+            if self._readers is None and self._read_at_once > READERS_ABOVE and "//" not in part.name:
+                self._start_readers(parts)
+            self._seen.add(part.name)
+            yield part
+            del part  # not in memory while the next one is made
         self._judge_gone()
         for name, rule, _spec in self._rules:
             self.sources[name] = outcome(rule, self._max_files)
         self.unseen = sorted(self._parts.beyond.union(self._unseen.names()))
         self.postponed = self._parts.postponed
         self._complete = True
+
+    def _all_parts(self) -> Iterator[Part]:
+        for path in sorted(self._roots):
+            if path in self._pending:
+                yield from self._walk(path, self._roots[path])
+
+    def _start_readers(self, parts: Iterator[Part]) -> None:
+        """Start readers, which do not return from here, where there are CPUs for them. `parts`: see _all_parts()."""
+        from . import cpus, readers  # few scans need them
+
+        self._readers = readers.Readers()
+        self._reader = self._readers.start(min(READERS, cpus.usable() - 1))
+        if self._reader is not None:
+            self._readers = None  # which are the scan's alone
+            self._paths.reopen()
+            self._reader.run(parts)
 
     def out_of_sight(self, part: str) -> bool:
         if not self._complete or part in self._parts.beyond or part in self._later:
@@ -177,8 +205,7 @@ class Scan(Collection):
             finally:
                 os.close(step.descriptor)
         except Barred as barred:
-            rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
-            self._hide(path)
+            self._refuse(rule, path, barred)
         except OSError as error:
             if error.errno in _GONE:
                 rule.absent = f"{quoted(path)} does not exist"
@@ -193,12 +220,20 @@ class Scan(Collection):
         if self._mounts.has_automounts:
             self._read_mounts()  # the path may have led to something that was mounted just now
 
+    def _refuse(self, rule: Rule, path: str, barred: Barred) -> None:
+        rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
+        self._hide(path)
+
     def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
         """The real directory at a literal path; "" for any other entry. Raises OSError where there is no entry."""
         entry = _join(real, name)
-        self._mounts.check(entry)
-        status = os.stat(name or ".", dir_fd=directory, follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode) and rule.links == "follow":
+        try:
+            self._mounts.check(entry)
+        except Barred as barred:  # what is known of the entry, from before it was mounted over, stays
+            self._refuse(rule, entry, barred)
+            return ""
+        kind = mode(local_status_of(directory, os.fsencode(name)))
+        if stat.S_ISLNK(kind) and rule.links == "follow":
             try:
                 step = self._paths.find(name, real)
             except Barred:
@@ -207,9 +242,9 @@ class Scan(Collection):
                 if error.errno in BROKEN:
                     return ""
                 raise
-            entry, status = step.real, os.fstat(step.descriptor)
+            entry, kind = step.real, os.fstat(step.descriptor).st_mode
             os.close(step.descriptor)
-        return entry if stat.S_ISDIR(status.st_mode) else ""
+        return entry if stat.S_ISDIR(kind) else ""
 
     def _read_mounts(self) -> None:
         self._mounts = self._paths.mounts = Mounts.read()
@@ -278,7 +313,11 @@ class Scan(Collection):
         holder = None
         if owner and not frame.linker and status.st_mode & stat.S_ISVTX and status.st_mode & 0o022:
             holder = self._budget.owners.of_user(status.st_uid)
-        return _tuple(OpenDirectory, (descriptor, frame.path, real, home, owner, frame.linker, identity, holder))
+        device, status_of = device_of(status.st_dev), self._mounts.status_of(home)
+        return _tuple(
+            OpenDirectory,
+            (descriptor, frame.path, real, home, owner, frame.linker, identity, device, status_of, holder),
+        )
 
     def _holder(self, directory: int, frame: _Frame) -> str:
         """On whose account a directory is that was not opened: of whoever may write to the one above."""
@@ -293,11 +332,12 @@ class Scan(Collection):
                     if error.errno != errno.EXDEV:
                         raise
                 self._check_new_mount(frame)
-            return os.open(frame.name, DIRECTORY, dir_fd=directory), frame.real
-        try:
-            step = self._paths.find(frame.real, home=frame.home if frame.links else None)
-        except Barred as barred:
-            raise _NotEntered("mount", barred.kind) from None
+            step = Step(self._paths.open_mounted(frame.name, directory, frame.real), frame.real)
+        else:
+            try:
+                step = self._paths.find(frame.real, home=frame.home if frame.links else None)
+            except Barred as barred:
+                raise _NotEntered("mount", barred.kind) from None
         try:
             return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
         finally:
@@ -341,15 +381,21 @@ class Scan(Collection):
         sliced = name in self._sliced
         # Contents are read at once only where they can be reported: a run that postpones them would read them in vain. What others
         # than root have is read later, when it is known on whose account.
-        first = not (place.owner or sliced or self._known.signature(name)) and bool(self._budget.changes.left(ROOT))
+        is_first = not (place.owner or sliced or self._known.signature(name)) and self._budget.changes.left(ROOT)
+        number = self._direct if is_first and not frame.links else 0
+        first = self._first_read(place, number) if is_first else None
         self._budget.owner = place.owner
         try:
+            if self._reader is not None:
+                listings.append(self._reader.visit(self._lister, place, claims, number))
+                return
             for listing in self._lister.list(place, claims, first, sliced):
                 for hidden, owner in listing.hidden:
                     self._hide(listing.prefix + hidden, owner)
                 for owner in listing.left_out:
                     self._unseen.add_owner(name, owner)
                 self._judge_mounts(listing, claims)
+                self._read_at_once += len(listing.checksums)
                 part = self._parts.part(listing)
                 if part is not None:
                     before = self._known.changes
@@ -357,6 +403,7 @@ class Scan(Collection):
                     if self._known.changes != before:
                         self._spend_changes(listing, name, self._known.changes - before)
                 listings.append(listing.subdirectories)
+                del listing, part  # see _scan()
         except (OSError, SourceFailed) as error:  # after some parts were yielded
             claims.note("unseen", place.path, getattr(error, "strerror", None) or str(error))
             self._hide(place.path, place.owner)
@@ -365,6 +412,12 @@ class Scan(Collection):
         except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
             self._hide(place.path, place.owner)
+
+    def _first_read(self, place: OpenDirectory, number: int) -> Read:
+        """What readers have read of a directory of which nothing is known. `number`: see Reader.visit()."""
+        if self._readers is None or not number:
+            return NOTHING_READ
+        return self._readers.take(number, place.identity)
 
     def _spend_changes(self, listing: Listing, name: str, changes: int) -> None:
         """Count the changes of a part for the owners of the entries, as far as these are known."""

@@ -1,61 +1,117 @@
 # Copyright (c) changetracking.inventory contributors
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The names in a very large folder, in slices, so that only those of one slice become items at a time."""
+"""The names in a very large folder, in slices: only those of a few slices are in memory, and only those of one become items at a time."""
 
+import errno
 import sys
 from binascii import crc32
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
-from .budget import FOLDER_ENTRIES, FOLDER_NAMES, SLICES
+from .budget import FOLDER_ENTRIES, FOLDER_NAMES, HELD_NAMES, SLICES
 from .opening import entries_of
 from .owners import ROOT
 
 _ENCODING = sys.getfilesystemencoding()
 
-# The names of the files, the symlinks, the directories and the other entries: of each of these, one bytearray for each slice,
-# from the last slice to the first, with a NUL after each name.
-Names = List[List[bytearray]]
-OfEntry = Callable[[int, int, int], str]  # (uid, mode, links) -> owner, see Owners.of_entry()
+Names = List[List[str]]  # of one slice: the files, the symlinks, the directories and the other entries
+OwnerOf = Callable[[str], str]  # name of an entry -> its owner, see Owners.of_entry(); raises OSError
 _FILE, _SYMLINK, _DIRECTORY, _OTHER = range(4)
 
 
-def next_slice(names: Names) -> List[List[str]]:
-    """Take the names of the next slice: files, symlinks, directories, other entries."""
-    return [_split(slices.pop()) for slices in names]
-
-
-def names_by_slice(descriptor: int, most: int) -> Optional[Names]:
-    """The names of all entries. None where there are too many: more than `most` in one slice, since whoever chooses the names can put
-    them all into one, more than FOLDER_ENTRIES, or FOLDER_NAMES bytes of them. Raises OSError."""
-    names = _empty()
-    count = total = 0
+def names_by_slice(descriptor: int, most: int) -> Optional[Iterator[Names]]:
+    """The names of all entries, slice by slice. None where there are too many: more than `most` in one slice, since whoever chooses the
+    names can put them all into one, more than FOLDER_ENTRIES, or FOLDER_NAMES bytes of them. Raises OSError."""
+    held = _Held(0, SLICES)
+    counted = _Owned()
     with entries_of(descriptor) as entries:
         for entry in entries:
             name = entry.name.encode(_ENCODING, "surrogateescape")
-            count += 1
-            total += len(name)
-            if count > FOLDER_ENTRIES or total > FOLDER_NAMES:
+            number = crc32(name) % SLICES
+            counted.add(number, name)
+            if counted.entries > FOLDER_ENTRIES or counted.size > FOLDER_NAMES or counted.in_slice[number] > most:
                 return None
-            names[_kind(entry)][-1 - crc32(name) % SLICES] += name + b"\0"
-    largest = max(sum(part.count(0) for part in parts) for parts in zip(*names))
-    return None if largest > most else names
+            held.add(entry, number, name)
+            if held.size > HELD_NAMES:
+                held.halve()
+    return _all_slices(descriptor, most, counted.sizes, lambda entry: True, held)
+
+
+def _all_slices(
+    descriptor: int, most: int, sizes: Sequence[int], wanted: Callable[[Any], bool], held: "_Held"
+) -> Iterator[Names]:
+    """The names in each slice: those that are held, and for each group of further slices those of another pass over the folder.
+
+    `sizes`: bytes of the names in each slice. Raises OSError where the folder has grown by far too much since they were counted.
+    """
+    while True:
+        yield from held.take()
+        if held.end == SLICES:
+            return
+        begin = end = held.end
+        size = 0
+        while end < SLICES and (end == begin or size + sizes[end] <= HELD_NAMES):
+            size += sizes[end]
+            end += 1
+        held = _Held(begin, end)
+        with entries_of(descriptor) as entries:
+            for entry in entries:
+                name = entry.name.encode(_ENCODING, "surrogateescape")
+                number = crc32(name) % SLICES
+                if begin <= number < end and wanted(entry):
+                    held.add(entry, number, name)
+                    if held.size > 2 * HELD_NAMES or held.entries[number - begin] > 2 * most:
+                        raise OSError(errno.EFBIG, "too many new entries while it was listed")
+
+
+class _Held:
+    """The names that are in memory: those of the slices from `begin` to before `end`."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin = begin
+        self.end = end
+        self.size = 0
+        self.entries = [0] * (end - begin)  # in each slice
+        self._names = [[bytearray() for _kind in range(4)] for _slice in range(begin, end)]
+
+    def add(self, entry: Any, number: int, name: bytes) -> None:
+        """Add a name, unless its slice is not one of these."""
+        if number < self.end:
+            self.entries[number - self.begin] += 1
+            self.size += len(name)
+            self._names[number - self.begin][_kind(entry)] += name + b"\0"
+
+    def halve(self) -> None:
+        """Forget the last half of the slices."""
+        self.end = (self.begin + self.end + 1) // 2
+        del self._names[self.end - self.begin :]  # noqa: E203
+        self.size = sum(len(names) for kinds in self._names for names in kinds)
+
+    def take(self) -> Iterator[Names]:
+        """The names in each of the slices, which are forgotten."""
+        while self._names:
+            yield [_split(names) for names in self._names.pop(0)]
 
 
 class _Owned:
-    """What one owner has in the folder."""
+    """How much one owner has in the folder."""
 
     def __init__(self) -> None:
         self.entries = 0
         self.size = 0  # bytes of the names
-        self.in_slice = [0] * SLICES
-        self.names: Dict[Tuple[int, int], bytearray] = {}  # (kind, slice) -> names
+        self.in_slice = [0] * SLICES  # entries
+        self.sizes = [0] * SLICES  # bytes of the names in each slice
 
-    def add(self, kind: int, number: int, name: bytes) -> None:
+    def add(self, number: int, name: bytes) -> None:
         self.entries += 1
         self.size += len(name)
         self.in_slice[number] += 1
-        self.names.setdefault((kind, number), bytearray()).extend(name + b"\0")
+        self.sizes[number] += len(name)
+
+    def subtract(self, other: "_Owned") -> None:
+        self.entries -= other.entries
+        self.size -= other.size
+        self.in_slice = [all_ - own for all_, own in zip(self.in_slice, other.in_slice)]
 
 
 class OwnedNames:
@@ -65,39 +121,54 @@ class OwnedNames:
     costs a status. Raises OSError.
     """
 
-    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], of_entry: OfEntry) -> None:
+    def __init__(self, descriptor: int, most: int, barred: Mapping[str, str], owner_of: OwnerOf) -> None:
         self.left_out: Dict[str, int] = {}  # owner -> number of entries
+        self._descriptor = descriptor
         self._most = most
+        self._barred = barred
+        self._owner_of = owner_of
         self._owned: Dict[str, _Owned] = {}
         self._others = _Owned()  # how much all but ROOT have
         with entries_of(descriptor) as entries:
-            for entry, owner in _owned(entries, barred, of_entry):
+            for entry in entries:
+                owner = self._owner(entry)
+                if owner is None:
+                    continue
                 if owner in self.left_out:
                     self.left_out[owner] += 1
                 else:
                     self._add(entry, owner)
 
-    def names(self) -> Names:
-        """To be called once."""
-        names = _empty()
-        while self._owned:
-            _owner, owned = self._owned.popitem()
-            for (kind, number), some in owned.names.items():
-                names[kind][-1 - number] += some
-        return names
+    def by_slice(self) -> Iterator[Names]:
+        """The names in each slice."""
+        sizes = [sum(of_slice) for of_slice in zip(*(owned.sizes for owned in self._owned.values()))] or [0] * SLICES
+        return _all_slices(self._descriptor, self._most, sizes, self._is_listed, _Held(0, 0))
+
+    def _is_listed(self, entry: Any) -> bool:
+        owner = self._owner(entry)
+        return owner is not None and owner not in self.left_out
+
+    def _owner(self, entry: Any) -> Optional[str]:
+        """The owner of an entry; None where it is gone. The status of a mount that is not entered is not read."""
+        if entry.name in self._barred:
+            return ROOT
+        try:
+            return self._owner_of(entry.name)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return ROOT  # the user who runs the scan may not
 
     def _add(self, entry: Any, owner: str) -> None:
         name = entry.name.encode(_ENCODING, "surrogateescape")
         number = crc32(name) % SLICES
         if owner not in self._owned:
             self._owned[owner] = _Owned()
-        self._owned[owner].add(_kind(entry), number, name)
         used = self._owned[owner]
+        used.add(number, name)
         if owner != ROOT:
             used = self._others
-            used.entries += 1
-            used.size += len(name)
-            used.in_slice[number] += 1
+            used.add(number, name)
         if used.entries > FOLDER_ENTRIES:
             self._leave_out(owner, lambda owned: owned.entries)
         elif used.size > FOLDER_NAMES:
@@ -112,28 +183,7 @@ class OwnedNames:
         gone = self._owned.pop(owner)
         self.left_out[owner] = gone.entries
         if owner != ROOT:
-            self._others.entries -= gone.entries
-            self._others.size -= gone.size
-            self._others.in_slice = [all_ - own for all_, own in zip(self._others.in_slice, gone.in_slice)]
-
-
-def _owned(entries: Iterator[Any], barred: Mapping[str, str], of_entry: OfEntry) -> Iterator[Tuple[Any, str]]:
-    """The entries with their owners. The status of a mount that is not entered is not read."""
-    for entry in entries:
-        try:
-            if entry.name in barred:
-                yield entry, ROOT
-                continue
-            status = entry.stat(follow_symlinks=False)
-            yield entry, of_entry(status.st_uid, status.st_mode, status.st_nlink)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            yield entry, ROOT  # the user who runs the scan may not
-
-
-def _empty() -> Names:
-    return [[bytearray() for _number in range(SLICES)] for _kind in range(4)]
+            self._others.subtract(gone)
 
 
 def _kind(entry: Any) -> int:

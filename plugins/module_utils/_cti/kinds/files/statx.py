@@ -13,7 +13,8 @@ from typing import Callable, Tuple
 
 # linux/fcntl.h: AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW, and with AT_EMPTY_PATH
 _FLAGS = 0x800 | 0x100
-_FLAGS_OPEN = 0x1000 | _FLAGS
+_OPEN = 0x1000
+_DONT_SYNC = 0x4000  # AT_STATX_DONT_SYNC
 _WANTED = 0xFFF  # linux/stat.h: STATX_BASIC_STATS | STATX_BTIME
 _STRUCT_STATX = 256  # bytes
 # Its nlink, uid, gid, mode, ino, size (without blocks); btime, ctime, mtime, rdev, dev (without atime).
@@ -29,9 +30,15 @@ _owner = struct.Struct("=4xI").unpack_from
 _size = struct.Struct("=24xQ").unpack_from
 # (mode, size) of a status
 mode_and_size: Callable[[bytes], Tuple[int, int]] = struct.Struct("=12xH10xQ").unpack_from
+DEVICE = slice(88, 96)  # of a status: on which file system the entry is
 _WORDS, _CTIME, _MTIME = 12, 6, 8  # of eight bytes
 
 StatusOf = Callable[[int, bytes], bytes]
+
+
+def device_of(device: int) -> bytes:
+    """A device number as a status has it, see DEVICE."""
+    return struct.pack("=II", os.major(device), os.minor(device))
 
 
 def mode(status: bytes) -> int:
@@ -52,7 +59,7 @@ def seconds(statuses: bytes) -> "array[int]":
     return words[_CTIME::_WORDS] + words[_MTIME::_WORDS]
 
 
-def _statx() -> StatusOf:
+def _statx(more: int = 0) -> StatusOf:
     try:
         import ctypes
 
@@ -61,10 +68,12 @@ def _statx() -> StatusOf:
         # MemoryError: before Python 3.8 ctypes wants memory to execute, which SELinux may forbid.
         return _without_birth
     buffer = ctypes.create_string_buffer(_STRUCT_STATX)
+    flags = _FLAGS | more
+    flags_open = flags | _OPEN
 
     def ask(directory: int, name: bytes) -> bytes:
         # Without argtypes, which cost a third of the call: an int is passed as C's int, bytes and a buffer as pointers.
-        if call(directory, name, _FLAGS if name else _FLAGS_OPEN, _WANTED, buffer):
+        if call(directory, name, flags if name else flags_open, _WANTED, buffer):
             # For its OSError; or the kernel is older than 4.11, or a sandbox forbids the call.
             return _without_birth(directory, name)
         first, second = _kept(buffer)
@@ -85,3 +94,7 @@ def _without_birth(directory: int, name: bytes) -> bytes:
 # The status of the entry `name` of an open directory, or of the open file itself where the name is b"". A link is not
 # followed; the birth is 0 where file system, kernel or C library cannot tell. Raises OSError.
 status_of = _statx()
+
+# The same, which does not ask the process that serves a FUSE file system and may never answer; since Linux 4.20. On a local file system, both
+# are equal.
+local_status_of = _statx(_DONT_SYNC)

@@ -36,6 +36,7 @@ class PackageManager(NamedTuple):
     folders: Tuple[str, ...]  # below the root
     remains: Tuple[str, ...]  # as DatabaseLocation has it
     load: Callable[[], Any]  # its module
+    files: Tuple[str, ...] = ()  # names, one of which is in the folder of a database; empty: not known
 
 
 MANAGERS = (
@@ -45,6 +46,7 @@ MANAGERS = (
         ("usr/lib/sysimage/rpm", "var/lib/rpm"),
         ("rpmdb.sqlite", "Packages", "Index.db", "__db.", "Name", "Basenames", "Providename", "Requirename"),
         _rpm,
+        ("rpmdb.sqlite", "Packages.db", "Packages"),
     ),
 )
 
@@ -66,9 +68,10 @@ def collect(known: Known, gpg_keys: bool = False, root: str = "/") -> Collection
 
 def _collector(manager: PackageManager, root: str, gpg_keys: bool) -> Callable[[Known], Part]:
     folders = [os.path.join(root, folder) for folder in manager.folders]
+    paths = [os.path.join(folder, name) for folder in folders for name in manager.files] or folders
 
     def read(known: Known) -> Part:
-        if not any(is_there(folder) for folder in folders):
+        if not any(is_there(path) for path in paths):
             raise SourceAbsent("there is no %s database in %s" % (manager.name, " or ".join(folders)))
         part: Part = manager.load().collect(known, root, gpg_keys)
         return part

@@ -23,7 +23,7 @@ Identity = Tuple[str, ...]
 FOLDERS = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 _SQLITE = "rpmdb.sqlite"
 _NDB = "Packages.db"
-_FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
+FILES = (_SQLITE, _NDB, "Packages")  # the last is Berkeley DB's
 _NAMED = 10  # packages named in a message
 _GPG_KEY = "gpg-pubkey"  # rpm keeps the keys it trusts as packages of this name
 
@@ -112,7 +112,7 @@ def _transaction_running(path: str) -> bool:
 
 def _find(root: str) -> str:
     for folder in FOLDERS:
-        for name in _FILES:
+        for name in FILES:
             path = os.path.join(root, folder, name)
             if is_there(path):
                 return path

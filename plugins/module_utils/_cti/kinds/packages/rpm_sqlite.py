@@ -96,7 +96,8 @@ def _packages(path: str, uri: str) -> Found:
             try:
                 package = parse_header(blob, layouts)
                 packages.append(package)
-                kept += sum([len(value) for value in package if value.__class__ is str])
+                name, architecture, version, summary, publisher, _size, _installed_on, source = package
+                kept += sum(map(len, (name, architecture, version, summary, publisher, source)))
             except ValueError as error:
                 damaged.append(number)
                 problem = "header %s of the rpm database %s %s" % (number, path, error)

@@ -27,7 +27,7 @@ TAGS = (
 )
 
 
-_DIGITS = re.compile("[0-9]{1,20}\\Z")
+_DIGITS = "[0-9]{1,20}\\Z"
 
 
 class Found(NamedTuple):
@@ -61,4 +61,4 @@ def usual(values: Sequence[Any]) -> List[Any]:
 def _number(value: Any) -> Optional[int]:
     if isinstance(value, int):
         return value
-    return int(value) if _DIGITS.match(value) else None
+    return int(value) if re.match(_DIGITS, value) else None

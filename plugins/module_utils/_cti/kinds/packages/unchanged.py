@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Reads a package database in one consistent state, although its package manager may be changing it."""
 
+import os
 import time
 from typing import AbstractSet, Callable, List, NamedTuple, Tuple
 
@@ -61,3 +62,11 @@ def read_unchanged(
     raise SourceFailed(
         f"The {name} database '{path}' kept changing while it was read. Run again when {name} has finished."
     )
+
+
+def names(folder: str) -> List[str]:
+    """The names in a folder, sorted; none where it does not exist."""
+    try:
+        return sorted(os.listdir(folder))
+    except FileNotFoundError:
+        return []

@@ -8,7 +8,7 @@ Source: org.freedesktop.systemd1(5). No call makes the manager load a unit.
 
 import os
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Set, Tuple, TypeVar
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple, TypeVar
 
 from ...errors import SourceFailed
 from . import unit_syntax as syntax
@@ -33,13 +33,14 @@ def _property(interface: str, name: str) -> Method:
     return _method("org.freedesktop.DBus.Properties", "Get", "v", "ss", arguments)
 
 
-_LIST = _method(
-    "org.freedesktop.systemd1.Manager",
-    "ListUnitsByPatterns",
-    "a(ssssssouso)",
-    "asas",
-    ((), tuple("*" + suffix for suffix in (syntax.SUFFIX, *_TRIGGERS))),
-)
+def _list(patterns: Iterable[str]) -> Method:
+    """Lists the loaded units whose Ids match a pattern. A name matches itself: no character of one is special in a pattern."""
+    return _method(
+        "org.freedesktop.systemd1.Manager", "ListUnitsByPatterns", "a(ssssssouso)", "asas", ((), tuple(patterns))
+    )
+
+
+_LIST = _list("*" + suffix for suffix in (syntax.SUFFIX, *_TRIGGERS))
 _UNIT_PATH = _property("Manager", "UnitPath")
 _VERSION = _property("Manager", "Version")
 _UNITS_TRIGGERED = _property("Unit", "Triggers")
@@ -70,6 +71,11 @@ def loaded(root: str) -> Loaded:
     return _retry(lambda: _ask(root))
 
 
+def remaining(root: str, names: Iterable[str]) -> Set[str]:
+    """Those of the services with these Ids that the manager still has loaded, and that are more than a name."""
+    return _retry(lambda: _ask_again(root, names))
+
+
 def ended_by_themselves(root: str, object_paths: Dict[str, str]) -> Set[str]:
     """Those of the inactive services {Id: object path} that ended without being stopped, or never ran.
 
@@ -86,6 +92,12 @@ def _ask(root: str) -> Loaded:
         replies = connection.calls([(object_path, _UNITS_TRIGGERED) for object_path in triggers])
     triggered = {name for reply in replies if not _is_gone(reply) for name in _texts(reply)}
     return Loaded(services, triggered, _texts(path), _number(_expected(version, str)))
+
+
+def _ask_again(root: str, names: Iterable[str]) -> Set[str]:
+    with _connect(root) as connection:
+        (listing,) = connection.calls([(_MANAGER, _list(names))])
+    return set(_listed(listing)[0])
 
 
 def _ask_ends(root: str, object_paths: Dict[str, str]) -> Set[str]:

@@ -201,7 +201,7 @@ def _add_unwritten(
     names = loaded.services.keys() - found.services.keys() - found.unread.keys()
     on_demand = {name for name in names if name in files.transient or name in startable or _is_of_login(name)}
     # A transient unit that ended since it was listed took its file with it, and looks like a service whose file was removed.
-    remaining = service_manager.loaded(root).services if names - on_demand else loaded.services
+    remaining = service_manager.remaining(root, names) if names - on_demand else names
     for name in names:
         state = loaded.services[name]
         unit = files.identify(name)

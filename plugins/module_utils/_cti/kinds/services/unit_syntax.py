@@ -7,14 +7,16 @@ Source: systemd.unit(5), systemd.syntax(7), systemd.service(5), and systemd's ow
 src/basic/unit-name.c, src/core/service.c) where the manual pages leave a question open.
 """
 
-import string
 from typing import Callable, Dict, List, Optional, Tuple
 
 from ...text import decode, is_utf8
 
 SUFFIX = ".service"
 TARGET = ".target"
-_NAME_CHARACTERS = frozenset(string.ascii_letters + string.digits + ":-_.\\@")
+_DIGITS = "0123456789"
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"  # importing string takes 1 ms
+_HEX_DIGITS = _DIGITS + "abcdefABCDEF"
+_NAME_CHARACTERS = frozenset(_LETTERS + _DIGITS + ":-_.\\@")
 _BOM = b"\xef\xbb\xbf"
 _LONGEST_NAME = 255
 _LONGEST_VALUE = 1 << 20  # characters, once its specifiers are resolved: systemd's LONG_LINE_MAX
@@ -209,7 +211,7 @@ def unescape(text: str) -> Optional[str]:
     out = first
     for piece in rest:
         digits = decode(piece[:2])
-        if len(digits) != 2 or not set(digits).issubset(string.hexdigits):
+        if len(digits) != 2 or not set(digits).issubset(_HEX_DIGITS):
             return None
         out += bytes((int(digits, 16),)) + piece[2:]
     return None if b"\\" in first + b"".join(rest) or b"\0" in out else decode(out)
