@@ -373,9 +373,9 @@ def test_the_second_call_writes_no_second_line_to_the_log(monkeypatch):
         return called
 
     direct = action._Direct(None, MODULE, {}, {})
+    params = {"kinds": ["files"], "forward": None, "dcr": None, "report": "summary", "since": None}
     for name in ("_check_task", "_check_connection", "_environment", "_params"):
-        monkeypatch.setattr(direct, name, lambda *_arguments: {"kinds": ["files"], "forward": None, "dcr": None,
-                                                                "report": "summary", "since": None})  # fmt: skip
+        monkeypatch.setattr(direct, name, lambda *_arguments: params)
     monkeypatch.setattr(direct, "_request", lambda _params: {"log": "Invoked"})
     for missing, second in (("state.repair", ""), (call.LZMA, "Invoked")):
         del asked[:]
