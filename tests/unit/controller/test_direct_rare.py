@@ -192,24 +192,23 @@ def needs_rpm_query(host):
     return "packages"
 
 
-def needs_repair(host):
+def after_a_run(host, statement):
+    """A run has made the state, which the statement then alters."""
     (host.folder / "tree/a").write_text("a")
     host.as_module()
     db = sqlite3.connect(host.params["state"])
-    db.execute("UPDATE run SET scope = 'damaged'")
+    db.execute(statement)
     db.commit()
     db.close()
     return "files"
+
+
+def needs_repair(host):
+    return after_a_run(host, "UPDATE run SET scope = 'damaged'")
 
 
 def needs_clone(host):
-    (host.folder / "tree/a").write_text("a")
-    host.as_module()
-    db = sqlite3.connect(host.params["state"])
-    db.execute("UPDATE state SET computer = 'another', vm = 'another'")
-    db.commit()
-    db.close()
-    return "files"
+    return after_a_run(host, "UPDATE state SET computer = 'another', vm = 'another'")
 
 
 NEEDS = {
