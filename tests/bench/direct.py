@@ -1,58 +1,179 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Modules that run directly, beside pings: what a run costs in all, and what it costs its host.
+"""Modules that run directly, beside pings: what a run costs in all, what it costs its host, and what travels.
 
-The hosts of the fleet are this machine, over the local connection.
+Fleets are this machine itself, over the local connection, and hosts booted on it, over ssh.
 """
 
+import os
+import statistics
+import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
-from core import SYSTEM_PYTHON, payload
+from core import ROOT, SYSTEM_PYTHON, Cost, Row, payload
 
 from ansible_collections.changetracking.inventory.plugins.action.ct_inventory_info import ActionModule as InventoryInfo
 from ansible_collections.changetracking.inventory.plugins.action.ct_package_facts import ActionModule as PackageFacts
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct.call import BOOT, Call
 
-DEBIAN_PACKAGES = ()
-HOSTS = 40
+DEBIAN_PACKAGES = ("systemd-container", "iproute2", "openssh-client")
+HOSTS = 50
+FORKS = "10"
 RUNS = 3  # each takes all cores for a while
 INVENTORY = "changetracking.inventory.ct_inventory_info"
-LOCAL = "Hosts are this machine over the local connection; everything is collected, with a state, and nothing changed."
+PLAYBOOK = "changetracking.inventory.inventory"
+LIMITS = {"default settings": 0.65, "pipelining": 0.75}
+PEERS = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.package_facts:
+    - ansible.builtin.service_facts:
+    - ansible.builtin.find:
+        paths: /etc
+        patterns: "*.conf"
+        recurse: true
+        get_checksum: true
+        checksum_algorithm: sha256
+"""
+ALL = (
+    "Everything is collected, with a state. CPU is that of the whole machine: the controller, ssh, and the hosts, which are "
+    "all on it."
+)
+MOVED = (
+    "On the hosts' network interfaces, with encryption and acknowledgements; the playbook `inventory`, nothing changed."
+)
 ON_HOST = "The process of the host's interpreter alone, without the shell and sshd."
+
+
+class Fleet(NamedTuple):
+    """Hosts to run a command on: their inventory file, the environment of ansible, and their network interfaces."""
+
+    what: str
+    inventory: Path
+    environment: dict
+    interfaces: tuple = ()
 
 
 def rows(bench):
     lines = ["h%d ansible_connection=local ansible_python_interpreter=%s" % (n, SYSTEM_PYTHON) for n in range(HOSTS)]
     (bench.folder / "direct").write_text("\n".join(lines) + "\n")
-    state = str(bench.folder / "{{ inventory_hostname }}.db")
-    for settings, pipelining in (("default settings", "0"), ("pipelining", "1")):
-
-        def fleet(*module, pipelining=pipelining):
-            command = [
-                sys.executable,
-                "-m",
-                "ansible",
-                "adhoc",
-                "all",
-                "-i",
-                str(bench.folder / "direct"),
-                "-m",
-                *module,
-            ]
-            return bench.measure(command, env=dict(bench.environment, ANSIBLE_PIPELINING=pipelining))
-
-        yield bench.compare(
-            "fleet of %d, inventory with state / fleet of pings, %s" % (HOSTS, settings), 0.65 if pipelining == "0" else 0.75,
-            lambda fleet=fleet: fleet(INVENTORY, "-a", "state=" + state), lambda fleet=fleet: fleet("ping"),
-            unit="s", runs=RUNS, note=LOCAL,
-        )  # fmt: skip
+    yield from _rounds(
+        bench, Fleet("local hosts", bench.folder / "direct", dict(bench.environment, ANSIBLE_FORKS=FORKS))
+    )
+    yield from _booted(bench)
     for what, action, target in (("inventory with state", InventoryInfo, 0.6), ("packages", PackageFacts, None)):
         sent = call(action.module, str(bench.folder / "one.db"))
         yield bench.compare(
             "on the host: %s, %d bytes sent / ping module, CPU" % (what, len(sent.data)), target,
             lambda sent=sent: on_host(bench, sent), lambda: bench.measure(payload(bench, "ping")), by="cpu", note=ON_HOST,
         )  # fmt: skip
+
+
+def _booted(bench):
+    state = bench.folder / "booted"
+    testhost = str(ROOT / "tests/hosts/testhost")
+    environment = dict(
+        bench.environment, TESTHOST_DIR=str(state), ANSIBLE_FORKS=FORKS,
+        ANSIBLE_SSH_ARGS="-F %s -o ControlMaster=auto -o ControlPersist=300s" % (state / "ssh_config"),
+        ANSIBLE_SSH_CONTROL_PATH_DIR=str(bench.folder / "cp"),
+    )  # fmt: skip
+    names = ["h%d" % number for number in range(1, HOSTS + 1)]
+    (bench.folder / "names").write_text("\n".join(names) + "\n")
+    image = Path(os.environ["CT_TEST_CACHE"], "bookworm")
+    try:
+        subprocess.run([testhost, "up", str(image), *names], env=environment, check=True)
+        interfaces = tuple("cth" + (state / name / "network").read_text().strip() for name in names)
+        fleet = Fleet("hosts over ssh", bench.folder / "names", environment, interfaces)
+        yield from _rounds(bench, fleet)
+        yield from _bytes(bench, fleet)
+    finally:
+        subprocess.run([testhost, "down", "--all"], env=environment, check=True)
+
+
+def _rounds(bench, fleet):
+    """A round that finds no state, and one in which nothing changed, beside pings and what people use now, all in turn."""
+    play = bench.folder / "peers.yml"
+    play.write_text(PEERS)
+    kept = str(bench.folder) if not fleet.interfaces else "/var/tmp"
+    for settings, limit in LIMITS.items():
+        environment = dict(fleet.environment, ANSIBLE_PIPELINING=str(int(settings == "pipelining")))
+
+        def run(program, *arguments, environment=environment):
+            command = [sys.executable, "-m", "ansible", program, "-i", str(fleet.inventory), *arguments]
+            return machine(lambda: bench.measure(command, env=environment))
+
+        costs = {"first round": [], "nothing changed": [], "ping": []}
+        for number in range(RUNS + 1):
+            fresh = "%s/%s-%d-{{ inventory_hostname }}.db" % (kept, settings.split()[0], number)
+            costs["first round"].append(run("adhoc", "all", "-m", INVENTORY, "-a", "state=" + fresh))
+            costs["nothing changed"].append(run("adhoc", "all", "-m", INVENTORY, "-a", "state=" + fresh))
+            costs["ping"].append(run("adhoc", "all", "-m", "ping"))
+        for which in ("first round", "nothing changed"):
+            yield from _pair(
+                bench, "%d %s, inventory, %s / pings, %s" % (HOSTS, fleet.what, which, settings), limit,
+                list(zip(costs[which], costs["ping"]))[1:],
+            )  # fmt: skip
+        if settings == "default settings":
+            peers = run("playbook", str(play))
+            yield from _pair(
+                bench, "%d %s, inventory, nothing changed / package_facts, service_facts and find" % (HOSTS, fleet.what), None,
+                [(ours, peers) for ours in costs["nothing changed"][1:]],
+            )  # fmt: skip
+
+
+def _pair(bench, what, limit, pairs):
+    """A row of wall time, and one of CPU time."""
+    for by in ("wall", "cpu"):
+        mine, theirs = (statistics.median(getattr(cost, by) for cost in costs) for costs in zip(*pairs))
+        ratio = statistics.median(getattr(ours, by) / getattr(peer, by) for ours, peer in pairs)
+        yield bench.row(
+            "%s, %s" % (what, {"wall": "wall", "cpu": "CPU of all"}[by]), limit, mine, theirs, ratio, "s", ALL
+        )
+
+
+def machine(measured):
+    """The wall time of what is measured, and the CPU time of all processes of the machine meanwhile."""
+    before = _busy()
+    cost = measured()
+    return Cost(cost.wall, _busy() - before)
+
+
+def _busy():
+    """Seconds that the CPUs worked since the machine started."""
+    spent = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    idle, iowait, guests = int(spent[3]), int(spent[4]), sum(map(int, spent[8:]))
+    return (sum(map(int, spent)) - idle - iowait - guests) / os.sysconf("SC_CLK_TCK")
+
+
+def _bytes(bench, fleet):
+    """What travels when the playbook asks a host of which it has everything."""
+    where = bench.folder / "fetched"
+    where.mkdir()
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(fleet.inventory), PLAYBOOK]
+    for _run in range(3):  # the first has no state, the second writes the first Changes.json
+        before = _moved(fleet.interfaces)
+        bench.measure(command, env=fleet.environment, cwd=where)
+        moved = [now - then for now, then in zip(_moved(fleet.interfaces), before)]
+    for way, value, limit in zip(("to a host", "from a host"), moved, (60, 4)):
+        each = value / 1024 / HOSTS
+        verdict = "met" if each <= limit else "NOT MET"
+        yield Row(
+            "bytes %s, a round of the playbook" % way,
+            "%.1f KiB" % each,
+            target="%d KiB" % limit,
+            verdict=verdict,
+            note=MOVED,
+        )
+
+
+def _moved(interfaces):
+    """Bytes (to the hosts, from them)."""
+    counters = [Path("/sys/class/net", name, "statistics") for name in interfaces]
+    return [sum(int((counter / what).read_text()) for counter in counters) for what in ("tx_bytes", "rx_bytes")]
 
 
 def call(module, state):

@@ -685,8 +685,9 @@ def test_after_some_acks_silence_is_still_a_failure(unix):
             if len(receiver.batches) == 1:
                 connection.sendall(forward.ack(batch.chunk))
 
-    with Receiver(unix, one_ack) as receiver, sender(receiver, deadline=0.3) as one:
+    with Receiver(unix, one_ack) as receiver, sender(receiver) as one:
         assert one.send(TAG, entries(0)) is True
+        one.deadline = 0.3
         assert "within 0.3 s" in undelivered(one, entries(1))
 
 

@@ -72,9 +72,8 @@ class _AsModule(Exception):
 def run(action: Any, module: Module, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> dict[str, Any] | None:
     """Run the module directly, and return its result as Ansible would. None: it has to run as a module."""
     variables = core.variables_of(action, task_vars)
-    if VARIABLE in variables.get(
-        "ansible_facts", ()
-    ):  # any module may return facts, and they take precedence over the inventory
+    # Any module may return facts, and they take precedence over the inventory.
+    if VARIABLE in variables.get("ansible_facts", ()):
         return _failure(
             f"The facts of the host set {VARIABLE}, which only the operator may set. Clear its facts (--flush-cache)."
         )

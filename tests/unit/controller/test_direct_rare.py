@@ -192,24 +192,23 @@ def needs_rpm_query(host):
     return "packages"
 
 
-def needs_repair(host):
+def after_a_run(host, statement):
+    """A run has made the state, which the statement then alters."""
     (host.folder / "tree/a").write_text("a")
     host.as_module()
     db = sqlite3.connect(host.params["state"])
-    db.execute("UPDATE run SET scope = 'damaged'")
+    db.execute(statement)
     db.commit()
     db.close()
     return "files"
+
+
+def needs_repair(host):
+    return after_a_run(host, "UPDATE run SET scope = 'damaged'")
 
 
 def needs_clone(host):
-    (host.folder / "tree/a").write_text("a")
-    host.as_module()
-    db = sqlite3.connect(host.params["state"])
-    db.execute("UPDATE state SET computer = 'another', vm = 'another'")
-    db.commit()
-    db.close()
-    return "files"
+    return after_a_run(host, "UPDATE state SET computer = 'another', vm = 'another'")
 
 
 NEEDS = {
@@ -373,9 +372,9 @@ def test_the_second_call_writes_no_second_line_to_the_log(monkeypatch):
         return called
 
     direct = action._Direct(None, MODULE, {}, {})
+    params = {"kinds": ["files"], "forward": None, "dcr": None, "report": "summary", "since": None}
     for name in ("_check_task", "_check_connection", "_environment", "_params"):
-        monkeypatch.setattr(direct, name, lambda *_arguments: {"kinds": ["files"], "forward": None, "dcr": None,
-                                                                "report": "summary", "since": None})  # fmt: skip
+        monkeypatch.setattr(direct, name, lambda *_arguments: params)
     monkeypatch.setattr(direct, "_request", lambda _params: {"log": "Invoked"})
     for missing, second in (("state.repair", ""), (call.LZMA, "Invoked")):
         del asked[:]

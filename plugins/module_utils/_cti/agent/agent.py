@@ -37,9 +37,7 @@ ONCE_SECONDS = 10  # to wait for a receiver that takes nothing, while somebody w
 TURN_SECONDS = 300  # the same in the background: thousands of agents may send to one relay at once
 DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
 ROUND_SECONDS = 300  # of sending to a slow receiver, before the agent reads the tags of the rule again
-STUCK_SECONDS = (
-    600  # for which a run may wait in one call of the kernel, such as for a file system that does not answer
-)
+STUCK_SECONDS = 600  # for which a run may wait in one call of the kernel, such as to a file system that does not answer
 BACKOFF_SECONDS = (5, 300)  # until the next delivery: after the first failure, and at most
 
 
