@@ -16,9 +16,9 @@ short_description: Make a software bill of materials (CycloneDX) of the packages
 version_added: "0.2.0"
 description:
   - Returns a CycloneDX 1.6 document for one host, or for a group of hosts, made of the facts of each host.
-  - Each host needs C(ct_packages), from M(changetracking.inventory.ct_package_facts) with at least the O(changetracking.inventory.ct_package_facts#module:fields)
-    C(SoftwareName), C(CurrentVersion), C(Architecture) and C(Source), and the facts C(distribution) and C(distribution_version) of
-    M(ansible.builtin.setup). C(Publisher) and C(SoftwareDescription) are included if they are there.
+  - Each host needs C(ct_packages), from M(changetracking.inventory.ct_package_facts) with at least the
+    O(changetracking.inventory.ct_package_facts#module:fields) C(SoftwareName), C(CurrentVersion), C(Architecture) and C(Source), and the facts
+    C(distribution) and C(distribution_version) of M(ansible.builtin.setup). C(Publisher) and C(SoftwareDescription) are included if they are there.
   - Packages have a package URL (purl) as syft writes it, which tools that match vulnerabilities read, with the source package in C(upstream).
   - A package is a component once, however many hosts have it. C(dependencies) lists the packages of each host.
   - C(compositions) says of which hosts the packages are V(complete); of which they are V(incomplete), because a package database could not be read or

@@ -73,7 +73,9 @@ BOTH = r"""
 set -e
 mkdir -p /etc/app /etc/arch /etc/hand
 for name in template line replaced block edited mode hand gone handgone restored raced; do echo "$name = 1" > /etc/app/$name.conf; done
-unit() { printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' $1 > /etc/systemd/system/$1.service; }
+unit() {
+  printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' $1 > /etc/systemd/system/$1.service
+}
 for name in stopped started enabled masked handstopped handenabled; do unit $name; done
 mv /etc/systemd/system/masked.service /usr/lib/systemd/system/
 systemctl daemon-reload

@@ -28,9 +28,9 @@ description:
   - Needs ansible-core in the Python environment of ansible-rulebook, and psycopg for PostgreSQL.
   - An event has C(change) and C(meta). C(meta.hosts) is the inventory name of the host, so that C(run_playbook) is limited to it. C(meta.uuid)
     is the C(RecordId) of the change.
-  - C(change) has C(level) (C(task), C(run), C(drift), or C(unknown) if no run of Ansible was ever recorded), C(reason), C(kind) (C(packages), C(services) or C(files)), C(category) (C(Added),
-    C(Removed) or C(Modified)), C(item), C(fields), C(before), C(after), C(host), C(time) and C(record). It has C(task) only if a task of Ansible is
-    known, C(mark) only if a mark covers the change, and C(architecture) of packages.
+  - C(change) has C(level) (C(task), C(run), C(drift), or C(unknown) if no run of Ansible was ever recorded), C(reason), C(kind) (C(packages),
+    C(services) or C(files)), C(category) (C(Added), C(Removed) or C(Modified)), C(item), C(fields), C(before), C(after), C(host), C(time) and
+    C(record). It has C(task) only if a task of Ansible is known, C(mark) only if a mark covers the change, and C(architecture) of packages.
   - A space is inserted in C({{), C({%) and C({#) in all texts, because Ansible evaluates templates in variables that a rulebook passes to a playbook.
 options:
   store:

@@ -35,7 +35,8 @@ def run_host(
     store is given). `warn` gets each sentence that the operator should read. `forward`: put the records that follow into the
     store's outbox. `known`: by kind, the SHA-256 of the text that the caller has, see report.text(); a kind whose text
     would be the same is not packed. `rehash_days`: see collectors.collect(). `full_rows`: items have the columns of Kind.on_request
-    as well. A kind that the rule has switched off since the last run is compared once more; only its changes are in the result. Raises StateError; a source that fails is reported in the result.
+    as well. A kind that the rule has switched off since the last run is compared once more; only its changes are in the result.
+    Raises StateError; a source that fails is reported in the result.
     """
     machine = host.identity()
     if store is not None:
