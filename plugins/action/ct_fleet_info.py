@@ -194,10 +194,10 @@ def _wanted(arguments):
         change, ran = found.change, found.ran
         return (
             (not kinds or change.kind in kinds)
-            and (not categories or change.category in categories)
-            and (not levels or found.attribution.level in levels)
-            and is_item(change.name)
-            and (not arguments["actors"] or (ran is not None and is_actor(ran.user)))
+            and (not categories or change.category in categories)  # noqa: W503
+            and (not levels or found.attribution.level in levels)  # noqa: W503
+            and is_item(change.name)  # noqa: W503
+            and (not arguments["actors"] or (ran is not None and is_actor(ran.user)))  # noqa: W503
         )
 
     return wanted

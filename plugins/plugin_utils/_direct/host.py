@@ -212,7 +212,7 @@ def sources(texts):
         for entry in head.split(" "):
             name, _colon, size = entry.partition(":")
             found[PLUGINS + "." + name] = text[: int(size)]
-            text = text[int(size) :]
+            text = text[int(size) :]  # noqa: E203
     return found
 
 

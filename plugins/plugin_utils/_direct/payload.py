@@ -241,9 +241,9 @@ def _used(tree: ast.Module) -> set[str]:
 def _is_docstring(node: ast.stmt, first: bool) -> bool:
     return (
         first
-        and isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+        and isinstance(node, ast.Expr)  # noqa: W503
+        and isinstance(node.value, ast.Constant)  # noqa: W503
+        and isinstance(node.value.value, str)  # noqa: W503
     )
 
 

@@ -31,8 +31,8 @@ def is_related(service: str, packages: Iterable[str]) -> bool:
     """Whether a service may belong to one of the packages, by its name: that of the package, its beginning or a word of it."""
     return any(
         service == package
-        or (len(service) > 2 and service in package.split("-"))
-        or (len(package) > 3 and service.startswith(package))
+        or (len(service) > 2 and service in package.split("-"))  # noqa: W503
+        or (len(package) > 3 and service.startswith(package))  # noqa: W503
         for package in packages
     )
 

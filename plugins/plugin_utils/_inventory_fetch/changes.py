@@ -108,8 +108,8 @@ class Changes:
         """The changes of a page. Raises ValueError if they are not a list of records, or ct_unpack would refuse them."""
         if (
             not isinstance(changes, list)
-            or len(changes) > MAX_CHANGES
-            or not all(isinstance(row, dict) for row in changes)
+            or len(changes) > MAX_CHANGES  # noqa: W503
+            or not all(isinstance(row, dict) for row in changes)  # noqa: W503
         ):
             raise ValueError(f"its changes are not a list of at most {MAX_CHANGES} records")
         rows = []
