@@ -132,7 +132,7 @@ def _context(store: Store, rows: list[dict[str, Any]]) -> list[tuple[str, Mappin
 
 def _event(found: history.Found) -> dict[str, Any]:
     change = {name: _harmless(value) for name, value in entry(found).items() if value is not None}
-    return {"change": change, "meta": {"hosts": found.change.host, "uuid": calm(str(found.change.values["RecordId"]))}}
+    return {"change": change, "meta": {"hosts": found.change.host, "uuid": change["record"]}}
 
 
 def _harmless(value: Any) -> Any:
