@@ -79,7 +79,9 @@ def read_hosts(store: Store, selects: Selects) -> list[Host]:
 def _source_problems(store: Store) -> dict[int, list[str]]:
     """What could not be read of each host, and how much is left out of its inventory."""
     problems: dict[int, list[str]] = defaultdict(list)
-    for host, kind, sources, left_out in store.query("SELECT host, type, sources, left_out FROM inventories"):
+    for host, kind, sources, left_out in store.query(
+        "SELECT host, type, sources, left_out FROM inventories ORDER BY host, type"
+    ):
         for name, source in _mapping(sources).items():
             if isinstance(source, dict) and source.get("status") == "failed":
                 problems[host].append(f"{kind}: {name}: {source.get('message') or 'could not be read'}")
