@@ -76,7 +76,8 @@ options:
     default: 7d
   marks:
     description:
-      - Marks of changes that C(ct_drift) does not count, as a list or as the path of a YAML file. The marks in the store count too.
+      - Marks of changes that C(ct_drift) does not count, as a list or as the path of a YAML file. A relative path is relative to the
+        directory of the inventory file. The marks in the store count too.
       - Their form is that of O(changetracking.inventory.ct_fleet_info#module:marks).
     type: raw
 notes:
@@ -148,14 +149,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
+        self._folder = os.path.dirname(os.path.abspath(path))
         where = self.get_option("store").strip()
         if not where.startswith(URLS):
-            where = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(where))
+            where = self._in_folder(where)
         try:
             with open_store(where) as store, store.reading():
                 self._add_hosts(store, where)
         except (CtiError, ValueError) as error:
             raise AnsibleParserError(str(error)) from None  # whose text ansible-core would repeat
+
+    def _in_folder(self, path):
+        """Return the path, which is relative to the folder of the inventory file."""
+        return os.path.join(self._folder, os.path.expanduser(path))
 
     def _add_hosts(self, store, where):
         stale_before = moment(self.get_option("stale_after"), "stale_after")
@@ -206,7 +212,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _drift(self, store):
         """Return the number of changes of each host that are drift, without marked ones."""
         groups = self.inventory.get_groups_dict()
-        every_mark = marks.from_store(store, groups) + marks.from_option(self.get_option("marks"), groups)
+        given = self.get_option("marks")
+        given = self._in_folder(given) if isinstance(given, str) and given else given
+        every_mark = marks.from_store(store, groups) + marks.from_option(given, groups)
         since = moment(self.get_option("drift_since"), "drift_since")
         records, more = history.read(store, since, None, matching(()))
         if more:

@@ -283,3 +283,11 @@ def test_a_store_without_hosts_is_a_warning(store, tmp_path):
 def test_an_expression_that_fails_is_an_error_where_strict_says_so(fleet, tmp_path):
     path = write(tmp_path, strict=True, groups={"never": GROUPS["never"]})
     assert "Could not add host db01 to group never" in error(path)
+
+
+def test_marks_are_read_from_the_folder_of_the_inventory_file(fleet, tmp_path):
+    (tmp_path / "marks.yml").write_text(yaml.safe_dump([{"ignore": {"item": "/etc/a"}}]))
+    (tmp_path / "elsewhere").mkdir()
+    source = write(tmp_path, drift=True, drift_since="2025-12-31", marks="marks.yml")
+    _groups, variables, _errors = listed(tmp_path / "elsewhere", source)
+    assert variables["web02"]["ct_drift"] == 0
