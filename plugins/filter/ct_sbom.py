@@ -78,6 +78,13 @@ _value:
 
 
 def ct_sbom(hosts, hostvars, name=""):
+    if isinstance(hosts, str):
+        raise AnsibleFilterError("ct_sbom needs a list of hosts, not a text. For one host, write [inventory_hostname].")
+    for host in hosts:
+        if host not in hostvars:
+            raise AnsibleFilterError(
+                f"ct_sbom: there is no host {str(host)[:80]!r} in the inventory. Give names of hosts."
+            )
     found = [_sbom.read(str(host), hostvars[host]) for host in hosts]
     if not name and len(found) != 1:
         raise AnsibleFilterError(

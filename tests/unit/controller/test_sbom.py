@@ -184,6 +184,8 @@ def test_distributions_are_named_as_os_release_names_them(system, expected):
         ([], "", "got 0 hosts and no name"),
         ([], "web", "has the packages of no host. Run ansible.builtin.setup with gather_subset distribution"),
         (["gone"], "", "has the packages of no host. There is no fact ct_packages. Run"),
+        ("deb1", "", "needs a list of hosts, not a text"),
+        (["nobody"], "", "there is no host 'nobody' in the inventory"),
     ],
 )
 def test_what_makes_no_document_gets_one_sentence(hosts, name, words):
