@@ -118,6 +118,18 @@ def test_outliers_are_shown_the_rarest_first(example, show):
     assert numbers == sorted(numbers)
 
 
+def test_outliers_are_looked_for_among_hosts_of_the_same_architecture(tmp_path, show):
+    where = str(tmp_path / "fleet.db")
+    with fleet.Fleet(where) as filled:
+        for number in range(40):
+            found = [fleet.package("dpkg", "1"), fleet.package("openssl", "1" if number == 7 else "2")]
+            architecture = "arm64" if number < 2 else "amd64"
+            filled.host(f"h{number:02d}", {"packages": [one._replace(architecture=architecture) for one in found]})
+    conftest.write(where, tmp_path / "report.html")
+    found = rows(show(tmp_path / "report.html", "#outliers"))
+    assert [row[0] for row in found] == ["openssl (amd64)"] and "h07" in found[0][3] and "(37 hosts)" in found[0][4]
+
+
 def test_failed_stale_and_partial_hosts_are_first_with_the_reason(example, show):
     page = show(example, "#hosts")
     found = rows(page)

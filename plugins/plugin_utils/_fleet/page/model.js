@@ -175,12 +175,36 @@ class Kind {
     return Math.max(1, Math.floor(number / 20));
   }
 
+  // The architecture of each host, by the package of its package manager; of packages only.
+  architectures() {
+    return this.once("architectures", () => {
+      const found = new Array(this.hosts).fill("");
+      if (this.name !== "packages") return found;
+      for (let item = 0; item < this.size; item++) {
+        if (!["dpkg", "rpm"].includes(this.title(item))) continue;
+        for (const host of this.hostsOf(item)) found[host] = this.columns[1].at(item);
+      }
+      return found;
+    });
+  }
+
+  // The hosts on which an item can be expected: of a package, those that are not of another architecture.
+  comparable(item) {
+    const architecture = this.name === "packages" ? this.columns[1].at(item) : "";
+    return this.once("comparable " + architecture, () => {
+      const architectures = this.architectures();
+      if (!architecture || !architectures.includes(architecture)) return this.collected;
+      return this.collected.filter((host) => !architectures[host] || architectures[host] === architecture);
+    });
+  }
+
   // Keys with values, or an absence, of few hosts. Those of the fewest hosts first.
   outliers() {
     return this.once("outliers", () => {
-      const all = this.collected.length, found = [];
-      if (all < 3) return found;
+      const found = [];
       for (const key of this.keys()) {
+        const all = this.comparable(key.item).length;
+        if (all < 3) continue;
         const absent = Math.max(0, all - key.total), few = this.few(all);
         let rare = key.values.filter((value) => value.count <= this.few(key.total) && value.count < key.values[0].count);
         if (key.total && key.total <= few) rare = key.values;
@@ -209,8 +233,8 @@ class Kind {
     });
   }
 
-  withoutKey(key) {
-    return this.collected.filter((host) => !this.hasKey(this.itemsOf(host), key));
+  without(item) {
+    return this.comparable(item).filter((host) => !this.hasKey(this.itemsOf(host), this.key[item]));
   }
 
   // What some hosts have: key -> its most frequent value there, the number of hosts that have it, and the item.

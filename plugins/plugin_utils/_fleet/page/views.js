@@ -108,7 +108,7 @@ function outliersView(report, parameters) {
     announce(caption);
     const usual = ({ kind, key, rare }) => {
       const [top] = key.values;
-      if (rare.includes(top)) return "not there (" + plural(kind.collected.length - key.total, "host") + ")";
+      if (rare.includes(top)) return "not there (" + plural(kind.comparable(key.item).length - key.total, "host") + ")";
       return el("span", {}, bdi(top.value), " (" + plural(top.count, "host") + ")");
     };
     const odd = ({ kind, key, rare, lacking }) => {
@@ -117,7 +117,7 @@ function outliersView(report, parameters) {
         list.append(el("div", {}, bdi(value.value), " ", hostList(report, new Set(value.items.flatMap((item) => kind.hostsOf(item))))));
       }
       if (rare.length > 5) list.append(el("div", {}, el("a", { href: address("search", { q: kind.title(key.item), kind: kind.name, match: "name" }) }, "and " + number(rare.length - 5) + " more values")));
-      if (lacking) list.append(el("div", {}, "not there ", hostList(report, kind.withoutKey(kind.key[key.item]))));
+      if (lacking) list.append(el("div", {}, "not there ", hostList(report, kind.without(key.item))));
       return list;
     };
     return table(caption, [
