@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -17,20 +16,22 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.fleet.errors import FleetMissing
-from ..module_utils._cti.fleet.store import URLS, open_store
+from ..module_utils._cti.fleet.store import open_store
+from ..module_utils._cti.kinds.packages.versions import parse_condition
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.packed_reader import PackedError
 from ..module_utils._cti.records import RECORD_ID, change_columns
-from ..module_utils._cti.text import plural
-from ..plugin_utils._bounded import calm
-from ..plugin_utils._fleet import comparison, groups, health, history, inventories, marks
+from ..module_utils._cti.text import line, plural
+from ..plugin_utils._bounded import calm, calm_data
+from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
-from ..plugin_utils._fleet.selection import matching, moment, selecting
+from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, selecting
 from ..plugin_utils._results import change_rows
 
-ASK = ("changes", "versions", "outliers", "compare", "hosts")
+ASK = ("changes", "versions", "outliers", "compare", "hosts", "marks")
+ALL, LINES = FORMATS = ("all", "lines")
+BRIEF = ("lines", "totals", "left_out", "warnings")  # of an answer without data
 HIDE, SHOW, ONLY = MARKED = ("hide", "show", "only")
-NONE = "none"
 MOST = 100_000  # entries of a result
 MOST_LINES = 1000
 COLUMNS = (RECORD_ID, *change_columns())  # of a change in a result
@@ -51,10 +52,12 @@ ARGUMENTS = {
     "group": {"type": "bool", "default": True},
     "reference": {"type": "list", "elements": "str", "default": []},
     "reference_at": {"type": "raw"},
+    "version": {"type": "str"},
     "majority": {"type": "int", "default": 90},
     "stale_after": {"type": "raw", "default": "2d"},
     "limit": {"type": "int", "default": 1000},
     "results": {"type": "str"},
+    "format": {"type": "str", "choices": list(FORMATS), "default": ALL},
 }
 
 
@@ -71,6 +74,8 @@ class Asked(NamedTuple):
 
     @property
     def kinds(self):
+        if self.arguments["version"] is not None:
+            return ["packages"]
         return self.arguments["kinds"] or list(all_kinds())
 
     def moment(self, option, end=False):
@@ -88,26 +93,35 @@ class ActionModule(ActionBase):
             where = _location(arguments)
             asked = Asked(arguments, task_vars.get("groups") or {}, task_vars)
             with _opened(where, asked) as store, store.reading() if store else nullcontext():
-                if store and not arguments["results"]:
-                    _check_hosts(store, asked)
+                warnings = (
+                    _check_hosts(store, asked) + _too_early(store, asked) if store and not arguments["results"] else []
+                )
                 answer = ANSWERS[arguments["ask"]](store, asked)
         except (CtiError, ValueError) as error:
             return {"failed": True, "msg": calm(str(error))}
-        return {"changed": False, **_calm(answer)}
+        warnings += answer.pop("warnings", [])
+        if arguments["format"] == LINES:
+            answer = {name: value for name, value in answer.items() if name in BRIEF}
+        return {"changed": False, **calm_data({**answer, **({"warnings": warnings} if warnings else {})})}
 
 
 def _location(arguments):
     """Where the store is; empty: there is none. Raises ValueError."""
-    store = arguments["store"].strip()
     if not 0 < arguments["limit"] <= MOST:
         raise ValueError(f"The value of limit is {arguments['limit']}. Give a number from 1 to {MOST}.")
     if not 50 < arguments["majority"] <= 100:
         raise ValueError(f"The value of majority is {arguments['majority']}. Give a percentage from 51 to 100.")
-    if store in ("", NONE):
-        if arguments["results"] is None:
-            raise ValueError("There is no fleet store to ask. Give its path or URL as store.")
+    if arguments["version"] is not None and (
+        arguments["ask"] != "versions" or arguments["kinds"] not in (None, ["packages"])
+    ):
+        raise ValueError(
+            "The option version selects versions of packages. Give ask=versions with it, and no other kinds."
+        )
+    if arguments["results"] is not None and arguments["ask"] != "changes":
+        raise ValueError("The option results is for changes. Leave out results, or ask.")
+    if arguments["results"] is not None and arguments["store"].strip() in ("", NONE):
         return ""
-    return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
+    return location(arguments["store"])
 
 
 def _opened(where, asked):
@@ -121,17 +135,38 @@ def _opened(where, asked):
 
 
 def _check_hosts(store, asked):
-    """Raise ValueError where an option selects no host."""
-    known = [name for (name,) in store.query("SELECT name FROM hosts")]
+    """Return a warning for each name of a host, group or pattern that matches no host. Raises ValueError if none of them does."""
+    known = {name for (name,) in store.query("SELECT name FROM hosts")}
     if asked.arguments["ask"] == "hosts":
-        known += asked.groups.get("all", [])
+        known.update(asked.groups.get("all", []))
+    warnings = []
     for option in ("hosts", "reference"):
         names = asked.arguments[option]
-        if names and not any(map(selecting(names, asked.groups), known)):
-            raise ValueError(
-                f"No host in the fleet store matches the value of {option}, {', '.join(names)[:200]!r}. Give names or groups of hosts, or"
-                " patterns such as web*."
-            )
+        if names:
+            warnings += check_hosts(option, names, asked.groups, known)
+    return warnings
+
+
+def _too_early(store, asked):
+    """Return a warning if the inventory of an earlier time is asked for that the store does not have."""
+    arguments = asked.arguments
+    if arguments["ask"] not in ("versions", "outliers", "compare"):
+        return []
+    hosts = {"at": arguments["hosts"], "reference_at": arguments["reference"] or arguments["hosts"]}
+    names = sorted(
+        {
+            name
+            for option, selected in hosts.items()
+            if arguments[option] is not None
+            for name in inventories.unknown_at(store, selecting(selected, asked.groups), asked.moment(option, end=True))
+        }
+    )
+    if not names:
+        return []
+    more = f" and {plural(len(names) - 1, 'other host')}" if len(names) > 1 else ""
+    return [
+        f"The store has nothing of {names[0]}{more} from before that time. The first inventory is used instead, which may be different."
+    ]
 
 
 # --- changes
@@ -140,11 +175,14 @@ def _check_hosts(store, asked):
 def _changes(store, asked):
     arguments = asked.arguments
     warnings = []
+    since, until = asked.moment("since"), asked.moment("until", end=True)
+    if None not in (since, until) and since >= until:
+        raise ValueError("The value of until is not after that of since. Give a later until.")
     if arguments["results"] is not None:
         records = list(islice(_of_results(asked), history.MOST_CHANGES + 1))
         more = len(records) > history.MOST_CHANGES
     else:
-        records, more = history.read(store, asked.moment("since"), asked.moment("until", end=True), asked.selects)
+        records, more = history.read(store, since, until, asked.selects)
     if more:
         warnings.append(
             f"There are more than {history.MOST_CHANGES} changes, and the others are left out. Give since, until or hosts."
@@ -166,7 +204,7 @@ def _changes(store, asked):
         "changes": entries,
         "left_out": len(together if arguments["group"] else shown) - len(entries),
         "totals": _totals(found, shown),
-        "lines": lines,
+        "lines": lines or (["No changes."] if arguments["results"] is None else []),
         **({"warnings": warnings} if warnings else {}),
     }
 
@@ -238,11 +276,32 @@ def _now(store, asked):
 
 
 def _versions(store, asked):
-    return _listed(comparison.versions(_now(store, asked)), asked)
+    arguments, found = asked.arguments, _now(store, asked)
+    meets = None if arguments["version"] is None else comparison.meeting(_condition(arguments["version"]))
+    named = bool(arguments["items"]) and not any(set("*?[") & set(name) for name in arguments["items"])
+    entries = comparison.versions(found, meets, with_lacking=named and meets is None)
+    nothing = "No host has such an item." if meets is None else "No host has such a version."
+    answer = _listed(entries, asked, nothing, of_one_host=len(found.hosts) == 1)
+    names = {key.name for key in found.variants}
+    answer["lines"] += [
+        line(f"{name}  no host has it", groups.MAX_LENGTH) for name in arguments["items"] if named and name not in names
+    ]
+    return answer
+
+
+def _condition(text):
+    try:
+        return parse_condition(text)
+    except CtiError:
+        raise ValueError(
+            f"The value of version is {text[:80]!r}. Give one of < <= = != >= > and a version, such as '< 3.0.2' or '>= 1:2.4-1'."
+        ) from None
 
 
 def _outliers(store, asked):
-    return _listed(comparison.outliers(_now(store, asked), asked.arguments["majority"] / 100), asked)
+    return _listed(
+        comparison.outliers(_now(store, asked), asked.arguments["majority"] / 100), asked, "No host differs."
+    )
 
 
 def _compare(store, asked):
@@ -252,22 +311,32 @@ def _compare(store, asked):
             "There is nothing to compare with. Give reference, a host or a group, or reference_at, a time."
         )
     if not reference:
-        return _listed(comparison.moved(_read(store, asked, asked.selects, at), _now(store, asked)), asked)
+        return _listed(
+            comparison.moved(_read(store, asked, asked.selects, at), _now(store, asked)), asked, "No host differs."
+        )
     other = _read(store, asked, selecting(reference, asked.groups), at)
-    return _listed(comparison.differences(other, _now(store, asked)), asked)
+    return _listed(comparison.differences(other, _now(store, asked)), asked, "No host differs.")
 
 
-def _listed(entries, asked):
+def _listed(entries, asked, nothing, of_one_host=False):
     limit = asked.arguments["limit"]
     shown = list(islice(entries, limit))
-    lines = comparison.lines(shown[:MOST_LINES])
+    lines = comparison.lines(shown[:MOST_LINES], of_one_host) or [nothing]
     left_out = sum(1 for _one in entries)
-    if left_out:
-        lines.append(f"{plural(left_out, 'more item')} not shown")
+    more = left_out + max(0, len(shown) - MOST_LINES)
+    if more:
+        lines.append(f"{plural(more, 'more item')} not shown")
     return {"found": shown, "left_out": left_out, "lines": lines}
 
 
-# --- hosts
+# --- hosts and marks
+
+
+def _cut(lines, noun):
+    """Return the lines, up to MOST_LINES of them."""
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"{plural(len(lines) - MOST_LINES, f'more {noun}')} not shown"]
+    return lines
 
 
 def _hosts(store, asked):
@@ -280,6 +349,7 @@ def _hosts(store, asked):
     known = {one["host"] for one in every}
     missing = sorted(host for host in asked.groups.get("all", []) if host not in known and selects(host))
     limit = asked.arguments["limit"]
+    lines = _cut(health.lines(every, missing), "host")
     return {
         "hosts": every[:limit],
         "missing": missing[:limit],
@@ -289,17 +359,25 @@ def _hosts(store, asked):
             **Counter(one["status"] for one in every),
             "missing": len(missing),
         },
-        "lines": health.lines(every, missing)[:MOST_LINES],
+        "lines": lines or [f"{plural(len(every), 'host')}, all ok" if every else "The fleet store has no hosts yet."],
     }
 
 
-ANSWERS = {"changes": _changes, "versions": _versions, "outliers": _outliers, "compare": _compare, "hosts": _hosts}
+def _marks(store, asked):
+    every = mark_store.read(store)
+    limit = asked.arguments["limit"]
+    return {
+        "marks": [mark.as_data() for mark in every[:limit]],
+        "left_out": max(0, len(every) - limit),
+        "lines": _cut(mark_store.lines(every[:limit]), "mark") or ["The fleet store has no marks."],
+    }
 
 
-def _calm(value):
-    """The same data, with texts of hosts that are safe to show in a terminal."""
-    if isinstance(value, str):
-        return calm(value)
-    if isinstance(value, Mapping):
-        return {key: _calm(element) for key, element in value.items()}
-    return list(map(_calm, value)) if isinstance(value, (list, tuple)) else value
+ANSWERS = {
+    "changes": _changes,
+    "versions": _versions,
+    "outliers": _outliers,
+    "compare": _compare,
+    "hosts": _hosts,
+    "marks": _marks,
+}

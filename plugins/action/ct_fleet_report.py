@@ -11,11 +11,11 @@ import time
 from ansible.plugins.action import ActionBase
 
 from ..module_utils._cti.errors import CtiError
-from ..module_utils._cti.fleet.store import URLS, open_store
+from ..module_utils._cti.fleet.store import open_store
 from ..module_utils._cti.text import plural
 from ..plugin_utils._bounded import calm
 from ..plugin_utils._fleet import report
-from ..plugin_utils._fleet.selection import moment
+from ..plugin_utils._fleet.selection import location, moment
 
 ARGUMENTS = {
     "store": {"type": "str", "default": "inventory/fleet.db"},
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            dest, store = _dest(arguments["dest"]), _location(arguments["store"])
+            dest, store = _dest(arguments["dest"]), location(arguments["store"])
             scope = _scope(arguments, (task_vars or {}).get("groups") or {})
             with open_store(store) as opened:
                 made = report.make(opened, scope)
@@ -50,11 +50,14 @@ class ActionModule(ActionBase):
                     "msg": f"Cannot write the report {dest!r} ({error.strerror}). Correct this, or give another dest (in the playbook: ct_report).",
                 }
         result = {"changed": True, "dest": dest, "size": len(made.text), "hosts": made.hosts, "changes": made.changes}
+        warnings = made.warnings
         if made.left_out:
-            result["warnings"] = [
+            warnings.append(
                 f"The report leaves out {plural(made.left_out, 'item')} or changes, because there are too many. The page of each host says"
                 " how many items are left out."
-            ]
+            )
+        if warnings:
+            result["warnings"] = list(map(calm, warnings))
         return result
 
 
@@ -66,12 +69,6 @@ def _dest(dest):
             f"The value of dest (in the playbook: ct_report) is {dest!r}. Give the path of a file, such as report.html."
         )
     return path
-
-
-def _location(store):
-    if store.strip() in ("", "none"):
-        raise ValueError("There is no fleet store to read. Give its path or URL as store (in the playbook: ct_store).")
-    return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
 
 
 def _scope(arguments, groups):

@@ -88,8 +88,6 @@ EXAMPLES = r"""
         name: nginx
 """
 
-import os
-import pwd
 import time
 import uuid
 
@@ -98,7 +96,7 @@ from ansible.plugins.callback import CallbackBase
 
 from ..module_utils._cti.fleet.store import FleetError, open_store
 from ..plugin_utils._fleet.run_store import default_folder, store_spool
-from ..plugin_utils._fleet.runs import FAILED, UNREACHABLE, Run, to_line
+from ..plugin_utils._fleet.runs import FAILED, UNREACHABLE, Run, to_line, user
 from ..plugin_utils._harmless import harmless
 from ..plugin_utils._run_log.recorder import Recorder, controller
 from ..plugin_utils._spool import Spool
@@ -141,7 +139,7 @@ class CallbackModule(CallbackBase):
         run = Run(
             uuid=str(uuid.uuid4()),
             playbook=str(playbook._file_name),
-            user=_user(),
+            user=user(),
             controller=controller(),
             check_mode=bool(context.CLIARGS.get("check")),
             started_at=time.time(),
@@ -188,11 +186,3 @@ class CallbackModule(CallbackBase):
                 store_spool(self._spool, store)
         except FleetError as error:
             self.warn(f"{str(error).rstrip('.')}. The records stay in {self._spool.folder} for the next run")
-
-
-def _user():
-    """Return the name of the user who runs Ansible."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # in a container, a user may have no name
-        return str(os.getuid())

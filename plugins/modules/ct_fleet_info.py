@@ -18,11 +18,13 @@ options:
     description:
       - V(changes) returns what changed. The same change on many hosts is one entry. Drift comes first.
       - V(versions) returns each selected item with the variants that there are, and how many hosts have which.
-      - V(outliers) returns the items that nearly all hosts have alike, with the hosts that differ.
+      - V(outliers) returns the items that nearly all hosts have alike, with the hosts that differ. Packages are compared on hosts of the same
+        architecture.
       - V(compare) returns the items in which hosts differ from O(reference), or from themselves at the time O(reference_at).
       - V(hosts) returns when each host was last seen, and why it could not be collected.
+      - V(marks) returns the marks in the store, which M(changetracking.inventory.ct_fleet_mark) makes.
     type: str
-    choices: [changes, versions, outliers, compare, hosts]
+    choices: [changes, versions, outliers, compare, hosts, marks]
     default: changes
   store:
     description:
@@ -48,15 +50,22 @@ options:
     elements: str
     default: []
   kinds:
-    description: The kinds of items. By default, all.
+    description: The kinds of items. By default, all; with O(version), V(packages).
     type: list
     elements: str
     choices: [packages, services, files]
   items:
-    description: Names of packages and services, and paths of files, or patterns. In a pattern, C(*) matches a slash too.
+    description:
+      - Names of packages and services, and paths of files, or patterns. In a pattern, C(*) matches a slash too.
+      - With names only, O(ask=versions) also returns how many hosts do not have the item.
     type: list
     elements: str
     default: []
+  version:
+    description:
+      - A condition on the version of packages, such as V(< 3.0.2), for O(ask=versions). Others are left out. The order is that of the package manager.
+      - The relation is one of C(<), C(<=), C(==), C(!=), C(>=) and C(>). For a package with an epoch give the epoch (V(< 1:3.0.8)).
+    type: str
   categories:
     description: The categories of changes. By default, all.
     type: list
@@ -77,7 +86,8 @@ options:
     default: []
   marks:
     description:
-      - Marks of changes, as a list or as the path of a YAML file with a list. The marks in the store's table C(marks) count too.
+      - Marks of changes, as a list or as the path of a YAML file with a list. The marks in the store, which M(changetracking.inventory.ct_fleet_mark)
+        makes, count too.
       - A mark has exactly one of the keys C(ignore), C(window) (of maintenance) and C(acknowledge), with what it applies to. C(kind), C(item), C(category)
         and C(hosts) select as the options of this module do. C(fields) selects changes of nothing but these fields. C(record) selects a change by its
         C(RecordId).
@@ -95,7 +105,10 @@ options:
     type: bool
     default: true
   at:
-    description: Use the inventories as they were at this time, for O(ask=versions), O(ask=outliers) and O(ask=compare). By default, as they are now.
+    description:
+      - Use the inventories as they were at this time, for O(ask=versions), O(ask=outliers) and O(ask=compare). By default, as they are now. A date is the end
+        of that day.
+      - An earlier inventory is the current one without the changes since. The result has a warning if the store has nothing of a host from before that time.
     type: raw
   reference:
     description: The host to compare with, or a group of which the variants count that more than half of its hosts have. Like O(hosts).
@@ -104,7 +117,7 @@ options:
     default: []
   reference_at:
     description:
-      - The time of the inventories of O(reference). By default, now.
+      - The time of the inventories of O(reference). By default, now. A date is the end of that day.
       - Without O(reference), each host is compared with itself at this time.
     type: raw
   majority:
@@ -124,6 +137,13 @@ options:
       - Name of the variable in which each host of the play keeps its result of M(changetracking.inventory.ct_inventory_fetch). Then
         the changes in these results are returned, instead of those in the store.
     type: str
+  format:
+    description:
+      - V(lines) returns RV(lines), RV(totals) and RV(left_out) without the data, to be read.
+      - For a spreadsheet, use the filter P(changetracking.inventory.ct_csv#filter).
+    type: str
+    choices: [all, lines]
+    default: all
 attributes:
   platform:
     platforms: all
@@ -131,6 +151,8 @@ extends_documentation_fragment:
   - changetracking.inventory.attributes
   - changetracking.inventory.attributes.action
 seealso:
+  - module: changetracking.inventory.ct_fleet_mark
+  - module: changetracking.inventory.ct_fleet_report
   - module: changetracking.inventory.ct_inventory_fetch
   - plugin: changetracking.inventory.run_log
     plugin_type: callback
@@ -158,6 +180,22 @@ EXAMPLES = r"""
     ask: versions
     kinds: [packages]
     items: [openssl, libssl*]
+  delegate_to: localhost
+  run_once: true
+
+- name: Find hosts with an OpenSSL that is too old
+  changetracking.inventory.ct_fleet_info:
+    ask: versions
+    items: [openssl]
+    version: "< 3.0.17-1~deb12u2"
+  delegate_to: localhost
+  run_once: true
+
+- name: Get what web01 had on a day
+  changetracking.inventory.ct_fleet_info:
+    ask: versions
+    hosts: [web01]
+    at: "2026-01-06"
   delegate_to: localhost
   run_once: true
 
@@ -349,6 +387,11 @@ missing:
   returned: O(ask=hosts)
   type: list
   elements: str
+marks:
+  description: The marks in the store, the oldest first, as M(changetracking.inventory.ct_fleet_mark) returns them.
+  returned: O(ask=marks)
+  type: list
+  elements: dict
 totals:
   description:
     - With O(ask=changes), the number of returned C(changes) and their C(hosts), and the numbers for each level. C(ignore), C(window) and
@@ -361,7 +404,7 @@ left_out:
   returned: success
   type: int
 lines:
-  description: The answer as a table, up to 1,000 entries.
+  description: The answer as a table, up to 1,000 entries, or a sentence if there is nothing to show.
   returned: success
   type: list
   elements: str

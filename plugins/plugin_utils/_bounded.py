@@ -102,3 +102,12 @@ def calm(text: str) -> str:
     if len(whole) > MAX_TEXT:
         whole = f"{whole[:MAX_TEXT]} ... ({MAX_TEXT} of {len(whole)} characters)"
     return line(whole if whole.isprintable() else " ".join(whole.splitlines()))
+
+
+def calm_data(value: Any) -> Any:
+    """The same data, with each text in it made calm()."""
+    if isinstance(value, str):
+        return calm(value)
+    if isinstance(value, Mapping):
+        return {key: calm_data(element) for key, element in value.items()}
+    return list(map(calm_data, value)) if isinstance(value, (list, tuple)) else value

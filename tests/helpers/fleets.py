@@ -17,8 +17,8 @@ HOUR, DAY = 3600, 86400
 KINDS = all_kinds()
 
 
-def package(name, version="1.0", installed=NOON - 90 * DAY):
-    return "packages", KINDS["packages"].item(name, "amd64", version, "About " + name, "P", 7, installed)
+def package(name, version="1.0", installed=NOON - 90 * DAY, architecture="amd64"):
+    return "packages", KINDS["packages"].item(name, architecture, version, "About " + name, "P", 7, installed)
 
 
 def service(name, running=True):

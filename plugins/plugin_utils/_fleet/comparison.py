@@ -7,34 +7,66 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from typing import Any
 
+from ...module_utils._cti.errors import CtiError
+from ...module_utils._cti.kinds.packages.versions import Condition, compare_dpkg, compare_rpm, has_epoch, satisfies
 from ...module_utils._cti.text import line, plural
 from .groups import MAX_LENGTH, MOST_HOSTS, SHOWN_HOSTS
 from .inventories import COMPARED, Inventories, Key, Variant
 
 Entry = dict[str, Any]
 Expected = set[Variant]  # empty: the item should not be there
+Meets = Callable[[Key, Variant], bool]
 
 MOST_VARIANTS = 100  # of one item
 _CHECKSUM_SHOWN = 12  # characters
+_OF_DPKG = frozenset(
+    ("all", "amd64", "arm64", "armel", "armhf", "i386", "mips64el", "mipsel", "ppc64el")
+)  # architectures
 
 
-def versions(found: Inventories) -> Iterator[Entry]:
-    """Each item with its variants, the most frequent one first."""
-    for key in sorted(found.variants):
-        ranked = _ranked(found.variants[key])
-        if ranked:
-            yield _entry(key, [_variant(found, key, *pair) for pair in ranked])
+def versions(found: Inventories, meets: Meets | None = None, with_lacking: bool = False) -> Iterator[Entry]:
+    """Each item with its variants, the most frequent one first: those that meet a condition. `with_lacking`: the last one is the hosts
+    that do not have the item, in any architecture."""
+    for (kind, _name), same in groupby(sorted(found.variants), key=lambda key: key[:2]):
+        keys = list(same)
+        lacking = found.of_kind(kind) if with_lacking else 0
+        for key in keys:
+            ranked = [pair for pair in _ranked(found.variants[key]) if meets is None or meets(key, pair[0])]
+            for pair in ranked:
+                lacking &= ~pair[1]
+            variants = [_variant(found, key, *pair) for pair in ranked]
+            if lacking and key is keys[-1]:
+                variants.append(_variant(found, key, None, lacking))
+            if variants:
+                yield _entry(key, variants)
+
+
+def meeting(condition: Condition) -> Meets:
+    """Whether the version of a package meets a condition, in the order of its package manager."""
+
+    def meets(key: Key, variant: Variant) -> bool:
+        version = str(variant[0] or "")
+        is_rpm = key.architecture not in _OF_DPKG if has_epoch(version) else ":" in version
+        try:
+            return satisfies(version, condition, compare_rpm if is_rpm else compare_dpkg)
+        except CtiError:  # what the host says is no version
+            return False
+
+    return meets
 
 
 def outliers(found: Inventories, share: float) -> Iterator[Entry]:
     """The items that at least this share of the hosts have in one variant, or do not have, and others differently. The rarest
-    difference first."""
+    difference first. A package is compared on the hosts of its architecture."""
 
     def expected(key: Key) -> Expected | None:
-        enough = share * found.of_kind(key.kind).bit_count()
-        usual = {variant for variant, hosts in found.variants[key].items() if hosts.bit_count() >= enough}
+        comparable = found.comparable(key)
+        enough = share * comparable.bit_count()
+        variants = found.variants[key].items()
+        usual = {variant for variant, hosts in variants if (hosts & comparable).bit_count() >= enough}
         return usual if usual or found.lacking(key).bit_count() >= enough else None
 
     return _sorted(found, expected)
@@ -139,11 +171,15 @@ def _variant(found: Inventories, key: Key, variant: Variant | None, hosts: int) 
 # --- as lines
 
 
-def lines(entries: list[Entry]) -> list[str]:
+def lines(entries: list[Entry], of_one_host: bool = False) -> list[str]:
+    """A line for each item and for each of its variants. `of_one_host`: one line for an item with its only variant."""
     shown: list[str] = []
     for entry in entries:
         usual = entry.get("expected")
         name = f"{entry['kind']}  {entry['item']}"
+        if of_one_host and len(entry["variants"]) == 1:
+            shown.append(line(f"{name}  {_short(entry['variants'][0]['values'], {})}", MAX_LENGTH))
+            continue
         if usual is not None:
             name += f"  (expected: {' or '.join(_short(values, {}) for values in usual) or 'not there'})"
         shown.append(line(name, MAX_LENGTH))

@@ -48,7 +48,7 @@ def read(
     store: Store, since: float | None, until: float | None, selects: Selects
 ) -> tuple[list[tuple[str, Record]], bool]:
     """The changes that were found from `since` until before `until` on the selected hosts, as (host, record), the latest first;
-    and whether there are more than MOST_CHANGES, so that older ones are left out."""
+    and whether there are more than MOST_CHANGES (of other hosts, too, if very many hosts are selected), so that older ones are left out."""
     where, parameters = ["1 = 1"], []
     for sign, at in ((">=", since), ("<", until)):
         if at is not None:
@@ -61,33 +61,36 @@ def read(
         parameters += hosts
     columns = ", ".join(map(column, COLUMNS))
     sql = f"SELECT {columns} FROM ConfigurationChange WHERE {' AND '.join(where)} ORDER BY TimeGenerated DESC"
-    rows: Iterator[tuple[str, Record]] = (
+    rows = [
         (str(row["Host"]), {name: value for name, value in row.items() if value is not None})
         for row in store.rows(f"{sql} LIMIT ?", *parameters, MOST_CHANGES + 1)
-    )
-    found = [pair for pair in rows if selects(pair[0])]
-    return found[:MOST_CHANGES], len(found) > MOST_CHANGES
+    ]
+    return [pair for pair in rows[:MOST_CHANGES] if selects(pair[0])], len(rows) > MOST_CHANGES
 
 
 def attributed(
     store: Store | None, records: Iterable[tuple[str, Record]], every_mark: list[marks.Mark]
 ) -> Iterator[Found]:
     """Each change, with what explains it. A record of no kind is left out."""
-    changes = list(_changes(records))
-    if store is None or not store.query("SELECT 1 FROM runs LIMIT 1"):
+    changes = list(changes_of(records))
+    earliest = min((min(change.since, change.until) for change in changes), default=0.0)
+    every_mark = [mark for mark in every_mark if mark.valid[1] > earliest]
+    is_recorded = store is not None and bool(store.query("SELECT 1 FROM runs LIMIT 1"))
+    tasks = list(_tasks(store, changes)) if store is not None and is_recorded and changes else []
+    if store is not None and (tasks or any(mark.word == marks.WINDOW for mark in every_mark)):
+        changes = list(with_installed(store, changes))
+    if not is_recorded:
         for change in changes:
             yield Found(change, Attribution(UNKNOWN), None, marks.first(every_mark, change))
         return
-    tasks = list(_tasks(store, changes)) if changes else []
-    ran = _runs(store, {task.run for task in tasks}) if tasks else {}
-    if tasks:
-        changes = list(_with_installed(store, changes))
+    ran = _runs(store, {task.run for task in tasks}) if store is not None and tasks else {}
     for change, found in zip(changes, Tasks(tasks).attribute_all(changes)):
         of_task = ran.get(found.task.run) if found.task is not None else None
         yield Found(change, found, of_task, marks.first(every_mark, change))
 
 
-def _changes(records: Iterable[tuple[str, Record]]) -> Iterator[Change]:
+def changes_of(records: Iterable[tuple[str, Record]]) -> Iterator[Change]:
+    """The changes of records. A record of no kind is left out."""
     for host, record in records:
         try:
             yield from_record(host, record)
@@ -111,7 +114,7 @@ def _runs(store: Store, uuids: set[str]) -> dict[str, Ran]:
     }
 
 
-def _with_installed(store: Store, changes: list[Change]) -> Iterator[Change]:
+def with_installed(store: Store, changes: list[Change]) -> Iterator[Change]:
     """The changes, those of packages with the time at which the version that they name was installed."""
     names = sorted({change.name for change in changes if change.kind == "packages" and not change.removed})
     wanted = {_version(change) for change in changes if change.kind == "packages"}

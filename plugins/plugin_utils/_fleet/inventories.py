@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
+from operator import or_
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.fleet.schema import column
@@ -17,7 +19,7 @@ from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import timestamp
-from .history import slices
+from .history import COLUMNS, slices
 from .selection import Selects
 
 # The columns that make two items of one name different variants.
@@ -43,18 +45,34 @@ Variant = tuple[Any, ...]  # the values of the columns in COMPARED
 class Inventories:
     """The inventories of the selected hosts. `variants`: {key: {variant: hosts}}."""
 
-    def __init__(self, hosts: list[str], of_kind: Mapping[str, int], variants: dict[Key, dict[Variant, int]]) -> None:
+    def __init__(
+        self,
+        hosts: list[str],
+        of_kind: Mapping[str, int],
+        native: Mapping[str, int],
+        variants: dict[Key, dict[Variant, int]],
+    ) -> None:
         self.hosts = hosts
         self.variants = variants
         self._of_kind = of_kind
+        self._native = native  # architecture -> hosts
 
     def of_kind(self, kind: str) -> int:
         """The hosts with an inventory of this kind."""
         return self._of_kind.get(kind, 0)
 
-    def lacking(self, key: Key) -> int:
-        """The hosts that do not have the item."""
+    def comparable(self, key: Key) -> int:
+        """The hosts on which the item can be expected: of a package, those that are not of another architecture."""
         mask = self.of_kind(key.kind)
+        own = self._native.get(key.architecture)
+        if own is None:
+            return mask
+        others = reduce(or_, self._native.values()) & ~own
+        return mask & ~others
+
+    def lacking(self, key: Key) -> int:
+        """The comparable hosts that do not have the item."""
+        mask = self.comparable(key)
         for some in self.variants.get(key, {}).values():
             mask &= ~some
         return mask
@@ -84,8 +102,18 @@ def read(
     if at is not None:
         _undo(store, numbers, known, matches, at, variants)
     return Inventories(
-        [name for _host, name in hosts], {kind.name: of_kind.get(kind.config_type, 0) for kind in known}, variants
+        [name for _host, name in hosts],
+        {kind.name: of_kind.get(kind.config_type, 0) for kind in known},
+        _native(store, numbers),
+        variants,
     )
+
+
+def unknown_at(store: Store, selects: Selects, at: float) -> list[str]:
+    """The selected hosts of which nothing is stored of that time: they were seen, and changed, only later."""
+    sql = "SELECT h.name, h.first_seen, (SELECT min(b.TimeGenerated) FROM batches b WHERE b.host = h.host) FROM hosts h ORDER BY h.name"
+    before = timestamp(at) or ""
+    return [name for name, seen, changed in store.query(sql) if selects(name) and min(seen, changed or seen) > before]
 
 
 def _items(store: Store, kind: Kind, items: list[str], matches: Selects) -> Iterator[tuple[Any, ...]]:
@@ -123,6 +151,17 @@ def _masks(store: Store, numbers: Mapping[int, int], items: list[int]) -> tuple[
     return masks, of_type
 
 
+def _native(store: Store, numbers: Mapping[int, int]) -> dict[str, int]:
+    """{architecture: hosts}, by the package of the package manager."""
+    sql = "SELECT item, Architecture FROM items WHERE ConfigDataType = ? AND SoftwareName IN ('dpkg', 'rpm')"
+    architectures = dict(store.query(sql, all_kinds()["packages"].config_type))
+    masks, _of_type = _masks(store, numbers, list(architectures))
+    native: dict[str, int] = defaultdict(int)
+    for item, mask in masks.items():
+        native[architectures.get(item) or ""] |= mask
+    return {architecture: mask for architecture, mask in native.items() if architecture and mask}
+
+
 def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, ...]]:
     """The rows of these items. Many are read with all the others."""
     if len(items) > 5000:
@@ -139,7 +178,8 @@ def _undo(
     """Undo the changes that were found after `at`. What a change put there is taken away, and what it took away is put back."""
     net: dict[tuple[Key, Variant, int], int] = defaultdict(int)
     by_type = {kind.config_type: kind for kind in kinds}
-    sql = "SELECT * FROM ConfigurationChange WHERE TimeGenerated > ?"
+    columns = ", ".join(map(column, ("HostId", *COLUMNS)))
+    sql = f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated > ?"
     for row in store.rows(sql, timestamp(at)):
         kind = by_type.get(row["ConfigChangeType"])
         if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):

@@ -9,7 +9,6 @@ the fleet store.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import yaml
 
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.registry import all_kinds
+from . import mark_store
 from .changes import ADDED, MODIFIED, REMOVED, Change
 from .selection import Groups, matching, moment, selecting
 
@@ -60,17 +60,7 @@ def first(marks: Iterable[Mark], change: Change) -> Mark | None:
 
 def from_store(store: Store, groups: Groups) -> list[Mark]:
     """The marks of the table `marks`. Raises ValueError."""
-    sql = "SELECT word, what, reason, made_by, made_at, valid_from, valid_until FROM marks ORDER BY mark"
-    made: list[Mark] = []
-    for word, what, reason, by, at, start, end in store.query(sql):
-        until = end or (at if word == ACKNOWLEDGE else None)
-        entry = {"reason": reason, "by": by, "from": start, "until": until}
-        try:
-            selected = json.loads(what)
-        except ValueError:
-            raise ValueError(f"The fleet store has a mark that is not JSON: {str(what)[:80]!r}. Delete it.") from None
-        made.append(_mark({word: selected, **{key: text for key, text in entry.items() if text}}, groups))
-    return made
+    return [from_entry(mark.entry(), groups) for mark in mark_store.read(store)]
 
 
 def from_option(value: Any, groups: Groups) -> list[Mark]:
@@ -85,7 +75,7 @@ def from_option(value: Any, groups: Groups) -> list[Mark]:
         raise ValueError(f"The marks{where} are not a list. Give a list of marks, or the path of a YAML file with one.")
     if len(value) > MOST:
         raise ValueError(f"There are {len(value)} marks{where}. Give at most {MOST}.")
-    return [_mark(entry, groups, where) for entry in value]
+    return [from_entry(entry, groups, where) for entry in value]
 
 
 def _read(path: str) -> Any:
@@ -100,8 +90,8 @@ def _read(path: str) -> Any:
         raise ValueError(f"The marks {path!r} are not YAML: {' '.join(str(error).split())[:200]}") from None
 
 
-def _mark(entry: Any, groups: Groups, where: str = "") -> Mark:
-    """A mark: {word: what it selects, from, until, reason, by}."""
+def from_entry(entry: Any, groups: Groups, where: str = "") -> Mark:
+    """A mark: {word: what it selects, from, until, reason, by}. Raises ValueError."""
     shown = f"The mark {str(entry)[:100]!r}{where}"
     words = [word for word in WORDS if isinstance(entry, Mapping) and word in entry]
     if len(words) != 1:

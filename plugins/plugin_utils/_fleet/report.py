@@ -26,7 +26,7 @@ from .marks import from_option, from_store
 from .report_changes import read_changes
 from .report_columns import delta, shown
 from .report_items import read_hosts, read_items
-from .selection import Groups, selecting
+from .selection import Groups, check_hosts, selecting
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("model.js", "dom.js", "tables.js", "views.js")
@@ -50,18 +50,16 @@ class Report(NamedTuple):
     hosts: int
     changes: int
     left_out: int  # items and changes that do not fit into the report
+    warnings: list[str]  # of names of hosts that match none
 
 
 def make(store: Store, scope: Scope) -> Report:
     """Raises FleetError, and ValueError for what cannot be selected."""
     with store.reading():
         marks = from_store(store, scope.groups) + from_option(scope.marks, scope.groups)
+        known = {name for (name,) in store.query("SELECT name FROM hosts")}
+        warnings = check_hosts("hosts", scope.hosts, scope.groups, known) if scope.hosts else []
         hosts = read_hosts(store, selecting(scope.hosts, scope.groups))
-        if scope.hosts and not hosts:
-            raise ValueError(
-                f"No host in the fleet store matches the value of hosts, {', '.join(scope.hosts)[:200]!r}. Give names or groups of hosts, or"
-                " patterns such as web*."
-            )
         items = read_items(store, hosts)
         changes = read_changes(store, hosts, scope.since, marks)
     data = {
@@ -83,7 +81,7 @@ def make(store: Store, scope: Scope) -> Report:
         "groups": _groups(scope.groups, {host.name: number for number, host in enumerate(hosts)}),
     }
     left_out = items.left_out + changes.left_out
-    return Report(_page(data), len(hosts), changes.total, left_out)
+    return Report(_page(data), len(hosts), changes.total, left_out, warnings)
 
 
 def save(text: str, path: str) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pwd
 from typing import Any, NamedTuple
 
 CHANGED, FAILED, UNREACHABLE = "changed", "failed", "unreachable"
@@ -59,6 +61,14 @@ def narrowed(one: Clock | None, other: Clock) -> Clock:
         return other
     low, high = max(one[0], other[0]), min(one[1], other[1])
     return (low, high) if low <= high else other
+
+
+def user() -> str:
+    """The name of the user who runs Ansible."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # in a container, a user may have no name
+        return str(os.getuid())
 
 
 # --- as lines of a spool

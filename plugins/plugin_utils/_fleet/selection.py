@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...module_utils._cti.errors import SinceError
+from ...module_utils._cti.fleet.store import URLS
 from ...module_utils._cti.state import since
 
 DAY = 86_400.0
 EVERYTHING = ("all", "*")
+NONE = "none"
 
 Groups = Mapping[str, Sequence[str]]  # of the Ansible inventory
 Selects = Callable[[str], bool]
+
+
+def location(store: str) -> str:
+    """Where a fleet store is, by the value of the option: an absolute path or a URL. Raises ValueError."""
+    store = store.strip()
+    if store in ("", NONE):
+        raise ValueError("There is no fleet store to read. Give its path or URL as store (in the playbook: ct_store).")
+    return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
 
 
 def matching(patterns: Iterable[str]) -> Selects:
@@ -39,6 +50,18 @@ def selecting(names: Iterable[str], groups: Groups) -> Selects:
         return includes
     excludes = matching(unwanted)
     return lambda host: includes(host) and not excludes(host)
+
+
+def check_hosts(option: str, names: Sequence[str], groups: Groups, known: Collection[str]) -> list[str]:
+    """A warning for each of the names, groups and patterns that matches no host. Raises ValueError if no host is selected."""
+    if not any(map(selecting(names, groups), known)):
+        raise ValueError(
+            f"No host in the fleet store matches the value of {option}, {', '.join(names)[:200]!r}. Give names or groups of hosts, or"
+            " patterns such as web*."
+        )
+    plain = [name.lstrip("!") for name in names]
+    unknown = [name for name in plain if name not in known and not any(map(selecting([name], groups), known))]
+    return [f"No host in the fleet store matches {name[:80]!r} in the value of {option}." for name in unknown]
 
 
 def _expanded(names: Iterable[str], groups: Groups) -> tuple[list[str], list[str]]:

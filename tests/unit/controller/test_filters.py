@@ -4,13 +4,16 @@
 """The filters, on this ansible-core."""
 
 import base64
+import csv
 import datetime
+import io
 import zlib
 
 import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.changetracking.inventory.plugins.filter.ct_checks import ct_checks
+from ansible_collections.changetracking.inventory.plugins.filter.ct_csv import ct_csv
 from ansible_collections.changetracking.inventory.plugins.filter.ct_query import ct_query
 from ansible_collections.changetracking.inventory.plugins.filter.ct_table import ct_table
 from ansible_collections.changetracking.inventory.plugins.filter.ct_unpack import ct_unpack
@@ -373,3 +376,44 @@ def test_whatever_a_host_returned_the_others_have_their_lines_and_the_terminal_i
     lines = table(web01=HOSTILE[number], web02=summary(packages={"count": 5, "baseline": True}))
     assert lines[1].startswith("web01  ") and lines[2].startswith("web02  5  ")
     assert all(text.isprintable() and len(text) < 1500 for text in lines)
+
+
+def test_an_answer_about_the_fleet_as_csv():
+    changes = [
+        {
+            "item": "/etc/x",
+            "fields": ["Mode", "Owner"],
+            "before": {"Mode": "0644", "Owner": None},
+            "count": 2,
+            "task": None,
+        },
+        {"item": 'a "b", c', "count": 1, "mark": {"word": "ignore"}},
+    ]
+    assert list(csv.reader(io.StringIO(ct_csv(changes)))) == [
+        ["item", "fields", "before", "count", "task", "mark"],
+        ["/etc/x", "Mode; Owner", "Mode=0644", "2", "", ""],
+        ['a "b", c', "", "", "1", "", "word=ignore"],
+    ]
+    variants = [{"values": {"CurrentVersion": "1"}, "count": 2}, {"values": None, "count": 1}]
+    found = [{"item": "openssl", "variants": variants, "more": 0, "expected": []}]
+    assert ct_csv(found) == '"item","values","count"\r\n"openssl","CurrentVersion=1",2\r\n"openssl","",1\r\n'
+    assert ct_csv([]) == "\r\n"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"])
+def test_no_text_of_a_host_is_a_formula(text):
+    rows = [{text: text, "list": [text], "mapping": {text: text}}]
+    cells = [
+        cell
+        for row in csv.reader(io.StringIO(ct_csv(rows), newline=""))
+        for cell in row
+        if cell not in ("list", "mapping")
+    ]
+    assert len(cells) == 4 and all(cell == "'" + text or cell == f"'{text}={text}" for cell in cells)
+    assert ct_csv([{"n": -1}]) == '"n"\r\n-1\r\n'
+
+
+@pytest.mark.parametrize("rows", ["x", None, {"a": 1}, [1]])
+def test_csv_needs_rows(rows):
+    with pytest.raises(AnsibleFilterError, match="ct_csv needs a list of mappings"):
+        ct_csv(rows)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What ct_fleet_info answers, on SQLite and on PostgreSQL."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -281,6 +282,22 @@ def test_one_change_is_acknowledged_by_its_record(fleet):
     assert ask(fleet, marks=[{"acknowledge": {"record": first}, "by": "alice"}])["changes"][0]["hosts"] == ["web02"]
 
 
+def test_an_acknowledged_record_needs_no_time(fleet):
+    """The clock of a host may be ahead of the one by which the mark was made."""
+    record = fleet.change("web01", OLD, NEW, NOON + DAY)
+    sql = "INSERT INTO marks (mark, word, what, made_at) VALUES (1, 'acknowledge', ?, '2026-01-01T00:00:00Z')"
+    fleet.execute(sql, json.dumps({"record": record}))
+    assert ask(fleet)["totals"]["acknowledge"] == 1
+
+
+def test_a_window_goes_by_the_time_of_a_package_though_no_run_is_recorded(fleet):
+    fleet.host("web01", NEW)
+    fleet.change("web01", OLD, NEW, age=DAY)
+    early = {"window": {}, "from": NOON_TEXT % 2, "until": NOON_TEXT % 3}
+    late = {"window": {}, "from": NOON_TEXT % 11, "until": NOON_TEXT % 13}
+    assert ask(fleet, marks=[early])["totals"]["window"] == 0 and ask(fleet, marks=[late])["totals"]["window"] == 1
+
+
 def test_marks_in_the_store_count(fleet):
     fleet.change("web01", OLD, NEW)
     columns = "mark, word, what, reason, made_by, made_at, valid_from, valid_until"
@@ -362,7 +379,59 @@ def test_versions_are_counted(fleet):
         "openssl": [("3.0.15", 9), ("3.0.14", 1)]
     }
     assert len(ask(fleet, "versions", kinds=["packages"])["found"]) == 3
-    assert variants(ask(fleet, "versions", items=["ssh"], kinds=["services"])) == {"ssh": [("Running", 10)]}
+    assert variants(ask(fleet, "versions", items=["ssh"], kinds=["services"])) == {"ssh": [("Running", 10), (None, 1)]}
+
+
+def test_hosts_with_a_version_below_another_and_hosts_without_the_package(fleet):
+    furnish(fleet)
+    fleet.host("el9", package("openssl", "1:3.0.7-27.el9"), package("zlib", "0:1.2.11~rc1-40.el9"))
+    old = ask(fleet, "versions", items=["openssl"], version="< 3.0.15")
+    assert variants(old) == {"openssl": [("3.0.14", 2)]}
+    assert old["lines"] == ["packages  openssl", "    2 hosts  3.0.14  (db01, web09)"]
+    assert variants(ask(fleet, "versions", items=["openssl"], version=">1:3")) == {"openssl": [("1:3.0.7-27.el9", 1)]}
+    assert variants(ask(fleet, "versions", items=["zlib"], version="<1.2.11")) == {"zlib": [("0:1.2.11~rc1-40.el9", 1)]}
+    assert ask(fleet, "versions", items=["openssl"], version="< 1")["lines"] == ["No host has such a version."]
+    everywhere = ask(fleet, "versions", items=["nmap", "bash"], kinds=["packages"])
+    assert variants(everywhere) == {"bash": [("1.0", 11), (None, 1)], "nmap": [("1.0", 1), (None, 11)]}
+    assert "     1 host  not there  (el9)" in everywhere["lines"]
+    assert ask(fleet, "versions", items=["none"])["lines"] == ["No host has such an item.", "none  no host has it"]
+
+
+def test_a_package_of_another_architecture_is_there(fleet):
+    fleet.host("web01", package("openssl"))
+    fleet.host("web02", package("openssl", architecture="arm64"))
+    fleet.host("web03", package("bash"))
+    found = ask(fleet, "versions", items=["openssl"])["found"]
+    assert [[(some["count"], some["hosts"]) for some in one["variants"]] for one in found] == [
+        [(1, ["web01"])],
+        [(1, ["web02"]), (1, ["web03"])],
+    ]
+
+
+def test_what_one_host_had_on_a_day(fleet):
+    fleet.host("web01", NEW, file("/etc/x", mode=0o600), service("ssh"))
+    fleet.change("web01", OLD, NEW, NOON)
+    answer = ask(fleet, "versions", hosts=["web01"], at="2025-12-31")
+    assert answer["lines"] == [
+        "files  /etc/x  FileContentChecksum=aaaaaaaaaaaa Mode=0600 Owner=root Group=root FileType=file",
+        "packages  openssl  3.0.14",
+        "services  ssh  SvcState=Running SvcStartupType=Enabled",
+    ]
+    assert answer["warnings"] == [
+        "The store has nothing of web01 from before that time. The first inventory is used instead, which may be different."
+    ]
+    now = ask(fleet, "versions", hosts=["web01"], at="2026-01-01", items=["openssl"])
+    assert now["lines"] == ["packages  openssl  3.0.15"] and "warnings" not in now
+    fleet.host("web02", NEW)
+    both = ask(fleet, "compare", hosts=["web01"], reference=["web02"], reference_at="2026-01-01", kinds=["packages"])
+    assert both["lines"] == ["No host differs."] and "nothing of web02 from" in both["warnings"][0]
+
+
+def test_an_answer_to_read_has_no_data(fleet):
+    furnish(fleet)
+    assert set(ask(fleet, "versions", format="lines")) == {"changed", "lines", "left_out"}
+    assert set(ask(fleet, format="lines")) == {"changed", "lines", "left_out", "totals"}
+    assert ask(fleet)["lines"] == ["No changes."]
 
 
 def test_outliers_are_what_nearly_all_others_have_otherwise(fleet):
@@ -380,6 +449,23 @@ def test_outliers_are_what_nearly_all_others_have_otherwise(fleet):
     assert "packages  nmap  (expected: not there)" in answer["lines"]
     assert "     1 host  FileContentChecksum=bbbbbbbbbbbb Mode=0600  (web09)" in answer["lines"]
     assert ask(fleet, "outliers", hosts=["web*"], majority=95)["found"] == []
+    assert ask(fleet, "outliers", hosts=["web*"], majority=95)["lines"] == ["No host differs."]
+
+
+def test_outliers_are_looked_for_among_hosts_of_the_same_architecture(fleet):
+    for number in range(30):
+        architecture = "arm64" if number < 10 else "amd64"
+        version = "1" if number in (3, 13) else "2"
+        own = [package("dpkg", architecture=architecture), package("openssl", version, architecture=architecture)]
+        fleet.host("web%02d" % number, *own, *([package("bash", architecture=architecture)] if number != 4 else []))
+    fleet.host("web20", *own, package("bash"), package("libc6", architecture="i386"))
+    found = ask(fleet, "outliers")["found"]
+    assert [(one["item"], one["architecture"], [some["hosts"] for some in one["variants"]]) for one in found] == [
+        ("bash", "arm64", [["web04"]]),
+        ("libc6", "i386", [["web20"]]),
+        ("openssl", "amd64", [["web13"]]),
+        ("openssl", "arm64", [["web03"]]),
+    ]
 
 
 def test_hosts_are_compared_with_a_golden_host(fleet):
@@ -485,6 +571,11 @@ def test_stale_failed_and_missing_hosts(fleet):
         ({"what": "hosts", "stale_after": "2999-01-01"}, "is in the future"),
         ({"limit": 0}, "The value of limit is 0."),
         ({"majority": 50, "what": "outliers"}, "The value of majority is 50."),
+        ({"since": "2026-01-02", "until": "2026-01-01"}, "The value of until is not after that of since."),
+        ({"version": "< 1"}, "The option version selects versions of packages. Give ask=versions with it"),
+        ({"what": "versions", "version": "< 1", "kinds": ["files"]}, "and no other kinds"),
+        ({"what": "versions", "version": "old"}, "The value of version is 'old'. Give one of"),
+        ({"what": "hosts", "results": "x"}, "The option results is for changes."),
     ],
 )
 def test_what_is_wrong_with_a_question(tmp_path, arguments, message):
@@ -492,6 +583,26 @@ def test_what_is_wrong_with_a_question(tmp_path, arguments, message):
     fleet.host("web01", OLD)
     answer = ask(fleet, **arguments)
     assert answer["failed"] and message in answer["msg"]
+
+
+def test_a_name_that_matches_no_host_is_a_warning_beside_others(tmp_path):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.host("web01", OLD)
+    answer = ask(fleet, hosts=["web01", "wbe02", "db", "!x*"])
+    assert answer["warnings"] == [
+        f"No host in the fleet store matches '{name}' in the value of hosts." for name in ("wbe02", "db", "x*")
+    ]
+    assert "warnings" not in ask(fleet, hosts=["web*", "all"])
+
+
+def test_changes_beyond_the_limit_are_told_though_only_some_hosts_are_selected(tmp_path, monkeypatch):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    for number in range(4):
+        fleet.change("web01" if number == 0 else "db01", None, package("p%d" % number), NOON + number)
+    monkeypatch.setattr(history, "MOST_CHANGES", 2)
+    assert "warnings" not in ask(fleet, hosts=["web01"])
+    monkeypatch.setattr(history, "AT_ONCE", 1)  # so many hosts that they are not selected by the query
+    assert ask(fleet, hosts=["web01"])["warnings"][0].startswith("There are more than 2 changes")
 
 
 def test_a_store_that_is_not_there_is_one_sentence(tmp_path):

@@ -99,6 +99,9 @@ def test_only_the_block_of_data_differs_between_reports(where, tmp_path):
 def test_hosts_are_selected_by_name_pattern_and_group(where):
     assert data(made(where, hosts=["db", "!db01*"]).text)["hosts"]["name"] == fleet.GROUPS["db"][1:]
     assert made(where, hosts=["web01*"]).changes == 8  # of openssl, and 7 of tzdata
+    assert made(where, hosts=["web01*", "wbe02"]).warnings == [
+        "No host in the fleet store matches 'wbe02' in the value of hosts."
+    ]
     with pytest.raises(ValueError, match="No host in the fleet store matches the value of hosts, 'wbe'"):
         made(where, hosts=["wbe"])
 
