@@ -51,8 +51,8 @@ options:
     default: []
   marks:
     description:
-      - Marks of changes, as a list or as the path of a YAML file with a list, as M(changetracking.inventory.ct_fleet_info) describes them. The marks in the store
-        count too.
+      - Marks of changes, as a list or as the path of a YAML file with a list, as M(changetracking.inventory.ct_fleet_info) describes them. The marks in the
+        store count too.
       - The report has the marked changes. It hides them until its reader wants to see them.
     type: raw
   title:
