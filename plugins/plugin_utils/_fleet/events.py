@@ -27,7 +27,8 @@ AT_ONCE = 1_000  # changes
 WAIT_SECONDS = 2.0  # for new changes
 REOPEN_SECONDS = 60.0  # so that a store that was moved aside is not read for ever
 NOW, EVERYTHING = "now", "all"
-_TEMPLATE = re.compile(r"\{(?=[{%#])")
+# What makes a text a template: a delimiter, or the header by which a text gives itself other delimiters.
+_TEMPLATE = re.compile(r"\{(?=[{%#])|\A#(?=jinja2:)")
 _COLUMNS = ", ".join(map(column, ("Seq", "HostId", *history.COLUMNS)))
 _CHANGES = f"SELECT {_COLUMNS} FROM ConfigurationChange"
 
@@ -138,7 +139,7 @@ def _event(found: history.Found) -> dict[str, Any]:
 def _harmless(value: Any) -> Any:
     """The same data, with texts that are no templates, and safe to show in a terminal."""
     if isinstance(value, str):
-        return _TEMPLATE.sub("{ ", calm(value))
+        return _TEMPLATE.sub(r"\g<0> ", calm(value))
     if isinstance(value, Mapping):
         return {key: _harmless(element) for key, element in value.items() if element is not None}
     return [_harmless(element) for element in value] if isinstance(value, (list, tuple)) else value

@@ -9,6 +9,8 @@ import json
 import logging
 import runpy
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,37 @@ def test_no_text_of_an_event_is_a_template_and_no_name_stands_for_other_hosts(tm
     assert caplog.text.count("Changes of a host are skipped") == 5
     both = taken({"store": where, "since": "all", "via": ["playbook", "relay"]}, 3)
     assert [event["meta"]["hosts"] for event in both] == ["web01", "relayed", "web02"]
+
+
+TEMPLATES = (
+    "{{ lookup('pipe', 'touch evaluated') }}",
+    "{% if lookup('pipe', 'touch evaluated') %}{% endif %}",
+    # Texts that give themselves other delimiters. ansible-core before 2.19 takes the header without a line end, too.
+    "#jinja2:variable_start_string:'[[',variable_end_string:']]'\n[[ lookup('pipe', 'touch evaluated') ]]",
+    "#jinja2:variable_start_string:'[[',variable_end_string:']]',x:'[[ lookup(*(\"pipe;touch evaluated\".split(\";\"))) ]]' ",
+)
+
+
+def test_ansible_evaluates_no_text_of_an_event(tmp_path):
+    """Not in a playbook that gets it as ansible-rulebook passes it on: as an extra variable."""
+    where = str(tmp_path / "fleet.db")
+    store = FleetStore(where)
+    for text in TEMPLATES:
+        record = store.change("web01", package("p", version=text), package("p", version="2"))
+        store.execute("UPDATE batches SET record = ? WHERE record || '-0' = ?", text, record)
+        store.change("web01", None, package(text, version=text))
+    events = taken({"store": where, "since": "all"}, 2 * len(TEMPLATES))
+    (tmp_path / "events").write_text(json.dumps({"events": events}))
+    task = {"ansible.builtin.debug": {"msg": "{{ events }}"}}
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [task]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    ended = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-e", "@events", "play.yml"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.count("touch evaluated") == 5 * len(TEMPLATES)
+    assert not (tmp_path / "evaluated").exists()
 
 
 def test_a_store_that_cannot_be_used_is_tried_again(tmp_path, caplog, monkeypatch):
