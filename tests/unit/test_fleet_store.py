@@ -5,18 +5,36 @@
 
 import json
 import os
+import random
+import re
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
+import time
+import traceback
+from pathlib import Path
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import retention, schema, sqlite
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import FleetError, open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import (
+    postgresql,
+    retention,
+    schema,
+    sqlite,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import (
+    FleetError,
+    open_store,
+    shown,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
-STATE = "a" * 32
+PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 
 
 @pytest.fixture(scope="session")
@@ -215,6 +233,7 @@ ODD = [
     "x" * 100000,
     "'; DROP TABLE hosts",
     "\u202e<script>",
+    "\udcff\0",
 ]
 
 
@@ -228,6 +247,87 @@ def test_any_value_of_a_host_can_be_stored(store, value):
         transaction.failed("playbook", str(value), "", str(value))
     assert len(list(store.rows("SELECT * FROM ConfigurationData"))) == 1
     assert len(list(store.rows("SELECT * FROM ConfigurationChange"))) == 1
+
+
+def text_columns():
+    """{table: [(column, type)]} of all tables."""
+    db = sqlite3.connect(":memory:")
+    for statement in schema.statements(schema.SQLITE):
+        db.execute(statement)
+    names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = {name: [row[1:3] for row in db.execute("PRAGMA table_info(%s)" % name)] for name in names}
+    db.close()
+    return tables
+
+
+def test_a_text_that_no_database_takes_is_stored_and_found_in_every_column(store):
+    odd = "\u00fc \ud800 \udcff \0 "
+    for table, columns in text_columns().items():
+        names = [name for name, _type in columns]
+        numbers = list(range(1, 122))  # so many that PostgreSQL gets most of them by COPY
+        rows = [
+            [
+                {"TEXT": odd + str(number), "INTEGER": number, "BLOB": b"%d" % number}.get(type_, 0.5)
+                for _name, type_ in columns
+            ]
+            for number in numbers
+        ]
+        with store.writing() as transaction:
+            transaction.insert(table, names, rows[:-1])
+            transaction.insert(table, names, rows[-1:])
+        for name in [schema.column(name) for name, type_ in columns if type_ == "TEXT"]:
+            for number in (7, numbers[-1]):
+                sql = "SELECT count(*) FROM %s WHERE %s = ?" % (table, name)
+                assert store.query(sql, odd + str(number)) == [(1,)], (table, name)
+            for (found,) in store.query("SELECT %s FROM %s" % (name, table)):
+                assert "\0" not in found and found.encode("utf-8")
+
+
+def random_text(seed, length=5000):
+    """One that cannot be compressed: PostgreSQL compresses what it indexes."""
+    return "".join(random.Random(seed).choices("abcdefghijklmnopqrstuvwxyz\u00fc\u20ac0123456789", k=length))
+
+
+def test_no_text_is_too_long_for_an_index(store):
+    one, other = random_text(1), random_text(1) + "x"
+    for _again in range(2):
+        for name in (one, other):
+            keep(store, "web01", dict.fromkeys(package("a"), name))
+            with store.writing() as transaction:
+                host = transaction.host("relay", name, name, dict.fromkeys(machine(), name))
+                record = dict.fromkeys(change(0), name)
+                transaction.add_changes(host.host, name, [record, dict(record, RecordId=name + "-7")])
+                transaction.failed("playbook", name, "", name)
+                transaction.move(host.host, "a" * 32, "a:1:b", name)
+    assert store.query("SELECT count(*) FROM ConfigurationChange") == [(4,)]
+    assert store.query("SELECT count(*) FROM ConfigurationChange WHERE FileSystemPath = ?", one) == [(2,)]
+    assert store.query("SELECT count(*) FROM ConfigurationData WHERE SoftwareName = ?", other) == [(1,)]
+    assert store.query("SELECT via, count(*) FROM hosts GROUP BY via ORDER BY via") == [("playbook", 3), ("relay", 2)]
+
+
+def test_a_change_without_an_id_is_known_by_what_it_holds(store):
+    record = {name: value for name, value in change(0).items() if name != "RecordId"}
+    assert add(store, record, dict(record, Size=9)) == 2
+    assert add(store, record) == 0
+
+
+def test_a_host_of_the_relay_is_never_one_of_the_inventory_whatever_it_says(store):
+    """Computer, SourceComputerId and VMUUID are what a host says of itself."""
+    keep(store, "web01", package("a"))
+    with store.writing() as transaction:
+        claims = machine("web01", "id of web01")
+        host = transaction.host("relay", "web01", "id of web01", claims)
+        transaction.replace_inventory(host, Inventory("Software"), [package("evil")])
+        transaction.add_changes(host.host, "", [change(0)])
+    assert store.query(
+        "SELECT via, SoftwareName FROM ConfigurationData d JOIN hosts h ON h.host = d.HostId ORDER BY 1"
+    ) == [
+        ("playbook", "a"),
+        ("relay", "evil"),
+    ]
+    assert store.query("SELECT h.via FROM ConfigurationChange c JOIN hosts h ON h.host = c.HostId") == [("relay",)]
+    (sql,) = re.findall(r"^SELECT p\.name[^;]*;$", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert store.query(sql) == [("web01", "web01")]
 
 
 def test_nothing_of_a_transaction_that_fails_is_stored(where, store):
@@ -375,6 +475,12 @@ def test_a_store_of_an_older_version_gets_the_columns_it_lacks(where, store):
         assert newer.query("SELECT ContentDiff FROM ConfigurationChange ORDER BY Size") == [(None,), ("+a",)]
 
 
+def test_a_store_of_an_older_schema_is_brought_up_to_date(where, store):
+    store._db.execute("UPDATE meta SET value = 0 WHERE name = 'version'")
+    with open_store(where, write=True) as newer:
+        assert newer.query("SELECT value FROM meta WHERE name = 'version'") == [(schema.VERSION,)]
+
+
 def test_a_database_of_something_else_is_left_alone(where):
     if where.startswith("postgresql"):
         import psycopg
@@ -441,6 +547,115 @@ def test_a_full_disk_is_one_sentence(small_disk):
             keep(store, "web%d" % number, *[package("p%d-%d" % (number, one), Odd="x" * 2000) for one in range(500)])
 
 
+@pytest.mark.parametrize("name", [":memory:", "a?b#c%20 &mode=ro.db", "\udcff.db", "file:x", "\u00fc.db"])
+def test_a_file_may_have_any_name(tmp_path, name):
+    path = str(tmp_path / name)
+    with open_store(path, write=True) as store:
+        add(store, change(0))
+    with open_store(path) as store:
+        assert store.query("SELECT count(*) FROM changes") == [(1,)]
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_one_sentence_and_nobody_waits_for_it(tmp_path, make):
+    make(str(tmp_path / "x"))
+    for write in (True, False):
+        with pytest.raises(
+            FleetError, match=r"Cannot open the fleet store '.*' \((not a regular file|Is a directory)\)"
+        ):
+            open_store(str(tmp_path / "x"), write)
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_path_that_is_none_is_one_sentence(write):
+    with pytest.raises(FleetError, match=r"There is no fleet store|Cannot open the fleet store"):
+        open_store("a\0b", write)
+
+
+def test_a_symlink_is_followed_unless_another_user_made_it(tmp_path):
+    there, link = tmp_path / "there" / "fleet.db", tmp_path / "fleet.db"
+    link.symlink_to(there)
+    with open_store(str(link), write=True) as store:
+        add(store, change(0))
+    assert there.is_file() and link.is_symlink()
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "giving a symlink to a user needs root"
+        pytest.skip("giving a symlink to a user needs root")
+    os.lchown(str(link), 54321, 54321)
+    for write in (True, False):
+        with pytest.raises(FleetError, match="a symlink of another user"):
+            open_store(str(link), write)
+
+
+@pytest.fixture
+def nobody():
+    """A folder in which a test may go on as another user."""
+    if os.geteuid() != 0:
+        assert not os.environ.get("CI"), "another user needs root"
+        pytest.skip("another user needs root")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield folder
+        os.seteuid(0)
+
+
+def test_a_store_that_the_user_may_not_write_is_one_sentence(nobody):
+    path = os.path.join(nobody, "fleet.db")
+    with open_store(path, write=True) as store:
+        add(store, change(0))
+    os.seteuid(54321)
+    for write in (True, False):
+        with pytest.raises(
+            FleetError, match=r"The current user cannot use the fleet store|Cannot open the fleet store"
+        ):
+            open_store(path, write)
+    os.seteuid(0)
+    os.chmod(path, 0o644)
+    os.seteuid(54321)
+    refused = pytest.raises(FleetError, match="The current user cannot use the fleet store")
+    with refused, open_store(path, write=True) as store:
+        add(store, change(1))
+    with pytest.raises(FleetError, match="Cannot open the fleet store"):
+        open_store(os.path.join(nobody, "other.db"), write=True)
+
+
+TRY_TO_WRITE = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.1).execute('BEGIN IMMEDIATE')"
+
+
+def test_a_second_connection_does_not_end_the_lock_of_the_first(tmp_path):
+    """Closing any descriptor of a file releases the locks that its process has on it (fcntl(2))."""
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store, store.writing():
+        open_store(path, write=True).close()
+        open_store(path).close()
+        done = subprocess.run([sys.executable, "-c", TRY_TO_WRITE, path], stderr=subprocess.PIPE, check=False)
+        assert b"database is locked" in done.stderr
+
+
+def test_a_file_on_a_network_file_system_has_no_write_ahead_log(tmp_path, monkeypatch):
+    """SQLite keeps the index of one in memory that processes of different hosts do not share."""
+    monkeypatch.setattr(mounts, "is_remote", lambda _kind: True)
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store, open_store(path, write=True) as other:
+        add(store, change(0))
+        assert add(other, change(0), change(1)) == 1
+        assert store.query("PRAGMA journal_mode") == [("delete",)]
+        assert os.listdir(str(tmp_path)) == ["fleet.db"]
+
+
+def test_a_table_that_happens_to_have_our_name_is_left_alone(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    db = sqlite3.connect(path)
+    db.execute("CREATE TABLE meta (name TEXT, value TEXT)")
+    db.execute("INSERT INTO meta VALUES ('version', 'x')")
+    db.commit()
+    db.close()
+    for write in (True, False):
+        with pytest.raises(FleetError, match="is a database of something else"):
+            open_store(path, write)
+
+
 QUERIES = {
     "a package": "SELECT Computer, SoftwareName, CurrentVersion FROM ConfigurationData WHERE SoftwareName = 'x'",
     "versions": "SELECT CurrentVersion, count(*) FROM ConfigurationData WHERE SoftwareName = 'x' GROUP BY 1",
@@ -494,3 +709,118 @@ def test_a_user_who_may_only_read_is_one_sentence(server):
         assert store.query("SELECT count(*) FROM hosts") == [(0,)]
     with pytest.raises(FleetError, match="cannot write the fleet store"), open_store(where, write=True) as store:
         add(store, change(0))
+
+
+SHOWN = {
+    "postgresql://me:secret@h/db": "postgresql://me@h/db",
+    "postgres://me:s:e/@h": "postgresql",
+    "postgres://me:s:e@h:5432/db?password=secret": "postgres://me@h:5432/db",
+    "postgresql://me@h1:1,h2:2/db": "postgresql://me@h1:1,h2:2/db",
+    "postgresql://u%40d:secret@[::1]:5/db": "postgresql://u%40d@[::1]:5/db",
+    "postgresql:///db?host=/run/postgresql": "postgresql:///db",
+    "postgresql://me:se/cret@h/db": "postgresql",
+    "postgresql://me:se#cret@h/db": "postgresql",
+    "postgresql://me:12?cret@h/db": "postgresql",
+    "postgresql://me:se@cret@h/db": "postgresql",
+    "postgresql://me:12/cret@h/db": "postgresql",
+    "postgresql://me:secret": "postgresql",
+    "postgresql:me:secret@h": "postgresql",
+    "postgresql://h/db?password=sec@ret": "postgresql",
+    "postgresql://me:sec%ret@h/db": "postgresql://me@h/db",
+    "postgresql://me:secret@h/db?no=such": "postgresql://me@h/db",
+    "postgresql://me:secret\n@h/db": "postgresql://me@h/db",
+    "postgresql://[me:secret@h/db": "postgresql",
+}
+
+
+@pytest.mark.parametrize("url", list(SHOWN))
+def test_no_error_has_any_part_of_the_password(url, monkeypatch):
+    assert shown(url) == SHOWN[url]
+    psycopg = pytest.importorskip("psycopg")
+
+    def refuse(autocommit, **options):  # libpq quotes the host, the port, the user and the database
+        options.pop("password", None)
+        raise psycopg.OperationalError("cannot reach\n%s" % options)
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+    with pytest.raises(
+        FleetError, match=r"Cannot connect to the fleet store|The URL of the fleet store .* is invalid"
+    ) as caught:
+        open_store(url)
+    printed = "".join(traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__))
+    assert "cret" not in printed and "sec%ret" not in printed and "\n" not in str(caught.value)
+
+
+def test_a_writer_that_takes_long_is_one_sentence(server, monkeypatch):
+    where = server.database()
+    monkeypatch.setattr(postgresql, "LOCK_SECONDS", 1)
+    with open_store(where, write=True) as store, open_store(where, write=True) as other:
+        with store.writing(), pytest.raises(FleetError, match="is in use by another process"):
+            add(other, change(0))
+        assert add(other, change(0)) == 1
+
+
+def test_a_writer_that_hangs_does_not_keep_the_others_waiting(server, monkeypatch):
+    where = server.database()
+    with monkeypatch.context() as patched:
+        patched.setattr(postgresql, "IDLE_SECONDS", 1)
+        gone = open_store(where, write=True)
+    lost = pytest.raises(FleetError, match="cannot be used")
+    with open_store(where, write=True) as other, gone, lost, gone.writing() as transaction:
+        transaction.machine(machine())
+        transaction.query("SELECT 1")
+        assert add(other, change(0)) == 1  # waits until the server has ended the first transaction
+        transaction.query("SELECT 1")
+    with open_store(where) as store:
+        assert store.query("SELECT count(*) FROM changes") == [(1,)]
+
+
+def test_what_the_server_does_not_commit_counts_as_not_stored(server):
+    where = server.database()
+    with open_store(where, write=True) as store:
+        with pytest.raises(FleetError, match="did not take the transaction"), store.writing() as transaction:
+            transaction.execute("UPDATE meta SET value = 7 WHERE name = 'dropped'")
+            with pytest.raises(FleetError):
+                transaction.query("SELECT 1 / 0")
+        assert store.query("SELECT value FROM meta WHERE name = 'dropped'") == [(0,)]
+
+
+def test_notifications_do_not_pile_up(server):
+    where = server.database()
+    with open_store(where, write=True) as store, open_store(where) as reader:
+        counter = reader.counter()
+        reader.wait(counter, 0.01)
+        for number in range(20):
+            add(store, change(number))
+            counter = reader.wait(counter, 30)
+        assert not getattr(reader._db._db, "_notifies_backlog", None)
+        started = time.monotonic()
+        assert reader.wait(counter, 0.5) == counter and time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_does_not_take_every_text_is_one_sentence(server, encoding):
+    import psycopg
+
+    with psycopg.connect(server.url("postgres"), autocommit=True) as db:
+        db.execute("CREATE DATABASE %s ENCODING '%s' TEMPLATE template0" % (encoding.lower(), encoding))
+    for write in (True, False):
+        with pytest.raises(FleetError, match="has the encoding %s. Create it with ENCODING 'UTF8'" % encoding):
+            open_store(server.url(encoding.lower()), write)
+
+
+def test_a_user_without_privileges_is_one_sentence(server):
+    where = server.database()
+    with open_store(where, write=True) as store:
+        store._db.execute("CREATE USER guest")
+        add(store, change(0))
+    for write in (True, False):
+        with pytest.raises(FleetError, match="The user lacks a privilege for the fleet store"):
+            open_store(where.replace("tester@", "guest@"), write)
+    with open_store(where, write=True) as store:
+        store._db.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest")
+    with open_store(where.replace("tester@", "guest@")) as store:
+        assert store.query("SELECT count(*) FROM ConfigurationChange") == [(1,)]
+    refused = pytest.raises(FleetError, match="The user lacks a privilege")
+    with refused, open_store(where.replace("tester@", "guest@"), write=True) as store:
+        add(store, change(1))

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import random
 import re
 import socket
 import sqlite3
@@ -29,14 +30,19 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
     sqlite,
     transaction,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.errors import FleetRefused
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import version_0_1
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import fleet_store, version_0_1
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.destinations import (
     JsonLinesUploader,
     open_uploader,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import RelayError, UploadError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.errors import (
+    RecordsRefused,
+    RelayError,
+    UploadError,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.fleet_store import FleetUploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 from ansible_collections.changetracking.inventory.tests.helpers import postgres
@@ -200,6 +206,12 @@ def test_a_format_of_lines_has_its_header_once_and_no_torn_line(tmp_path, torn):
 def test_a_destination_that_is_none_is_refused(text):
     with pytest.raises(RelayError, match="is no destination"):
         open_uploader(text, [], Tls())
+
+
+def test_a_destination_that_is_none_shows_no_password():
+    with pytest.raises(RelayError, match="is no destination") as caught:
+        open_uploader("postgre://me:secret@h/db", [], Tls())
+    assert "secret" not in str(caught.value) and "h/db" in str(caught.value)
 
 
 def test_nothing_a_client_says_can_forge_a_line_of_the_log():
@@ -483,6 +495,9 @@ def test_hosts_without_an_id_are_known_by_their_names(database, source):
     assert computers(database) == ["web01", "web02"]
 
 
+LONG = "".join(
+    random.Random(1).choices("abcdefghijklmnopqrstuvwxyz\u00fc\u20ac0123456789", k=5000)
+)  # which cannot be compressed
 ODD = [
     None,
     5,
@@ -500,7 +515,10 @@ ODD = [
     "a-",
     "-1",
     "x" * 100000,
+    LONG,
+    LONG + "-7",
     "'; DROP",
+    "\udcff\0",
 ]
 
 
@@ -607,6 +625,44 @@ def test_an_inventory_of_a_host_that_is_gone_goes_with_the_changes_of_its_time(d
         calendar.day = day
         take(uploader, *inventory("b%d" % day, "two"))
     assert names(database, "gone") == [] and names(database) == ["two"]
+
+
+def test_a_host_that_is_gone_leaves_nothing_behind(database, calendar):
+    uploader = FleetUploader(database, keep_days=1)
+    take(uploader, *inventory("a", "one", computer="gone"), change(RecordId="1", Computer="gone"))
+    for day in (1, 2, 3):
+        calendar.day = day
+        take(uploader, *inventory("b%d" % day, "two"), change(RecordId="9%d" % day, Computer="web01"))
+    assert "gone" not in {name for (name,) in rows(database, "SELECT name FROM hosts")}
+    assert rows(database, "SELECT count(*) FROM machines WHERE Computer = 'gone'") == [(0,)]
+
+
+def test_a_value_that_the_database_refuses_keeps_only_its_record_out(database, monkeypatch):
+    """As a text of more than 1 GB would be."""
+    from_entry = fleet_store.record_id
+
+    def record_id(stream, entry):
+        if entry[1].get("RecordId") == "bad":
+            raise FleetRefused("too large")
+        return from_entry(stream, entry)
+
+    monkeypatch.setattr(fleet_store, "record_id", record_id)
+    with pytest.raises(RecordsRefused, match="too large"):
+        take(FleetUploader(database), change(RecordId="1"), change(RecordId="bad"))
+    take(FleetUploader(database), change(RecordId="1"))
+    assert kept(database) == [1]
+
+
+def test_a_server_that_restarts_between_two_uploads_is_one_failure(server):
+    where = server.database()
+    uploader = FleetUploader(where)
+    uploader.take("s", [[change(RecordId="1")]])
+    server.stop()
+    server.start()
+    with pytest.raises(UploadError, match="Cannot write the records"):
+        uploader.take("s", [[change(RecordId="2")]])
+    take(uploader, change(RecordId="1"), change(RecordId="2"))
+    assert kept(where) == [1, 2]
 
 
 README = Path(__file__).parents[2] / "roles" / "relay" / "README.md"

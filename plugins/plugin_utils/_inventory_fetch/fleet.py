@@ -69,7 +69,7 @@ class Fleet:
             identity = {name: answer.result.get(name) for name in IDENTITY}
             host = transaction.host(PLAYBOOK, self._host, "", identity)
             replaced = self._is_another_machine(transaction, host)
-            if not self._is_behind(transaction, host, answer.to):
+            if not self._is_behind(transaction, host, answer):
                 self._replace(transaction, host, answer)
             if answer.changes:
                 for _kind, rows in unpacked_kinds(answer.changes):
@@ -106,9 +106,11 @@ class Fleet:
         return bool(transaction.query(sql, host.before, host.machine)[0][0] > 1)
 
     @staticmethod
-    def _is_behind(transaction: Transaction, host: Host, to: Kept | None) -> bool:
-        """Whether another controller has stored a later inventory of the same state."""
-        if to is None:
+    def _is_behind(transaction: Transaction, host: Host, answer: Answer) -> bool:
+        """Whether another controller has stored a later inventory of the same state. One that was restored from a backup has a lower
+        number, and the host says that it does not know the place it was asked with."""
+        to, history = answer.to, answer.result.get("history")
+        if to is None or (isinstance(history, Mapping) and history.get("restarted")):
             return False
         sql = "SELECT place, path FROM places WHERE host = ? AND state = ?"
         return any(

@@ -6,8 +6,11 @@
 import hashlib
 import json
 import os
+import random
+import signal
 import sqlite3
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +27,7 @@ from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
+KILLS = 25
 
 
 class Machine:
@@ -35,6 +39,7 @@ class Machine:
         self.rows = [{"SoftwareName": "a", "CurrentVersion": "1"}]
         self.sources = OK
         self.history = []
+        self.restarted = False
         self.asked = None
         self.identity = {"Computer": name, "SourceComputerId": "id of " + name, "VMUUID": None}
 
@@ -57,7 +62,11 @@ class Machine:
                 "packages": {"count": count, "sources": self.sources, "collected_at": "2026-01-01T00:00:00Z"}
             },
             "changes": self.history[start:],
-            "history": {"place": "%s:%d:6f2f0c3c" % (self.state, len(self.history)), "path": "/root/s.db"},
+            "history": {
+                "place": "%s:%d:6f2f0c3c" % (self.state, len(self.history)),
+                "path": "/root/s.db",
+                "restarted": self.restarted,
+            },
             **self.identity,
         }
 
@@ -250,6 +259,47 @@ def test_a_controller_that_is_behind_does_not_undo_what_another_one_stored(contr
     slow.answer = lambda _arguments: before
     controller.fetch(slow)
     assert controller.packages() == [("web01", "a", "2")] and controller.changes() == ["a"]
+
+
+def test_a_state_that_was_restored_from_a_backup_is_followed_again(controller, machine):
+    machine.change(*("n%d" % number for number in range(9)))
+    controller.fetch(machine)
+    machine.history = machine.history[:4]
+    machine.rows = [{"SoftwareName": "a", "CurrentVersion": "restored"}]
+    machine.restarted = True
+    controller.fetch(machine)
+    assert controller.packages() == [("web01", "a", "restored")]
+    machine.restarted = False
+    machine.rows = [{"SoftwareName": "a", "CurrentVersion": "after"}]
+    controller.fetch(machine)
+    assert controller.packages() == [("web01", "a", "after")]
+    assert len(controller.changes()) == 9
+
+
+def test_a_change_is_stored_once_whenever_the_process_is_killed(controller, machine):
+    seed = random.randrange(1 << 32)
+    print("seed %d" % seed)
+    dice = random.Random(seed)
+    started = time.monotonic()
+    controller.fetch(machine)
+    usual = time.monotonic() - started
+    killed = 0
+    for number in range(KILLS):
+        machine.change("n%d" % number)
+        machine.rows = [{"SoftwareName": "a", "CurrentVersion": str(number)}]
+        child = os.fork()
+        if child == 0:
+            try:
+                controller.fetch(machine)
+            finally:
+                os._exit(0)
+        time.sleep(dice.random() * usual * 1.5)
+        os.kill(child, signal.SIGKILL)
+        killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert controller.fetch(machine).get("failed") is None
+    assert controller.changes() == ["n%d" % number for number in range(KILLS)]
+    assert controller.packages() == [("web01", "a", str(KILLS - 1))]
+    print("%d of %d killed" % (killed, KILLS))
 
 
 def test_a_damaged_store_is_one_sentence_and_writes_nothing(tmp_path, machine):

@@ -14,6 +14,7 @@ from . import schema
 
 DIGEST_BYTES = 16
 MAX_LEFT_OUT = 10**9  # of one row
+KEY_BYTES = 800  # of a text in an index: an entry of a B-tree of PostgreSQL takes 2,704 bytes, of all columns
 _MAX_INTEGER = (1 << 63) - 1
 _SKIPPED = frozenset((*schema.MACHINE, TIME, schema.AGE, RECORD_ID, INVENTORY_RECORDS))
 _INTEGER: Callable[[str], Any] = re.compile(r"-?[0-9]{1,19}\Z").match
@@ -71,6 +72,22 @@ def text(value: Any) -> Optional[str]:
     return str(value.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
+def as_key(value: Any) -> str:
+    """A value as a text in a unique constraint. Of one that is too long, the hash of the whole text replaces the end."""
+    whole = str(text(value))
+    if len(whole) <= KEY_BYTES // 4:  # a character takes up to four bytes
+        return whole
+    raw = whole.encode("utf-8")
+    if len(raw) <= KEY_BYTES:
+        return whole
+    return "%s...%s" % (raw[: KEY_BYTES - 67].decode("utf-8", "ignore"), hashlib.sha256(raw).hexdigest())
+
+
+def storable(values: Iterable[Any]) -> List[Any]:
+    """The values of a row or the parameters of a query, with each text as both databases take it."""
+    return [text(value) if isinstance(value, str) else value for value in values]
+
+
 def integer(value: Any) -> Optional[int]:
     """A number, or a text of one, as the databases can store it."""
     if isinstance(value, str) and _INTEGER(value):
@@ -90,8 +107,8 @@ def left_out(rows: Sequence[Record]) -> int:
 
 
 def batch_and_number(record_id: str) -> Tuple[str, int]:
-    """The parts of a RecordId: what all records of one run share, and the number. The number is -1 where there is none."""
+    """The parts of a RecordId: what all records of one run share, as a key, and the number. The number is -1 where there is none."""
     batch, dash, number = record_id.rpartition("-")
     if batch and dash and number.isdecimal() and len(number) < 10 and str(int(number)) == number:
-        return batch, int(number)
-    return record_id, -1
+        return as_key(batch), int(number)
+    return as_key(record_id), -1

@@ -12,3 +12,7 @@ class FleetError(CtiError):
 
 class FleetMissing(FleetError):
     """There is no store yet."""
+
+
+class FleetRefused(FleetError):
+    """The database does not take one of the values, however often that is repeated."""

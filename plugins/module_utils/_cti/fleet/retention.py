@@ -13,9 +13,13 @@ from .transaction import Transaction
 
 KEEP_DAYS = 400
 SLICE = 5000  # changes to delete in one transaction, so that others need not wait for those of a whole day
+_MACHINES = (
+    "DELETE FROM machines WHERE machine IN (SELECT machine FROM machines EXCEPT SELECT machine FROM hosts EXCEPT SELECT machine FROM inventories"
+    " EXCEPT SELECT machine FROM batches EXCEPT SELECT machine FROM loose)"
+)
 _MOMENTS = (
-    "DELETE FROM moments WHERE moment NOT IN (SELECT moment FROM changes UNION SELECT moment FROM set_items"
-    " UNION SELECT moment FROM loose UNION SELECT moment FROM host_items WHERE moment IS NOT NULL)"
+    "DELETE FROM moments WHERE moment IN (SELECT moment FROM moments EXCEPT SELECT moment FROM changes EXCEPT SELECT moment FROM set_items"
+    " EXCEPT SELECT moment FROM loose EXCEPT SELECT moment FROM host_items WHERE moment IS NOT NULL)"
 )
 _UNUSED = (
     "DELETE FROM batches WHERE batch < ? AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.batch = batches.batch)",
@@ -23,12 +27,17 @@ _UNUSED = (
 )
 _RECEIVED = {"data": (("loose", "row"), ("arrivals", "arrival")), "other": (("OtherRecords", "row"),)}
 _ORPHANS = (
+    # A host of the inventory stays, because it is stale. One that only the relay knows does not: whatever it sent is too old.
+    "DELETE FROM hosts WHERE via = 'relay' AND NOT EXISTS (SELECT 1 FROM inventories WHERE inventories.host = hosts.host)"
+    " AND NOT EXISTS (SELECT 1 FROM batches WHERE batches.host = hosts.host) AND NOT EXISTS (SELECT 1 FROM loose WHERE loose.host = hosts.host)"
+    " AND NOT EXISTS (SELECT 1 FROM arrivals WHERE arrivals.host = hosts.host)",
     "DELETE FROM contents WHERE NOT EXISTS (SELECT 1 FROM changes WHERE changes.content = contents.content)",
     "DELETE FROM set_items WHERE NOT EXISTS (SELECT 1 FROM inventories WHERE inventories.base = set_items.base)",
     "DELETE FROM items WHERE NOT EXISTS (SELECT 1 FROM set_items WHERE set_items.item = items.item)"
     " AND NOT EXISTS (SELECT 1 FROM loose WHERE loose.item = items.item)"
     " AND NOT EXISTS (SELECT 1 FROM host_items WHERE host_items.item = items.item)",
     _MOMENTS,
+    _MACHINES,
 )
 
 

@@ -28,8 +28,8 @@ COLUMNS = {"items": ITEM_COLUMNS, "contents": CHANGE_COLUMNS, "moments": TIMES} 
 CREATING = 1701864557  # PostgreSQL's advisory lock of whoever creates the tables
 
 Words = Dict[str, str]
-SQLITE: Words = {"id": "INTEGER PRIMARY KEY", "int": "INTEGER", "blob": "BLOB", "compact": " WITHOUT ROWID"}
-POSTGRESQL: Words = {"id": "BIGINT PRIMARY KEY", "int": "BIGINT", "blob": "BYTEA", "compact": ""}
+SQLITE: Words = {"id": "INTEGER PRIMARY KEY", "int": "INTEGER", "blob": "BLOB", "compact": " WITHOUT ROWID", "hash": ""}
+POSTGRESQL: Words = {"id": "BIGINT PRIMARY KEY", "int": "BIGINT", "blob": "BYTEA", "compact": "", "hash": "USING hash "}
 
 
 def column(name: str) -> str:
@@ -112,11 +112,14 @@ _INDEXES = (
     "loose (machine)",
     "hosts (source)",
     "inventories (machine)",
-    "machines (Computer)",
     "batches (TimeGenerated)",
     "batches (machine, TimeGenerated)",
     "changes (content)",
     "run_tasks (name, started_at)",
+)
+# Of texts of any length, which are looked up as a whole. An entry of a hash index of PostgreSQL has no limit.
+_TEXT_INDEXES = (
+    "machines (Computer)",
     *("items (%s)" % kind.columns[0] for kind in all_kinds().values()),
     *("contents (%s)" % kind.columns[0] for kind in all_kinds().values()),
 )
@@ -128,14 +131,18 @@ def statements(words: Words) -> Iterator[str]:
     for table in _TABLES:
         yield "CREATE TABLE IF NOT EXISTS " + table.format(**words)
     for index in _INDEXES:
-        yield "CREATE INDEX IF NOT EXISTS %s ON %s" % (_index_name(index), index)
+        yield _create_index(index)
+    for index in _TEXT_INDEXES:
+        yield _create_index(index, words["hash"])
     for view, text in views().items():
         yield "DROP VIEW IF EXISTS " + view
         yield "CREATE VIEW %s AS %s" % (view, text)
 
 
-def _index_name(index: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in index).strip("_").replace("__", "_")
+def _create_index(index: str, method: str = "") -> str:
+    table, columns = index.split(" ", 1)
+    name = "".join(letter if letter.isalnum() else "_" for letter in index).strip("_").replace("__", "_")
+    return "CREATE INDEX IF NOT EXISTS %s ON %s %s%s" % (name, table, method, columns)
 
 
 def views() -> Dict[str, str]:

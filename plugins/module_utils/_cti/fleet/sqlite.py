@@ -3,16 +3,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The fleet store in an SQLite file."""
 
+import errno
 import os
 import sqlite3
+import stat
 import time
 from typing import Any, Iterable, Optional, Sequence, Set
 from urllib.parse import quote
 
+from ..errors import SourceFailed
 from ..kinds.registry import all_kinds
 from ..text import quoted
 from . import schema
-from .errors import FleetError, FleetMissing
+from .content import storable
+from .errors import FleetError, FleetMissing, FleetRefused
 
 LOCK_SECONDS = 60.0
 POLL_SECONDS = 0.5
@@ -58,29 +62,25 @@ class Sqlite:
         self.name = path
         seconds = LOCK_SECONDS if lock_seconds is None else lock_seconds
         try:
-            if write:
-                os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                self._db = sqlite3.connect(path, timeout=seconds, isolation_level=None)
-            else:
-                os.stat(path)
-                uri = "file:%s?mode=ro" % quote(os.fsencode(os.path.abspath(path)))
-                self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
+            real = _find(path, write)
+            uri = "file://%s?mode=%s" % (quote(os.fsencode(real)), "rw" if write else "ro")
+            self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
         except FileNotFoundError:
             raise FleetMissing(
                 "There is no fleet store '%s'. Run the playbook changetracking.inventory.inventory first, or give the path of its ct_dest or ct_store."
                 % quoted(path)
             ) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise FleetError(
                 "Cannot open the fleet store '%s' (%s). Correct this, or give another path (in the playbook: ct_store)."
-                % (quoted(path), error.strerror)
+                % (quoted(path), getattr(error, "strerror", None) or error)
             ) from error
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
             if write:
-                self.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+                # With a write-ahead log, readers and a writer do not wait for each other. Processes of different hosts cannot share one.
+                self.execute("PRAGMA journal_mode = %s" % ("DELETE" if _is_on_network(real) else "WAL"))
                 self.execute("PRAGMA synchronous = FULL")
                 self.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
             self.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
@@ -90,7 +90,7 @@ class Sqlite:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         try:
-            return self._db.execute(sql, parameters)
+            return self._db.execute(sql, storable(parameters))
         except (sqlite3.Error, OverflowError) as error:
             raise self._error(error) from error
 
@@ -99,7 +99,7 @@ class Sqlite:
         names = [schema.column(name) for name in columns]
         sql = "INSERT OR IGNORE INTO %s (%s) VALUES (%s)" % (table, ", ".join(names), ", ".join("?" * len(names)))
         try:
-            self._db.executemany(sql, rows)
+            self._db.executemany(sql, map(storable, rows))
         except (sqlite3.Error, OverflowError) as error:
             raise self._error(error) from error
 
@@ -154,15 +154,17 @@ class Sqlite:
     def _error(self, error: Exception) -> FleetError:
         """The error as a sentence. SQLite gives no code before Python 3.11, only a text."""
         text, name = str(error), quoted(self.name)
+        if isinstance(error, OverflowError) or "too big" in text:
+            return FleetRefused("A value is too large for the fleet store '%s' (%s)." % (name, text))
         if "locked" in text or "busy" in text:
             return FleetError(
                 "The fleet store '%s' is in use by another process (%s). Run again when that has ended." % (name, text)
             )
-        if "full" in text:
+        if "disk is full" in text:
             return FleetError("No space is left for the fleet store '%s'. Free some, and run again." % name)
         if "readonly" in text or "read-only" in text or "unable to open" in text:
             return FleetError(
-                "The current user cannot write the fleet store '%s' or its folder (%s). Change their permissions, or give another path (in the"
+                "The current user cannot use the fleet store '%s' or its folder (%s). Change their permissions, or give another path (in the"
                 " playbook: ct_store)." % (name, text)
             )
         if "malformed" in text or "not a database" in text or "corrupt" in text:
@@ -171,3 +173,30 @@ class Sqlite:
                 " creates a new one and gets all changes that the hosts still keep." % (name, text)
             )
         return FleetError("The fleet store '%s' cannot be used (%s)." % (name, text))
+
+
+def _find(path: str, write: bool) -> str:
+    """The path without symlinks of the database, which is created if it is missing and to be written. Raises OSError and ValueError."""
+    if os.path.islink(path) and os.lstat(path).st_uid not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, "a symlink of another user")
+    real = os.path.realpath(path)
+    if write:
+        os.makedirs(os.path.dirname(real), exist_ok=True)
+        try:
+            # A file that exists is not opened: closing it would release the locks of other connections in this process (fcntl(2)).
+            os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            pass
+    if not stat.S_ISREG(os.stat(real).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return real
+
+
+def _is_on_network(path: str) -> bool:
+    from ..kinds.files.mounts import Mounts, is_remote  # for files only
+
+    try:
+        table = Mounts.read()
+    except SourceFailed:
+        return False
+    return is_remote(table.kinds.get(table.of(path), ""))

@@ -17,6 +17,7 @@ __all__ = ["FleetError", "Store", "open_store", "shown"]
 
 Backend = Union[Sqlite, Postgresql]
 URLS = ("postgresql:", "postgres:")
+_FOREIGN = "'%s' is a database of something else. Give another one (in the playbook: ct_store)."
 
 
 def open_store(where: str, write: bool = False) -> "Store":
@@ -105,7 +106,7 @@ class Store:
         if self._is_current():
             return
         if not write:
-            if "meta" in self._db.tables():
+            if self._has_meta():
                 return  # of an older version: columns are missing until the next run writes
             raise FleetMissing(
                 "The fleet store '%s' is empty. Run the playbook changetracking.inventory.inventory first."
@@ -123,23 +124,28 @@ class Store:
             raise
         self._db.reload()
 
+    def _has_meta(self) -> bool:
+        return self._db.columns("meta") == {"name", "value"}
+
     def _is_current(self) -> bool:
-        if "meta" not in self._db.tables():
+        if not self._has_meta():
             return False
-        values = dict(self.query("SELECT name, value FROM meta"))
-        if values.get("version", 0) > schema.VERSION:
+        version = dict(self.query("SELECT name, value FROM meta")).get("version", 0)
+        if not isinstance(version, int):
+            raise FleetError(_FOREIGN % self._db.name)
+        if version > schema.VERSION:
             raise FleetError(
                 "The fleet store '%s' was written by a newer version of this collection (schema %d; this version knows %d). Update the"
-                " collection." % (self._db.name, values["version"], schema.VERSION)
+                " collection." % (self._db.name, version, schema.VERSION)
             )
+        if version < schema.VERSION:
+            return False
         return all(set(map(str.lower, columns)) <= self._db.columns(table) for table, columns in schema.COLUMNS.items())
 
     def _create(self) -> None:
         found = self._db.tables() - {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4"}
-        if found and "meta" not in found:
-            raise FleetError(
-                "'%s' is a database of something else. Give another one (in the playbook: ct_store)." % self._db.name
-            )
+        if found and not self._has_meta():
+            raise FleetError(_FOREIGN % self._db.name)
         if found:
             for view in schema.views():
                 self._db.execute("DROP VIEW IF EXISTS " + view)
@@ -153,4 +159,5 @@ class Store:
         for statement in schema.statements(self._db.words):
             self._db.execute(statement)
         self._db.insert("meta", ("name", "value"), [("version", schema.VERSION), ("counter", 0), ("dropped", 0)])
+        self._db.execute("UPDATE meta SET value = ? WHERE name = 'version'", (schema.VERSION,))
         self._db.created()

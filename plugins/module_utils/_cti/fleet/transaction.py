@@ -7,7 +7,7 @@ import time
 from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..records import TIME
+from ..records import RECORD_ID, TIME
 from ..text import timestamp
 from . import schema
 from .content import (
@@ -16,6 +16,7 @@ from .content import (
     Columns,
     Record,
     Values,
+    as_key,
     batch_and_number,
     digest,
     integer,
@@ -101,7 +102,7 @@ class Transaction:
     def host(self, via: str, name: str, source: str, record: Record) -> Host:
         """The host of that name, which calls itself as `record` says. Notes that it was seen."""
         number = self.machine(record)
-        name, source = str(text(name)), str(text(source))
+        name, source = as_key(name), as_key(source)
         found = self.query(
             "SELECT host, machine FROM hosts WHERE name = ? AND via = ? AND source = ?", name, via, source
         )
@@ -127,7 +128,7 @@ class Transaction:
         """Note that a host could not be collected. A host that was never seen is added."""
         changed = self.execute(
             "UPDATE hosts SET failed_at = ?, failure = ? WHERE name = ? AND via = ? AND source = ?",
-            *(self.now, text(why), text(name), via, source),
+            *(self.now, text(why), as_key(name), via, as_key(source)),
         )
         if not changed:
             host = self.host(via, name, source, {}).host
@@ -265,9 +266,9 @@ class Transaction:
         """Those that are not stored yet, with their batch and number."""
         grouped: Dict[Tuple[str, str], Dict[int, Record]] = {}
         for row in rows:
-            record, number = batch_and_number(str(text(row["RecordId"])))
-            generated = row.get(TIME)
-            at = self.now if generated is None else str(text(generated))
+            own, generated = row.get(RECORD_ID), row.get(TIME)
+            record, number = batch_and_number(digest([row]).hex() if own is None else str(text(own)))
+            at = self.now if generated is None else as_key(generated)
             grouped.setdefault((at, record), {}).setdefault(number, row)
         new: List[Tuple[int, int, Record]] = []
         for (at, record), numbered in grouped.items():

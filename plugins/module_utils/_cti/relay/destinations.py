@@ -45,7 +45,8 @@ def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = KE
             return FleetUploader(text, keep_days)
         if word == "forward":
             return ForwardUploader(rest, users, tls)
-    raise RelayError("%r is no destination. Give jsonl:DIR, sqlite:PATH, postgresql://... or forward:ADDRESS." % text)
+    shown = "...@" + text.rpartition("@")[2] if "@" in text else text  # without a password
+    raise RelayError("%r is no destination. Give jsonl:DIR, sqlite:PATH, postgresql://... or forward:ADDRESS." % shown)
 
 
 class JsonLinesUploader(Uploader):

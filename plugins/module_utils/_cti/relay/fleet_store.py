@@ -11,13 +11,14 @@ from typing import Any, Dict, List, Optional
 
 from ..errors import CtiError
 from ..fleet import retention
-from ..fleet.content import text
+from ..fleet.content import as_key, text
+from ..fleet.errors import FleetRefused
 from ..fleet.store import Store, open_store
 from ..fleet.transaction import Transaction
 from ..records import INVENTORY_RECORDS, RECORD_ID, TIME
 from . import version_0_1
 from .entries import generated, record_id
-from .errors import UploadError
+from .errors import RecordsRefused, UploadError
 from .inventories import Inventories
 from .segments import Entry
 from .uploader import Batches, Uploader
@@ -49,6 +50,8 @@ class FleetUploader(Uploader):
                 retention.delete_old(transaction, self._keep_days, arrived)
                 retention.delete_received(transaction, self._keep_days, arrived)
                 retention.clean(transaction)
+        except FleetRefused as error:
+            raise RecordsRefused(str(error)) from error
         except (CtiError, OSError) as error:
             self.close()
             raise UploadError("Cannot write the records (%s)." % str(error).rstrip(".")) from error
@@ -89,7 +92,7 @@ def _add_others(transaction: Transaction, stream: str, entries: List[Entry]) -> 
     rows = []
     for entry in entries:
         more = {name: value for name, value in entry[1].items() if name not in (TIME, RECORD_ID, INVENTORY_RECORDS)}
-        row = (transaction.number(), text(record_id(stream, entry)), text(stream), text(generated(entry)))
+        row = (transaction.number(), as_key(record_id(stream, entry)), text(stream), as_key(generated(entry)))
         rows.append((*row, text(json.dumps(more, sort_keys=True)) if more else None, transaction.day("other")))
     columns = ("row", "RecordId", "Stream", "TimeGenerated", "AdditionalColumns", "day")
     transaction.insert("OtherRecords", columns, rows)

@@ -16,7 +16,7 @@ the last one of the other name. A name never replaces one with another VMUUID.
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from ..fleet.content import batch_and_number, text
+from ..fleet.content import as_key, batch_and_number, text
 from ..fleet.transaction import RELAY, Host, Inventory, Transaction
 from ..kinds.registry import all_kinds
 from ..records import INVENTORY_RECORDS
@@ -76,7 +76,7 @@ class Inventories:
         for (_stream, entry, arriving), host, (item, moment) in zip(new, hosts, contents):
             record, number = batch_and_number(_text(record_id(stream, entry)))
             type_ = None if arriving is None else arriving.type
-            row = (transaction.number(), host.host, host.machine, type_, _text(generated(entry)), record, number)
+            row = (transaction.number(), host.host, host.machine, type_, as_key(generated(entry)), record, number)
             rows.append((*row, _text(stream), item, moment, transaction.day("data")))
         columns = (
             "row",
@@ -110,7 +110,7 @@ class Inventories:
         computer, source = record.get("Computer"), record.get("SourceComputerId") or ""
         if number < 0 or not (computer and isinstance(computer, str) and isinstance(source, str)):
             return None
-        return Arriving(host, type_, _text(generated(entry)), batch)
+        return Arriving(host, type_, as_key(generated(entry)), batch)
 
     def _is_settled(self, arriving: Arriving) -> bool:
         if arriving not in self._settled:

@@ -8,10 +8,10 @@ Several transactions, so that it can continue after an interruption.
 
 import json
 import os
-import sqlite3
 from typing import Any, Callable, Dict, Iterable, List
 
-from ..fleet.store import URLS, FleetError, Store
+from ..fleet.sqlite import Sqlite
+from ..fleet.store import URLS, Store
 from ..fleet.transaction import Transaction
 from .segments import Entry
 
@@ -28,28 +28,25 @@ def rename_tables(where: str) -> None:
     path = where[7:] if where.startswith("sqlite:") else where
     if where.startswith(URLS) or not os.path.isfile(path):
         return
+    db = Sqlite(path, write=True)
     try:
-        db = sqlite3.connect(path, isolation_level=None, timeout=30)
-        try:
-            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if "meta" in tables or not tables & set(TABLES):
-                return
-            db.execute("BEGIN IMMEDIATE")
-            db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)")
-            for name in TABLES:
-                if name in tables and _OLD % name not in tables:
-                    for (index,) in db.execute(
-                        "SELECT name FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql <> ''", (name,)
-                    ).fetchall():
-                        db.execute('DROP INDEX "%s"' % index)
-                    db.execute("ALTER TABLE %s RENAME TO %s" % (name, _OLD % name))
-            for name in _FORMER:
-                db.execute("DROP TABLE IF EXISTS %s" % name)
-            db.execute("COMMIT")
-        finally:
-            db.close()
-    except sqlite3.Error as error:
-        raise FleetError("Cannot upgrade the database '%s' of version 0.1 (%s)." % (path, error)) from error
+        db.begin(write=True)
+        tables = {name for (name,) in db.fetch("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "meta" in tables or not tables & set(TABLES):
+            return
+        db.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL)")
+        for name in TABLES:
+            if name in tables and _OLD % name not in tables:
+                sql = "SELECT name FROM sqlite_master WHERE tbl_name = ? AND type = 'index' AND sql <> ''"
+                for (index,) in list(db.fetch(sql, (name,))):
+                    db.execute('DROP INDEX "%s"' % index)
+                db.execute("ALTER TABLE %s RENAME TO %s" % (name, _OLD % name))
+        for name in _FORMER:
+            db.execute("DROP TABLE IF EXISTS %s" % name)
+        db.execute("COMMIT")
+    finally:
+        db.rollback()
+        db.close()
 
 
 def move_rows(store: Store, add: Add) -> None:
