@@ -17,8 +17,9 @@ description:
     and whether it failed. If the host returned its time in the run, for example to M(ansible.builtin.gather_facts), it also has the
     difference between the host's clock and the controller's.
   - A record also has what the task named. This is the values of a fixed list of arguments and results. It has paths, the names of packages,
-    services and users, the arguments C(state), C(enabled) and C(masked), the size, mode, owner and group of a written file,
-    and the names and versions that the package manager printed.
+    services and users, the arguments C(state), C(enabled), C(masked), C(owner), C(group) and C(mode), the size, mode, owner and group of a
+    written file, whether a service was active and enabled before the task, and the names and versions that the package manager printed.
+  - A name that is a URL is not recorded, because it may have a password.
   - Contents, commands, variables and output are never recorded. Of a task with C(no_log), only its name, module, host and times are.
   - A record of a run has the playbook, the user and host name of the controller, whether it ran in check mode, its start and end, and the
     hosts on which tasks ran.

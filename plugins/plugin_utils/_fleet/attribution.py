@@ -7,8 +7,8 @@ Pure functions on a change and the tasks that the callback run_log recorded. Not
 as well.
 
     task   A task named the item, or its result says that it installed this version, or the item was created within the task by a
-           module that unpacks files there. Nothing contradicts it: not the item's own time, not the size, owner and mode with which
-           the task left the file, not the state that it asked for.
+           module that unpacks files there. Tasks explain all of the change, and nothing contradicts it: not the item's own time, not
+           the size, owner and mode with which a task left the file, not the state that it found or asked for.
     run    A task that names nothing, such as a command, was active at the right time. It may have made the change.
     drift  Neither. Somebody or something else made at least a part of the change.
 
@@ -21,12 +21,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .attribution_files import judge_file, leaves
+from .attribution_files import judge_file
 from .attribution_packages import judge_package
-from .attribution_services import judge_service, unit_path
+from .attribution_services import UNIT_FILE, judge_service, unit_path
 from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
-from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, Verdict, is_related, path_is_related
+from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, WRITTEN, Verdict, is_related, path_is_related
 from .runs import Clock, Task
 from .windows import Timeline, Window, window
 
@@ -82,12 +82,9 @@ class Tasks:
 
     def attribute(self, change: Change, others: Others | None = None) -> Attribution:
         """Attribute a change. `others`: changes of the same host, of which those of the same time count."""
-        if others is not None and change.kind == "services" and change.category != MODIFIED:
-            unit_file = others.file(unit_path(change), change)
-            if unit_file is not None and unit_file.category == change.category:
-                found = self.attribute(unit_file)
-                if found.level != RUN:
-                    return found._replace(reason=found.reason and f"of its unit file: {found.reason}")
+        found = self._by_unit_file(change, others)
+        if found is not None:
+            return found._replace(reason=found.reason and f"of its unit file: {found.reason}")
         if change.kind == "files" and change.name in COPIES:
             original = others.file(COPIES[change.name], change) if others is not None else None
             return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
@@ -97,15 +94,30 @@ class Tasks:
         if self._is_of_other_package(change, others):
             verdicts = [pair for pair in verdicts if effect(pair[0].module) != PACKAGES]
         proven = [pair for pair in verdicts if pair[1].proof >= PROVEN_BY_PLACE]
-        if proven and _is_explained(change, [verdict for _task, verdict in proven]):
-            task, verdict = _last(change, proven)
-            if leaves(change, task) is False:
-                return Attribution(DRIFT, None, "the file is not as the task left it")
+        missing = _unexplained(change, [verdict for _task, verdict in proven])
+        if not missing:
+            task, verdict = _last(proven)
             return Attribution(TASK, task, verdict.reason)
         possible = [task for task, verdict in verdicts if verdict.proof == POSSIBLE]
         if possible:
             return Attribution(RUN, possible[-1], "a task that can make such a change was active at that time")
-        return Attribution(DRIFT, None, "a part of it was made by no task" if proven else "no task made it")
+        if not proven:
+            return Attribution(DRIFT, None, "no task made it")
+        differs = any(missing & verdict.differs for _task, verdict in proven)
+        return Attribution(DRIFT, None, "the file is not as the task left it" if differs else "a part of it was made by no task")
+
+    def _by_unit_file(self, change: Change, others: Others | None) -> Attribution | None:
+        """What is said of the unit file of a service, where that decides: a service comes and goes with it, and what comes from a
+        file that was changed by hand is no task's."""
+        if others is None or change.kind != "services":
+            return None
+        unit_file = others.file(unit_path(change), change)
+        if unit_file is None:
+            return None
+        found = self.attribute(unit_file)
+        if change.category == MODIFIED:
+            return found if found.level == DRIFT and not change.fields.isdisjoint(UNIT_FILE) else None
+        return found if found.level != RUN and unit_file.category == change.category else None
 
     def _is_of_other_package(self, change: Change, others: Others | None) -> bool:
         """Whether a change without a time of its own may belong to a package that no task changed."""
@@ -126,18 +138,19 @@ def _judge(change: Change, task: Task, when: Window) -> Verdict:
     return Verdict(POSSIBLE) if when.is_open and verdict.proof else verdict
 
 
-def _is_explained(change: Change, verdicts: list[Verdict]) -> bool:
-    """Whether the tasks together explain all fields of the change."""
-    explained: set[str] = set()
+def _unexplained(change: Change, verdicts: list[Verdict]) -> set[str]:
+    """The fields that the tasks together do not explain: those of the change, or that it was written at all, and those in which the
+    file is not as one of the tasks left it."""
+    missing = set(change.fields) or {WRITTEN}
     for verdict in verdicts:
-        if verdict.explains is None:
-            return True
-        explained |= verdict.explains
-    return change.fields <= explained
+        missing |= verdict.differs
+    for verdict in verdicts:
+        missing = set() if verdict.explains is None else missing - verdict.explains
+    return missing
 
 
-def _last(change: Change, proven: list[tuple[Task, Verdict]]) -> tuple[Task, Verdict]:
-    """The task that left the file as it is; where none is known to have, the last one with the best proof."""
-    fitting = [pair for pair in proven if change.kind == "files" and leaves(change, pair[0])]
-    best = max(verdict.proof for _task, verdict in proven)
-    return (fitting or [pair for pair in proven if pair[1].proof == best])[-1]
+def _last(proven: list[tuple[Task, Verdict]]) -> tuple[Task, Verdict]:
+    """The last task with the best proof, of those that wrote the file where some did."""
+    wrote = [pair for pair in proven if pair[1].explains is None or WRITTEN in pair[1].explains] or proven
+    best = max(verdict.proof for _task, verdict in wrote)
+    return [pair for pair in wrote if pair[1].proof == best][-1]

@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a task made a change of a file."""
+"""Whether a task made a change of a file, and which part of it: what it wrote, and the owner, group and mode that it asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import posixpath
 from .changes import ADDED, Change
 from .effects import (
     ANYTHING,
+    COMMANDS,
     FILE,
+    LINKS,
     NAMED,
     PACKAGES,
     SERVICES,
@@ -29,15 +31,19 @@ from .evidence import (
     Verdict,
     is_related,
     names,
+    path_is_of,
     path_is_related,
-    versions,
+    texts,
+    turned,
 )
 from .runs import Task
 from .windows import Window
 
-_CONTENT = frozenset(("FileContentChecksum", "Size", "DateModified", "FileType", "LinkTarget"))
-_LEFT = {"size": "Size", "mode": "Mode", "owner": "Owner", "group": "Group"}
+_CONTENT = frozenset(("FileContentChecksum", "Size", "DateModified", "DateCreated", "FileType", "LinkTarget"))
+_ATTRIBUTES = {"owner": "Owner", "group": "Group", "mode": "Mode"}
+_MAKES = ("directory", "hard", "link", "touch")  # states with which FILE does more than to set attributes; it never writes a content
 _ENABLEMENT = "/etc/systemd/"
+_CONFIGURATION = "/etc/"
 
 
 def judge_file(change: Change, task: Task, when: Window) -> Verdict:
@@ -45,11 +51,9 @@ def judge_file(change: Change, task: Task, when: Window) -> Verdict:
     if _is_named(change.name, task):
         return _named(change, task, when, kind)
     if _is_listing(change, task):
-        return (
-            Verdict(PROVEN_BY_NAME, "it wrote into this folder at that time")
-            if when.contains(change.modified)
-            else NOT_THIS
-        )
+        if _written(change, when):
+            return Verdict(PROVEN_BY_NAME, "it wrote into this folder at that time")
+        return NOT_THIS
     if any(_is_below(change.name, folder) for folder in names(task, "below")):
         return _below(change, task, when, kind)
     if kind == PACKAGES:
@@ -67,17 +71,6 @@ def _target(change: Change) -> str:
     """What a symlink points to; the times of a symlink that is followed are those of that."""
     target = str(change.values.get("LinkTarget") or "")
     return posixpath.normpath(posixpath.join(posixpath.dirname(change.name), target)) if target else ""
-
-
-def leaves(change: Change, task: Task) -> bool | None:
-    """Whether the file is as the task left it: None where that is not known."""
-    left = task.named.get("left")
-    if not isinstance(left, dict) or left.get("path") != change.name or change.removed:
-        return None
-    known = [
-        (left[key], change.values[column]) for key, column in _LEFT.items() if key in left and change.values.get(column)
-    ]
-    return all(str(one) == str(other) for one, other in known) if known else None
 
 
 def _names_anything(task: Task) -> bool:
@@ -103,11 +96,19 @@ def _is_listing(change: Change, task: Task) -> bool:
     return any(posixpath.dirname(path) == change.name for path in names(task, "paths"))
 
 
+# --- times
+
+
+def _is_of_symlink(change: Change) -> bool:
+    """Whether a symlink was made or points elsewhere. Its times are those of what it points to."""
+    return bool(change.values.get("LinkTarget")) and (change.category == ADDED or "LinkTarget" in change.fields)
+
+
 def _has_own_time(change: Change) -> bool:
-    """Whether the change shows in the times of the file. Those of a symlink that is followed are the target's."""
-    if change.values.get("LinkTarget") and (change.category == ADDED or "LinkTarget" in change.fields):
+    """Whether the change shows in the times of the file."""
+    if change.removed or _is_of_symlink(change):
         return False
-    return not change.removed and (change.category == ADDED or not change.fields.isdisjoint(_CONTENT | {"DateCreated"}))
+    return change.category == ADDED or not change.fields.isdisjoint(_CONTENT)
 
 
 def _written(change: Change, when: Window) -> bool:
@@ -122,30 +123,102 @@ def _unpacked(change: Change, when: Window) -> bool:
     return when.contains(change.created) and when.is_after(change.modified)
 
 
-def _named(change: Change, task: Task, when: Window, kind: str) -> Verdict:
-    """The task named the path."""
-    is_absent = task.named.get("state") == "absent"
-    if change.removed:
-        if is_absent and kind == NAMED and not edits_entries(task.module):
-            return Verdict(PROVEN_BY_NAME, "it removed this path")
-        return Verdict(POSSIBLE) if kind in (ANYTHING, TREE) else NOT_THIS
-    if is_absent and resolved(task.module) == FILE:
-        return NOT_THIS
-    if not _has_own_time(change):
-        return Verdict(PROVEN_BY_NAME, "it named this path") if kind != ANYTHING else Verdict(POSSIBLE)
-    if resolved(task.module) == FILE and "FileContentChecksum" in change.fields:
-        return NOT_THIS  # it sets the owner and mode, not the content
-    if _written(change, when) or _unpacked(change, when):
-        return Verdict(PROVEN_BY_NAME, "it named this path and wrote it at that time")
+def _maybe(change: Change, when: Window) -> Verdict:
+    """The task may have written any file: its own time, if it has one, must fit."""
+    if not _has_own_time(change) or _written(change, when) or _unpacked(change, when):
+        return Verdict(POSSIBLE)
     return NOT_THIS
 
 
+# --- a task that named the path
+
+
+def _named(change: Change, task: Task, when: Window, kind: str) -> Verdict:
+    module, state = resolved(task.module), task.named.get("state")
+    if module in COMMANDS and change.category != ADDED:
+        return _maybe(change, when)  # it named what it creates
+    if change.removed:
+        if state == "absent" and kind == NAMED and not edits_entries(module):
+            return Verdict(PROVEN_BY_NAME, "it removed this path")
+        return Verdict(POSSIBLE) if kind in (ANYTHING, TREE) else NOT_THIS
+    if state == "absent" and module == FILE:
+        return NOT_THIS
+    if _is_of_symlink(change):
+        makes_links = state == "link" or module in LINKS
+        return Verdict(PROVEN_BY_NAME, "it named this symlink") if makes_links else Verdict(POSSIBLE)
+    if _has_own_time(change) and (_written(change, when) or _unpacked(change, when)):
+        if module != FILE or (state in _MAKES and "FileContentChecksum" not in change.fields):
+            return _wrote(change, task)
+    elif kind == ANYTHING and not _has_own_time(change):
+        return Verdict(POSSIBLE)
+    return _attributes(change, task, PROVEN_BY_NAME)
+
+
+def _wrote(change: Change, task: Task) -> Verdict:
+    """The task wrote the file at that time. That explains all but an owner, group or mode that it did not ask for."""
+    differs = _differs(change, task)
+    explains = _asked(change, task) - differs
+    if "Size" not in differs:
+        explains |= _CONTENT
+    reason = "it edited this path at that time" if edits_entries(task.module) else "it named this path and wrote it at that time"
+    return Verdict(PROVEN_BY_NAME, reason, explains, differs)
+
+
+def _attributes(change: Change, task: Task, proof: int) -> Verdict:
+    """The task did not write the file, but may have set its owner, group or mode."""
+    asked = _asked(change, task)
+    return Verdict(proof, "it set the owner, group or mode", asked) if asked else NOT_THIS
+
+
+def _left(change: Change, task: Task) -> dict[str, str]:
+    """{column: value} of the file at the end of the task, where its result has them."""
+    left = texts(task, "left")
+    if left.get("path") != change.name:
+        return {}
+    return {column: left[key] for key, column in {**_ATTRIBUTES, "size": "Size"}.items() if key in left}
+
+
+def _differs(change: Change, task: Task) -> frozenset[str]:
+    """The columns that are not as the task left them."""
+    left = _left(change, task).items()
+    return frozenset(column for column, value in left if not _is_same(column, change.values.get(column), value))
+
+
+def _asked(change: Change, task: Task) -> frozenset[str]:
+    """The columns that the task asked for, by its arguments, and that the file has so."""
+    asked, left = texts(task, "asked"), _left(change, task)
+    return frozenset(
+        column
+        for key, column in _ATTRIBUTES.items()
+        if key in asked
+        and change.values.get(column)
+        and _is_same(column, change.values[column], left.get(column, asked[key]))
+    )
+
+
+def _is_same(column: str, ours: object, theirs: str) -> bool:
+    """Whether two values are the same. An unknown one is the same as any."""
+    if ours in (None, ""):
+        return True
+    if column == "Mode":
+        try:
+            return int(str(ours), 8) == int(theirs, 8)
+        except ValueError:  # symbolic, such as u=rw
+            return False
+    return str(ours) == theirs
+
+
+# --- a task that named something else
+
+
 def _below(change: Change, task: Task, when: Window, kind: str) -> Verdict:
-    """The task wrote to a folder above, or removed it."""
+    """The task wrote to a folder above, set the attributes of all that is in it, or removed it."""
     if change.removed:
         if task.named.get("state") == "absent":
             return Verdict(PROVEN_BY_PLACE, "it removed the folder")
         return Verdict(POSSIBLE) if removes_others(task.module) else NOT_THIS
+    if resolved(task.module) == FILE:
+        return _attributes(change, task, PROVEN_BY_PLACE)
     if not _has_own_time(change):
         return Verdict(POSSIBLE)
     if _unpacked(change, when) or (kind == NAMED and when.contains(change.created) and _written(change, when)):
@@ -155,9 +228,10 @@ def _below(change: Change, task: Task, when: Window, kind: str) -> Verdict:
 
 def _packaged(change: Change, task: Task, when: Window) -> Verdict:
     """The task installed or removed packages."""
-    installed, removed = versions(task, "installed"), versions(task, "removed")
+    installed, removed = texts(task, "installed"), texts(task, "removed")
     if change.removed:
-        if path_is_related(change.name, removed):
+        kept = names(task, "kept") if change.name.startswith(_CONFIGURATION) else ()
+        if path_is_of(change.name, [name for name in removed if name not in kept]):
             return Verdict(PROVEN_BY_PLACE, "it removed the package")
         return Verdict(POSSIBLE) if removed or not installed else NOT_THIS
     if _has_own_time(change) and _unpacked(change, when) and path_is_related(change.name, installed):
@@ -173,17 +247,12 @@ def _unit(change: Change) -> str:
 
 
 def _enabled(change: Change, task: Task, when: Window) -> Verdict:
-    """The task enabled, disabled or masked a service: that is a symlink."""
+    """The task enabled, disabled, masked or unmasked a service: that makes or removes a symlink."""
     base = posixpath.basename(change.name)
     if base not in names(task, "names") and base.rpartition(".")[0] not in names(task, "names"):
         return NOT_THIS
-    if change.removed or not _has_own_time(change) or _written(change, when):
+    if (not change.removed) not in (turned(task, "enabled"), turned(task, "masked")):
+        return NOT_THIS
+    if not _has_own_time(change) or _written(change, when):
         return Verdict(PROVEN_BY_NAME, "it enabled, disabled or masked the service")
-    return NOT_THIS
-
-
-def _maybe(change: Change, when: Window) -> Verdict:
-    """The task may have written any file: its own time, if it has one, must fit."""
-    if not _has_own_time(change) or _written(change, when) or _unpacked(change, when):
-        return Verdict(POSSIBLE)
     return NOT_THIS

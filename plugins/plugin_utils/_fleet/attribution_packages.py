@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .changes import Change
 from .effects import ANYTHING, PACKAGES, effect
-from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_NAME, Verdict, names, versions
+from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_NAME, Verdict, names, texts
 from .runs import CHANGED, Task
 from .windows import Window
 
@@ -18,7 +18,7 @@ def judge_package(change: Change, task: Task, when: Window) -> Verdict:
         return NOT_THIS
     if change.installed is not None and not change.removed and not when.contains(change.installed):
         return NOT_THIS
-    installed, removed = versions(task, "installed"), versions(task, "removed")
+    installed, removed = texts(task, "installed"), texts(task, "removed")
     if change.removed and change.name in removed:
         return Verdict(PROVEN_BY_NAME, "it removed this package")
     if not change.removed and installed.get(change.name) == change.values.get("Current"):

@@ -75,6 +75,8 @@ _EDITORS = frozenset(
         "community.general.xml",
     )
 )
+COMMANDS = frozenset(_BUILTIN + name for name in ("command", "expect", "raw", "script", "shell"))
+LINKS = frozenset(("community.general.alternatives", "community.general.timezone"))  # also make symlinks
 FILE = _BUILTIN + "file"
 COPY = _BUILTIN + "copy"
 

@@ -131,8 +131,11 @@ def _set_clocks(transaction: Transaction, run: int, record: Run) -> None:
         clock = known.get("clock") if isinstance(known, dict) else None
         if clock is not None:
             low, high = map(float, clock)
-            sql = "UPDATE run_tasks SET clock_offset = ? WHERE run = ? AND name = ? AND clock_offset IS NULL"
-            transaction.execute(sql, (low + high) / 2, run, host)
+            without = "SELECT task, details FROM run_tasks WHERE run = ? AND name = ? AND clock_offset IS NULL"
+            for task, details in transaction.query(without, run, host):
+                more = json.dumps({**_json(details), "clock_error": (high - low) / 2})
+                sql = "UPDATE run_tasks SET clock_offset = ?, details = ? WHERE task = ?"
+                transaction.execute(sql, (low + high) / 2, more, task)
 
 
 def _run(transaction: Transaction, runs: dict[str, int], run: Run) -> int:

@@ -9,9 +9,12 @@ The keys, each of which may be missing:
     paths       files and folders
     below       folders below which it wrote
     left        path, mode, owner and group at the end of the task; of a file also its size
-    names       the names of packages, services or whatever the module is about
+    asked       the owner, group and mode that the arguments ask for
+    names       the names of packages, services or whatever the module is about, but no URLs
     installed   {package: version}, dependencies included
     removed     likewise
+    kept        the names of removed packages whose configuration files stay
+    was         active and unit_file of a service before the task, in the words of systemd
     state, enabled, masked   the arguments
     cut         how many names are left out
 """
@@ -23,7 +26,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...module_utils._cti.text import printable
-from .._fleet.effects import COPY, PACKAGES, SERVICES, TREE, effect, resolved
+from .._fleet.effects import COPY, FILE, PACKAGES, SERVICES, TREE, effect, resolved
 from .transactions import packages
 
 MAX_NAMES = 5_000  # of one kind
@@ -31,12 +34,14 @@ MAX_NAME = 4_096  # characters
 MAX_STATE = 32
 
 _PATHS = (
-    "path", "dest", "destfile", "creates", "removes", "cron_file", "sysctl_file", "fstab", "filename", "link", "keyfile",
+    "path", "dest", "destfile", "creates", "cron_file", "sysctl_file", "fstab", "filename", "link", "keyfile",
     "backup_file", "key_filename",
 )  # fmt: skip
 _PATH_LISTS = ("sources_added", "sources_removed")
 _NAMES = ("name", "pkg", "package", "service", "unit", "deb")
 _LEFT = {"size": int, "mode": str, "owner": str, "group": str}
+_ASKED = ("owner", "group", "mode")
+_WAS = {"active": "ActiveState", "unit_file": "UnitFileState"}
 _CRON = "/etc/cron.d"
 
 
@@ -46,11 +51,12 @@ def named(module: str, arguments: dict[str, Any], result: dict[str, Any]) -> dic
     paths = _unique(_paths(arguments, result))
     found: dict[str, Any] = {"paths": paths, "names": _unique(_names(kind, arguments, result))}
     home = _path(result.get("home"))
-    if kind == TREE or (resolved(module) == COPY and result.get("state") != "file"):
+    if _writes_below(module, kind, arguments, result):
         found["below"] = paths
     elif home and home.count("/") > 1:
         found["below"] = [home]
     found["left"] = _left(result)
+    found["asked"] = _asked(arguments)
     for key in ("state", "enabled", "masked"):
         value = arguments.get(key)
         if isinstance(value, bool):
@@ -58,8 +64,27 @@ def named(module: str, arguments: dict[str, Any], result: dict[str, Any]) -> dic
         elif isinstance(value, str) and len(value) <= MAX_STATE:
             found[key] = _text(value)
     if kind == PACKAGES:
-        found["installed"], found["removed"] = packages(result) or ({}, {})
+        done = packages(result)
+        if done is not None:
+            found.update(done._asdict())
+    status = result.get("status")
+    if kind == SERVICES and isinstance(status, dict):
+        found["was"] = {key: _text(status[name]) for key, name in _WAS.items() if _is(status.get(name), str)}
     return _bounded(found)
+
+
+def _asked(arguments: dict[str, Any]) -> dict[str, str]:
+    asked = {key: _text(arguments.get(key)) for key in _ASKED}
+    if isinstance(arguments.get("mode"), int):  # YAML reads 0644 as an octal number
+        asked["mode"] = f"{arguments['mode'] & 0o7777:04o}"
+    return {key: text for key, text in asked.items() if text}
+
+
+def _writes_below(module: str, kind: str, arguments: dict[str, Any], result: dict[str, Any]) -> bool:
+    """Whether the task changes what is below the paths that it names."""
+    if resolved(module) == FILE:
+        return arguments.get("state") == "absent" or bool(arguments.get("recurse"))
+    return kind == TREE or (resolved(module) == COPY and result.get("state") != "file")
 
 
 def _left(result: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +112,7 @@ def _paths(arguments: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
 def _names(kind: str, arguments: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
     for key in _NAMES:
         for value in _list(arguments.get(key)):
-            if isinstance(value, str) and len(value) <= MAX_NAME:
+            if isinstance(value, str) and len(value) <= MAX_NAME and "://" not in value:  # a URL may hold a password
                 for name in value.split(",") if kind == PACKAGES else [value]:
                     yield _text(name.strip())
     if kind == SERVICES:

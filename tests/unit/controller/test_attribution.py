@@ -64,6 +64,10 @@ def written(path="/etc/app.conf", at=-99, **more):
     return change("files", path, fields=CONTENT, DateModified=at, DateCreated=at, FileType="file", **more)
 
 
+def created(path="/etc/app.conf", at=-99, **more):
+    return change("files", path, "Added", DateModified=at, DateCreated=at, FileType="file", **more)
+
+
 COPY = {"paths": ["/etc/app.conf"]}
 
 
@@ -122,9 +126,53 @@ def test_a_removed_file():
 
 
 def test_the_content_of_a_file_of_which_a_task_set_the_mode():
-    one = task("file", named={**COPY, "state": "file"})
-    assert said(change("files", "/etc/app.conf", fields="Mode", Mode="0600"), one) == (TASK, "file")
+    one = task("file", named={**COPY, "state": "file", "asked": {"mode": "0600"}})
+    restricted = change("files", "/etc/app.conf", fields="Mode", Mode="0600")
+    assert said(restricted, one) == (TASK, "file")
+    assert said(restricted, task("file", named={**COPY, "asked": {"mode": "0640"}})) == (DRIFT, None)
+    assert said(restricted, task("file", named={**COPY, "asked": {"owner": "root"}})) == (DRIFT, None)
     assert said(written(), one) == (DRIFT, None)
+    assert said(created(Mode="0600"), one) == (DRIFT, None)
+
+
+EDITED = f"{CONTENT},Mode"
+
+
+def test_a_mode_that_was_set_by_hand_on_a_file_that_a_task_edited():
+    edit, restrict = task("lineinfile", named=COPY), task("file", end=-90.0, named={**COPY, "asked": {"mode": "0600"}})
+    both = written(Mode="0600")._replace(fields=frozenset(EDITED.split(",")))
+    assert said(both, edit) == (DRIFT, None)
+    assert said(both, edit, restrict) == (TASK, "lineinfile")
+    assert said(both, task("lineinfile", named={**COPY, "asked": {"mode": "0600"}})) == (TASK, "lineinfile")
+    # A template that was not asked for a mode leaves the one that it finds.
+    assert said(both, task("template", named={**COPY, "left": {**LEFT, "mode": "0600"}})) == (DRIFT, None)
+    symbolic = {**COPY, "asked": {"mode": "u=rw,go="}, "left": {**LEFT, "mode": "0600"}}
+    assert said(both, task("template", named=symbolic)) == (TASK, "template")
+
+
+def test_a_file_that_one_task_wrote_and_another_one_restricted():
+    new = created(Size=6, Mode="0600", Owner="root", Group="root")
+    copy = task(named={**COPY, "asked": {"mode": "0644"}, "left": LEFT})
+    restrict = task("file", start=-90.0, end=-89.0, named={**COPY, "asked": {"mode": "0600"}, "left": {**LEFT, "mode": "0600"}})
+    assert said(new, copy) == (DRIFT, None)
+    assert said(new, copy, restrict) == (TASK, "copy")
+    assert said(new._replace(values={**new.values, "Size": 7}), copy, restrict) == (DRIFT, None)
+
+
+def test_a_setuid_file_is_as_the_task_left_it():
+    one = task(named={**COPY, "left": {**LEFT, "mode": "04755"}})
+    assert said(written(Mode="4755"), one) == (TASK, "copy")
+
+
+def test_what_is_in_a_folder_that_a_task_removed_or_restricted():
+    folder = {"paths": ["/etc/app"], "below": ["/etc/app"]}
+    gone = change("files", "/etc/app/a", "Removed")
+    assert said(gone, task("file", named={**folder, "state": "absent"})) == (TASK, "file")
+    restrict = task("file", named={**folder, "state": "directory", "asked": {"group": "adm"}})
+    assert said(gone, restrict) == (DRIFT, None)
+    assert said(change("files", "/etc/app/a", fields="Group", Group="adm"), restrict) == (TASK, "file")
+    assert said(change("files", "/etc/app/a", fields="Group", Group="eve"), restrict) == (DRIFT, None)
+    assert said(written("/etc/app/a"), restrict) == (DRIFT, None)
 
 
 def test_files_of_an_archive_have_an_old_time_and_were_created_by_the_task():
@@ -146,6 +194,10 @@ def test_files_of_packages():
     purge = task("apt", named={"names": ["nginx"], "removed": {"nginx-common": "1.2"}})
     assert said(change("files", "/etc/nginx/nginx.conf", "Removed"), purge) == (TASK, "apt")
     assert said(change("files", "/etc/hosts.allow", "Removed"), purge) == (RUN, "apt")
+    assert said(change("files", "/etc/golden.conf", "Removed"), task("apt", named={"removed": {"old": "1"}})) == (RUN, "apt")
+    kept = purge._replace(named={**purge.named, "kept": ["nginx-common"]})
+    assert said(change("files", "/etc/nginx/nginx.conf", "Removed"), kept) == (RUN, "apt")
+    assert said(change("files", "/usr/share/nginx/a", "Removed"), kept) == (TASK, "apt")
 
 
 def test_files_that_a_module_writes_without_naming_them():
@@ -158,6 +210,9 @@ def test_a_command_names_nothing_unless_it_says_what_it_creates():
     assert said(written(at=-5), task("command")) == (DRIFT, None)
     assert said(written(), task("some.collection.module", named=COPY)) == (TASK, "some.collection.module")
     assert said(written(at=-5), task("some.collection.module", named=COPY)) == (DRIFT, None)
+    creates = task("command", named=COPY)
+    assert said(created(), creates) == (TASK, "command")
+    assert said(written(), creates) == (RUN, "command")  # it does not run if the file exists
 
 
 def test_of_a_task_with_no_log_nothing_is_known_but_its_time():
@@ -169,6 +224,8 @@ def test_a_folder_in_which_a_task_wrote():
     folder = {"fields": "DateModified", "FileType": "directory"}
     assert said(change("files", "/etc", DateModified=-99, **folder), task(named=COPY)) == (TASK, "copy")
     assert said(change("files", "/etc", DateModified=-5, **folder), task(named=COPY)) == (DRIFT, None)
+    added = change("files", "/etc", "Added", DateModified=-99, DateCreated=-500, FileType="directory")
+    assert said(added, task(named=COPY)) == (DRIFT, None)
 
 
 def test_a_job_that_nobody_waited_for_proves_nothing():
@@ -187,7 +244,22 @@ def test_a_symlink_has_the_times_of_its_target():
     wanted = "/etc/systemd/system/multi-user.target.wants/nginx.service"
     enable = task("service", named={"names": ["nginx"], "enabled": True})
     assert said(change("files", wanted, "Added", **link), enable) == (TASK, "service")
-    assert said(change("files", wanted, "Added", **link), enable._replace(named={"names": ["cron"]})) == (DRIFT, None)
+    assert said(change("files", wanted, "Added", **link), enable._replace(named={**enable.named, "names": ["cron"]})) == (DRIFT, None)
+    by_hand = change("files", "/etc/app.conf", "Added", **link)
+    assert said(by_hand, task("lineinfile", named=COPY)) == (RUN, "lineinfile")  # of what it points to
+
+
+def test_a_service_that_was_disabled_by_hand_and_restarted_by_a_handler():
+    link = "/etc/systemd/system/multi-user.target.wants/nginx.service"
+    restart = task("systemd_service", named={"names": ["nginx"], "state": "restarted"})
+    disable = task("systemd_service", named={"names": ["nginx"], "enabled": False})
+    for category in ("Added", "Removed"):
+        assert said(change("files", link, category), restart) == (DRIFT, None)
+    assert said(change("files", link, "Removed"), disable) == (TASK, "systemd_service")
+    assert said(change("files", link, "Added"), disable) == (DRIFT, None)
+    disabled = service("SvcStartupType,UnitFileState", SvcStartupType="Disabled", UnitFileState="disabled")
+    assert said(disabled, restart) == (DRIFT, None)
+    assert said(disabled, disable) == (TASK, "systemd_service")
 
 
 def test_the_copy_of_an_account_file_was_written_with_the_file():
@@ -268,6 +340,36 @@ def test_services_are_as_the_task_asked():
     assert said(service("SvcState", name="cron", SvcState="Running"), start) == (DRIFT, None)
 
 
+def test_what_a_task_found_in_a_service_it_did_not_change():
+    def asked(was, **arguments):
+        return task("systemd_service", named={"names": ["nginx"], "was": was, **arguments})
+
+    running = service("SvcState", SvcState="Running")
+    for state, was, level in (
+        ("started", "inactive", TASK),
+        ("started", "active", DRIFT),
+        ("started", "activating", DRIFT),
+        ("restarted", "active", DRIFT),
+        ("restarted", "activating", TASK),  # it failed all the time
+    ):
+        assert said(running, asked({"active": was}, state=state))[0] == level
+    stopped = service("SvcState", SvcState="Stopped")
+    for was, level in (("active", TASK), ("inactive", DRIFT), ("failed", DRIFT)):
+        assert said(stopped, asked({"active": was}, state="stopped"))[0] == level
+    enabled = service("SvcStartupType,UnitFileState", SvcStartupType="Enabled", UnitFileState="enabled")
+    assert said(enabled, asked({"unit_file": "disabled"}, enabled=True))[0] == TASK
+    assert said(enabled, asked({"unit_file": "enabled"}, enabled=True, state="started"))[0] == DRIFT
+    assert said(enabled, asked({"unit_file": "disabled"}, masked=False, state="started"))[0] == DRIFT
+    assert said(enabled, asked({"unit_file": "masked"}, masked=False))[0] == TASK
+
+
+def test_a_service_that_was_stopped_by_hand_after_its_package_was_upgraded():
+    upgrade = task("apt", named={"installed": {"nginx": "1.3"}})
+    unit = "/usr/lib/systemd/system/nginx.service"
+    assert said(service("SvcState", SvcState="Stopped", SvcPath=unit), upgrade) == (RUN, "apt")
+    assert said(service("SvcPath", SvcPath=unit, SvcPreviousPath="/lib" + unit[8:]), upgrade) == (TASK, "apt")
+
+
 def test_a_change_of_a_service_of_which_ansible_made_a_part_is_drift():
     enable = task("service", named={"names": ["nginx"], "enabled": True})
     both = service(
@@ -286,6 +388,23 @@ def test_a_service_that_was_enabled_by_hand_while_a_task_wrote_its_unit_file():
     assert said(service(fields, SvcPath=unit, SvcStartupType="Enabled"), copied) == (DRIFT, None)
     wanted = {"paths": ["/etc/systemd/system/multi-user.target.wants/nginx.service"], "state": "link"}
     assert said(service(fields, SvcPath=unit), copied, task("file", named=wanted, end=-97.0)) == (TASK, "file")
+
+
+def test_a_drop_in_or_a_line_enables_nothing():
+    fields = service("SvcStartupType,UnitFileState", SvcStartupType="Disabled", UnitFileState="disabled")
+    drop_in = {"paths": ["/etc/systemd/system/nginx.service.d/a.conf"], "state": "absent"}
+    assert said(fields, task("file", named=drop_in)) == (DRIFT, None)
+    line = {"paths": ["/etc/systemd/system/nginx.service"], "state": "absent"}
+    assert said(fields, task("lineinfile", named=line)) == (DRIFT, None)
+    assert said(service("", "Removed", SvcPath=line["paths"][0]), task("lineinfile", named=line)) == (DRIFT, None)
+
+
+def test_a_unit_file_that_was_changed_by_hand_after_a_task():
+    unit = "/etc/systemd/system/nginx.service"
+    for at, level in ((-99, TASK), (-5, DRIFT)):
+        tasks = Tasks([task(named={"paths": [unit]})])
+        changes = [service("SvcDescription", SvcPath=unit), written(unit, at=at)]
+        assert [found.level for found in tasks.attribute_all(changes)] == [level, level]
 
 
 def test_services_that_come_with_a_unit_file_or_a_package():
@@ -327,7 +446,7 @@ TASKS = st.builds(
     start=st.floats(-9000, 0),
     end=st.one_of(st.none(), st.floats(0, 100)),
     named=st.dictionaries(
-        st.sampled_from(["paths", "below", "names", "installed", "removed", "state", "enabled", "left", "cut"]),
+        st.sampled_from(["paths", "below", "names", "installed", "removed", "kept", "state", "enabled", "left", "asked", "was", "cut"]),
         st.one_of(st.none(), st.booleans(), st.text(), st.lists(st.text()), st.dictionaries(st.text(), st.text())),
     ),
     no_log=st.booleans(),

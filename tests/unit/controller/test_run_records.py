@@ -45,12 +45,13 @@ DNF = [
 
 
 def test_the_packages_that_apt_names():
-    assert packages({"stdout": APT}) == ({"weblib": "1:2.0~rc1-1", "web": "1.0+b2"}, {"old": "1.0"})
+    assert packages({"stdout": APT}) == ({"weblib": "1:2.0~rc1-1", "web": "1.0+b2"}, {"old": "1.0"}, [])
+    assert packages({"stdout": "Removing old (1.0) ...\nPurging configuration files for gone (1.0) ..."}) == ({}, {"old": "1.0"}, ["old"])
 
 
 def test_the_packages_that_dnf_names():
     installed = {"openssl-libs": "1:3.0.7-28.el9_4", "name+plus.dot": "0:1.0^git-1.el9"}
-    assert packages({"results": DNF}) == (installed, {"plain07": "0:1.0-3.el9"})
+    assert packages({"results": DNF}) == (installed, {"plain07": "0:1.0-3.el9"}, [])
 
 
 @pytest.mark.parametrize(
@@ -71,25 +72,40 @@ def test_nothing_is_recorded_but_what_is_listed():
     }  # fmt: skip
     found = named(BUILTIN + "copy", arguments, result)
     left = {"path": "/etc/app.conf", "size": 6, "mode": "0600", "owner": "root", "group": "adm"}
-    assert found == {"paths": ["/etc/app.conf"], "left": left}
+    assert found == {"paths": ["/etc/app.conf"], "left": left, "asked": {"owner": "root", "mode": "0600"}}
 
 
 def test_what_tasks_of_other_kinds_name():
     assert named(BUILTIN + "apt", {"name": "a, b", "state": "latest"}, {}) == {"names": ["a", "b"], "state": "latest"}
-    assert named(BUILTIN + "systemd", {"name": "ssh", "enabled": True}, {"status": {"Id": "sshd.service"}}) == {
+    status = {"Id": "sshd.service", "ActiveState": "active", "UnitFileState": "disabled", "Environment": "secret"}
+    assert named(BUILTIN + "systemd", {"name": "ssh", "enabled": True}, {"status": status}) == {
         "names": ["ssh", "sshd.service"],
         "enabled": True,
+        "was": {"active": "active", "unit_file": "disabled"},
     }
     assert named(BUILTIN + "unarchive", {"dest": "/srv"}, {"state": "directory"}) == {
         "paths": ["/srv"],
         "below": ["/srv"],
     }
     assert named(BUILTIN + "copy", {"dest": "/srv/a/"}, {"dest": "/srv/a/"})["below"] == ["/srv/a"]  # a folder
+    assert named(BUILTIN + "file", {"path": "/srv/a", "state": "absent"}, {})["below"] == ["/srv/a"]
+    assert named(BUILTIN + "file", {"path": "/srv/a", "recurse": True, "mode": 0o640}, {}) == {
+        "paths": ["/srv/a"],
+        "below": ["/srv/a"],
+        "asked": {"mode": "0640"},
+    }
+    assert "below" not in named(BUILTIN + "file", {"path": "/srv/a"}, {})
     assert named(BUILTIN + "cron", {"cron_file": "job"}, {})["paths"] == ["/etc/cron.d/job"]
     assert named(BUILTIN + "user", {"name": "bob"}, {"home": "/home/bob"})["below"] == ["/home/bob"]
     assert named(BUILTIN + "command", {"creates": "/etc/x", "cmd": "secret"}, {"stdout": "/etc/y"}) == {
         "paths": ["/etc/x"]
     }
+
+
+def test_an_address_is_not_recorded_because_it_may_have_a_password():
+    for name in ("https://me:secret@example.org/a.rpm", "a, https://me:sec,ret@example.org/a.rpm?key=secret"):
+        assert named(BUILTIN + "dnf", {"name": [name, "b"]}, {}) == {"names": ["b"]}
+    assert named(BUILTIN + "apt", {"deb": "https://example.org/a.deb?key=secret"}, {}) == {}
 
 
 def test_long_lists_are_cut_and_that_is_recorded(monkeypatch):
@@ -110,6 +126,7 @@ KEYS = st.sampled_from(
         "name",
         "state",
         "enabled",
+        "recurse",
         "stdout",
         "results",
         "status",
@@ -185,6 +202,13 @@ def test_records_reach_the_store_once(tmp_path):
         assert (uuid, started, ended) == ("uuid-1", "2023-11-14T22:13:20Z", "2023-11-14T22:13:29Z")
         assert json.loads(details) == {"hosts": end.hosts}
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_task_before_the_host_returned_its_time_gets_its_clock_and_its_accuracy(tmp_path):
+    end = RUN._replace(ended_at=1_700_000_009.0, hosts={"web01": {"clock": [-2.0, 4.0]}})
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        store_spool(spooled(tmp_path / "spool", RUN, TASK._replace(clock=None), end), store)
+        assert list(read_tasks(store)) == [TASK]
 
 
 def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):
