@@ -104,7 +104,9 @@ class Tasks:
         if not proven:
             return Attribution(DRIFT, None, "no task made it")
         differs = any(missing & verdict.differs for _task, verdict in proven)
-        return Attribution(DRIFT, None, "the file is not as the task left it" if differs else "a part of it was made by no task")
+        return Attribution(
+            DRIFT, None, "the file is not as the task left it" if differs else "a part of it was made by no task"
+        )
 
     def _by_unit_file(self, change: Change, others: Others | None) -> Attribution | None:
         """What is said of the unit file of a service, where that decides: a service comes and goes with it, and what comes from a

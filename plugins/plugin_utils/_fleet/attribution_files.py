@@ -41,7 +41,12 @@ from .windows import Window
 
 _CONTENT = frozenset(("FileContentChecksum", "Size", "DateModified", "DateCreated", "FileType", "LinkTarget"))
 _ATTRIBUTES = {"owner": "Owner", "group": "Group", "mode": "Mode"}
-_MAKES = ("directory", "hard", "link", "touch")  # states with which FILE does more than to set attributes; it never writes a content
+_MAKES = (
+    "directory",
+    "hard",
+    "link",
+    "touch",
+)  # states with which FILE does more than to set attributes; it never writes a content
 _ENABLEMENT = "/etc/systemd/"
 _CONFIGURATION = "/etc/"
 
@@ -160,7 +165,11 @@ def _wrote(change: Change, task: Task) -> Verdict:
     explains = _asked(change, task) - differs
     if "Size" not in differs:
         explains |= _CONTENT
-    reason = "it edited this path at that time" if edits_entries(task.module) else "it named this path and wrote it at that time"
+    reason = (
+        "it edited this path at that time"
+        if edits_entries(task.module)
+        else "it named this path and wrote it at that time"
+    )
     return Verdict(PROVEN_BY_NAME, reason, explains, differs)
 
 

@@ -23,7 +23,9 @@ class Verdict(NamedTuple):
     proof: int
     reason: str = ""
     explains: frozenset[str] | None = None  # the fields that the task explains; None: the whole change
-    differs: frozenset[str] = frozenset()  # the fields that are not as the task left them, so another one must explain them
+    differs: frozenset[str] = (
+        frozenset()
+    )  # the fields that are not as the task left them, so another one must explain them
 
 
 NOT_THIS = Verdict(NO)

@@ -153,7 +153,9 @@ def test_a_mode_that_was_set_by_hand_on_a_file_that_a_task_edited():
 def test_a_file_that_one_task_wrote_and_another_one_restricted():
     new = created(Size=6, Mode="0600", Owner="root", Group="root")
     copy = task(named={**COPY, "asked": {"mode": "0644"}, "left": LEFT})
-    restrict = task("file", start=-90.0, end=-89.0, named={**COPY, "asked": {"mode": "0600"}, "left": {**LEFT, "mode": "0600"}})
+    restrict = task(
+        "file", start=-90.0, end=-89.0, named={**COPY, "asked": {"mode": "0600"}, "left": {**LEFT, "mode": "0600"}}
+    )
     assert said(new, copy) == (DRIFT, None)
     assert said(new, copy, restrict) == (TASK, "copy")
     assert said(new._replace(values={**new.values, "Size": 7}), copy, restrict) == (DRIFT, None)
@@ -194,7 +196,10 @@ def test_files_of_packages():
     purge = task("apt", named={"names": ["nginx"], "removed": {"nginx-common": "1.2"}})
     assert said(change("files", "/etc/nginx/nginx.conf", "Removed"), purge) == (TASK, "apt")
     assert said(change("files", "/etc/hosts.allow", "Removed"), purge) == (RUN, "apt")
-    assert said(change("files", "/etc/golden.conf", "Removed"), task("apt", named={"removed": {"old": "1"}})) == (RUN, "apt")
+    assert said(change("files", "/etc/golden.conf", "Removed"), task("apt", named={"removed": {"old": "1"}})) == (
+        RUN,
+        "apt",
+    )
     kept = purge._replace(named={**purge.named, "kept": ["nginx-common"]})
     assert said(change("files", "/etc/nginx/nginx.conf", "Removed"), kept) == (RUN, "apt")
     assert said(change("files", "/usr/share/nginx/a", "Removed"), kept) == (TASK, "apt")
@@ -244,7 +249,9 @@ def test_a_symlink_has_the_times_of_its_target():
     wanted = "/etc/systemd/system/multi-user.target.wants/nginx.service"
     enable = task("service", named={"names": ["nginx"], "enabled": True})
     assert said(change("files", wanted, "Added", **link), enable) == (TASK, "service")
-    assert said(change("files", wanted, "Added", **link), enable._replace(named={**enable.named, "names": ["cron"]})) == (DRIFT, None)
+    assert said(
+        change("files", wanted, "Added", **link), enable._replace(named={**enable.named, "names": ["cron"]})
+    ) == (DRIFT, None)
     by_hand = change("files", "/etc/app.conf", "Added", **link)
     assert said(by_hand, task("lineinfile", named=COPY)) == (RUN, "lineinfile")  # of what it points to
 
@@ -446,7 +453,22 @@ TASKS = st.builds(
     start=st.floats(-9000, 0),
     end=st.one_of(st.none(), st.floats(0, 100)),
     named=st.dictionaries(
-        st.sampled_from(["paths", "below", "names", "installed", "removed", "kept", "state", "enabled", "left", "asked", "was", "cut"]),
+        st.sampled_from(
+            [
+                "paths",
+                "below",
+                "names",
+                "installed",
+                "removed",
+                "kept",
+                "state",
+                "enabled",
+                "left",
+                "asked",
+                "was",
+                "cut",
+            ]
+        ),
         st.one_of(st.none(), st.booleans(), st.text(), st.lists(st.text()), st.dictionaries(st.text(), st.text())),
     ),
     no_log=st.booleans(),

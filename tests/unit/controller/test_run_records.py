@@ -46,7 +46,11 @@ DNF = [
 
 def test_the_packages_that_apt_names():
     assert packages({"stdout": APT}) == ({"weblib": "1:2.0~rc1-1", "web": "1.0+b2"}, {"old": "1.0"}, [])
-    assert packages({"stdout": "Removing old (1.0) ...\nPurging configuration files for gone (1.0) ..."}) == ({}, {"old": "1.0"}, ["old"])
+    assert packages({"stdout": "Removing old (1.0) ...\nPurging configuration files for gone (1.0) ..."}) == (
+        {},
+        {"old": "1.0"},
+        ["old"],
+    )
 
 
 def test_the_packages_that_dnf_names():
