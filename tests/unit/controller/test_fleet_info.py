@@ -191,6 +191,7 @@ def test_the_changes_in_the_results_of_a_play(fleet):
         "ChangeCategory": "Modified",
         "FileSystemPath": "/etc/x",
         "FieldsChanged": "Mode",
+        "Mode": "0600",
     }
     record.update(TimeGenerated="2026-01-01T12:00:00Z", LastSnapshotAge=3600)
     odd = [
@@ -210,7 +211,7 @@ def test_the_changes_in_the_results_of_a_play(fleet):
     hostvars = {host: {"ct_inventory": result} for host, result in results.items()}
     task_vars = {"hostvars": hostvars, "ansible_play_hosts_all": [*results, "none"]}
     hostvars["none"] = {}
-    fleet.task("web01", "file", NOON - 61, {"paths": ["/etc/x"]})
+    fleet.task("web01", "file", NOON - 61, {"paths": ["/etc/x"], "asked": {"mode": "0600"}})
     answer = ask(fleet, task_vars=task_vars, results="ct_inventory")
     assert short(answer) == [("drift", "/etc/x", 1), ("drift", "/etc/y", 1), ("task", "/etc/x", 1)]
     assert answer["lines"][0] == "Drift: 2 changes on 1 host"
