@@ -4,6 +4,7 @@
 """What is called Ansible's, and what is drift."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -442,6 +443,12 @@ def test_a_service_is_whose_its_unit_file_is():
         file = change("files", path, "Added", DateModified=at, DateCreated=at)
         tasks = Tasks([task(named={"paths": [path]}), task("command", number=2)])
         assert [found.level for found in tasks.attribute_all([added, file])] == [level, level]
+
+
+def test_no_module_of_the_collection_changes_what_is_tracked():
+    modules = [path.stem for path in (Path(__file__).parents[3] / "plugins/modules").glob("ct_*.py")]
+    assert len(modules) > 10
+    assert [name for name in modules if effect(f"changetracking.inventory.{name}") != NOTHING] == []
 
 
 # --- whatever is recorded
