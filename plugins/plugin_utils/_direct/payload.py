@@ -31,7 +31,7 @@ FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
     "files": (LIBRARY + "kinds.files.scan",),
-    "rule": (LIBRARY + "rule.dcr",),
+    "rule": (LIBRARY + "rule.dcr"),
     "recommended": (LIBRARY + "rule.recommended",),
     "full": (LIBRARY + "tracking.bounded",),
     "since": (LIBRARY + "state.since",),
@@ -123,9 +123,7 @@ def _closure(roots: Iterable[str], gates: set[str]) -> set[str]:
 
 
 def _pack(names: set[str], compress: Callable[[bytes], bytes]) -> bytes:
-    texts = [_source(name).text for name in sorted(names)]
-    head = " ".join("%s:%d" % (name, len(text.decode("utf-8"))) for name, text in zip(sorted(names), texts))
-    return compress(head.encode("ascii") + b"\n" + b"".join(texts))
+    return compress(b"".join(b"\0%s\n%s" % (name.encode("ascii"), _source(name).text) for name in sorted(names)))
 
 
 def _compress(text: bytes) -> bytes:
