@@ -31,7 +31,7 @@ FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
     "files": (LIBRARY + "kinds.files.scan",),
-    "rule": (LIBRARY + "rule.dcr"),
+    "rule": (LIBRARY + "rule.dcr", LIBRARY + "kinds.files.pathspec", LIBRARY + "kinds.files.shared"),
     "recommended": (LIBRARY + "rule.recommended",),
     "full": (LIBRARY + "tracking.bounded",),
     "since": (LIBRARY + "state.since",),
@@ -44,7 +44,10 @@ FEATURES = {
         LIBRARY + "kinds.packages.rpm_query",
         LIBRARY + "kinds.packages.versions",
         LIBRARY + "state.clone",
+        LIBRARY + "state.numbering",
         LIBRARY + "state.repair",
+        LIBRARY + "tracking.rules_changed",
+        LIBRARY + "untrusted_sqlite",
     ),
 }
 _LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 4, "lp": 0, "pb": 0}] if lzma else []

@@ -5,7 +5,7 @@
 
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..kinds.files.scope import FileRule
+from ..kinds.files.scope import TEMPLATE, FileRule
 from ..kinds.registry import all_kinds
 from ..text import plural
 
@@ -54,7 +54,7 @@ def default() -> Settings:
     """The settings in Azure's template: every kind, and every *.conf below /etc."""
     return Settings(
         kinds=tuple(all_kinds()),
-        file_rules=[FileRule("ChangeTrackingLinuxPath_default", "/etc/.*.conf")],
+        file_rules=[FileRule("ChangeTrackingLinuxPath_default", TEMPLATE)],
         intervals={name: kind.dcr.seconds for name, kind in all_kinds().items()},
         inventory=True,
         inventory_every=36000,

@@ -14,6 +14,7 @@ from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
 from ...text import quoted
 from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
+from .destination import PathSpec
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
@@ -21,8 +22,7 @@ from .mounts import Barred, Mounts
 from .opening import Paths, Step, open_directory_within
 from .owners import ROOT
 from .parts import Parts
-from .pathspec import PathSpec, parse
-from .scope import FileRule
+from .scope import FileRule, parse_path
 from .statx import device_of, local_status_of, mode
 from .unseen import Unseen
 
@@ -79,7 +79,7 @@ class Scan(Collection):
         self._parts = Parts(known, self._budget, max_files, rehash_days)
         self.replaced = self._parts.replaced
         self._rules = [
-            (name, Rule(number, rule), parse(rule.path))
+            (name, Rule(number, rule), parse_path(rule.path))
             for number, (name, rule) in enumerate(zip(source_names(rules), rules))
         ]
         for _name, rule, _spec in self._rules:
