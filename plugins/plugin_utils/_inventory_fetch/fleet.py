@@ -48,6 +48,7 @@ class Fleet:
         self.warnings: list[str] = []
         self._host = host
         self._keep_days = keep_days
+        self._reached: list[Kept] = []  # the places in the store before the host was asked
 
     def known(self, digests: Mapping[str, str], had: list[Kept]) -> tuple[dict[str, str], list[Kept]]:
         """What both the files and the store have: the digests of kinds, and for each state the place that both have reached."""
@@ -56,12 +57,12 @@ class Fleet:
                 sql = "SELECT v.type, v.digest FROM inventories v JOIN hosts h ON h.host = v.host WHERE h.via = ? AND h.name = ?"
                 stored = dict(store.query(sql, PLAYBOOK, self._host))
                 sql = "SELECT p.place, p.path FROM places p JOIN hosts h ON h.host = p.host WHERE h.via = ? AND h.name = ? ORDER BY p.seen"
-                reached = [Kept(*row) for row in store.query(sql, PLAYBOOK, self._host)]
+                self._reached = [Kept(*row) for row in store.query(sql, PLAYBOOK, self._host)]
         except FleetMissing:
             return {}, []
         both = {kind: digest for kind, digest in digests.items() if stored.get(TYPES[kind]) == digest}
         files = {places.state(one): one for one in had}
-        pairs = [(one, files[places.state(one)]) for one in reached if places.state(one) in files]
+        pairs = [(one, files[places.state(one)]) for one in self._reached if places.state(one) in files]
         return both, [min(pair, key=places.number) for pair in pairs]
 
     def write(self, answer: Answer) -> None:
@@ -69,7 +70,7 @@ class Fleet:
             identity = {name: answer.result.get(name) for name in IDENTITY}
             host = transaction.host(PLAYBOOK, self._host, "", identity)
             replaced = self._is_another_machine(transaction, host)
-            if not self._is_behind(transaction, host, answer):
+            if not self._is_behind(transaction, host, answer.to):
                 self._replace(transaction, host, answer)
             if answer.changes:
                 for _kind, rows in unpacked_kinds(answer.changes):
@@ -105,17 +106,16 @@ class Fleet:
         sql = "SELECT count(DISTINCT SourceComputerId) FROM machines WHERE machine IN (?, ?)"
         return bool(transaction.query(sql, host.before, host.machine)[0][0] > 1)
 
-    @staticmethod
-    def _is_behind(transaction: Transaction, host: Host, answer: Answer) -> bool:
-        """Whether another controller has stored a later inventory of the same state. One that was restored from a backup has a lower
-        number, and the host says that it does not know the place it was asked with."""
-        to, history = answer.to, answer.result.get("history")
-        if to is None or (isinstance(history, Mapping) and history.get("restarted")):
+    def _is_behind(self, transaction: Transaction, host: Host, to: Kept | None) -> bool:
+        """Whether another controller has stored a later inventory of the same state since the host was asked.
+
+        A later place that was in the store before is that of a state that was restored from a backup since.
+        """
+        if to is None:
             return False
         sql = "SELECT place, path FROM places WHERE host = ? AND state = ?"
-        return any(
-            places.number(Kept(*row)) > places.number(to) for row in transaction.query(sql, host.host, places.state(to))
-        )
+        stored = [Kept(*row) for row in transaction.query(sql, host.host, places.state(to))]
+        return any(places.number(one) > places.number(to) for one in stored if one not in self._reached)
 
     def _replace(self, transaction: Transaction, host: Host, answer: Answer) -> None:
         sent = dict.fromkeys(answer.digests)

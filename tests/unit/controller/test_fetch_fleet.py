@@ -250,13 +250,17 @@ def test_a_clone_and_a_host_with_two_names_are_hosts_of_their_own(controller, ma
 
 def test_a_controller_that_is_behind_does_not_undo_what_another_one_stored(controller, machine, tmp_path):
     controller.fetch(machine)
-    before = machine.answer({"known": {}, "since": 0})
-    machine.rows = [{"SoftwareName": "a", "CurrentVersion": "2"}]
-    machine.change("a")
     other = Controller(tmp_path / "other", controller.where)
-    other.fetch(machine)
+
+    def overtaken(arguments):
+        before = Machine.answer(machine, arguments)
+        machine.rows = [{"SoftwareName": "a", "CurrentVersion": "2"}]
+        machine.change("a")
+        other.fetch(machine)
+        return before
+
     slow = Machine()
-    slow.answer = lambda _arguments: before
+    slow.answer = overtaken
     controller.fetch(slow)
     assert controller.packages() == [("web01", "a", "2")] and controller.changes() == ["a"]
 
@@ -300,6 +304,19 @@ def test_a_change_is_stored_once_whenever_the_process_is_killed(controller, mach
     assert controller.changes() == ["n%d" % number for number in range(KILLS)]
     assert controller.packages() == [("web01", "a", str(KILLS - 1))]
     print("%d of %d killed" % (killed, KILLS))
+
+
+def test_a_host_that_was_restored_from_a_backup_has_the_inventory_that_it_returns(controller, machine, tmp_path):
+    controller.fetch(machine)
+    backup = Machine()
+    for name in "ab":
+        machine.rows = [*machine.rows, {"SoftwareName": name * 2, "CurrentVersion": "1"}]
+        machine.change(name)
+    Controller(tmp_path / "other", controller.where).fetch(machine)
+    assert len(controller.packages()) == 3
+    for _run in range(2):
+        controller.fetch(backup)
+        assert controller.packages() == [("web01", "a", "1")] and controller.changes() == ["a", "b"]
 
 
 def test_a_damaged_store_is_one_sentence_and_writes_nothing(tmp_path, machine):
