@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .attribution_files import judge_file
+from .attribution_files import has_own_time, judge_file
 from .attribution_packages import judge_package
 from .attribution_services import UNIT_FILE, judge_service, unit_path
 from .changes import MODIFIED, Change
@@ -89,7 +89,7 @@ class Tasks:
             original = others.file(COPIES[change.name], change) if others is not None else None
             return self.attribute(original) if original is not None else Attribution(DRIFT, None, "no task made it")
         timeline = self._of_host.get(change.host)
-        active = timeline.between(change.since, change.until) if timeline is not None else ()
+        active = timeline.between(change.since, _latest(change)) if timeline is not None else ()
         verdicts = [(task, _judge(change, task, when)) for when, task in active]
         if self._is_of_other_package(change, others):
             verdicts = [pair for pair in verdicts if effect(pair[0].module) != PACKAGES]
@@ -126,6 +126,14 @@ class Tasks:
         if others is None or not (change.kind == "services" or (change.kind == "files" and change.removed)):
             return False
         return any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
+
+
+def _latest(change: Change) -> float:
+    """Until when the change can have happened. A time of its own after the snapshot is from before the clock of the host was set back."""
+    own = change.installed
+    if change.kind == "files":
+        own = change.modified if has_own_time(change) else None
+    return change.until if own is None else max(change.until, own)
 
 
 def _judge(change: Change, task: Task, when: Window) -> Verdict:

@@ -109,7 +109,7 @@ def _is_of_symlink(change: Change) -> bool:
     return bool(change.values.get("LinkTarget")) and (change.category == ADDED or "LinkTarget" in change.fields)
 
 
-def _has_own_time(change: Change) -> bool:
+def has_own_time(change: Change) -> bool:
     """Whether the change shows in the times of the file."""
     if change.removed or _is_of_symlink(change):
         return False
@@ -130,7 +130,7 @@ def _unpacked(change: Change, when: Window) -> bool:
 
 def _maybe(change: Change, when: Window) -> Verdict:
     """The task may have written any file: its own time, if it has one, must fit."""
-    if not _has_own_time(change) or _written(change, when) or _unpacked(change, when):
+    if not has_own_time(change) or _written(change, when) or _unpacked(change, when):
         return Verdict(POSSIBLE)
     return NOT_THIS
 
@@ -151,10 +151,10 @@ def _named(change: Change, task: Task, when: Window, kind: str) -> Verdict:
     if _is_of_symlink(change):
         makes_links = state == "link" or module in LINKS
         return Verdict(PROVEN_BY_NAME, "it named this symlink") if makes_links else Verdict(POSSIBLE)
-    if _has_own_time(change) and (_written(change, when) or _unpacked(change, when)):
+    if has_own_time(change) and (_written(change, when) or _unpacked(change, when)):
         if module != FILE or (state in _MAKES and "FileContentChecksum" not in change.fields):
             return _wrote(change, task)
-    elif kind == ANYTHING and not _has_own_time(change):
+    elif kind == ANYTHING and not has_own_time(change):
         return Verdict(POSSIBLE)
     return _attributes(change, task, PROVEN_BY_NAME)
 
@@ -228,7 +228,7 @@ def _below(change: Change, task: Task, when: Window, kind: str) -> Verdict:
         return Verdict(POSSIBLE) if removes_others(task.module) else NOT_THIS
     if resolved(task.module) == FILE:
         return _attributes(change, task, PROVEN_BY_PLACE)
-    if not _has_own_time(change):
+    if not has_own_time(change):
         return Verdict(POSSIBLE)
     if _unpacked(change, when) or (kind == NAMED and when.contains(change.created) and _written(change, when)):
         return Verdict(PROVEN_BY_PLACE, "it wrote to the folder at that time")
@@ -243,7 +243,7 @@ def _packaged(change: Change, task: Task, when: Window) -> Verdict:
         if path_is_of(change.name, [name for name in removed if name not in kept]):
             return Verdict(PROVEN_BY_PLACE, "it removed the package")
         return Verdict(POSSIBLE) if removed or not installed else NOT_THIS
-    if _has_own_time(change) and _unpacked(change, when) and path_is_related(change.name, installed):
+    if has_own_time(change) and _unpacked(change, when) and path_is_related(change.name, installed):
         return Verdict(PROVEN_BY_PLACE, "it unpacked the package at that time")
     if change.name.startswith(_ENABLEMENT) and not is_related(_unit(change), (*installed, *removed)):
         return NOT_THIS
@@ -262,6 +262,6 @@ def _enabled(change: Change, task: Task, when: Window) -> Verdict:
         return NOT_THIS
     if (not change.removed) not in (turned(task, "enabled"), turned(task, "masked")):
         return NOT_THIS
-    if not _has_own_time(change) or _written(change, when):
+    if not has_own_time(change) or _written(change, when):
         return Verdict(PROVEN_BY_NAME, "it enabled, disabled or masked the service")
     return NOT_THIS

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from ...module_utils._cti.kinds.registry import all_kinds
 
 ADDED, REMOVED, MODIFIED = "Added", "Removed", "Modified"
+# Seconds between two snapshots of which the second one says 0: the clock of the host was set back in between, by an unknown time.
+UNKNOWN_AGE = 86_400.0
 
 
 class Change(NamedTuple):
@@ -55,7 +57,7 @@ def from_record(host: str, record: Mapping[str, Any], installed_on: Any = None) 
         name=str(record.get(kind.columns[0]) or ""),
         category=str(record.get("ChangeCategory") or ""),
         fields=frozenset(filter(None, str(record.get("FieldsChanged") or "").split(","))),
-        since=until - float(age or 0) if known and until is not None else -math.inf,
+        since=until - (float(age or 0) or UNKNOWN_AGE) if known and until is not None else -math.inf,
         until=math.inf if until is None else until,
         values=record,
         modified=seconds(record.get("DateModified")),

@@ -25,7 +25,7 @@ LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attentio
 MOST_CHANGES = 100_000  # that are in memory at a time
 AT_ONCE = 500  # parameters of a query
 COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
-_MARGIN = 2 * DAY  # by which the clocks of a host and of the controller may differ
+_MARGIN = 2 * DAY  # by which the clocks of a host and of the controller may differ if no run measured it
 
 Record = Mapping[str, Any]
 

@@ -63,19 +63,24 @@ def store_spool(spool: Spool, store: Store) -> int:
 
 
 def delete_old(transaction: Transaction) -> None:
-    """Delete the runs that ended MARGIN before the oldest change that is kept, so they explain none."""
-    oldest = seconds(transaction.query("SELECT min(TimeGenerated) FROM batches")[0][0])
-    if oldest is not None:
+    """Delete the runs that ended MARGIN before the oldest change that is kept was found and stored, so they explain none.
+
+    When it was found is what the clock of its host said, which may be years ahead.
+    """
+    found = seconds(transaction.query("SELECT min(TimeGenerated) FROM batches")[0][0])
+    stored = transaction.query("SELECT min(date) FROM days WHERE content = 'changes'")[0][0]
+    if found is not None:
+        oldest = min(found, seconds(f"{stored}T00:00:00Z") or found)
         transaction.execute("DELETE FROM run_tasks WHERE ended_at < ?", oldest - MARGIN)
         sql = "DELETE FROM runs WHERE ended_at < ? AND run NOT IN (SELECT run FROM run_tasks)"
         transaction.execute(sql, timestamp(oldest - MARGIN))
 
 
 def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0) -> Iterator[Task]:
-    """The tasks that ended after `since` (or have no end), of these hosts or all, for attribution."""
+    """The tasks that ended after `since` by the clock of their host (or have no end), of these hosts or all, for attribution."""
     sql = (
         "SELECT r.uuid, t.number, t.name, t.play, t.title, t.module, t.started_at, t.ended_at, t.clock_offset, t.named, t.details"
-        " FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at >= ?)"
+        " FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at + coalesce(t.clock_offset, 0) >= ?)"
     )
     if hosts is None:
         yield from map(_task, store.query(sql, since))

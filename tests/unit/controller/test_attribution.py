@@ -290,6 +290,19 @@ def test_a_host_whose_clock_is_two_hours_behind():
     assert said(written(at=-90), task(**ahead, clock=(-7201.0, -7199.0))) == (DRIFT, None)
 
 
+def test_a_host_whose_clock_was_set_back_between_two_snapshots():
+    """The seconds between them are not known, and what was written before has a time after the second one."""
+    service = change("services", "nginx", fields="SvcState", SvcState="Running", LastSnapshotAge=0)
+    start = {"names": ["nginx"], "state": "started"}
+    assert said(service, task("systemd", start=-1800, end=-1799, named=start)) == (TASK, "systemd")
+    assert said(written(at=-1800, LastSnapshotAge=0), task(start=-1801, end=-1799, named=COPY)) == (TASK, "copy")
+    before = {"start": -1801, "end": -1799, "clock": (7199.0, 7201.0), "named": COPY}
+    assert said(written(at=5400, LastSnapshotAge=0), task(**before)) == (TASK, "copy")
+    assert said(written(at=5100, LastSnapshotAge=0), task(**before)) == (DRIFT, None)
+    mode = change("files", "/etc/app.conf", fields="Mode", DateModified=5400, LastSnapshotAge=0)
+    assert said(mode, task("file", start=5399, end=5401, named=COPY)) == (DRIFT, None)
+
+
 def test_clocks_that_may_be_equal_are_taken_as_equal():
     assert said(written(at=-97), task(named=COPY, clock=(-2.0, 2.0))) == (DRIFT, None)
 

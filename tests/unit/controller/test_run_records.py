@@ -4,12 +4,14 @@
 """What is recorded of a task, and how records survive their way into the fleet store."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.run_store import read_tasks, store_spool
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import (
     Run,
@@ -201,7 +203,7 @@ def test_records_reach_the_store_once(tmp_path):
         for _attempt in range(2):  # killed before the spool was cleared
             store_spool(spooled(tmp_path / "spool", RUN, TASK, b"damaged\n", end), store)
         assert list(read_tasks(store)) == list(read_tasks(store, ["web01"])) == [TASK]
-        assert list(read_tasks(store, ["web02"])) == list(read_tasks(store, since=1_700_000_003.0)) == []
+        assert list(read_tasks(store, ["web02"])) == list(read_tasks(store, since=1_700_000_004.0)) == []
         ((uuid, started, ended, details),) = store.query("SELECT uuid, started_at, ended_at, details FROM runs")
         assert (uuid, started, ended) == ("uuid-1", "2023-11-14T22:13:20Z", "2023-11-14T22:13:29Z")
         assert json.loads(details) == {"hosts": end.hosts}
@@ -224,3 +226,17 @@ def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):
         old = [RUN._replace(uuid="old", ended_at=1.7e9), TASK._replace(run="old", ended_at=1.69e9)]
         store_spool(spooled(tmp_path / "spool", RUN, TASK, *old), store)
         assert [task.run for task in read_tasks(store)] == ["uuid-1"]
+
+
+def test_runs_are_kept_for_the_changes_of_a_host_whose_clock_is_a_year_ahead(tmp_path):
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        now = time.time()
+        found = now + 365 * 86400
+        with store.writing() as transaction:
+            host = transaction.host("playbook", "web01", "", {}).host
+            change = {"RecordId": "r-1", "TimeGenerated": timestamp(found), "ConfigChangeType": "Files"}
+            transaction.add_changes(host, "", [change])
+        clock = (found - now - 1, found - now + 1)
+        ran = TASK._replace(started_at=now - 60, ended_at=now - 58, clock=clock)
+        store_spool(spooled(tmp_path / "spool", RUN._replace(started_at=now - 61, ended_at=now - 57), ran), store)
+        assert list(read_tasks(store, ["web01"], found - 3600)) == [ran]
