@@ -100,7 +100,7 @@ def read(
             if masks.get(item):
                 variants[Key(kind.name, name, architecture or "")][tuple(values)] |= masks[item]
     if at is not None:
-        _undo(store, numbers, known, matches, at, variants)
+        _undo(store, numbers, known, matches, at, of_kind, variants)
     return Inventories(
         [name for _host, name in hosts],
         {kind.name: of_kind.get(kind.config_type, 0) for kind in known},
@@ -171,27 +171,58 @@ def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, 
         yield from store.query(f"SELECT {what} WHERE item IN ({', '.join('?' * len(some))})", *some)
 
 
+class _Undone:
+    """What the changes of one item on one host, from the oldest to the newest, say of the time before them."""
+
+    def __init__(self) -> None:
+        self.before: Variant | None = None  # what the first change found; None: nothing
+        self.after: Variant | None = None  # what the last change left
+        self.net: dict[Variant, int] = defaultdict(int)  # above 0: to be put back; below 0: to be taken away
+        self._is_first = True
+
+    def add(self, before: Variant | None, after: Variant | None) -> None:
+        if self._is_first:
+            self.before, self._is_first = before, False
+        self.after = after
+        for step, variant in ((1, before), (-1, after)):
+            if variant is not None:
+                self.net[variant] += step
+
+
 def _undo(
     store: Store, numbers: Mapping[int, int], kinds: list[Kind], matches: Selects, at: float,
-    variants: dict[Key, dict[Variant, int]],
+    of_kind: Mapping[str, int], variants: dict[Key, dict[Variant, int]],
 ) -> None:  # fmt: skip
-    """Undo the changes that were found after `at`. What a change put there is taken away, and what it took away is put back."""
-    net: dict[tuple[Key, Variant, int], int] = defaultdict(int)
+    """Undo the changes that were found after `at`. An item that is not in the inventory any more, though no change removed it, was
+    taken out of the rule since: nothing is said of it."""
+    undone: dict[tuple[Key, int], _Undone] = defaultdict(_Undone)
     by_type = {kind.config_type: kind for kind in kinds}
     columns = ", ".join(map(column, ("HostId", *COLUMNS)))
-    sql = f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated > ?"
+    sql = f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated > ? ORDER BY Seq"
     for row in store.rows(sql, timestamp(at)):
         kind = by_type.get(row["ConfigChangeType"])
         if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):
             continue
-        key = Key(kind.name, row[kind.columns[0]], row["Architecture"] or "" if kind.name == "packages" else "")
-        for step, which, absent in ((-1, 0, "Removed"), (1, 1, "Added")):
-            if row["ChangeCategory"] != absent:
-                variant = tuple(row[kind.tracked[name][which]] for name in COMPARED[kind.name])
-                net[key, variant, numbers[row["HostId"]]] += step
-    for (key, variant, number), sum_ in net.items():
-        bit = 1 << number
-        if sum_ > 0:
-            variants[key][variant] |= bit
-        elif sum_ < 0:
+        bit = 1 << numbers[row["HostId"]]
+        if of_kind.get(kind.config_type, 0) & bit:
+            key = Key(kind.name, row[kind.columns[0]], row["Architecture"] or "" if kind.name == "packages" else "")
+            after, before = (
+                None
+                if row["ChangeCategory"] == absent
+                else tuple(row[kind.tracked[name][which]] for name in COMPARED[kind.name])
+                for which, absent in ((0, "Removed"), (1, "Added"))
+            )
+            undone[key, bit].add(before, after)
+    for (key, bit), changes in undone.items():
+        now = [variant for variant, hosts in variants[key].items() if hosts & bit]
+        if not now and changes.after is not None:
+            continue
+        if key.kind == "packages":  # of which a host may have several versions
+            then = [variant for variant in now if changes.net[variant] >= 0]
+            then += [variant for variant, sum_ in changes.net.items() if sum_ > 0]
+        else:
+            then = [] if changes.before is None else [changes.before]
+        for variant in now:
             variants[key][variant] &= ~bit
+        for variant in then:
+            variants[key][variant] |= bit

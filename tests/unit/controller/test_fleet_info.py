@@ -520,6 +520,27 @@ def test_a_change_that_was_undone_is_no_difference(fleet):
     assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["found"] == []
 
 
+def test_nothing_is_said_of_an_item_that_was_taken_out_of_the_rule(fleet):
+    first, second, third = (file("/srv/x", content) for content in "abc")
+    fleet.host("web01", file("/etc/x"))
+    fleet.change("web01", first, second, NOON)
+    fleet.change("web01", None, file("/srv/y"), NOON)
+    assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["found"] == []
+    fleet.host("web01", third)  # in the rule again, after it changed once more
+    (moved,) = ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["found"]
+    assert moved["variants"][0]["before"]["FileContentChecksum"] == "a" * 64
+    assert variants({"found": [moved]}) == {"/srv/x": [("c" * 64, 1)]}
+
+
+def test_nothing_is_said_of_a_kind_that_is_switched_off(fleet):
+    fleet.host("web01", NEW)
+    fleet.change("web01", OLD, NEW, NOON)
+    fleet.change("web01", package("nmap"), None, NOON)
+    fleet.execute("DELETE FROM host_items")
+    fleet.execute("DELETE FROM inventories WHERE type = 'Software'")
+    assert ask(fleet, "compare", reference_at="2026-01-01T00:00:00Z")["found"] == []
+
+
 def test_two_versions_of_a_package_are_two_variants(fleet):
     kernels = [package("kernel", "1"), package("kernel", "2")]
     fleet.host("web01", *kernels)
