@@ -10,8 +10,8 @@ short_description: Acknowledge, ignore or announce changes in the fleet store
 version_added: "0.2.0"
 description:
   - Adds a mark to the fleet store on the controller, or removes one. A mark says why some changes need no attention. It connects to no host.
-  - M(changetracking.inventory.ct_fleet_info), the playbooks C(inventory) and C(report), the inventory plugin C(fleet) and the event source C(changes)
-    do not show marked changes unless they are asked to, and count them. No change is deleted.
+  - M(changetracking.inventory.ct_fleet_info), the playbook C(inventory) and the report hide marked changes and count them, the inventory plugin
+    C(fleet) does not count them as drift, and an event has its mark. No change is deleted.
   - Marks can be kept in a file instead, under version control. See the option O(changetracking.inventory.ct_fleet_info#module:marks) of
     M(changetracking.inventory.ct_fleet_info).
 options:
