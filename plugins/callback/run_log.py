@@ -52,7 +52,9 @@ options:
       - section: callback_run_log
         key: spool
   spool_max_mib:
-    description: Maximum size of the spool in MiB. When it is full, new records are dropped and a warning says so.
+    description:
+      - Maximum size of the spool in MiB. When it is full, new records are dropped and a warning says so. The records of one host take at most a
+        quarter of what is free.
     type: int
     default: 64
     env:
@@ -132,7 +134,7 @@ class CallbackModule(CallbackBase):
         self._spool = Spool(self.get_option("spool") or default_folder(), mebibytes << 20, self.warn)
 
     def _write(self, record):
-        self._spool.append(to_line(record), 1)
+        self._spool.append(to_line(record), 1, "" if isinstance(record, Run) else record.host)
 
     @harmless
     def v2_playbook_on_start(self, playbook):

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from ...module_utils._cti.text import printable
@@ -31,6 +32,7 @@ from .transactions import packages
 
 MAX_NAMES = 5_000  # of one kind
 MAX_NAME = 4_096  # characters
+MAX_CHARACTERS = 1 << 18  # of all names of one kind
 MAX_STATE = 32
 
 _PATHS = (
@@ -144,15 +146,27 @@ def _unique(texts: Iterator[str]) -> list[str]:
 
 
 def _bounded(found: dict[str, Any]) -> dict[str, Any]:
-    """Without the empty values, and with at most MAX_NAMES of each kind."""
+    """Without the empty values, and with at most MAX_NAMES and MAX_CHARACTERS of each kind."""
     out: dict[str, Any] = {}
     cut = 0
     for key, value in found.items():
-        if isinstance(value, (list, dict)) and len(value) > MAX_NAMES:
-            cut += len(value) - MAX_NAMES
-            value = value[:MAX_NAMES] if isinstance(value, list) else dict(list(value.items())[:MAX_NAMES])
+        if isinstance(value, (list, dict)):
+            value, before = _first(value), len(value)
+            cut += before - len(value)
         if value not in ("", [], {}, None):
             out[key] = value
     if cut:
         out["cut"] = cut
     return out
+
+
+def _first(names: Any) -> Any:
+    """Of a list of names, or a mapping of names to values, as many as are recorded."""
+    characters = 0
+    count = 0
+    for name in islice(names, MAX_NAMES):
+        characters += len(name) + (len(str(names[name])) if isinstance(names, dict) else 0)
+        if characters > MAX_CHARACTERS:
+            break
+        count += 1
+    return names[:count] if isinstance(names, list) else dict(islice(names.items(), count))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.changetracking.inventory.plugins.callback.run_log import CallbackModule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.run_store import read_tasks, store_spool
@@ -117,6 +118,25 @@ def test_an_address_is_not_recorded_because_it_may_have_a_password():
 def test_long_lists_are_cut_and_that_is_recorded(monkeypatch):
     monkeypatch.setattr(naming, "MAX_NAMES", 3)
     assert named(BUILTIN + "apt", {"name": list("abcde")}, {}) == {"names": list("abc"), "cut": 2}
+    monkeypatch.setattr(naming, "MAX_CHARACTERS", 10)
+    assert named(BUILTIN + "apt", {"name": ["abcde", "fghij", "k"]}, {}) == {"names": ["abcde", "fghij"], "cut": 1}
+
+
+def test_one_host_leaves_room_for_the_records_of_the_others(tmp_path):
+    """A host that returns as many long names as are recorded, in one task after the other."""
+    said = []
+    callback = CallbackModule()
+    callback._spool = Spool(str(tmp_path / "spool"), 4 << 20, said.append)
+    paths = ["/%04d" % number + "x" * 4000 for number in range(5000)]
+    greedy = named(BUILTIN + "copy", {}, {"sources_added": paths})
+    for number in range(100):
+        callback._write(Task("r", number, "greedy", "", "", BUILTIN + "copy", 1.0, 2.0, named=greedy))
+    assert set(said) == {said[0]} and said[0].startswith("greedy needs more than a quarter of the free space")
+    callback._write(Run("r", "p", "u", "c", False, 1.0))
+    callback._write(Task("r", 100, "web01", "", "", BUILTIN + "copy", 1.0, 2.0))
+    (file,) = callback._spool.own()
+    assert [from_line(line) for _offset, line in file.lines()][-1].host == "web01"
+    assert len(said) + len(list(file.lines())) == 102
     assert named(BUILTIN + "copy", {"dest": "/" + "x" * 5000}, {}) == {}
 
 

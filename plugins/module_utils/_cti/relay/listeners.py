@@ -197,10 +197,10 @@ def _network(family: int, host: str) -> str:
 
 
 def _no_renegotiation() -> int:
-    """The TLS option that forbids renegotiation, which costs CPU time; Python 3.6 lacks it."""
+    """The TLS option that forbids renegotiation, which costs CPU time. Python 3.6 has no name for it; OpenSSL has it from 1.1.1 on."""
     import ssl
 
-    return getattr(ssl, "OP_NO_RENEGOTIATION", 0)
+    return getattr(ssl, "OP_NO_RENEGOTIATION", 1 << 30 if ssl.OPENSSL_VERSION_INFO >= (1, 1, 1) else 0)
 
 
 def _uid(user: str) -> Optional[int]:
