@@ -32,19 +32,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -45,21 +45,10 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.fleet_store import FleetUploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
 
 def change(**columns):
     return (1700000000, dict({"ConfigChangeType": "Files"}, **columns))
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

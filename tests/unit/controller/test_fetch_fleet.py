@@ -23,7 +23,6 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import fleet as fleet_module
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
@@ -113,16 +112,6 @@ class Controller:
 
     def file(self, name="Changes.json"):
         return [row["SoftwareName"] for row in json.loads((self.folder / "web01" / name).read_text())]
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -17,7 +17,6 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 from ansible_collections.changetracking.inventory.plugins.modules import ct_fleet_info as documentation
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet import history
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     DAY,
     HOUR,
@@ -31,16 +30,6 @@ from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
 ROOT = Path(__file__).parents[3]
 GROUPS = {"all": ["web01", "web02", "web03", "db01"], "web": ["web01", "web02", "web03"], "db": ["db01"]}
 OLD, NEW = package("openssl", "3.0.14"), package("openssl", "3.0.15", NOON - 600)
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -21,20 +21,9 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet im
     report_items,
 )
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.report_columns import share, shown
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 from ansible_collections.changetracking.inventory.tests.report import fleet
 
 WEB01 = "web01.example.org"
-
-
-@pytest.fixture(scope="module")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture
