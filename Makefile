@@ -6,7 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := help
 
-JOBS ?= $(shell nproc)
+# One more than there are CPUs: some steps mostly wait.
+JOBS ?= $(shell expr $$(nproc) + 1)
 BUILD := $(CURDIR)/.build
 VENV := $(BUILD)/venv
 COLLECTIONS := $(BUILD)/collections
@@ -19,12 +20,17 @@ MORE_CORES := 2.17 2.20 2.22
 core_requirement = ansible-core$(if $(filter 2.22,$1),>=2.22.0b1$(comma)<2.23,==$1.*)
 comma := ,
 SANITY_CORES := 2.16 2.21
-# All of it on the oldest and the newest; in between what has differed between versions, and 2.18 for one Python more.
-INTEGRATION_2.16 := tests/integration
-INTEGRATION_BRIEF := tests/integration/test_callback.py tests/integration/test_hostile_host.py
-INTEGRATION_2.18 := $(INTEGRATION_BRIEF) tests/integration/test_targets.py
-INTEGRATION_2.19 := $(INTEGRATION_BRIEF) tests/kinds
-INTEGRATION_2.21 := tests/integration
+# Which tests run on which version: pyproject.toml says what the markers mean. On 2.18, targets run as modules, with a Python of their own.
+CONTROLLER_2.18 := -m "not no_core"
+CONTROLLER_2.19 := -m "not no_core"
+INTEGRATION_2.16 := -m "not no_core"
+INTEGRATION_2.18 := -m "each_core or as_modules"
+INTEGRATION_2.21 := tests/kinds
+INTEGRATION_BRIEF := -m each_core
+RELAY_3.6 := -m "not no_python"
+# Modules are compiled and imported on each Python once: on the oldest by 2.16, which alone supports them.
+SANITY_2.16 := 3.6 3.7 3.8
+SANITY_2.21 := 3.9 3.10 3.11 3.12 3.13
 core_python = $(if $(filter 2.20 2.21 2.22,$1),3.13,3.11)
 IMAGES := bookworm bullseye trixie rpm
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
@@ -55,31 +61,36 @@ pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tes
 LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-changelog lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
-# Two of the Pythons run in FIPS mode.
-UNIT := $(filter-out unit-3.8 unit-3.9,$(UNIT_PYTHONS:%=unit-%)) $(FIPS) $(CORES:%=controller-%)
+# Two of the Pythons run in FIPS mode; 3.11 is that of controllers and of booted hosts, and `make cores` has its unit tests.
+UNIT := unit-3.6 unit-3.13 $(FIPS) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
-OTHER_CORES := $(MORE_CORES:%=controller-%) $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
+OTHER_CORES := unit-3.11 $(MORE_CORES:%=controller-%) $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
 PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
-# The longest first: they overlap with all the rest.
-STEPS := $(IMAGES:%=image-%) eda idle $(MOLECULE) $(SANITY) $(INTEGRATION) $(LINT) $(UNIT) $(WIRE) docs report quickstart-user
-.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) report-pictures $(OTHER_CORES)
+# What steps need; it comes first, so that steps start in this order: the longest first, which overlap with all the rest.
+NEEDS := debian-packages unit-packages build $(IMAGES:%=image-%) \
+  $(patsubst %,$(VENV)/%/done,unit-3.6 unit-3.8 unit-3.9 unit-3.13 $(CORES:%=core-%) tools importer interop report eda)
+STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
+  lint-importer report quickstart-user $(UNIT) $(LINT) interop
+.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
 
-# Runs steps side by side, all of them even when one fails, and ends with the sum.
+# Runs steps side by side, all of them even when one fails, and ends with the sum. $2: what is made before them.
 define run
 	@rm -rf $(BUILD)/results
 	@mkdir -p $(BUILD)/results
-	@status=0; $(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target $1 || status=$$?; tests/tools/give-back; \
+	@run="$(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target" status=0 made=; \
+	  $(if $2,if $$run $2; then made="$(addprefix --assume-old=,$2)"; fi;) \
+	  $$run $$made $1 || status=$$?; tests/tools/give-back; \
 	  python3 tests/tools/summary.py $$status
 endef
 
 test: ## everything below down to molecule; as root, since hosts are booted
-	$(call run,$(STEPS))
+	$(call run,$(STEPS),$(NEEDS))
 lint: ## ruff, mypy, import-linter, shellcheck, reuse, yamllint, ansible-lint, antsibull-changelog, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
@@ -92,7 +103,7 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
-cores: ## the ansible-cores that `make test` leaves out, a beta included: unit tests, sanity and integration; as root
+cores: ## the ansible-cores and the Python that `make test` leaves out, a beta included; as root
 	$(call run,$(OTHER_CORES))
 
 idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
@@ -150,9 +161,9 @@ $(COLLECTION):
 
 debian-packages:
 	@$(PREPARE) $@ - tests/tools/apt-need systemd-container mmdebstrap openssh-client iproute2 procps
-# Some unit tests compare with rpm itself. Without root they are skipped where it is missing, except under CI.
+# Some unit tests compare with rpm itself, or use a PostgreSQL server. Without root they are skipped where it is missing, except under CI.
 unit-packages:
-	@$(PREPARE) $@ - sh -c 'command -v rpm || { [ "$$(id -u)" != 0 ] && [ -z "$$CI" ]; } || tests/tools/apt-need rpm'
+	@$(PREPARE) $@ - sh -c '{ [ "$$(id -u)" != 0 ] && [ -z "$$CI" ]; } || tests/tools/apt-need rpm postgresql'
 $(IMAGES:%=image-%): image-%: debian-packages
 	@$(PREPARE) $@ - tests/hosts/image $*
 
@@ -182,7 +193,7 @@ lint-importer: $(VENV)/importer/done build
 	@$(STEP) $@ importer tests/tools/importer $(ARCHIVE)
 
 $(SANITY) $(MORE_CORES:%=sanity-%): sanity-%: $(VENV)/core-%/done
-	@$(STEP) $@ core-$* tests/tools/sanity
+	@$(STEP) $@ core-$* tests/tools/sanity $(SANITY_$*)
 
 $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done unit-packages
 	@$(TESTS) $@ unit-$* $(call pytest,tests/unit --ignore=tests/unit/controller)
@@ -191,12 +202,12 @@ fips-refuse: FIPS_PYTHON := 3.8
 fips-missing: FIPS_PYTHON := 3.9
 $(FIPS): fips-%: $(VENV)/unit-3.8/done $(VENV)/unit-3.9/done unit-packages
 	@$(TESTS) $@ unit-$(FIPS_PYTHON) env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips $(call pytest,tests/unit --ignore=tests/unit/controller)
-$(CORES:%=controller-%) $(MORE_CORES:%=controller-%): controller-%: $(VENV)/core-%/done
-	@$(TESTS) $@ core-$* $(call pytest,tests/unit/controller)
+$(CORES:%=controller-%) $(MORE_CORES:%=controller-%): controller-%: $(VENV)/core-%/done unit-packages
+	@$(TESTS) $@ core-$* $(call pytest,tests/unit/controller $(CONTROLLER_$*))
 $(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done
 	@$(TESTS) $@ unit-$* $(call pytest,tests/agent)
 $(filter relay-%,$(PROCESSES)): relay-%: $(VENV)/unit-%/done
-	@$(TESTS) $@ unit-$* $(call pytest,tests/relay)
+	@$(TESTS) $@ unit-$* $(call pytest,tests/relay $(RELAY_$*))
 interop: $(VENV)/interop/done debian-packages
 	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
 report: $(VENV)/report/done ## the fleet report in Chromium, also for screen readers, on paper and with hostile text; as root the first time
@@ -211,7 +222,7 @@ docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and do
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ \
-	  $(TESTS) $@ core-$* $(call pytest,$(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)))
+	  $(TESTS) $@ core-$* $(call pytest,tests/integration $(or $(INTEGRATION_$*),$(INTEGRATION_BRIEF)))
 
 $(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ tools tests/tools/molecule $*

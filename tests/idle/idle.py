@@ -109,12 +109,12 @@ class Host:
         self.ssh("root", "sh /opt/idle/set_up.sh")
 
     def look(self, number):
-        """One run; what it reports. As root by two ways, and as a user, who has a state of his own."""
+        """One run; what it reports. As root by two ways, and as a user, who has a state of his own: on each host another one."""
         user, prefix, state = (
             ("root", "", "/var/lib/idle/state.db"),
             ("ansible", "sudo ", "/var/lib/idle/state.db"),
             ("ansible", "", "/home/ansible/idle/state.db"),
-        )[number % 3]
+        )[(number + IMAGES.index(self.image)) % 3]
         command = "{0}python3 -B /opt/idle/on_host.py /opt/idle/lib /opt/idle/rule.json {1}".format(prefix, state)
         result = json.loads(self.ssh(user, command).splitlines()[-1])
         self.done += 1
@@ -139,7 +139,7 @@ class Host:
     def stopped(self):
         """What is reported once an enabled service was stopped."""
         self.ssh("root", "systemctl stop idle-enabled.service")
-        return self.look(0)
+        return self.look(-IMAGES.index(self.image))  # as root
 
 
 class Playbook:
@@ -210,7 +210,7 @@ def together(work, hosts):
 
 
 def main():
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3 * len(EVENTS)
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else len(EVENTS)
     with tempfile.TemporaryDirectory(prefix="idle") as scratch:
         folder = Path(scratch)
         environment = dict(os.environ, TESTHOST_DIR=os.environ.get("TESTHOST_DIR", str(folder / "hosts")))

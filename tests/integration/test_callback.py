@@ -65,6 +65,7 @@ HOSTS = """
 """
 
 
+@pytest.mark.each_core
 def test_each_record_bears_the_host_that_was_inventoried(place, tmp_path):
     expected = {
         "plain": ["h1", "h2"], "templated": ["h1", "h2"], "delegated": ["h3"], "loop-h2": ["h2"], "loop-h3": ["h3"],
@@ -108,6 +109,7 @@ INFO = """
 """
 
 
+@pytest.mark.each_core
 def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, tmp_path):
     (tmp_path / "f1").write_text("one")
     place.relay.start()
@@ -152,6 +154,7 @@ def test_an_inventory_and_its_changes_arrive_as_the_module_returned_them(place, 
     assert change["FileSystemPath"] == str(tmp_path / "f2")
 
 
+@pytest.mark.each_core
 def test_the_playbooks_changes_are_forwarded_once(place, tmp_path):
     folder = tmp_path / "tracked"
     folder.mkdir()
@@ -215,6 +218,7 @@ TROUBLE = """
 """
 
 
+@pytest.mark.each_core
 def test_a_gathering_that_failed_or_did_not_reach_the_host_is_told(place):
     place.relay.start()
     run = place.play(TROUBLE)
@@ -235,6 +239,7 @@ def test_a_gathering_that_failed_or_did_not_reach_the_host_is_told(place):
     assert rows == [("h1",)]
 
 
+@pytest.mark.each_core
 def test_a_host_that_gather_facts_does_not_reach_is_told_for_each_of_our_modules(place):
     place.relay.start()
     modules = "setup,changetracking.inventory.ct_file_facts,changetracking.inventory.ct_package_facts"
@@ -287,6 +292,7 @@ def all_files(place):
     )
 
 
+@pytest.mark.no_core
 @pytest.mark.parametrize("temper", ["stalls", "closes", "silent", "dies", "absent"])
 def test_what_a_bad_receiver_does_not_take_is_delivered_by_the_next_run(place, files, temper):
     play, expected = files
@@ -308,6 +314,7 @@ def test_what_a_bad_receiver_does_not_take_is_delivered_by_the_next_run(place, f
     assert list(place.spool.iterdir()) == []
 
 
+@pytest.mark.no_core
 def test_the_azure_monitor_agent_is_given_everything_and_asked_for_no_acks(place, files):
     play, expected = files
     receiver = place.receiver("silent")
@@ -317,6 +324,7 @@ def test_the_azure_monitor_agent_is_given_everything_and_asked_for_no_acks(place
     assert b"FileSystemPath" in receiver.received and b"chunk" not in receiver.received
 
 
+@pytest.mark.no_core
 def test_another_receiver_that_does_not_acknowledge_has_not_got_anything(place, files):
     play, expected = files
     place.receiver("silent")
@@ -350,6 +358,7 @@ def test_what_a_killed_run_had_gathered_is_delivered_by_the_next_one_though_a_wo
     assert all_files(place) == [("h1", "/etc/passwd")]
 
 
+@pytest.mark.no_core
 def test_runs_at_once_share_a_spool_and_lose_nothing(place, files, tmp_path):
     play, expected = files
     good = place.address
@@ -382,6 +391,7 @@ def test_only_the_hosts_kinds_and_records_asked_for_are_sent(place, files):
     assert "left out by the query" in run.last_line
 
 
+@pytest.mark.no_core
 def test_a_query_leaves_out_records_on_which_it_fails_and_says_so(place):
     place.relay.start()
     tasks = "    - changetracking.inventory.ct_inventory_info: {kinds: [packages, files], report: full}\n"
@@ -392,6 +402,7 @@ def test_a_query_leaves_out_records_on_which_it_fails_and_says_so(place):
     assert any("The query does not work on all records" in warning for warning in run.warnings), run.output
 
 
+@pytest.mark.each_core
 def test_an_ad_hoc_run_forwards_where_callbacks_are_loaded(place):
     place.relay.start()
     command = ["ansible", "-i", str(place.inventory), "h1,h2", "-m", "changetracking.inventory.ct_file_facts", "-a"]
@@ -400,6 +411,7 @@ def test_an_ad_hoc_run_forwards_where_callbacks_are_loaded(place):
     assert all_files(place) == [("h1", "/etc/passwd"), ("h2", "/etc/passwd")]
 
 
+@pytest.mark.no_core
 def test_records_wait_until_a_rule_has_a_tag_for_them(place):
     place.relay.chunks.joinpath("one.json").unlink()
     place.relay.start(wait=None)
@@ -411,6 +423,7 @@ def test_records_wait_until_a_rule_has_a_tag_for_them(place):
     assert place.play(play, data_tag="mine").counts == (0, 1, 0)
 
 
+@pytest.mark.no_core
 def test_a_receiver_over_tcp_gets_the_streams_as_tags(place):
     receiver = place.receiver("good", Address("tcp", "127.0.0.1", 0))
     play = "- hosts: h1\n  gather_facts: false\n  tasks:\n    - changetracking.inventory.ct_file_facts: {paths: /etc/passwd}\n"
@@ -444,6 +457,7 @@ def test_a_wrong_option_is_named_and_the_run_goes_on_without_the_callback(place,
     assert not place.spool.exists()
 
 
+@pytest.mark.no_core
 def test_a_spool_that_cannot_be_used_costs_the_records_and_not_the_run(place):
     place.relay.start()
     place.spool.write_text("")
@@ -509,6 +523,7 @@ SECRETS = """
 """
 
 
+@pytest.mark.each_core
 def test_no_secret_is_in_the_spool_or_in_what_is_sent(place, tmp_path):
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "whisper.py").write_text(WHISPER)
@@ -561,6 +576,7 @@ class CallbackModule(CallbackBase):
 '''
 
 
+@pytest.mark.each_core
 def test_the_line_at_the_end_is_not_in_the_output_of_a_callback_that_prints_json(place, tmp_path):
     (tmp_path / "as_json.py").write_text(JSON_CALLBACK)
     (tmp_path / "f1").write_text("one")

@@ -182,6 +182,7 @@ def flood(fleet):
     shutil.rmtree(str(fleet.tracked / "user"))
 
 
+@pytest.mark.no_core
 def test_a_users_flood_of_files_and_changes_delays_nobody_elses(fleet, flood):
     fleet.settings["fileInfo"][0]["recurse"] = True
     (fleet.tracked / "root").write_text("")

@@ -196,6 +196,7 @@ def canary(tmp_path):
     return tmp_path / "canary"
 
 
+@pytest.mark.each_core
 def test_no_text_of_a_host_is_evaluated_on_the_controller(place, canary):
     fleet = Fleet(place, dict.fromkeys(MODULES, everywhere(template(canary))))
     run = fleet.play(FILTERS, "-e", json.dumps({"arguments": ARGUMENTS, "nothing": pack({})}))
@@ -204,12 +205,14 @@ def test_no_text_of_a_host_is_evaluated_on_the_controller(place, canary):
         assert (place.folder / (host + ".txt")).exists(), run.output
 
 
+@pytest.mark.each_core
 def test_a_template_of_the_operator_is_evaluated_so_that_the_canary_sings(place, canary):
     fleet = Fleet(place, {})
     fleet.play("- hosts: honest\n  gather_facts: false\n  tasks: [{debug: {msg: %s}}]" % json.dumps(template(canary)))
     assert canary.exists()
 
 
+@pytest.mark.each_core
 def test_the_playbooks_evaluate_nothing_and_the_inventory_keeps_the_terminal_in_peace(place, canary):
     arguments = ["-e", '{"ct_kinds": ["packages"], "ansible_become": false}']
     fleet = Fleet(place, {"hostile": everywhere(template(canary)), "controls": ODD["controls"]})

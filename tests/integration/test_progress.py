@@ -44,10 +44,13 @@ def run(folder, hosts, callback="default"):
     return [tuple(map(int, found)) for found in LINE.findall(done.stdout)]
 
 
-@pytest.mark.parametrize("callback", ["default", "minimal", "oneline"])
+@pytest.mark.parametrize(
+    "callback", ["default", *(pytest.param(name, marks=pytest.mark.no_core) for name in ("minimal", "oneline"))]
+)
 def test_a_long_run_says_how_many_hosts_are_done_changed_and_failed(callback, tmp_path):
     assert (2, 12, 1, 1) in run(tmp_path, 12, callback)
 
 
+@pytest.mark.no_core
 def test_a_few_hosts_say_nothing(tmp_path):
     assert run(tmp_path, 10) == []

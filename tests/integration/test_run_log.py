@@ -38,7 +38,9 @@ PLAY = """
   tasks:
     - {name: plain, ansible.builtin.copy: {content: "secret-content\\n", dest: "{{ dir }}/{{ inventory_hostname }}-plain", mode: "0600"}}
     - {name: unchanged, ansible.builtin.copy: {content: "secret-content\\n", dest: "{{ dir }}/{{ inventory_hostname }}-plain"}}
-    - {name: "templated {{ inventory_hostname }}", action: "{{ 'ansible.builtin.' ~ 'copy' }}", args: {content: x, dest: "{{ dir }}/{{ inventory_hostname }}-t"}}
+    - name: "templated {{ inventory_hostname }}"
+      action: "{{ 'ansible.builtin.' ~ 'copy' }}"
+      args: {content: x, dest: "{{ dir }}/{{ inventory_hostname }}-t"}
     - {name: loop, ansible.builtin.file: {path: "{{ dir }}/{{ inventory_hostname }}-{{ item }}", state: touch}, loop: [a, b]}
     - {name: delegated, ansible.builtin.copy: {content: x, dest: "{{ dir }}/{{ inventory_hostname }}-d"}, delegate_to: "{{ 'h' ~ 3 }}"}
     - name: delegated loop
@@ -115,6 +117,7 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
+@pytest.mark.each_core
 def test_each_task_that_changed_a_host_is_recorded_once_with_what_it_named(place):
     before = time.time()
     output = place.play(PLAY)
@@ -186,6 +189,7 @@ def test_a_run_that_is_killed_leaves_what_it_did(place):
     assert list(place.spool.iterdir()) == []
 
 
+@pytest.mark.no_core
 def test_a_store_that_cannot_be_written_costs_nothing(place):
     output = place.play(
         "- {hosts: h1, gather_facts: false, tasks: [{ansible.builtin.command: 'true'}]}", RUN_LOG_STORE="/proc/fleet.db"

@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 MANAGED_PYTHONS = {"2.16": ("3.6",), "2.18": ("3.8",), "2.19": ("3.8",), "2.21": ("3.13",)}
 # The way that tasks take: on one version that of any module, see docs/direct.md.
 WAYS = {"2.18": "never"}
+# The targets of what can run directly, and of ways to gather.
+AS_MODULES = ("ct_file_facts", "ct_inventory_info", "ct_package_facts", "ct_service_facts", "gather_facts")
 
 CORE = ".".join(release.split(".")[:2])
 
@@ -47,8 +49,13 @@ def managed_python(version):
     return found.stdout.strip()
 
 
+def marked():
+    for name in sorted(path.name for path in TARGETS.iterdir()):
+        yield pytest.param(name, marks=[pytest.mark.as_modules] if name in AS_MODULES else [])
+
+
 @pytest.mark.parametrize("version", MANAGED_PYTHONS.get(CORE, ("3.13",)))
-@pytest.mark.parametrize("target", sorted(path.name for path in TARGETS.iterdir()))
+@pytest.mark.parametrize("target", list(marked()))
 def test_target(target, version, tmp_path):
     scratch = tmp_path / "scratch"
     scratch.mkdir()

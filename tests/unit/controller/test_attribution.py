@@ -16,6 +16,8 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.ch
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.effects import NOTHING, effect
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import FAILED, Task
 
+pytestmark = pytest.mark.no_core
+
 NOON = 1_767_268_800  # the snapshot after; the one before was an hour earlier
 BUILTIN = "ansible.builtin."
 

@@ -21,6 +21,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import action, call, payload
 from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
+pytestmark = pytest.mark.no_core
+
 ROOT = Path(__file__).resolve().parents[3]
 PLUGINS = ROOT / "plugins"
 CTI = PLUGINS / "module_utils/_cti"

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     HOUR,
     NOON,
@@ -24,18 +23,10 @@ from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     package,
 )
 
+pytestmark = pytest.mark.no_core
+
 SOURCE = Path(__file__).parents[3] / "extensions/eda/plugins/event_source/changes.py"
 PATIENCE = 30
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -14,6 +14,8 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool im
 
 ONE, TWO = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
+pytestmark = pytest.mark.no_core
+
 
 class Run:
     """One run of a playbook, with the spool's folder that all runs share."""

@@ -23,6 +23,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
 )
 from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
+pytestmark = pytest.mark.no_core
+
 NUMBERS = st.integers(-(1 << 63), 1 << 63) | st.floats(allow_nan=False, allow_infinity=False)
 ROWS = st.lists(
     st.dictionaries(st.text(), st.none() | st.booleans() | NUMBERS | st.text() | st.lists(st.text()), max_size=4)

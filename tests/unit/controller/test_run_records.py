@@ -27,6 +27,8 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._run_log.
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._run_log.transactions import packages
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import Spool
 
+pytestmark = pytest.mark.no_core
+
 BUILTIN = "ansible.builtin."
 APT = """Reading package lists...
 The following NEW packages will be installed:

@@ -24,6 +24,8 @@ except ImportError:
         raise
     pytest.skip("cyclonedx-python-lib[json-validation] and packageurl-python are needed", allow_module_level=True)
 
+pytestmark = pytest.mark.no_core
+
 VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
 DEBIAN = {"distribution": "Debian", "distribution_version": "12.5", "distribution_major_version": "12"}
 RHEL = {"distribution": "RedHat", "distribution_version": "9.4", "distribution_major_version": "9"}

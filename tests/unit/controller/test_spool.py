@@ -18,6 +18,8 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils import _s
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._spool import DAMAGED, Spool
 from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
+pytestmark = pytest.mark.no_core
+
 MIB = 1 << 20
 
 
