@@ -131,8 +131,8 @@ def _to_remove(every, arguments):
         mark
         for mark in every
         if (mark.word, mark.selected) == (wanted.word, wanted.selected)
-        and wanted.start in ("", mark.start)
-        and wanted.end in ("", mark.end)
+        and wanted.start in ("", mark.start)  # noqa: W503
+        and wanted.end in ("", mark.end)  # noqa: W503
     ]
 
 

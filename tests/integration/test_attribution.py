@@ -73,7 +73,9 @@ dpkg --install upgraded_1.0_all.deb dropped_1.0_all.deb handgone_1.0_all.deb > /
 BOTH = r"""
 set -e
 mkdir -p /etc/app /etc/arch /etc/hand /etc/tree /etc/oldapp
-for name in template line replaced block edited mode hand gone handgone restored raced during mixed both claimed; do echo "$name = 1" > /etc/app/$name.conf; done
+for name in template line replaced block edited mode hand gone handgone restored raced during mixed both claimed; do
+  echo "$name = 1" > /etc/app/$name.conf
+done
 for name in tree oldapp; do echo "$name = 1" > /etc/$name/$name.conf; done
 unit() {
   printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n' $1 > /etc/systemd/system/$1.service

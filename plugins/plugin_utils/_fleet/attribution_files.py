@@ -200,8 +200,8 @@ def _asked(change: Change, task: Task) -> frozenset[str]:
         column
         for key, column in _ATTRIBUTES.items()
         if key in asked
-        and change.values.get(column)
-        and _is_same(column, change.values[column], left.get(column, asked[key]))
+        and change.values.get(column)  # noqa: W503
+        and _is_same(column, change.values[column], left.get(column, asked[key]))  # noqa: W503
     )
 
 

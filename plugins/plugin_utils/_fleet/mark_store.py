@@ -21,7 +21,7 @@ Selected = Mapping[str, list[str]]
 class Queried(Protocol):
     """A store, or a transaction of one."""
 
-    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]: ...
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]: ...  # noqa: E704
 
 
 class StoredMark(NamedTuple):

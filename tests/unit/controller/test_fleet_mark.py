@@ -15,7 +15,6 @@ from ansible_collections.changetracking.inventory.plugins.action import ct_fleet
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.modules import ct_fleet_mark as documentation
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet import mark_store
-from ansible_collections.changetracking.inventory.tests.helpers import postgres
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     DAY,
     HOUR,
@@ -27,16 +26,6 @@ from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
 
 GROUPS = {"all": ["web01", "web02", "db01"], "web": ["web01", "web02"]}
 OLD, NEW = package("openssl", "3.0.14"), package("openssl", "3.0.15", NOON - 600)
-
-
-@pytest.fixture(scope="session")
-def server():
-    why = postgres.missing()
-    if why:
-        pytest.skip(why)
-    server = postgres.Server()
-    yield server
-    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -35,8 +35,8 @@ FORM = "Give postgresql://USER@HOST:PORT/DATABASE, with each special character i
 _HOST = r"(?:[\w.%-]*|\[[\w:.%]*\])(?::[0-9]*)?"
 _URL = re.compile(
     r"(postgres(?:ql)?://)(?:([\w.%-]*)(?::[^@/?#]*)?@)?("
-    + "%s(?:,%s)*" % (_HOST, _HOST)
-    + r"(?:/[\w.%-]*)?)(?:\?[^@#]*)?",
+    + "%s(?:,%s)*" % (_HOST, _HOST)  # noqa: W503
+    + r"(?:/[\w.%-]*)?)(?:\?[^@#]*)?",  # noqa: W503
     re.ASCII,
 )
 
