@@ -63,7 +63,7 @@ def ct_matching(pattern, groups, limit=""):
             f"The host pattern '{pattern}' matches no host in the inventory. Give another pattern with -e ct_hosts=PATTERN, or another inventory with -i."
         )
     inventory.subset(limit or None)
-    if not inventory.list_hosts(pattern):
+    if limit and not inventory.get_hosts(pattern):  # list_hosts returns the implicit localhost whatever the limit
         raise AnsibleFilterError(
             f"The host pattern '{pattern}' matches no host within --limit '{limit}'. Correct ct_hosts or --limit."
         )

@@ -179,6 +179,7 @@ def test_a_pattern_that_matches_is_returned(pattern):
 
 def test_a_pattern_that_matches_within_the_limit_is_returned(mismatches_are_warnings):
     assert ct_matching("web", GROUPS, "b,c") == "web"
+    assert ct_matching("localhost", GROUPS, "localhost") == "localhost"
 
 
 @pytest.mark.parametrize(
@@ -191,6 +192,7 @@ def test_a_pattern_that_matches_within_the_limit_is_returned(mismatches_are_warn
         ),
         ("web:!b", "", "matches no host in the inventory"),
         ("web", "a", "matches no host within --limit 'a'"),
+        ("localhost", "a", "matches no host within --limit 'a'"),
     ],
 )
 def test_a_pattern_that_matches_no_host_is_refused(mismatches_are_warnings, pattern, limit, words):

@@ -1,0 +1,44 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks refuse what would do nothing, and would look like success."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HOSTS = "web01 ansible_connection=local ansible_python_interpreter=%s ct_state=%s/state.db ct_kinds=services\n"
+
+
+@pytest.fixture
+def play(tmp_path):
+    (tmp_path / "hosts").write_text(HOSTS % (sys.executable, tmp_path))
+
+    def play(name, *arguments):
+        return subprocess.run(
+            ["ansible-playbook", "-i", "hosts", "changetracking.inventory." + name, *arguments],
+            cwd=str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+        )  # fmt: skip
+
+    return play
+
+
+@pytest.mark.parametrize("query", ["Drift", "never", "change[?kind=='files']"])
+def test_a_query_that_no_answer_can_fulfil_is_refused_before_anything_is_collected(play, tmp_path, query):
+    done = play("inventory", "-e", "ct_fail_on=" + query)
+    assert done.returncode == 2
+    assert "Give drift, or a JMESPath query on changes or totals" in done.stdout
+    assert not (tmp_path / "inventory").exists()
+
+
+def test_a_query_of_the_answer_is_taken(play):
+    done = play("inventory", "-e", json.dumps({"ct_fail_on": "totals.unknown > `5`"}))
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_limit_that_leaves_out_this_machine_is_refused_by_the_report(play):
+    done = play("report", "--limit", "web01")
+    assert done.returncode != 0
+    assert "matches no host within --limit 'web01'" in done.stdout
