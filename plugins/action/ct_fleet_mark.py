@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._cti.fleet.store import open_store
 from ..module_utils._cti.kinds.registry import all_kinds
-from ..module_utils._cti.text import timestamp
+from ..module_utils._cti.text import plural, timestamp
 from ..plugin_utils._bounded import calm, calm_data
 from ..plugin_utils._fleet import history, mark_store, marks
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
@@ -23,6 +23,7 @@ from ..plugin_utils._fleet.selection import location, moment, selecting
 
 PRESENT, ABSENT = STATES = ("present", "absent")
 FOREVER = "9999-12-31"
+AHEAD = 300.0  # seconds that the clock of a host may be ahead
 # Options, and what they are called in a mark.
 SELECTORS = {
     "kinds": "kind",
@@ -56,6 +57,7 @@ class Covered(NamedTuple):
     changes: int
     hosts: int
     latest: float  # Unix seconds, when the last one was found; 0: there is none
+    warnings: list[str]
 
 
 class ActionModule(ActionBase):
@@ -102,6 +104,7 @@ def _add(where, arguments, groups, check_mode):
         "changed": changed,
         "marks": [mark.as_data()],
         "covered": {"changes": covered.changes, "hosts": covered.hosts},
+        **({"warnings": covered.warnings} if covered.warnings else {}),
         "before": [before] if before else [],
         "after": [mark],
     }
@@ -162,22 +165,39 @@ def _selected(arguments):
 
 
 def _covered(store, mark, groups):
-    """Count what a mark covers of the changes in the store. Raises ValueError if the mark is wrong, or acknowledges nothing."""
+    """Count what a mark covers of the changes in the store. Raises ValueError if the mark is wrong, or acknowledges nothing.
+
+    When a change was found is what its host says. An acknowledgement without an end does not cover what was found later than now:
+    a host whose clock is a year ahead would have the changes of all hosts acknowledged for a year.
+    """
     if not mark.selected and mark.word != marks.WINDOW:
         raise ValueError(f"The mark selects every change. Give at least one of {', '.join(SELECTORS)}.")
     nothing_yet = mark.word == marks.ACKNOWLEDGE and not mark.end
-    checked = marks.from_entry(mark._replace(end=FOREVER if nothing_yet else mark.end).entry(), groups)
+    end = mark.end
+    if nothing_yet:
+        end = FOREVER if "record" in mark.selected else timestamp(time.time() + AHEAD)
+    checked = marks.from_entry(mark._replace(end=end).entry(), groups)
     start = checked.valid[0]
     hosts = selecting(mark.selected.get("hosts", ()), groups)
     records, _more = history.read(store, start if start > 0 else None, None, hosts)
     selected = [change for change in history.changes_of(records) if checked.applies(change)]
     changes = [change for change in history.with_installed(store, selected) if checked.covers(change)]
+    later = [change.host for change in selected if nothing_yet and change.until >= checked.valid[1]]
+    warnings = []
+    if later:
+        warnings.append(
+            f"{plural(len(later), 'change')} of {min(later)}{' and others' if len(set(later)) > 1 else ''} not acknowledged: by the clock of the"
+            " host, it was found later than now. Correct the clock, and acknowledge it with records."
+        )
     if nothing_yet and not changes:
         raise ValueError(
-            "No change in the fleet store is selected, so there is nothing to acknowledge. Correct the selection; ct_fleet_info lists the changes."
+            warnings[0]
+            if warnings
+            else "No change in the fleet store is selected, so there is nothing to acknowledge. Correct the selection; ct_fleet_info lists the"
+            " changes."
         )
     latest = max((change.until for change in changes), default=0.0)
-    return Covered(len(changes), len({change.host for change in changes}), latest)
+    return Covered(len(changes), len({change.host for change in changes}), latest, warnings)
 
 
 def _shown(every):

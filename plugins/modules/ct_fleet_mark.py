@@ -70,7 +70,7 @@ options:
     description:
       - The mark covers changes that were found before this time. A date includes that day.
       - The default of an acknowledgement is the time at which the last of the selected changes was found. So it covers what is in the store, and
-        nothing that is found later.
+        nothing that is found later. Changes that were found later than now, by the clock of their host, are not covered, and a warning says so.
     type: raw
   reason:
     description: Why the changes need no attention. Required with O(state=present).

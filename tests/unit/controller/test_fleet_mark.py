@@ -147,6 +147,19 @@ def test_a_record_is_acknowledged_whatever_the_clock_of_its_host(fleet):
     assert totals(fleet) == {"changes": 3, "acknowledge": 1}
 
 
+def test_a_host_whose_clock_is_ahead_has_no_later_change_of_another_host_acknowledged(fleet):
+    fleet.change("db01", OLD, NEW, 2_000_000_000)
+    result = mark(fleet, items=["openssl"], reason="seen")
+    assert result["covered"] == {"changes": 2, "hosts": 2} and result["marks"][0]["until"] == "2026-01-01T12:00:01Z"
+    assert result["warnings"][0].startswith(
+        "1 change of db01 not acknowledged: by the clock of the host, it was found later"
+    )
+    fleet.change("web01", OLD, NEW, NOON + DAY)
+    assert totals(fleet) == {"changes": 3, "acknowledge": 2}
+    answer = mark(fleet, items=["openssl"], hosts=["db01"], reason="seen", **{"from": "2030-01-01"})
+    assert answer["failed"] and answer["msg"] == result["warnings"][0]
+
+
 def test_marks_that_a_program_wrote_are_known(fleet):
     columns = "mark, word, what, made_by, made_at"
     fleet.execute(
