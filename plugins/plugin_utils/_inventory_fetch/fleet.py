@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -21,6 +23,10 @@ from .._fleet.run_store import default_folder, store_spool
 from .._spool import Spool
 from . import places
 from .places import Kept
+
+# In the process that the workers of all hosts are forked from: it takes longer than all else that one of them does.
+with contextlib.suppress(ImportError):
+    importlib.import_module("psycopg")
 
 KEEP_DAYS = retention.KEEP_DAYS
 FILE = "fleet.db"

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventor
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
-KILLS = 25
+KILLS = int(os.environ.get("CT_STORE_KILLS", "25"))
 
 
 class Machine:
@@ -347,6 +348,13 @@ def test_postgresql_without_its_package_says_what_to_install(tmp_path, machine, 
     monkeypatch.setitem(sys.modules, "psycopg", None)
     result = Controller(tmp_path, "postgresql://h/fleet").fetch(machine)
     assert result["failed"] and "pip install 'psycopg[binary]'" in result["msg"]
+
+
+def test_the_package_for_postgresql_is_loaded_before_the_workers_are_forked():
+    """ansible-core loads the action plugin in its main process. For each worker, psycopg would take longer than all else."""
+    pytest.importorskip("psycopg")
+    code = "import sys, %s; sys.exit('psycopg' not in sys.modules)" % fetch.__name__
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("days", [0, -1, 10**9])
