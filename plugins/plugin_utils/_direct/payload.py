@@ -31,7 +31,12 @@ FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
     "files": (LIBRARY + "kinds.files.scan",),
-    "rule": (LIBRARY + "rule.dcr", LIBRARY + "kinds.files.pathspec", LIBRARY + "kinds.files.shared"),
+    "rule": (
+        LIBRARY + "rule.dcr",
+        LIBRARY + "rule.hold",
+        LIBRARY + "kinds.files.pathspec",
+        LIBRARY + "kinds.files.shared",
+    ),
     "recommended": (LIBRARY + "rule.recommended",),
     "full": (LIBRARY + "tracking.bounded",),
     "since": (LIBRARY + "state.since",),
@@ -39,7 +44,7 @@ FEATURES = {
     "rare": (
         LIBRARY + "kinds.files.cpus",
         LIBRARY + "kinds.files.readers",
-        LIBRARY + "kinds.files.slices",
+        LIBRARY + "kinds.files.sliced",
         LIBRARY + "kinds.packages.deb822",
         LIBRARY + "kinds.packages.rpm_query",
         LIBRARY + "kinds.packages.versions",

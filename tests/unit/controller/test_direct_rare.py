@@ -235,7 +235,7 @@ def needs_rules_changed(host):
 NEEDS = {
     "kinds.files.cpus": needs_cpus,
     "kinds.files.readers": needs_cpus,
-    "kinds.files.slices": needs_slices,
+    "kinds.files.sliced": needs_slices,
     "kinds.packages.deb822": needs_deb822,
     "kinds.packages.rpm_query": needs_rpm_query,
     "state.clone": needs_clone,

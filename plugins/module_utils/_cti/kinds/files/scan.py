@@ -389,7 +389,7 @@ class Scan(Collection):
             if self._reader is not None:
                 listings.append(self._reader.visit(self._lister, place, claims, number))
                 return
-            for listing in self._lister.list(place, claims, first, sliced):
+            for listing in self._listings(place, claims, first, sliced):
                 for hidden, owner in listing.hidden:
                     self._hide(listing.prefix + hidden, owner)
                 for owner in listing.left_out:
@@ -412,6 +412,17 @@ class Scan(Collection):
         except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
             self._hide(place.path, place.owner)
+
+    def _listings(self, place: OpenDirectory, claims: Claims, first: Optional[Read], sliced: bool) -> Iterator[Listing]:
+        """The listing of a directory. One of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already,
+        has a listing for each of SLICES slices."""
+        listing = None if sliced else self._lister.list_whole(place, claims, first)
+        if listing is not None:
+            yield listing
+            return
+        from .sliced import listings  # few hosts have such a folder
+
+        yield from listings(self._lister, place, claims, first is not None)
 
     def _first_read(self, place: OpenDirectory, number: int) -> Read:
         """What readers have read of a directory of which nothing is known. `number`: see Reader.visit()."""
