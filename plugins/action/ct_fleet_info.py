@@ -25,6 +25,7 @@ from ..module_utils._cti.text import line, plural
 from ..plugin_utils._bounded import calm, calm_data
 from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
+from ..plugin_utils._fleet.report_columns import share
 from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, selecting
 from ..plugin_utils._results import change_rows
 
@@ -179,8 +180,7 @@ def _changes(store, asked):
     if None not in (since, until) and since >= until:
         raise ValueError("The value of until is not after that of since. Give a later until.")
     if arguments["results"] is not None:
-        records = list(islice(_of_results(asked), history.MOST_CHANGES + 1))
-        more = len(records) > history.MOST_CHANGES
+        records, more = _of_results(asked)
     else:
         records, more = history.read(store, since, until, asked.selects)
     if more:
@@ -210,17 +210,32 @@ def _changes(store, asked):
 
 
 def _of_results(asked):
-    """(host, record) of each change in the results of the hosts of the play."""
+    """Return (host, record) of each change in the results of the hosts of the play, and whether there are more than history.MOST_CHANGES. Then
+    each host has an equal share."""
     selects = asked.selects
+    results = {}
     for host in asked.task_vars.get("ansible_play_hosts_all", ()):
         result = asked.task_vars["hostvars"][host].get(asked.arguments["results"])
-        if not isinstance(result, Mapping) or not selects(host):
-            continue
+        if isinstance(result, Mapping) and selects(host):
+            results[str(host)] = result
+    records = list(islice(_records(results, None), history.MOST_CHANGES + 1))
+    if len(records) <= history.MOST_CHANGES:
+        return records, False
+    del records
+    counts = [(sum(1 for _record in _records({host: result}, None)), 1) for host, result in results.items()]
+    return list(_records(results, int(share(counts, history.MOST_CHANGES)))), True
+
+
+def _records(results, most):
+    """Yield (host, record) of the changes in results, at most so many of each host."""
+    for host, result in results.items():
         with suppress(PackedError):
-            for row in change_rows(result):
-                if not isinstance(row, Mapping):
-                    continue
-                yield str(host), {name: row[name] for name in COLUMNS if isinstance(row.get(name), (str, int))}
+            for row in islice(filter(_is_record, change_rows(result)), most):
+                yield host, {name: row[name] for name in COLUMNS if isinstance(row.get(name), (str, int))}
+
+
+def _is_record(row):
+    return isinstance(row, Mapping)
 
 
 def _wanted(arguments):

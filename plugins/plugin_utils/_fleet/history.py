@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store
-from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, change_columns
+from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, TIME, change_columns
 from ...module_utils._cti.text import timestamp
 from . import marks
 from .attribution import DRIFT, RUN, TASK, Attribution, Tasks
 from .changes import Change, from_record
+from .report_columns import share
 from .run_store import read_tasks
 from .selection import DAY, Selects
 
@@ -48,24 +49,43 @@ def read(
     store: Store, since: float | None, until: float | None, selects: Selects
 ) -> tuple[list[tuple[str, Record]], bool]:
     """The changes that were found from `since` until before `until` on the selected hosts, as (host, record), the latest first;
-    and whether there are more than MOST_CHANGES (of other hosts, too, if very many hosts are selected), so that older ones are left out."""
-    where, parameters = ["1 = 1"], []
-    for sign, at in ((">=", since), ("<", until)):
-        if at is not None:
-            where.append(f"TimeGenerated {sign} ?")
-            parameters.append(timestamp(at))
+    and whether there are more than MOST_CHANGES (of other hosts, too, if very many hosts are selected). Then each host has an equal share, and
+    its older ones are left out: those of one host do not push out the others."""
     known = store.query("SELECT host, name FROM hosts")
     hosts = [host for host, name in known if selects(name)]
-    if len(hosts) < min(len(known), AT_ONCE):
-        where.append(f"HostId IN ({', '.join('?' * len(hosts)) or 'NULL'})")
-        parameters += hosts
+    times = [(sign, timestamp(at)) for sign, at in ((">=", since), ("<", until)) if at is not None]
+    some = hosts if len(hosts) < min(len(known), AT_ONCE) else None
+    found = _records(store, times, some, MOST_CHANGES + 1)
+    if len(found) <= MOST_CHANGES:
+        return [pair for pair in found if selects(pair[0])], False
+    del found
+    sql, parameters = _where(
+        "SELECT b.host, count(*) FROM batches b JOIN changes c ON c.batch = b.batch", "b.host", times, some
+    )
+    counts = {host: count for host, count in store.query(f"{sql} GROUP BY b.host", *parameters) if host in set(hosts)}
+    limit = share([(count, 1) for count in counts.values()], MOST_CHANGES)
+    pairs = [pair for host, count in counts.items() for pair in _records(store, times, [host], int(min(count, limit)))]
+    return sorted(pairs, key=lambda pair: str(pair[1].get(TIME)), reverse=True), True
+
+
+def _records(
+    store: Store, times: list[tuple[str, Any]], hosts: list[int] | None, most: int
+) -> list[tuple[str, Record]]:
+    """The latest changes of these hosts, or of all, as (host, record)."""
     columns = ", ".join(map(column, COLUMNS))
-    sql = f"SELECT {columns} FROM ConfigurationChange WHERE {' AND '.join(where)} ORDER BY TimeGenerated DESC"
-    rows = [
+    sql, parameters = _where(f"SELECT {columns} FROM ConfigurationChange", "HostId", times, hosts)
+    return [
         (str(row["Host"]), {name: value for name, value in row.items() if value is not None})
-        for row in store.rows(f"{sql} LIMIT ?", *parameters, MOST_CHANGES + 1)
+        for row in store.rows(f"{sql} ORDER BY TimeGenerated DESC LIMIT ?", *parameters, most)
     ]
-    return [pair for pair in rows[:MOST_CHANGES] if selects(pair[0])], len(rows) > MOST_CHANGES
+
+
+def _where(sql: str, host: str, times: list[tuple[str, Any]], hosts: list[int] | None) -> tuple[str, list[Any]]:
+    """The query with its conditions, and its parameters."""
+    conditions = ["1 = 1", *(f"TimeGenerated {sign} ?" for sign, _at in times)]
+    if hosts is not None:
+        conditions.append(f"{host} IN ({', '.join('?' * len(hosts)) or 'NULL'})")
+    return f"{sql} WHERE {' AND '.join(conditions)}", [*(at for _sign, at in times), *(hosts or [])]
 
 
 def attributed(

@@ -174,6 +174,30 @@ def test_an_answer_is_bounded_and_says_so(fleet, monkeypatch):
     ]
 
 
+def test_the_changes_of_one_host_do_not_push_out_those_of_the_others(fleet, monkeypatch):
+    fleet.change("web01", None, package("honest"))
+    fleet.change("db01", None, package("honest"))
+    for number in range(20):
+        fleet.change("flood", None, package("p%02d" % number), NOON + DAY + number)
+    monkeypatch.setattr(history, "MOST_CHANGES", 6)
+    answer = ask(fleet, group=False)
+    assert [(one["host"], one["item"]) for one in answer["changes"][:4]] == [
+        ("flood", "p%d" % n) for n in (19, 18, 17, 16)
+    ]
+    assert sorted(one["host"] for one in answer["changes"][4:]) == ["db01", "web01"] and answer["warnings"]
+
+
+def test_the_changes_in_the_result_of_one_host_do_not_push_out_those_of_the_others(fleet, monkeypatch):
+    record = {"ConfigChangeType": "Software", "ChangeCategory": "Added", "TimeGenerated": "2026-01-01T12:00:00Z"}
+    flood = {"changes": [dict(record, SoftwareName="p%02d" % number) for number in range(20)]}
+    honest = {"changes": [dict(record, SoftwareName="honest")]}
+    monkeypatch.setattr(history, "MOST_CHANGES", 6)
+    hostvars = {"flood": {"ct_inventory": flood}, "web01": {"ct_inventory": honest}}
+    task_vars = {"ansible_play_hosts_all": list(hostvars), "hostvars": hostvars}
+    answer = ask(fleet, results="ct_inventory", group=False, task_vars=task_vars)
+    assert [one["host"] for one in answer["changes"]] == ["flood"] * 5 + ["web01"] and answer["warnings"]
+
+
 def test_the_changes_in_the_results_of_a_play(fleet):
     record = {
         "ConfigChangeType": "Files",
