@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -26,11 +25,20 @@ from ..plugin_utils._bounded import calm, calm_data
 from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
 from ..plugin_utils._fleet.report_columns import share
-from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, selecting
+from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, past, selecting
 from ..plugin_utils._results import change_rows
 
 ASK = ("changes", "versions", "outliers", "compare", "hosts", "marks")
 ALL, LINES = FORMATS = ("all", "lines")
+OF_ITEMS = ("versions", "outliers", "compare")
+# The questions that an option is for. All others ignore it.
+IS_FOR = {
+    **dict.fromkeys(("since", "until", "categories", "levels", "actors"), ("changes",)),
+    **dict.fromkeys(("items", "kinds"), ("changes", *OF_ITEMS)),
+    "at": OF_ITEMS,
+    **dict.fromkeys(("reference", "reference_at"), ("compare",)),
+    "hosts": ("changes", *OF_ITEMS, "hosts"),
+}
 BRIEF = ("lines", "totals", "left_out", "warnings")  # of an answer without data
 HIDE, SHOW, ONLY = MARKED = ("hide", "show", "only")
 MOST = 100_000  # entries of a result
@@ -94,7 +102,7 @@ class ActionModule(ActionBase):
             where = _location(arguments)
             asked = Asked(arguments, task_vars.get("groups") or {}, task_vars)
             with _opened(where, asked) as store, store.reading() if store else nullcontext():
-                warnings = (
+                warnings = _ignored(arguments) + (
                     _check_hosts(store, asked) + _too_early(store, asked) if store and not arguments["results"] else []
                 )
                 answer = ANSWERS[arguments["ask"]](store, asked)
@@ -125,6 +133,16 @@ def _location(arguments):
     return location(arguments["store"])
 
 
+def _ignored(arguments):
+    """Return a warning for each option that the question ignores."""
+    ask = arguments["ask"]
+    return [
+        f"The option {option} is ignored with ask={ask}. It is for {' and '.join(questions)}."
+        for option, questions in IS_FOR.items()
+        if arguments[option] and ask not in questions
+    ]
+
+
 def _opened(where, asked):
     """Return the store; None where there is none, which a question about results can do without."""
     try:
@@ -151,7 +169,7 @@ def _check_hosts(store, asked):
 def _too_early(store, asked):
     """Return a warning if the inventory of an earlier time is asked for that the store does not have."""
     arguments = asked.arguments
-    if arguments["ask"] not in ("versions", "outliers", "compare"):
+    if arguments["ask"] not in OF_ITEMS:
         return []
     hosts = {"at": arguments["hosts"], "reference_at": arguments["reference"] or arguments["hosts"]}
     names = sorted(
@@ -176,7 +194,8 @@ def _too_early(store, asked):
 def _changes(store, asked):
     arguments = asked.arguments
     warnings = []
-    since, until = asked.moment("since"), asked.moment("until", end=True)
+    since = None if arguments["since"] is None else past(arguments["since"], "since")
+    until = asked.moment("until", end=True)
     if None not in (since, until) and since >= until:
         raise ValueError("The value of until is not after that of since. Give a later until.")
     if arguments["results"] is not None:
@@ -355,11 +374,8 @@ def _cut(lines, noun):
 
 
 def _hosts(store, asked):
-    seconds = time.time()
-    stale_before = moment(asked.arguments["stale_after"], "stale_after")
+    stale_before = past(asked.arguments["stale_after"], "stale_after")
     selects = asked.selects
-    if stale_before > seconds:
-        raise ValueError("The value of stale_after is in the future. Give an age such as 2d.")
     every = list(health.hosts(store, selects, stale_before))
     known = {one["host"] for one in every}
     missing = sorted(host for host in asked.groups.get("all", []) if host not in known and selects(host))

@@ -15,7 +15,7 @@ from ..module_utils._cti.fleet.store import open_store
 from ..module_utils._cti.text import plural
 from ..plugin_utils._bounded import calm
 from ..plugin_utils._fleet import report
-from ..plugin_utils._fleet.selection import location, moment
+from ..plugin_utils._fleet.selection import location, past
 
 ARGUMENTS = {
     "store": {"type": "str", "default": "inventory/fleet.db"},
@@ -74,10 +74,7 @@ def _dest(dest):
 def _scope(arguments, groups):
     """What the options select. Raises ValueError."""
     now = time.time()
-    times = {option: moment(arguments[option], option) for option in ("since", "stale_after")}
-    for option, at in times.items():
-        if at > now:
-            raise ValueError(f"The value of {option} is in the future. Give an age such as 3d.")
+    times = {option: past(arguments[option], option) for option in ("since", "stale_after")}
     return report.Scope(
         title=arguments["title"] or report.default_title(now),
         made=now,

@@ -111,7 +111,6 @@ compose:
 """
 
 import os
-import time
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -129,7 +128,7 @@ from ..plugin_utils._fleet import health, history, marks
 from ..plugin_utils._fleet.attribution import DRIFT
 from ..plugin_utils._fleet.expressions import Expression, names_in
 from ..plugin_utils._fleet.names import usable
-from ..plugin_utils._fleet.selection import matching, moment
+from ..plugin_utils._fleet.selection import matching, past
 from ..plugin_utils._fleet.values import Values
 from ..plugin_utils._untrusted import TEXT_IS_TEMPLATE
 
@@ -164,9 +163,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         return os.path.join(self._folder, os.path.expanduser(path))
 
     def _add_hosts(self, store, where):
-        stale_before = moment(self.get_option("stale_after"), "stale_after")
-        if stale_before > time.time():
-            raise ValueError("The value of stale_after is in the future. Give an age such as 2d.")
+        stale_before = past(self.get_option("stale_after"), "stale_after")
         hosts = self._hosts(health.numbered(store, matching(()), stale_before))
         if not hosts:
             via = " or ".join(self.get_option("via"))
@@ -215,7 +212,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         given = self.get_option("marks")
         given = self._in_folder(given) if isinstance(given, str) and given else given
         every_mark = marks.from_store(store, groups) + marks.from_option(given, groups)
-        since = moment(self.get_option("drift_since"), "drift_since")
+        since = past(self.get_option("drift_since"), "drift_since")
         records, more = history.read(store, since, None, matching(()))
         if more:
             self.display.warning(

@@ -26,6 +26,7 @@ MOST = 10_000
 MAX_BYTES = 8 << 20
 _ABOUT = ("from", "until", "reason", "by")
 _CATEGORIES = (ADDED, REMOVED, MODIFIED)
+_FIELDS = dict.fromkeys(name for kind in all_kinds().values() for name in kind.columns[1:])
 
 
 class Mark(NamedTuple):
@@ -100,8 +101,6 @@ def from_entry(entry: Any, groups: Groups, where: str = "") -> Mark:
     unknown = [str(key) for key in entry if key not in (word, *_ABOUT)]
     if unknown:
         raise ValueError(f"{shown} has the unknown key {unknown[0][:80]!r}. The keys are {word}, {', '.join(_ABOUT)}.")
-    start = moment(entry["from"], "from of a mark") if "from" in entry else float("-inf")
-    end = moment(entry["until"], "until of a mark", end=True) if "until" in entry else float("inf")
     selected = entry[word] if entry[word] is not None else {}
     if not isinstance(selected, Mapping):
         raise ValueError(f"{shown}: {word} is not a mapping, such as {{kind: files, item: /etc/adjtime}}.")
@@ -114,6 +113,10 @@ def from_entry(entry: Any, groups: Groups, where: str = "") -> Mark:
             f"{shown} would acknowledge what has not happened yet. Give until, the time up to which you have looked, or record."
         )
     try:
+        start = moment(entry["from"], "from") if "from" in entry else float("-inf")
+        end = moment(entry["until"], "until", end=True) if "until" in entry else float("inf")
+        if start >= end:
+            raise ValueError("The value of until is not after that of from. Give a later until.")
         applies = _applies(selected, groups)
     except ValueError as error:
         raise ValueError(f"{shown}: {error}") from None
@@ -139,10 +142,14 @@ def _category(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
 
 
 def _one_of(key: str, values: list[str], known: Iterable[str], of: Callable[[Change], str]) -> Callable[[Change], bool]:
+    _check(key, values, known)
+    return lambda change: of(change) in values
+
+
+def _check(key: str, values: list[str], known: Iterable[str]) -> None:
     wrong = [value for value in values if value not in known]
     if wrong:
         raise ValueError(f"{key} is {wrong[0][:80]!r}. Give some of {', '.join(known)}.")
-    return lambda change: of(change) in values
 
 
 def _item(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
@@ -152,6 +159,7 @@ def _item(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
 
 def _fields(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
     """Those of which nothing else changed."""
+    _check("fields", values, _FIELDS)
     known = frozenset(values)
     return lambda change: bool(change.fields) and change.fields <= known
 

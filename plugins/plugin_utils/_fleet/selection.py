@@ -9,6 +9,7 @@ import datetime
 import fnmatch
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -93,3 +94,11 @@ def moment(value: Any, option: str, end: bool = False) -> float:
             f"The value of {option} is {text[:80]!r}. Give a time such as 2026-01-09T08:00:00Z, a date such as 2026-01-09, or an age such as 3d."
         )
     return at + DAY if end and re.fullmatch(r"\d{4}-\d\d-\d\d", text) else float(at)
+
+
+def past(value: Any, option: str) -> float:
+    """The same of a time that is not in the future: after it, nothing was found yet."""
+    at = moment(value, option)
+    if at > time.time():
+        raise ValueError(f"The value of {option} is in the future. Give an age such as 3d.")
+    return at

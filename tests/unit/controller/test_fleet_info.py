@@ -335,7 +335,12 @@ def test_marks_in_the_store_count(fleet):
         ({"ignore": {"items": "a"}}, "unknown key 'items'. The keys are kind, item, fields"),
         ({"ignore": {"kind": "file"}}, "kind is 'file'. Give some of packages, services, files."),
         ({"ignore": {"category": "added"}}, "category is 'added'"),
-        ({"ignore": {"item": "a"}, "until": "soon"}, "until of a mark is 'soon'. Give a time such as"),
+        ({"ignore": {"fields": ["Checksum"]}}, "fields is 'Checksum'. Give some of SoftwareType,"),
+        (
+            {"ignore": {"item": "a"}, "until": "soon"},
+            "'until': 'soon'}\": The value of until is 'soon'. Give a time such as",
+        ),
+        ({"ignore": {"item": "a"}, "from": "2026-01-02", "until": "2026-01-01"}, "until is not after that of from"),
         ({"window": {}, "until": "2026-01-01"}, "has no beginning or no end"),
         ({"acknowledge": {"item": "a"}}, "Give until"),
     ],
@@ -611,6 +616,7 @@ def test_stale_failed_and_missing_hosts(fleet):
         ({"what": "versions", "version": "< 1", "kinds": ["files"]}, "and no other kinds"),
         ({"what": "versions", "version": "old"}, "The value of version is 'old'. Give one of"),
         ({"what": "hosts", "results": "x"}, "The option results is for changes."),
+        ({"since": "2999-01-01"}, "The value of since is in the future."),
     ],
 )
 def test_what_is_wrong_with_a_question(tmp_path, arguments, message):
@@ -628,6 +634,24 @@ def test_a_name_that_matches_no_host_is_a_warning_beside_others(tmp_path):
         f"No host in the fleet store matches '{name}' in the value of hosts." for name in ("wbe02", "db", "x*")
     ]
     assert "warnings" not in ask(fleet, hosts=["web*", "all"])
+
+
+@pytest.mark.parametrize(
+    ("what", "arguments", "options"),
+    [
+        ("hosts", {"items": ["openssl"], "kinds": ["packages"], "hosts": ["web01"]}, ["items", "kinds"]),
+        ("changes", {"reference": ["web01"], "at": "2026-01-02", "items": ["x"]}, ["at", "reference"]),
+        ("versions", {"since": "3d", "levels": ["drift"]}, ["since", "levels"]),
+        ("compare", {"reference": ["web01"], "reference_at": "2026-01-02", "at": "2026-01-02"}, []),
+        ("marks", {"hosts": ["web01"]}, ["hosts"]),
+    ],
+)
+def test_an_option_that_the_question_ignores_is_a_warning(tmp_path, what, arguments, options):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.host("web01", OLD)
+    warnings = ask(fleet, what, **arguments).get("warnings", [])
+    ignored = [warning.split()[2] for warning in warnings if f"is ignored with ask={what}. It is for" in warning]
+    assert ignored == options
 
 
 def test_changes_beyond_the_limit_are_told_though_only_some_hosts_are_selected(tmp_path, monkeypatch):
