@@ -24,7 +24,7 @@ from .selection import DAY, Selects
 UNKNOWN = "unknown"  # no run was ever recorded, so nothing can be said
 LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attention
 MOST_CHANGES = 100_000  # that are in memory at a time
-AT_ONCE = 500  # parameters of a query
+AT_ONCE = 450  # parameters of a query, or half of them; SQLite before 3.32 takes 999
 COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
 _MARGIN = 2 * DAY  # by which the clocks of a host and of the controller may differ if no run measured it
 
@@ -136,13 +136,16 @@ def _runs(store: Store, uuids: set[str]) -> dict[str, Ran]:
 
 def with_installed(store: Store, changes: list[Change]) -> Iterator[Change]:
     """The changes, those of packages with the time at which the version that they name was installed."""
-    names = sorted({change.name for change in changes if change.kind == "packages" and not change.removed})
-    wanted = {_version(change) for change in changes if change.kind == "packages"}
+    wanted = {_version(change) for change in changes if change.kind == "packages" and not change.removed}
     installed: dict[tuple[Any, ...], str] = {}
-    for some in slices(names):
-        marks_ = ", ".join("?" * len(some))
-        sql = f"SELECT Host, SoftwareName, Architecture, CurrentVersion, InstalledOn FROM ConfigurationData WHERE SoftwareName IN ({marks_})"
-        for *version, at in store.query(sql, *some):
+    for some in slices(sorted({(name, str(version)) for _host, name, _architecture, version in wanted})):
+        names, versions = (sorted(set(texts)) for texts in zip(*some))
+        # With the versions, those that all the other hosts have need not be read.
+        sql = (
+            "SELECT Host, SoftwareName, Architecture, CurrentVersion, InstalledOn FROM ConfigurationData"
+            f" WHERE SoftwareName IN ({', '.join('?' * len(names))}) AND CurrentVersion IN ({', '.join('?' * len(versions))})"
+        )
+        for *version, at in store.query(sql, *names, *versions):
             if tuple(version) in wanted:
                 installed[tuple(version)] = at
     for change in changes:
