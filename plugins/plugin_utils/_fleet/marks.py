@@ -76,7 +76,11 @@ def from_option(value: Any, groups: Groups) -> list[Mark]:
         raise ValueError(f"The marks{where} are not a list. Give a list of marks, or the path of a YAML file with one.")
     if len(value) > MOST:
         raise ValueError(f"There are {len(value)} marks{where}. Give at most {MOST}.")
-    return [from_entry(entry, groups, where) for entry in value]
+    made = [from_entry(entry, groups, where) for entry in value]
+    for entry, (start, end) in zip(value, (mark.valid for mark in made)):
+        if start >= end:
+            raise ValueError(f"The mark {str(entry)[:100]!r}{where} ends before it begins. Give a later until.")
+    return made
 
 
 def _read(path: str) -> Any:
@@ -115,8 +119,6 @@ def from_entry(entry: Any, groups: Groups, where: str = "") -> Mark:
     try:
         start = moment(entry["from"], "from") if "from" in entry else float("-inf")
         end = moment(entry["until"], "until", end=True) if "until" in entry else float("inf")
-        if start >= end:
-            raise ValueError("The value of until is not after that of from. Give a later until.")
         applies = _applies(selected, groups)
     except ValueError as error:
         raise ValueError(f"{shown}: {error}") from None
