@@ -340,7 +340,10 @@ def test_marks_in_the_store_count(fleet):
             {"ignore": {"item": "a"}, "until": "soon"},
             "'until': 'soon'}\": The value of until is 'soon'. Give a time such as",
         ),
-        ({"ignore": {"item": "a"}, "from": "2026-01-02", "until": "2026-01-01"}, "ends before it begins. Give a later until."),
+        (
+            {"ignore": {"item": "a"}, "from": "2026-01-02", "until": "2026-01-01"},
+            "ends before it begins. Give a later until.",
+        ),
         ({"window": {}, "until": "2026-01-01"}, "has no beginning or no end"),
         ({"acknowledge": {"item": "a"}}, "Give until"),
     ],
