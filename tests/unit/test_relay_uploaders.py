@@ -711,6 +711,14 @@ def test_a_database_of_version_0_1_keeps_all_it_has(old):
     assert names(old) == ["new"]
 
 
+def test_its_rows_are_there_before_the_first_upload(old):
+    uploader = FleetUploader(old)
+    uploader.prepare()
+    uploader.begin()
+    assert kept(old) == list(range(100)) and kept(old, "OtherRecords") == [7] and names(old) == ["old"]
+    uploader.close()
+
+
 @pytest.mark.parametrize("end", range(9))
 def test_its_change_goes_on_where_it_was_interrupted(old, monkeypatch, end):
     """As by a kill before the transaction with this number is committed."""

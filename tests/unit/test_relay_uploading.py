@@ -31,6 +31,11 @@ class Destination(Uploader):
         self.remote = remote
         self.away = False
         self.taken = set()
+        self.begun = queue.Queue()
+
+    def begin(self):
+        self.begun.put(1)
+        raise self.error
 
     def take(self, stream, batches):
         got = list(itertools.chain.from_iterable(batches))
@@ -132,6 +137,15 @@ def test_a_destination_that_is_away_loses_nothing_however_long(tmp_path):
     place.destination.away = False
     place.until_empty()
     assert place.destination.taken == {str(n) for n in range(1000) if n != 5} | {str(n) for n in range(10)}
+
+
+@pytest.mark.parametrize("name", sorted(ERRORS))
+def test_a_destination_that_cannot_begin_yet_is_not_given_up(tmp_path, name):
+    place = Place(tmp_path, ERRORS[name])
+    assert place.destination.begun.get(timeout=PATIENCE) == 1 and place.log == []
+    sink = place.keep(*records(3))
+    place.until_empty()
+    assert sink.delivered == 3
 
 
 def test_a_record_that_comes_alone_waits_until_something_else_is_taken(tmp_path):

@@ -41,10 +41,17 @@ class FleetUploader(Uploader):
         finally:
             self.close()  # a connection belongs to one thread
 
+    def begin(self) -> None:
+        """Move the rows of a database of version 0.1: until then, queries do not find them."""
+        try:
+            self._moved()
+        except (CtiError, OSError) as error:
+            self.close()
+            raise UploadError(str(error)) from error
+
     def take(self, stream: str, batches: Batches) -> None:
         try:
-            store = self._store or self._open()
-            version_0_1.move_rows(store, self._add)
+            store = self._moved()
             with store.writing() as transaction:
                 arrived = self._add(transaction, stream, batches)
                 retention.delete_old(transaction, self._keep_days, arrived)
@@ -60,6 +67,12 @@ class FleetUploader(Uploader):
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def _moved(self) -> Store:
+        """The open store, after the rows of version 0.1 were moved."""
+        store = self._store or self._open()
+        version_0_1.move_rows(store, self._add)
+        return store
 
     def _open(self) -> Store:
         version_0_1.rename_tables(self._where)

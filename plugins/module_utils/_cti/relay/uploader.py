@@ -11,12 +11,15 @@ Batches = Iterable[List[Entry]]
 
 
 class Uploader:
-    """A destination. prepare() is called first, by the thread that created it; the other methods by one other thread."""
+    """A destination. prepare() is called first, by the thread that created it; the other methods by one other thread, begin() first."""
 
     remote = False  # whether an upload may fail because of a record without a RecordsRefused
 
     def prepare(self) -> None:
         """Create files that others may read before the first upload. Raises UploadError if that does not work yet."""
+
+    def begin(self) -> None:
+        """Do what need not wait for the first upload. Raises UploadError if that does not work yet: then take() does it."""
 
     def take(self, stream: str, batches: Batches) -> None:
         """Upload records, and return when all of them are stored.

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Uploads the segments of each sink at an interval, and retries or sets records aside when that fails."""
 
+import contextlib
 import queue
 import threading
 import time
@@ -52,6 +53,8 @@ class Courier(threading.Thread):
         self._wake = wake
 
     def run(self) -> None:
+        with contextlib.suppress(Exception):  # the first upload tries again, and its error is logged
+            self._uploader.begin()
         for job in iter(self.jobs.get, None):
             error, set_aside = "", 0
             try:
