@@ -62,7 +62,8 @@ def read(
     sql, parameters = _where(
         "SELECT b.host, count(*) FROM batches b JOIN changes c ON c.batch = b.batch", "b.host", times, some
     )
-    counts = {host: count for host, count in store.query(f"{sql} GROUP BY b.host", *parameters) if host in set(hosts)}
+    selected = set(hosts)
+    counts = {host: count for host, count in store.query(f"{sql} GROUP BY b.host", *parameters) if host in selected}
     limit = share([(count, 1) for count in counts.values()], MOST_CHANGES)
     pairs = [pair for host, count in counts.items() for pair in _records(store, times, [host], int(min(count, limit)))]
     return sorted(pairs, key=lambda pair: str(pair[1].get(TIME)), reverse=True), True
