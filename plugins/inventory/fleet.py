@@ -110,12 +110,13 @@ compose:
   openssl_version: ct_packages.openssl
 """
 
+import difflib
 import os
 from collections import Counter
 from functools import partial
 from typing import Any
 
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleError, AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
 
@@ -138,6 +139,19 @@ DRIFT_VARIABLE = "ct_drift"
 VARIABLES = ("ct_status", "ct_is_stale", "ct_last_seen", "ct_failure", "ct_via")
 
 
+class Attempt:
+    """Whether an expression could be evaluated for any host, and if not, why."""
+
+    succeeded = False
+    error = ""
+
+    def failed(self, error):
+        if "key resulted empty" in str(error):  # which only `strict` calls an error
+            self.succeeded = True
+        else:
+            self.error = str(error)
+
+
 class InventoryModule(BaseInventoryPlugin, Constructable):
     NAME = "changetracking.inventory.fleet"
     inventory: Any
@@ -147,7 +161,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
 
     def parse(self, inventory, loader, path, cache=True):
         super().parse(inventory, loader, path, cache)
-        self._read_config_data(path)
+        self._check_options(self._read_config_data(path))
         self._folder = os.path.dirname(os.path.abspath(path))
         where = self.get_option("store").strip()
         if not where.startswith(URLS):
@@ -157,6 +171,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                 self._add_hosts(store, where)
         except (CtiError, ValueError) as error:
             raise AnsibleParserError(str(error)) from None  # whose text ansible-core would repeat
+
+    def _check_options(self, given):
+        known = sorted(self.get_options())
+        for option in map(str, given):
+            if option not in known:
+                meant = difflib.get_close_matches(option, known, 1)
+                hint = f" Did you mean {meant[0]}?" if meant else f" The options are {', '.join(known)}."
+                self.display.warning(f"The option '{calm(option)[:80]}' is unknown and ignored.{hint}")
 
     def _in_folder(self, path):
         """Return the path, which is relative to the folder of the inventory file."""
@@ -170,12 +192,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
             self.display.warning(
                 f"The fleet store '{shown(where)}' has no hosts of {via} yet. Run the playbook changetracking.inventory.inventory, or set via."
             )
-        texts = [text for text, _apply in self._entries()]
-        more = self._more(store, texts)
-        self._expressions = [Expression(text, apply, (*VARIABLES, *more)) for text, apply in self._entries()]
+        entries = list(self._entries())
+        more = self._more(store, [text for text, _apply in entries])
+        self._expressions = [Expression(text, apply, (*VARIABLES, *more)) for text, apply in entries]
         for name, (number, entry) in hosts.items():
             variables = _variables(entry, timestamp(stale_before))
             self._add_host(name, variables, {variable: of(number, name) for variable, of in more.items()})
+        for attempt in self._attempts:
+            if attempt.error and not attempt.succeeded:
+                self.display.warning(f"An expression fails for every host and is skipped. {calm(attempt.error)[:400]}")
 
     def _hosts(self, entries):
         """Return {name: (number, entry)} of the hosts to add."""
@@ -240,12 +265,25 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Yield the text of each expression, and what has Ansible evaluate it."""
         strict = self.get_option("strict")
 
+        self._attempts = []
+
         def applying(evaluate, entry, **options):
+            attempt = Attempt()
+            self._attempts.append(attempt)
+
             def apply(inventory, variables, host):
                 real = self.inventory
                 self.inventory = inventory
                 try:
-                    evaluate(entry, variables, host, strict, **options)
+                    try:
+                        evaluate(entry, variables, host, True, **options)
+                    except AnsibleError as error:
+                        if strict:
+                            raise
+                        attempt.failed(error)
+                        evaluate(entry, variables, host, False, **options)
+                    else:
+                        attempt.succeeded = True
                 finally:
                     self.inventory = real
 

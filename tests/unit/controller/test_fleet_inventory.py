@@ -99,6 +99,32 @@ def fleet(store):
     return store
 
 
+def test_an_expression_that_fails_for_every_host_is_a_warning(fleet, tmp_path):
+    expressions = {
+        "text": "ct_status ==",
+        "name": "ct_package.openssl == '1.0'",
+        "test": "ct_packages.openssl is changetracking.inventory.ct_version('3', 'older')",
+        "some": "ct_packages.chrony == '1.0'",
+        "none": "ct_status == 'OK'",
+    }
+    keyed = [{"prefix": "a", "key": "ct_packages.opensssl"}, {"prefix": "b", "key": "ct_failure[:0]"}]
+    groups, _variables, errors = listed(tmp_path, write(tmp_path, groups=expressions, keyed_groups=keyed))
+    assert set(groups) == {"some"}
+    assert errors.count("An expression fails for every host and is skipped. Could not ") == 4
+    for name in ("group text", "group name", "group test", "ct_packages.opensssl entry"):
+        assert name in errors
+
+
+def test_an_unknown_option_is_a_warning(fleet, tmp_path):
+    assert (
+        "The option 'group' is unknown and ignored. Did you mean groups?"
+        in listed(tmp_path, write(tmp_path, group={"a": "true"}))[2]
+    )
+    assert (
+        "The option 'x' is unknown and ignored. The options are compose," in listed(tmp_path, write(tmp_path, x=1))[2]
+    )
+
+
 def test_hosts_have_a_few_variables_and_are_in_the_groups_of_their_expressions(fleet, tmp_path):
     (tmp_path / "hosts").write_text("web01 role=web ct_packages=overridden\nweb02\n")
     source = write(
@@ -130,7 +156,10 @@ def test_hosts_have_a_few_variables_and_are_in_the_groups_of_their_expressions(f
     }
     assert variables["web01"]["with_role"] == "3.0.11-1web" and variables["web01"]["ct_packages"] == "overridden"
     assert variables["db01"]["ct_failure"] == f"unreachable: {HOSTILE}"
-    assert "WARNING" not in errors
+    assert (
+        errors.count("WARNING") == 1
+        and "An expression fails for every host and is skipped. Could not add host web02 to group never" in errors
+    )
 
 
 def test_packages_services_files_and_drift_are_variables_where_they_are_asked_for(fleet, tmp_path):
