@@ -23,6 +23,7 @@ description:
   - Returns one line per host, with its counts, the number of changes, the sources that failed, and the file items of the rule that cannot
     be used. The changes of each host follow, up to 20 per host and 1,000 lines in all.
   - A count with C(*) includes items that could not be read in this run. They are those of an earlier run. A line below the table says so.
+  - Of more than 20 hosts, a line below the table names the first ten with problems.
   - The number of changes is that of the changes in the result. With M(changetracking.inventory.ct_inventory_fetch), these are all
     changes since the last run with the same O(changetracking.inventory.ct_inventory_fetch#module:dest). If a result lists no
     changes, it is the number that the run found.
@@ -78,6 +79,8 @@ KEPT_MEANS = "* includes items of an earlier run, because their source cannot be
 MAX_CHANGES = 20  # of one host
 MAX_LINES = 1000  # with changes
 MAX_PROBLEMS = 3  # of one host
+MANY = 20  # hosts, from which on those with problems are named below the table
+NAMED = 10  # of them
 MAX_LENGTH = 300  # characters of a problem, or of a change
 # What the file scan says of one path, of which the table shows the path and the reason.
 _ONE_PATH = re.compile(r"1 path could not be read; its last known items are kept: ([^;]*) \(([^();]*)\)")
@@ -90,6 +93,11 @@ def ct_table(hosts, hostvars, register="ct_inventory", changes=True):
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     if any(cell.endswith(KEPT) for row in rows for cell in row[1 : 1 + len(all_kinds())]):  # noqa: E203
         table += ["", KEPT_MEANS]
+    named = [row[0] for row in rows[1:] if row[-1]]
+    if named and len(results) > MANY:
+        more = [f"{len(named) - NAMED} more"] if len(named) > NAMED else []
+        names = ", ".join(named[:NAMED] + more)
+        table += ["", f"{plural(len(named), 'host')} of {len(results)} with problems: {names}"]
     return table + (_all_changes(results) if changes else [])
 
 
@@ -98,6 +106,8 @@ def _row(host, result):
     problems = _problems(result, inventory)
     if not inventory:
         message = result.get("msg") or "no result: unreachable, or failed before"
+        if result.get("unreachable") and result.get("msg"):  # as the fleet store says it
+            message = "unreachable: " + _text(message).removeprefix("Task failed: ")
         return (host, *["-"] * (len(HEADER) - 2), problems or _short(message))
     counts = [_count(inventory[kind]) if kind in inventory else "-" for kind in all_kinds()]
     return (host, *counts, _changes(result, inventory), problems)

@@ -256,6 +256,7 @@ def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
         web06={"failed": True, "msg": "The DCR is not JSON.\nmore"},
         web07=None,
         web08=dict(summary(files=dict(NOTHING, count=7)), failed=True, msg="inventory cannot be written"),
+        web09={"unreachable": True, "msg": "Task failed: Data could not be sent to remote host"},
     ) == [
         "HOST   PACKAGES  SERVICES  FILES  CHANGES                             PROBLEMS",
         "web01  5         -         -      baseline",
@@ -266,7 +267,20 @@ def test_the_table_has_a_line_for_every_host_whatever_became_of_it():
         "web06  -         -         -      -                                   The DCR is not JSON.",
         "web07  -         -         -      -                                   no result: unreachable, or failed before",
         "web08  -         -         7      0                                   inventory cannot be written",
+        "web09  -         -         -      -                                   unreachable: Data could not be sent to remote host",
     ]
+
+
+def test_of_many_hosts_those_with_problems_are_named_below_the_table():
+    good = summary(packages=dict(NOTHING, count=5))
+    hosts = {"web%03d" % number: good if number % 3 else {"msg": "full"} for number in range(60)}
+    assert table(**hosts)[60:] == [
+        "web059  5         -         -      0",
+        "",
+        "20 hosts of 60 with problems: " + ", ".join("web%03d" % (3 * number) for number in range(10)) + ", 10 more",
+    ]
+    assert table(**dict.fromkeys(hosts, good))[-1].startswith("web059")
+    assert table(**dict(list(hosts.items())[:20]))[-1].startswith("web019")
 
 
 @pytest.mark.parametrize(
