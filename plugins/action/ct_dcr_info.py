@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
             return dcr.parse(given, "of the option dcr"), "of the option dcr"
         if not given.strip():
             raise DcrError(
-                "The rule (dcr; in the playbook: ct_dcr) is empty. Give the path of a file on the controller, or the rule itself."
+                "The rule (dcr; in the playbook: ct_dcr) is empty. Give the path of a file on the controller, the rule itself, or recommended."
             )
         path = self._path(given)
         try:
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
         except OSError as error:
             raise DcrError(
                 f"Cannot read the rule {given!r} on the controller ({error.strerror}). Give the path of a file on the controller, absolute or"
-                f" relative to the playbook or to {os.getcwd()}."
+                f" relative to the playbook or to {os.getcwd()}, or recommended."
             ) from error
 
     def _path(self, given):

@@ -42,6 +42,6 @@ def _read(path: str, limit: int) -> bytes:
         return folders.read(os.path.expanduser(path), limit)[0]
     except OSError as error:
         raise DcrError(
-            "Cannot read the rule '%s' on the managed host (%s). Give the path of a file there, or the rule itself; for a file of the"
+            "Cannot read the rule '%s' on the managed host (%s). Give the path of a file there, the rule itself, or recommended; for a file of the"
             " controller use lookup('ansible.builtin.file', PATH)." % (quoted(path), error.strerror)
         ) from error
