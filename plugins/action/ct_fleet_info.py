@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,15 +18,11 @@ from ..module_utils._cti.fleet.errors import FleetMissing
 from ..module_utils._cti.fleet.store import open_store
 from ..module_utils._cti.kinds.packages.versions import parse_condition
 from ..module_utils._cti.kinds.registry import all_kinds
-from ..module_utils._cti.packed_reader import PackedError
-from ..module_utils._cti.records import RECORD_ID, change_columns
 from ..module_utils._cti.text import line, plural
 from ..plugin_utils._bounded import calm, calm_data
-from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks
+from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks, play_results
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
-from ..plugin_utils._fleet.report_columns import share
 from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, past, selecting
-from ..plugin_utils._results import change_rows
 
 ASK = ("changes", "versions", "outliers", "compare", "hosts", "marks")
 ALL, LINES = FORMATS = ("all", "lines")
@@ -43,7 +39,6 @@ BRIEF = ("lines", "totals", "left_out", "warnings")  # of an answer without data
 HIDE, SHOW, ONLY = MARKED = ("hide", "show", "only")
 MOST = 100_000  # entries of a result
 MOST_LINES = 1000
-COLUMNS = (RECORD_ID, *change_columns())  # of a change in a result
 ARGUMENTS = {
     "ask": {"type": "str", "choices": list(ASK), "default": "changes"},
     "store": {"type": "str", "default": "inventory/fleet.db"},
@@ -199,7 +194,7 @@ def _changes(store, asked):
     if None not in (since, until) and since >= until:
         raise ValueError("The value of until is not after that of since. Give a later until.")
     if arguments["results"] is not None:
-        records, more = _of_results(asked)
+        records, more = play_results.read(asked.task_vars, arguments["results"], asked.selects)
     else:
         records, more = history.read(store, since, until, asked.selects)
     if more:
@@ -226,35 +221,6 @@ def _changes(store, asked):
         "lines": lines or (["No changes."] if arguments["results"] is None else []),
         **({"warnings": warnings} if warnings else {}),
     }
-
-
-def _of_results(asked):
-    """Return (host, record) of each change in the results of the hosts of the play, and whether there are more than history.MOST_CHANGES. Then
-    each host has an equal share."""
-    selects = asked.selects
-    results = {}
-    for host in asked.task_vars.get("ansible_play_hosts_all", ()):
-        result = asked.task_vars["hostvars"][host].get(asked.arguments["results"])
-        if isinstance(result, Mapping) and selects(host):
-            results[str(host)] = result
-    records = list(islice(_records(results, None), history.MOST_CHANGES + 1))
-    if len(records) <= history.MOST_CHANGES:
-        return records, False
-    del records
-    counts = [(sum(1 for _record in _records({host: result}, None)), 1) for host, result in results.items()]
-    return list(_records(results, int(share(counts, history.MOST_CHANGES)))), True
-
-
-def _records(results, most):
-    """Yield (host, record) of the changes in results, at most so many of each host."""
-    for host, result in results.items():
-        with suppress(PackedError):
-            for row in islice(filter(_is_record, change_rows(result)), most):
-                yield host, {name: row[name] for name in COLUMNS if isinstance(row.get(name), (str, int))}
-
-
-def _is_record(row):
-    return isinstance(row, Mapping)
 
 
 def _wanted(arguments):
