@@ -61,7 +61,8 @@ def first(marks: Iterable[Mark], change: Change) -> Mark | None:
 
 def from_store(store: Store, groups: Groups) -> list[Mark]:
     """The marks of the table `marks`. Raises ValueError."""
-    return [from_entry(mark.entry(), groups) for mark in mark_store.read(store)]
+    where = " of the fleet store (ct_fleet_mark removes it with state=absent number={})"
+    return [from_entry(mark.entry(), groups, where.format(mark.number)) for mark in mark_store.read(store)]
 
 
 def from_option(value: Any, groups: Groups) -> list[Mark]:

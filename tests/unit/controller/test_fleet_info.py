@@ -296,6 +296,14 @@ def test_one_change_is_acknowledged_by_its_record(fleet):
     assert ask(fleet, marks=[{"acknowledge": {"record": first}, "by": "alice"}])["changes"][0]["hosts"] == ["web02"]
 
 
+def test_a_wrong_mark_of_a_program_is_named_with_what_removes_it(tmp_path):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    sql = "INSERT INTO marks (mark, word, what, made_at) VALUES (7, 'ignore', ?, '2026-01-01T00:00:00Z')"
+    fleet.execute(sql, json.dumps({"kind": "file"}))
+    message = ask(fleet)["msg"]
+    assert "of the fleet store (ct_fleet_mark removes it with state=absent number=7): kind is 'file'." in message
+
+
 def test_an_acknowledged_record_needs_no_time(fleet):
     """The clock of a host may be ahead of the one by which the mark was made."""
     record = fleet.change("web01", OLD, NEW, NOON + DAY)
