@@ -265,7 +265,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         """Yield the text of each expression, and what has Ansible evaluate it."""
         strict = self.get_option("strict")
 
-        self._attempts = []
+        self._attempts: list[Attempt] = []
 
         def applying(evaluate, entry, **options):
             attempt = Attempt()
