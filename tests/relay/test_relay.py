@@ -276,7 +276,7 @@ def test_the_tables_are_there_as_soon_as_the_relay_is_ready(relay):
 def test_a_database_that_cannot_be_made_at_the_start_is_told_and_made_later(relay):
     relay.database.mkdir()
     relay.start(wait=None)
-    relay.expect(r"Cannot write .*relay\.db. \(.*\)\. Records are kept")
+    relay.expect(r"Cannot open the fleet store .*relay\.db. \(not a regular file\)\. .* Records are kept")
     relay.expect("The relay is ready")
     send(relay, [DATA, [ENTRY], {"chunk": "1"}])
     relay.expect("Uploading LocalSink %s failed" % DATA)
