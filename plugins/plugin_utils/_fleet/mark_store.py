@@ -21,7 +21,8 @@ Selected = Mapping[str, list[str]]
 class Queried(Protocol):
     """A store, or a transaction of one."""
 
-    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]: ...  # noqa: E704
+    def query(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows that a statement gives."""
 
 
 class StoredMark(NamedTuple):
