@@ -245,9 +245,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                 " alone. Give a later drift_since."
             )
         found = list(history.attributed(store, records, every_mark))
-        if any(one.attribution.level == history.UNKNOWN for one in found):
+        unknown = sum(one.attribution.level == history.UNKNOWN for one in found)
+        if unknown:
             self.display.warning(
-                "No run of Ansible was ever recorded, so ct_drift is 0. Enable the callback changetracking.inventory.run_log."
+                f"No run of Ansible was recorded before {plural(unknown, 'change')} found, so ct_drift does not count them. Enable the"
+                " callback changetracking.inventory.run_log."
             )
         return Counter(one.change.host for one in found if one.attribution.level == DRIFT and one.mark is None)
 

@@ -16,12 +16,12 @@ from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, TIME, change_c
 from ...module_utils._cti.text import timestamp
 from . import marks
 from .attribution import DRIFT, RUN, TASK, Attribution, Tasks
-from .changes import Change, from_record
+from .changes import Change, from_record, seconds
 from .report_columns import share
 from .run_store import read_tasks
 from .selection import DAY, Selects
 
-UNKNOWN = "unknown"  # no run was ever recorded, so nothing can be said
+UNKNOWN = "unknown"  # no run was recorded by then, so nothing can be said
 LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attention
 MOST_CHANGES = 100_000  # that are in memory at a time
 AT_ONCE = 450  # parameters of a query, or half of them; SQLite before 3.32 takes 999
@@ -96,18 +96,23 @@ def attributed(
     changes = list(changes_of(records))
     earliest = min((min(change.since, change.until) for change in changes), default=0.0)
     every_mark = [mark for mark in every_mark if mark.valid[1] > earliest]
-    is_recorded = store is not None and bool(store.query("SELECT 1 FROM runs LIMIT 1"))
-    tasks = list(_tasks(store, changes)) if store is not None and is_recorded and changes else []
+    recorded_since = _recorded_since(store) if store is not None else math.inf
+    is_recorded = any(change.until >= recorded_since for change in changes)
+    tasks = list(_tasks(store, changes)) if store is not None and is_recorded else []
     if store is not None and (tasks or any(mark.word == marks.WINDOW for mark in every_mark)):
         changes = list(with_installed(store, changes))
-    if not is_recorded:
-        for change in changes:
-            yield Found(change, Attribution(UNKNOWN), None, marks.first(every_mark, change))
-        return
     ran = _runs(store, {task.run for task in tasks}) if store is not None and tasks else {}
     for change, found in zip(changes, Tasks(tasks).attribute_all(changes)):
         of_task = ran.get(found.task.run) if found.task is not None else None
+        if found.level == DRIFT and change.until < recorded_since:
+            found = Attribution(UNKNOWN)
         yield Found(change, found, of_task, marks.first(every_mark, change))
+
+
+def _recorded_since(store: Store) -> float:
+    """When the first run that was recorded began; inf if there is none."""
+    first = seconds(store.query("SELECT min(started_at) FROM runs")[0][0])
+    return math.inf if first is None else first
 
 
 def changes_of(records: Iterable[tuple[str, Record]]) -> Iterator[Change]:

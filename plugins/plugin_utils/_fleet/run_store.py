@@ -72,7 +72,10 @@ def delete_old(transaction: Transaction) -> None:
     if found is not None:
         oldest = min(found, seconds(f"{stored}T00:00:00Z") or found)
         transaction.execute("DELETE FROM run_tasks WHERE ended_at < ?", oldest - MARGIN)
-        sql = "DELETE FROM runs WHERE ended_at < ? AND run NOT IN (SELECT run FROM run_tasks)"
+        sql = (
+            "DELETE FROM runs WHERE ended_at < ? AND run NOT IN (SELECT run FROM run_tasks)"
+            " AND run <> (SELECT min(run) FROM runs)"  # it says since when runs have been recorded
+        )
         transaction.execute(sql, timestamp(oldest - MARGIN))
 
 

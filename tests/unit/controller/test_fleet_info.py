@@ -128,6 +128,13 @@ def test_an_actor_is_the_user_of_a_run(fleet):
     assert short(ask(fleet, actors=["al*"])) == [("task", "/etc/a", 1)]
 
 
+def test_nothing_is_said_of_changes_that_were_found_before_the_first_run_was_recorded(fleet):
+    fleet.change("web01", None, file("/etc/before"), NOON - DAY)
+    fleet.change("web01", None, file("/etc/after"), NOON)
+    fleet.task("web01", "copy", NOON - 601, {"paths": ["/etc/other"]})
+    assert short(ask(fleet)) == [("drift", "/etc/after", 1), ("unknown", "/etc/before", 1)]
+
+
 def test_what_else_happened_at_that_time_counts_though_it_is_not_selected(fleet):
     """A service that came with a package that was installed by hand as well is not the task's."""
     fleet.change("web01", None, service("nginx"))

@@ -92,6 +92,7 @@ def fleet(store):
     store.host("web02", *shared, package("openssl", "3.0.1-1"), service("ssh", running=False), file("/etc/a", "b"))
     store.host("db01", package("openssl", "3.0.11-1"), package(HOSTILE, HOSTILE), service(HOSTILE))
     store.failed("db01", f"unreachable: {HOSTILE}")
+    store.task("web01", "copy", NOON - 31 * DAY, {"paths": ["/etc/z"]})  # since then, runs are recorded
     store.task("web01", "copy", NOON, {"paths": ["/etc/a"]})
     store.change("web02", file("/etc/a", "a"), file("/etc/a", "b", modified=NOON - 60), at=NOON)
     store.change("web02", file("/etc/old", "a"), file("/etc/old", "b"), at=NOON - 30 * DAY)

@@ -250,6 +250,17 @@ def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):
         assert [task.run for task in read_tasks(store)] == ["uuid-1"]
 
 
+def test_the_first_run_is_kept_because_it_says_since_when_runs_are_recorded(tmp_path):
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        with store.writing() as transaction:
+            host = transaction.host("playbook", "web01", "", {}).host
+            change = {"RecordId": "r-1", "TimeGenerated": "2023-12-01T00:00:00Z", "ConfigChangeType": "Files"}
+            transaction.add_changes(host, "", [change])
+        old = [RUN._replace(uuid=name, started_at=1.6e9, ended_at=1.6e9) for name in ("first", "second")]
+        store_spool(spooled(tmp_path / "spool", *old, RUN), store)
+        assert store.query("SELECT uuid FROM runs ORDER BY run") == [("first",), ("uuid-1",)]
+
+
 def test_runs_are_kept_for_the_changes_of_a_host_whose_clock_is_a_year_ahead(tmp_path):
     with open_store(str(tmp_path / "fleet.db"), write=True) as store:
         now = time.time()
