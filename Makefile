@@ -61,17 +61,17 @@ pytest = python -m pytest -p no:cacheprovider $(or $(ARGS),-q) $(if $(filter tes
 LINT := lint-ruff lint-mypy lint-imports lint-shell lint-reuse lint-yaml lint-ansible lint-changelog lint-docs lint-importer
 SANITY := $(SANITY_CORES:%=sanity-%)
 FIPS := fips-refuse fips-missing
-# Two of the Pythons run in FIPS mode; 3.11 is that of controllers and of booted hosts, and `make cores` has its unit tests.
-UNIT := unit-3.6 unit-3.13 $(FIPS) $(CORES:%=controller-%)
+# Two of the Pythons run in FIPS mode.
+UNIT := $(filter-out unit-3.8 unit-3.9,$(UNIT_PYTHONS:%=unit-%)) $(FIPS) $(CORES:%=controller-%)
 INTEGRATION := $(CORES:%=integration-%)
-OTHER_CORES := unit-3.11 $(MORE_CORES:%=controller-%) $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
+OTHER_CORES := $(MORE_CORES:%=controller-%) $(MORE_CORES:%=sanity-%) $(MORE_CORES:%=integration-%)
 MOLECULE := $(SCENARIOS:%=molecule-%)
 PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # What steps need; it comes first, so that steps start in this order: the longest first, which overlap with all the rest.
 NEEDS := debian-packages unit-packages build $(IMAGES:%=image-%) \
-  $(patsubst %,$(VENV)/%/done,unit-3.6 unit-3.8 unit-3.9 unit-3.13 $(CORES:%=core-%) tools importer interop report eda)
+  $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda)
 STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
   lint-importer report quickstart-user $(UNIT) $(LINT) interop
 .PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
@@ -103,7 +103,7 @@ integration: ## ansible as a user runs it, on every ansible-core; as root
 	$(call run,$(INTEGRATION))
 molecule: ## the scenarios on booted hosts; as root
 	$(call run,$(MOLECULE))
-cores: ## the ansible-cores and the Python that `make test` leaves out, a beta included; as root
+cores: ## the ansible-cores that `make test` leaves out, a beta included: unit tests, sanity and integration; as root
 	$(call run,$(OTHER_CORES))
 
 idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody changes report nothing; longer with RUNS=300; as root
