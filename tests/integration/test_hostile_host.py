@@ -9,6 +9,7 @@ The Python interpreter of a hostile host is a script that prints an answer, whic
 import base64
 import json
 import re
+import sqlite3
 import sys
 import zlib
 
@@ -303,7 +304,11 @@ def test_whatever_hosts_answer_the_honest_one_is_served_and_each_has_its_sentenc
         '{"ct_kinds": ["packages"], "ct_state": "%s"}' % (place.folder / "db"),
     )
     fetched = place.folder / "fetched"
-    assert {path.name for path in fetched.iterdir()} <= {"honest", *SHAPES, *ODD}
+    folders = {path.name for path in fetched.iterdir() if not path.name.startswith("fleet.db")}
+    assert folders <= {"honest", *SHAPES, *ODD}
+    with sqlite3.connect(fetched / "fleet.db") as store:
+        assert dict(store.execute("SELECT Host, count(*) > 100 FROM ConfigurationData GROUP BY Host"))["honest"]
+        assert {name for (name,) in store.execute("SELECT name FROM hosts")} <= {"honest", *SHAPES, *ODD}
     assert len(json.loads((fetched / "honest" / "Packages.json").read_text())) > 100
     for host in SHAPES:
         assert not (fetched / host).exists() or not list((fetched / host).iterdir()), host
