@@ -66,7 +66,7 @@ class Host(Program):
 
     def changes(self):
         """(category, name) of what arrived, in the order in which it did."""
-        rows = self.relay.rows("SELECT ChangeCategory, FileSystemPath FROM ConfigurationChange ORDER BY rowid")
+        rows = self.relay.rows("SELECT ChangeCategory, FileSystemPath FROM ConfigurationChange ORDER BY Seq")
         return [(category, path.rpartition("/")[2]) for category, path in rows]
 
     def inventory(self):
