@@ -121,7 +121,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.utils.unsafe_proxy import wrap_var
 
 from ..module_utils._cti.errors import CtiError
-from ..module_utils._cti.fleet.store import URLS, open_store, shown
+from ..module_utils._cti.fleet.store import located, open_store, shown
 from ..module_utils._cti.fleet.transaction import PLAYBOOK
 from ..module_utils._cti.text import plural, timestamp
 from ..plugin_utils._bounded import calm
@@ -163,9 +163,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         super().parse(inventory, loader, path, cache)
         self._check_options(self._read_config_data(path))
         self._folder = os.path.dirname(os.path.abspath(path))
-        where = self.get_option("store").strip()
-        if not where.startswith(URLS):
-            where = self._in_folder(where)
+        where = located(self.get_option("store").strip(), self._folder)
         try:
             with open_store(where) as store, store.reading():
                 self._add_hosts(store, where)

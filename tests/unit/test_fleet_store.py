@@ -26,6 +26,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import (
     FleetError,
+    is_url,
+    located,
     open_store,
     shown,
 )
@@ -595,16 +597,21 @@ def test_a_store_that_the_user_may_not_write_is_one_sentence(nobody):
         add(store, change(0))
     os.seteuid(54321)
     for write in (True, False):
+        word = "write" if write else "read"
         with pytest.raises(
-            FleetError, match=r"The current user cannot use the fleet store|Cannot open the fleet store"
+            FleetError, match="The current user cannot %s the fleet store|Cannot open the fleet store" % word
         ):
             open_store(path, write)
     os.seteuid(0)
     os.chmod(path, 0o644)
     os.seteuid(54321)
-    refused = pytest.raises(FleetError, match="The current user cannot use the fleet store")
+    refused = pytest.raises(FleetError, match="The current user cannot write the fleet store")
     with refused, open_store(path, write=True) as store:
         add(store, change(1))
+    refused = pytest.raises(FleetError, match=r"The current user cannot read the fleet store '[^']*' [^']*permissions")
+    with refused as caught, open_store(path) as store:
+        store.counter()
+    assert "attempt to write" not in str(caught.value)
     with pytest.raises(FleetError, match="Cannot open the fleet store"):
         open_store(os.path.join(nobody, "other.db"), write=True)
 
@@ -643,6 +650,115 @@ def test_a_table_that_happens_to_have_our_name_is_left_alone(tmp_path):
     for write in (True, False):
         with pytest.raises(FleetError, match="is a database of something else"):
             open_store(path, write)
+
+
+ENDLESS = "AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n, n + 1 FROM r"
+IN_PLACE, END = (
+    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET type = 'view', rootpage = 0, %s",
+    "' WHERE name = 'marks'",
+)
+REPLACED = {  # the kind and name that the sentence says, and what has become of the store
+    "table for view": ("view 'hosts'", "DROP TABLE hosts; CREATE VIEW hosts (host, name) " + ENDLESS),
+    "quoted": ("view 'marks'", 'DROP TABLE marks; CREATE VIEW "marks" ' + ENDLESS),
+    "computed": (
+        "table 'hosts'",
+        "DROP TABLE hosts; CREATE TABLE hosts (host INTEGER PRIMARY KEY, via TEXT, name TEXT AS (hex(zeroblob(host))))",
+    ),
+    "checked": ("table 'days'", "DROP TABLE days; CREATE TABLE days (day INTEGER PRIMARY KEY, content TEXT CHECK (1))"),
+    "without types": ("table 'places'", "DROP TABLE places; CREATE TABLE places (host, state, place, path, seen)"),
+    "trigger": ("trigger 't'", "CREATE TRIGGER t AFTER UPDATE ON meta BEGIN DELETE FROM hosts; END"),
+    "many": ("schema entry 'n[0-9]+'", "".join("CREATE VIEW n%d AS SELECT 1;" % number for number in range(2000))),
+    "comment": ("schema entry 'marks'", IN_PLACE % "sql = 'CREATE VIEW/**/marks " + ENDLESS + END),
+    "if not exists": ("schema entry 'marks'", IN_PLACE % "sql = 'CREATE VIEW IF NOT EXISTS marks " + ENDLESS + END),
+}
+
+
+def script(path, text):
+    db = sqlite3.connect(path)
+    db.executescript(text)
+    db.close()
+
+
+@pytest.mark.parametrize(("what", "text"), list(REPLACED.values()), ids=list(REPLACED))
+def test_a_table_that_this_collection_does_not_make_is_one_sentence_and_is_not_read(tmp_path, what, text):
+    path = str(tmp_path / "fleet.db")
+    open_store(path, write=True).close()
+    script(path, text)
+    for write in (False, True):
+        with pytest.raises(FleetError, match="has a %s that this collection does not make. Remove it, or move" % what):
+            open_store(path, write)
+
+
+def test_a_meta_that_is_a_view_is_not_read(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    open_store(path, write=True).close()
+    script(path, "DROP TABLE meta; CREATE VIEW meta (name, value) " + ENDLESS)
+    for write in (False, True):
+        with pytest.raises(FleetError, match="is a database of something else"):
+            open_store(path, write)
+
+
+def test_a_changed_view_is_not_read_and_is_replaced_by_whoever_writes(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store:
+        add(store, change(0))
+    script(path, "DROP VIEW ConfigurationChange; CREATE VIEW ConfigurationChange (Seq, Host) " + ENDLESS)
+    with pytest.raises(
+        FleetError, match=r"has a view 'ConfigurationChange' .*\. Run the playbook .* which replaces it, or"
+    ):
+        open_store(path)
+    for write in (True, False):
+        with open_store(path, write) as store:
+            assert store.query("SELECT Size FROM ConfigurationChange") == [(0,)]
+
+
+def test_tables_views_and_indexes_of_an_operator_are_left_alone(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    open_store(path, write=True).close()
+    script(
+        path,
+        'CREATE VIEW "my hosts" AS SELECT name FROM hosts; CREATE INDEX mine ON hosts (name); CREATE TABLE notes (a)',
+    )
+    for write in (True, False):
+        with open_store(path, write) as store:
+            assert store.query('SELECT * FROM "my hosts"') == []
+
+
+def test_a_store_of_an_older_version_can_be_read(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store:
+        add(store, change(0))
+    old = "; ".join(
+        "DROP VIEW %s; CREATE VIEW %s AS %s" % (name, name, text)
+        for name, text in schema.views(["ContentDiff"]).items()
+    )
+    script(
+        path, old + "; ALTER TABLE contents DROP COLUMN ContentDiff; UPDATE meta SET value = 0 WHERE name = 'version'"
+    )
+    with open_store(path) as store:
+        assert store.query("SELECT Size FROM ConfigurationChange") == [(0,)]
+    for write in (True, False):  # the column is the last one then
+        with open_store(path, write) as store:
+            assert store.query("SELECT ContentDiff FROM ConfigurationChange") == [(None,)]
+
+
+def test_a_value_of_the_wrong_type_is_one_sentence_where_it_is_used(tmp_path):
+    path = str(tmp_path / "fleet.db")
+    with open_store(path, write=True) as store:
+        keep(store, "web01", package("a"))
+    script(path, "UPDATE items SET SoftwareName = x'ff'; UPDATE inventories SET left_out = 'x'")
+    with pytest.raises(FleetError, match=r"has a value of the wrong type in items.SoftwareName\."), open_store(
+        path
+    ) as store:
+        sorted([*store.query("SELECT SoftwareName FROM items")[0], "b"])
+    script(path, "UPDATE items SET SoftwareName = 7")  # which SQLite makes a text
+    with pytest.raises(FleetError, match=r"has a value of the wrong type in inventories.left_out\."), open_store(
+        path
+    ) as store:
+        sum(store.query("SELECT left_out FROM inventories")[0])
+    script(path, "UPDATE inventories SET left_out = 0")
+    with pytest.raises(TypeError), open_store(path) as store:
+        sum(store.query("SELECT name FROM hosts")[0])
 
 
 QUERIES = {
@@ -719,6 +835,11 @@ SHOWN = {
     "postgresql://me:secret@h/db?no=such": "postgresql://me@h/db",
     "postgresql://me:secret\n@h/db": "postgresql://me@h/db",
     "postgresql://[me:secret@h/db": "postgresql",
+    " PostgreSQL://me:secret@h/db ": "PostgreSQL://me@h/db",
+    "POSTGRES://me:secret@h/db": "POSTGRES://me@h/db",
+    "postgresql+psycopg://me:secret@h/db": "postgresql",
+    "host=h password=secret": "postgresql",
+    " sslmode = require  PASSWORD = secret host=h": "postgresql",
 }
 
 
@@ -738,6 +859,32 @@ def test_no_error_has_any_part_of_the_password(url, monkeypatch):
         open_store(url)
     printed = "".join(traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__))
     assert "cret" not in printed and "sec%ret" not in printed and "\n" not in str(caught.value)
+
+
+OTHER_FORMS = [url for url in SHOWN if "+" in url or "=" in url.split("?")[0]]
+
+
+@pytest.mark.parametrize("url", OTHER_FORMS)
+def test_another_form_than_a_url_is_one_sentence(url):
+    for write in (False, True):
+        with pytest.raises(
+            FleetError, match=r"The URL of the fleet store 'postgresql' is invalid\. Give postgresql://"
+        ):
+            open_store(url, write)
+
+
+@pytest.mark.parametrize("path", ["a/host=x", "postgresql", "my postgresql://x", "x=y.db", "fleet.db", "sqlite:host=x"])
+def test_a_path_is_no_url(path):
+    assert not is_url(path)
+
+
+def test_a_store_is_located_below_a_folder_whatever_the_current_directory_is(monkeypatch):
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert located("a.db") == located("sqlite:a.db") == "/a.db"
+    assert located("sqlite:a.db", "/srv") == located("a.db", "/srv") == "/srv/a.db"
+    assert located("sqlite:~/a.db", "/srv") == "/home/me/a.db"
+    assert located("postgresql://h/db", "/srv") == "postgresql://h/db"
 
 
 def test_a_writer_that_takes_long_is_one_sentence(server, monkeypatch):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ...module_utils._cti.errors import SinceError
-from ...module_utils._cti.fleet.store import URLS
+from ...module_utils._cti.fleet.store import located
 from ...module_utils._cti.state import since
 
 DAY = 86_400.0
@@ -30,7 +29,7 @@ def location(store: str) -> str:
     store = store.strip()
     if store in ("", NONE):
         raise ValueError("There is no fleet store to read. Give its path or URL as store (in the playbook: ct_store).")
-    return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
+    return located(store)
 
 
 def matching(patterns: Iterable[str]) -> Selects:

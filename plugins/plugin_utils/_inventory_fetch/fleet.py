@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...module_utils._cti.fleet import retention
 from ...module_utils._cti.fleet.errors import FleetMissing
-from ...module_utils._cti.fleet.store import URLS, open_store
+from ...module_utils._cti.fleet.store import located, open_store
 from ...module_utils._cti.fleet.transaction import PLAYBOOK, Host, Inventory, Transaction
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.packed_reader import kinds as unpacked_kinds
@@ -162,4 +162,4 @@ def location(store: str | None, dest: str) -> str:
         return os.path.join(os.path.abspath(dest), FILE)
     if store.strip() in ("", NONE):
         return ""
-    return store if store.startswith(URLS) else os.path.abspath(os.path.expanduser(store))
+    return located(store)

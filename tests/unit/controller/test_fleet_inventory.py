@@ -304,6 +304,36 @@ def test_a_store_that_cannot_be_used_is_one_sentence(fleet, tmp_path, monkeypatc
     assert "cannot be used (no such table: inventories)" in refusal(write(tmp_path))
 
 
+@pytest.mark.parametrize("column", ["name", "last_seen", "failure"])
+def test_a_value_that_is_no_text_is_one_sentence(fleet, tmp_path, column):
+    fleet.execute(f"UPDATE hosts SET {column} = ? WHERE name = 'db01'", b"\xff")
+    assert f"has a value of the wrong type in hosts.{column}. Correct or delete that row" in refusal(write(tmp_path))
+
+
+def test_a_number_is_read_as_the_text_that_sqlite_makes_of_it(fleet, tmp_path):
+    fleet.execute("UPDATE hosts SET name = 7 WHERE name = 'db01'")
+    assert set(listed(tmp_path, write(tmp_path))[1]) == {"7", "web01", "web02"}
+
+
+def test_an_endless_view_instead_of_a_table_is_one_sentence(fleet, tmp_path):
+    fleet.close()
+    endless = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT n, n FROM r"
+    db = sqlite3.connect(tmp_path / "fleet.db")
+    db.executescript(f"DROP TABLE hosts; CREATE VIEW hosts (host, name) AS {endless}")
+    db.close()
+    assert "has a view 'hosts' that this collection does not make" in refusal(write(tmp_path))
+
+
+def test_a_store_may_be_given_as_the_relay_takes_it(fleet, tmp_path):
+    assert set(listed(tmp_path, write(tmp_path, store="sqlite:fleet.db"))[1]) == {"db01", "web01", "web02"}
+
+
+@pytest.mark.parametrize("store", ["host=h password=secret", "postgresql+psycopg://me:secret@h/db"])
+def test_a_database_in_another_form_is_one_sentence_without_its_password(tmp_path, store):
+    text = refusal(write(tmp_path, store=store))
+    assert "The URL of the fleet store 'postgresql' is invalid" in text and "secret" not in text
+
+
 def test_a_store_without_hosts_is_a_warning(store, tmp_path):
     groups, variables, errors = listed(tmp_path, write(tmp_path, groups=GROUPS))
     assert (groups, variables) == ({}, {})

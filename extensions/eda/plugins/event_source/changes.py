@@ -192,9 +192,7 @@ class Source:
                 f"The event source {what}. Its options are {', '.join(sorted(OPTIONS - {'eda_feedback_queue'}))}."
             )
         events, stores = library("plugin_utils._fleet.events"), library("module_utils._cti.fleet.store")
-        store = args["store"].strip()
-        if not store.startswith(stores.URLS):
-            store = os.path.abspath(os.path.expanduser(store))
+        store = stores.located(args["store"].strip())
         via = library("plugin_utils._fleet.names").check_via(args.get("via", ["playbook"]))
         self._since = str(args.get("since", events.NOW))
         if self._since not in (events.NOW, events.EVERYTHING):

@@ -6,12 +6,13 @@
 import re
 import select
 import time
-from typing import Any, Iterable, Sequence, Set
+from typing import Any, Iterable, List, Sequence, Set
 
 from ..text import line
 from . import schema
 from .content import storable
 from .errors import FleetError, FleetRefused
+from .sqlite_schema import Object
 
 LOCK_SECONDS = 60
 IDLE_SECONDS = 600  # of a writer in its transaction, after which the server ends it
@@ -31,12 +32,13 @@ SESSION = (
 )
 NEEDED = "The fleet store '%s' needs the Python package psycopg, version 3, which %s. Install it: pip install 'psycopg[binary]'."
 FORM = "Give postgresql://USER@HOST:PORT/DATABASE, with each special character in a name or password as %XX."
+_INVALID = "The URL of the fleet store '%s' is invalid. %s"
 # What may be shown of a URL is before its options and is none of the password: all that this does not match stays unsaid.
 _HOST = r"(?:[\w.%-]*|\[[\w:.%]*\])(?::[0-9]*)?"
 _URL = re.compile(
-    r"(postgres(?:ql)?://)(?:([\w.%-]*)(?::[^@/?#]*)?@)?("
+    r"\s*((?i:postgres(?:ql)?)://)(?:([\w.%-]*)(?::[^@/?#]*)?@)?("
     + "%s(?:,%s)*" % (_HOST, _HOST)  # noqa: W503
-    + r"(?:/[\w.%-]*)?)(?:\?[^@#]*)?",  # noqa: W503
+    + r"(?:/[\w.%-]*)?)(?:\?[^@#]*)?\s*",  # noqa: W503
     re.ASCII,
 )
 
@@ -48,6 +50,12 @@ class Postgresql:
 
     def __init__(self, url: str, write: bool) -> None:
         self.name = without_password(url)
+        self._write = write
+        scheme, slashes, rest = url.strip().partition("://")
+        url = scheme.lower() + slashes + rest
+        # libpq takes other forms, too, which without_password() does not know.
+        if scheme.lower() not in ("postgresql", "postgres") or not slashes:
+            raise FleetError(_INVALID % (self.name, FORM))
         try:
             import psycopg
         except ImportError as error:
@@ -76,7 +84,7 @@ class Postgresql:
         try:
             options = psycopg.conninfo.conninfo_to_dict(url)
         except self._errors:  # whose text quotes the URL
-            raise FleetError("The URL of the fleet store '%s' is invalid. %s" % (self.name, FORM)) from None
+            raise FleetError(_INVALID % (self.name, FORM)) from None
         options = dict(CONNECTION, **options)
         options["client_encoding"] = "UTF8"
         try:
@@ -150,6 +158,12 @@ class Postgresql:
         sql = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0 AND NOT attisdropped"
         return {name.lower() for (name,) in self.fetch(sql, (table.lower(),))}
 
+    def foreign(self) -> List[Object]:
+        return []  # whoever owns the database is trusted
+
+    def mistyped(self) -> str:
+        return ""  # PostgreSQL checks types
+
     def created(self) -> None:
         pass
 
@@ -193,8 +207,8 @@ class Postgresql:
             )
         if state == "25006":
             return FleetError(
-                "The user cannot write the fleet store '%s' (%s). Give another one (in the playbook: ct_store)."
-                % (self.name, text)
+                "The user cannot %s the fleet store '%s' (%s). Give another one (in the playbook: ct_store)."
+                % ("write" if self._write else "read", self.name, text)
             )
         if state[:2] in ("22", "54"):  # data exception, program limit exceeded
             return FleetRefused("The fleet store '%s' does not take a value (%s)." % (self.name, text))

@@ -7,7 +7,7 @@ What is the same on many hosts is stored once: an item, the content of a change,
 items, which many hosts share, and has rows of its own only where it differs from the set.
 """
 
-from typing import Dict, Iterable, Iterator, List
+from typing import Container, Dict, Iterable, Iterator, List
 
 from ..kinds.registry import all_kinds
 from ..records import INTEGER_COLUMNS, MACHINE_COLUMNS, TIME, change_columns, data_columns
@@ -127,9 +127,8 @@ _TEXT_INDEXES = (
 
 def statements(words: Words) -> Iterator[str]:
     """The statements that create the tables, indexes and views where they are missing."""
-    words = dict(words, text="TEXT")
-    for table in _TABLES:
-        yield "CREATE TABLE IF NOT EXISTS " + table.format(**words)
+    for table in tables(words).values():
+        yield "CREATE TABLE IF NOT EXISTS " + table
     for index in _INDEXES:
         yield _create_index(index)
     for index in _TEXT_INDEXES:
@@ -139,14 +138,23 @@ def statements(words: Words) -> Iterator[str]:
         yield "CREATE VIEW %s AS %s" % (view, text)
 
 
+def tables(words: Words) -> Dict[str, str]:
+    """{name: the name and the columns, as CREATE TABLE takes them}."""
+    words = dict(words, text="TEXT")
+    return {table.split(" ", 1)[0]: table.format(**words) for table in _TABLES}
+
+
 def _create_index(index: str, method: str = "") -> str:
     table, columns = index.split(" ", 1)
     name = "".join(letter if letter.isalnum() else "_" for letter in index).strip("_").replace("__", "_")
     return "CREATE INDEX IF NOT EXISTS %s ON %s %s%s" % (name, table, method, columns)
 
 
-def views() -> Dict[str, str]:
-    return {"ConfigurationData": _data_view(), "ConfigurationChange": _change_view()}
+def views(without: Container[str] = ()) -> Dict[str, str]:
+    """{name: the query}. `without`: columns that a store of an older version does not have."""
+    data = [name for name in (*data_columns(), MORE) if name not in without]
+    changes = [name for name in (*change_columns(), MORE) if name not in without]
+    return {"ConfigurationData": _data_view(data), "ConfigurationChange": _change_view(changes)}
 
 
 def _select(columns: Iterable[str], own: Dict[str, str], table: str) -> str:
@@ -162,10 +170,10 @@ def _select(columns: Iterable[str], own: Dict[str, str], table: str) -> str:
 _OF_MACHINE = {name: "m." + name for name in MACHINE}
 
 
-def _data_view() -> str:
+def _data_view(names: Iterable[str]) -> str:
     own = dict(_OF_MACHINE, **{TIME: "v.collected_at"})
     columns = "h.host AS HostId, h.name AS Host, v.record || '-' || i.item AS RecordId, v.stream AS Stream, " + _select(
-        (*data_columns(), MORE), own, "i"
+        names, own, "i"
     )
     joins = (
         " JOIN hosts h ON h.host = v.host JOIN machines m ON m.machine = v.machine"
@@ -173,7 +181,7 @@ def _data_view() -> str:
     )
     loose = (
         "h.host AS HostId, h.name AS Host, CASE WHEN s.number < 0 THEN s.record ELSE s.record || '-' || s.number END AS RecordId,"
-        " s.stream AS Stream, " + _select((*data_columns(), MORE), dict(own, **{TIME: "s.TimeGenerated"}), "i")
+        " s.stream AS Stream, " + _select(names, dict(own, **{TIME: "s.TimeGenerated"}), "i")
     )
     return (
         "SELECT %s FROM set_items s JOIN inventories v ON v.base = s.base%s"
@@ -184,11 +192,11 @@ def _data_view() -> str:
     )
 
 
-def _change_view() -> str:
+def _change_view(names: Iterable[str]) -> str:
     own = dict(_OF_MACHINE, **{TIME: "b.TimeGenerated", AGE: "c.age"})
     columns = (
         "c.seq AS Seq, h.host AS HostId, h.name AS Host, CASE WHEN c.number < 0 THEN b.record ELSE b.record || '-' || c.number END"
-        " AS RecordId, b.stream AS Stream, " + _select((*change_columns(), MORE), own, "w")
+        " AS RecordId, b.stream AS Stream, " + _select(names, own, "w")
     )
     return (
         "SELECT %s FROM changes c JOIN batches b ON b.batch = c.batch JOIN hosts h ON h.host = b.host"

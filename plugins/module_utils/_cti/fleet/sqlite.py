@@ -8,13 +8,14 @@ import os
 import sqlite3
 import stat
 import time
-from typing import Any, Iterable, Optional, Sequence, Set
+from typing import Any, Iterable, List, Optional, Sequence, Set
 from urllib.parse import quote
 
 from ..errors import SourceFailed
 from ..kinds.registry import all_kinds
+from ..sqlite_time import limit_time
 from ..text import quoted
-from . import schema
+from . import schema, sqlite_schema
 from .content import storable
 from .errors import FleetError, FleetMissing, FleetRefused
 
@@ -51,6 +52,7 @@ _STATISTICS = (
     ("machines", "sqlite_autoindex_machines_1", "5000 1"),
     ("machines", "machines_Computer", "5000 1"),
 )
+_TYPES = {"TEXT": "'text'", "INTEGER": "'integer'", "BLOB": "'blob'", "DOUBLE PRECISION": "'integer', 'real'"}
 
 
 class Sqlite:
@@ -60,6 +62,7 @@ class Sqlite:
 
     def __init__(self, path: str, write: bool, lock_seconds: Optional[float] = None) -> None:
         self.name = path
+        self._write = write
         seconds = LOCK_SECONDS if lock_seconds is None else lock_seconds
         try:
             real = _find(path, write)
@@ -78,12 +81,15 @@ class Sqlite:
         except sqlite3.Error as error:
             raise self._error(error) from error
         try:
+            limit_time(self._db)  # an older SQLite reads sqlite_stat1 to prepare the first statement, whatever that is
+            self.execute("PRAGMA trusted_schema = OFF")
             if write:
                 # With a write-ahead log, readers and a writer do not wait for each other. Processes of different hosts cannot share one.
                 self.execute("PRAGMA journal_mode = %s" % ("DELETE" if _is_on_network(real) else "WAL"))
                 self.execute("PRAGMA synchronous = FULL")
                 self.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
             self.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
+            self._db.set_progress_handler(None, 0)
         except FleetError:
             self.close()
             raise
@@ -133,6 +139,21 @@ class Sqlite:
     def columns(self, table: str) -> Set[str]:
         return {row[1].lower() for row in self.fetch("PRAGMA table_info(%s)" % table)}
 
+    def foreign(self) -> List[sqlite_schema.Object]:
+        """What the schema has that schema.py does not make so. To be called before a table or view is read."""
+        rows = list(self.fetch(sqlite_schema.QUERY))
+        return sqlite_schema.foreign(sqlite_schema.read(rows))
+
+    def mistyped(self) -> str:
+        """The column that has a value of another type than it should, as `TABLE.COLUMN`; empty: there is none."""
+        for table in schema.tables(self.words):
+            for row in list(self.fetch("PRAGMA table_info(%s)" % table)):
+                name, declared = schema.column(row[1]), row[2]
+                sql = "SELECT 1 FROM %s WHERE typeof(%s) NOT IN (%s, 'null') LIMIT 1" % (table, name, _TYPES[declared])
+                if list(self.fetch(sql)):
+                    return "%s.%s" % (table, row[1])
+        return ""
+
     def created(self) -> None:
         """Called in the transaction that created the tables."""
         self.execute("ANALYZE")
@@ -162,10 +183,12 @@ class Sqlite:
             )
         if "disk is full" in text:
             return FleetError("No space is left for the fleet store '%s'. Free some, and run again." % name)
-        if "readonly" in text or "read-only" in text or "unable to open" in text:
+        if "readonly" in text and not self._write:
+            text = "SQLite must write a file next to it"  # the index of the write-ahead log
+        if "must write" in text or "readonly" in text or "read-only" in text or "unable to open" in text:
             return FleetError(
-                "The current user cannot use the fleet store '%s' or its folder (%s). Change their permissions, or give another path (in the"
-                " playbook: ct_store)." % (name, text)
+                "The current user cannot %s the fleet store '%s' (%s). Change the permissions of the file and its folder, or give another path"
+                " (in the playbook: ct_store)." % ("write" if self._write else "read", name, text)
             )
         if "malformed" in text or "not a database" in text or "corrupt" in text:
             return FleetError(

@@ -3,33 +3,60 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Opens the fleet store: reads it, and begins the transactions that write it."""
 
+import os
+import re
 import time
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
+from ..text import quoted
 from . import schema
 from .errors import FleetError, FleetMissing
 from .postgresql import Postgresql, without_password
 from .sqlite import Sqlite
 from .transaction import Transaction
 
-__all__ = ["FleetError", "Store", "open_store", "shown"]
+__all__ = ["FleetError", "Store", "is_url", "located", "open_store", "path_of", "shown"]
 
 Backend = Union[Sqlite, Postgresql]
-URLS = ("postgresql:", "postgres:")
+_PREFIX = "sqlite:"
+# A URL of PostgreSQL, of SQLAlchemy too, or options of libpq: they may have a password.
+_URL = re.compile(
+    r"\s*(?:postgres(?:ql)?(?:\+\w*)?:|(?:\w+\s*=.*\s)?(?:host|hostaddr|port|dbname|user|password|passfile|service)\s*=)",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
+)
 _FOREIGN = "'%s' is a database of something else. Give another one (in the playbook: ct_store)."
+_ODD = (
+    "The fleet store '%s' has a %s '%s' that this collection does not make. %s, or move the file aside, with those of the same name that end in"
+    " -wal and -shm: the next run creates a new one."
+)
 
 
 def open_store(where: str, write: bool = False) -> "Store":
     """The store at a path, `sqlite:PATH` or `postgresql://...`. With `write`, it is created if there is none. Raises FleetError."""
-    if where.startswith(URLS):
+    if is_url(where):
         return Store(Postgresql(where, write), write)
-    return Store(Sqlite(where[7:] if where.startswith("sqlite:") else where, write), write)
+    return Store(Sqlite(path_of(where), write), write)
+
+
+def is_url(where: str) -> bool:
+    """Whether this is a PostgreSQL database, in a form that is valid or not, and no path."""
+    return _URL.match(where) is not None
+
+
+def path_of(where: str) -> str:
+    """The path of a store that is a file."""
+    return where[len(_PREFIX) :] if where.startswith(_PREFIX) else where  # noqa: E203
+
+
+def located(where: str, folder: str = "") -> str:
+    """The same store, whatever the current directory is. A relative path is below `folder`, or else the current directory."""
+    return where if is_url(where) else os.path.abspath(os.path.join(folder, os.path.expanduser(path_of(where))))
 
 
 def shown(where: str) -> str:
     """Where a store is, as it may be shown: without a password."""
-    return without_password(where) if where.startswith(URLS) else where
+    return without_password(where) if is_url(where) else where
 
 
 class Store:
@@ -51,8 +78,21 @@ class Store:
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(self, *_error: Any) -> None:
-        self.close()
+    def __exit__(self, _type: Any, error: Any, _traceback: Any) -> None:
+        try:
+            if isinstance(error, (TypeError, AttributeError)):
+                self._check_types()
+        finally:
+            self.close()
+
+    def _check_types(self) -> None:
+        """After an error of whoever uses a value: say so if it is not of the type of its column. Raises FleetError."""
+        column = self._db.mistyped()
+        if column:
+            raise FleetError(
+                "The fleet store '%s' has a value of the wrong type in %s. Correct or delete that row, or move the file aside, with those of the"
+                " same name that end in -wal and -shm: the next run creates a new one." % (self._db.name, column)
+            ) from None
 
     def query(self, sql: str, *parameters: Any) -> List[Tuple[Any, ...]]:
         """The rows. `?` stands for a parameter, in SQLite and in PostgreSQL."""
@@ -102,8 +142,8 @@ class Store:
         self._db.close()
 
     def _check(self, write: bool) -> None:
-        """Check the version, and create what is missing. Raises FleetError."""
-        if self._is_current():
+        """Check the schema and its version, and create what is missing. Raises FleetError."""
+        if self._is_current(write):
             return
         if not write:
             if self._has_meta():
@@ -116,7 +156,7 @@ class Store:
         try:
             if isinstance(self._db, Postgresql):
                 self._db.execute("SELECT pg_advisory_xact_lock(%d)" % schema.CREATING)
-            if not self._is_current():
+            if not self._is_current(write):
                 self._create()
             self._db.commit()
         except BaseException:
@@ -127,7 +167,10 @@ class Store:
     def _has_meta(self) -> bool:
         return self._db.columns("meta") == {"name", "value"}
 
-    def _is_current(self) -> bool:
+    def _is_current(self, write: bool) -> bool:
+        foreign = self._db.foreign()
+        if any(one.name.lower() == "meta" for one in foreign):
+            raise FleetError(_FOREIGN % self._db.name)
         if not self._has_meta():
             return False
         version = dict(self.query("SELECT name, value FROM meta")).get("version", 0)
@@ -138,7 +181,14 @@ class Store:
                 "The fleet store '%s' was written by a newer version of this collection (schema %d; this version knows %d). Update the"
                 " collection." % (self._db.name, version, schema.VERSION)
             )
-        if version < schema.VERSION:
+        replaced = {view.lower() for view in schema.views()}  # by whoever writes
+        for one in foreign:
+            if one.kind != "view" or one.name.lower() not in replaced:
+                raise FleetError(_ODD % (quoted(self._db.name), one.kind, quoted(one.name), "Remove it"))
+            if not write:
+                remedy = "Run the playbook changetracking.inventory.inventory, which replaces it"
+                raise FleetError(_ODD % (quoted(self._db.name), one.kind, one.name, remedy))
+        if foreign or version < schema.VERSION:
             return False
         return all(set(map(str.lower, columns)) <= self._db.columns(table) for table, columns in schema.COLUMNS.items())
 

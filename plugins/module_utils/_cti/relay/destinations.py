@@ -10,7 +10,7 @@ from typing import Dict, List, Sequence, Tuple
 
 from ..errors import FormatError, ForwardError
 from ..fleet.retention import KEEP_DAYS
-from ..fleet.store import URLS
+from ..fleet.store import is_url
 from ..records import RECORD_ID
 from ..wire import address as addresses
 from ..wire.ama import AMA_USERS
@@ -35,14 +35,14 @@ def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = KE
 
     `users` may listen at the address, in addition to the current user and those AMA runs as. `keep_days`: for tables.
     """
+    if is_url(text):
+        return FleetUploader(text, keep_days)
     word, colon, rest = text.partition(":")
     if colon and rest:
         if word == "jsonl":
             return JsonLinesUploader(rest)
         if word == "sqlite":
             return FleetUploader(rest, keep_days)
-        if text.startswith(URLS):
-            return FleetUploader(text, keep_days)
         if word == "forward":
             return ForwardUploader(rest, users, tls)
     shown = "...@" + text.rpartition("@")[2] if "@" in text else text  # without a password

@@ -11,7 +11,7 @@ import os
 from typing import Any, Callable, Dict, Iterable, List
 
 from ..fleet.sqlite import Sqlite
-from ..fleet.store import URLS, Store
+from ..fleet.store import Store, is_url, path_of
 from ..fleet.transaction import Transaction
 from .segments import Entry
 
@@ -25,8 +25,8 @@ Add = Callable[[Transaction, str, Iterable[List[Entry]]], int]
 
 def rename_tables(where: str) -> None:
     """Before the store is opened: rename the tables whose names the store needs. Raises FleetError."""
-    path = where[7:] if where.startswith("sqlite:") else where
-    if where.startswith(URLS) or not os.path.isfile(path):
+    path = path_of(where)
+    if is_url(where) or not os.path.isfile(path):
         return
     db = Sqlite(path, write=True)
     try:
