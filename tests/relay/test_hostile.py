@@ -32,6 +32,7 @@ AT = {
     "silent": ("local", "tcp", "tls", "config"),
     "reconnecting": ("local", "tls"),
     "handshakes": ("tls",),
+    "hellos": ("tls",),
     "handshake_storm": ("tls",),
     "halves": ("local", "tcp"),
     "small_halves": ("tcp",),

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import clients
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.clients import (
     CONFIG,
+    HANDSHAKES,
     HELD_BYTES,
     KINDS,
     LARGE_BYTES,
@@ -38,10 +39,11 @@ class Place:
         self.clients = Clients(dict.fromkeys(KINDS, most))
         self.ends = []
 
-    def connect(self, *peer, kind=NETWORK, now=0.0):
+    def connect(self, *peer, kind=NETWORK, now=0.0, handshaking=False):
         ours, theirs = socket.socketpair()
         self.ends.append(theirs)
         connection = Connection(Client(ours, "name", kind, peer), Unpacker())
+        connection.handshaking = handshaking
         connection.opened = connection.heard = now
         self.clients.add(connection)
         return connection
@@ -167,6 +169,25 @@ def test_who_is_silent_between_messages_gives_way(place):
     silent = [place.connect("10.0.0.%d" % number, now=float(number)) for number in range(4)]
     assert place.clients.to_give_way(NETWORK, ("new",), 0.5) is None
     assert place.clients.to_give_way(NETWORK, ("new",), 2.5) is silent[0]
+
+
+def test_few_tls_handshakes_go_on_at_a_time_and_those_of_one_peer_or_silent_ones_give_way():
+    place = Place(10 * HANDSHAKES)
+    idle = place.connect("idle", now=-100.0)
+    handshakes = [place.connect("10.0.0.%d" % number, handshaking=True) for number in range(HANDSHAKES - 2)]
+    many = [place.connect("many", now=0.5, handshaking=True) for _unused in range(2)]
+    assert [place.clients.full(kind) for kind in KINDS] == [False, False, True]
+    assert place.clients.to_give_way(NETWORK, ("new",), 1.0) is many[0]
+    place.clients.remove(many[0])
+    assert not place.clients.full(NETWORK)
+    place.connect("new", now=1.0, handshaking=True)
+    assert place.clients.to_give_way(NETWORK, ("newer",), 4.0) is None and not place.clients.may_be_taken(NETWORK, 4.0)
+    handshakes[7].heard = -1.0
+    assert place.clients.to_give_way(NETWORK, ("newer",), 4.5) is handshakes[7]
+    handshakes[3].handshaking = False  # it has ended
+    place.clients.count_held(handshakes[3])
+    assert not place.clients.full(NETWORK) and idle in place.clients
+    place.close()
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_peer():

@@ -33,6 +33,7 @@ SMALL_BYTES = 4 << 10  # smaller messages are read even if memory is short
 READ_BYTES = 256 << 10  # read from one connection in one turn
 CROWD = 16  # active connections; if there are more, CROWD_BYTES are read from each
 CROWD_BYTES = 32 << 10
+HANDSHAKES = 256  # of TLS at the same time: each may take 200 KiB, and nothing is known of its client
 HANDSHAKE_SECONDS = 10
 FIRST_SECONDS = 60  # for the first message
 IDLE_SECONDS = 300  # without a message; senders reconnect
@@ -40,7 +41,8 @@ PATIENCE_SECONDS = 60  # for the rest of a message, and for the client to read a
 SHORT_PATIENCE_SECONDS = 2  # while memory is short: time for each SHORT_BYTES of a message
 SHORT_BYTES = 8 << 10
 GIVE_WAY_SECONDS = 1  # a client that was idle for this time can lose its connection to a new client
-SLOW_SECONDS, SLOW_BYTES = 5, 1 << 10  # or a client that was slower than SLOW_BYTES per second for SLOW_SECONDS
+# Or a client that was slower than SLOW_BYTES per second for SLOW_SECONDS, or silent in a handshake for that time.
+SLOW_SECONDS, SLOW_BYTES = 5, 1 << 10
 
 
 class Turn(NamedTuple):
@@ -57,6 +59,7 @@ class Clients:
         self._places = places
         self._by_peer: Dict[str, Dict[str, Set[Connection]]] = {kind: {} for kind in KINDS}
         self._number = dict.fromkeys(KINDS, 0)
+        self._handshakes: Set[Connection] = set()
         self._held = dict.fromkeys(KINDS, 0)
         self._short = dict.fromkeys(KINDS, False)
         self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
@@ -78,7 +81,11 @@ class Clients:
         return sum(self._number.values())
 
     def full(self, kind: str) -> bool:
-        return self._number[kind] >= self._places[kind]
+        return self._number[kind] >= self._places[kind] or self.handshakes_full(kind)
+
+    def handshakes_full(self, kind: str) -> bool:
+        """Whether the number of TLS handshakes keeps further clients of a kind from connecting."""
+        return kind == NETWORK and len(self._handshakes) >= HANDSHAKES
 
     def add(self, connection: Connection) -> None:
         connection.served = self._served
@@ -87,6 +94,8 @@ class Clients:
             self._turns.setdefault(path, self._served)
         self._by_peer[connection.kind].setdefault(connection.peer[0], set()).add(connection)
         self._number[connection.kind] += 1
+        if connection.handshaking:
+            self._handshakes.add(connection)
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection that is closed. May be called again."""
@@ -94,6 +103,7 @@ class Clients:
         if connection not in connections:
             return
         connections.remove(connection)
+        self._handshakes.discard(connection)
         for path in _paths(connection):
             self._sharing[path] -= 1
             if not self._sharing[path] and path[1:]:
@@ -110,20 +120,22 @@ class Clients:
         """The connection to close for a new one of `peer`; None if all places are in use, and shared fairly.
 
         That is the connection that was idle for longest of the user, process or address with the most connections, if
-        `peer` has fewer. Otherwise, it is one that is idle between two messages or before its first, or very slow.
+        `peer` has fewer. Otherwise, it is one that is idle between two messages or before its first, or very slow. Where only
+        further handshakes have no place, it is one of the handshakes.
         """
+        connections = self._competing(kind)
         for depth in range(1, len(peer) + 1):
-            number = collections.Counter(connection.peer[:depth] for connection in self._of(kind))
+            number = collections.Counter(connection.peer[:depth] for connection in connections)
             largest, most = max(number.items(), key=lambda item: item[1])
             if most > number[peer[:depth]] + 1:
-                theirs = (connection for connection in self._of(kind) if connection.peer[:depth] == largest)
+                theirs = (connection for connection in connections if connection.peer[:depth] == largest)
                 return min(theirs, key=lambda connection: connection.heard)
-        silent = [connection for connection in self._of(kind) if _gives_way(connection, now)]
+        silent = [connection for connection in connections if _gives_way(connection, now)]
         return min(silent, key=lambda connection: connection.heard) if silent else None
 
     def may_be_taken(self, kind: str, now: float) -> bool:
         """Whether there is, or can be made, a place for one more client of any peer."""
-        return not self.full(kind) or any(_gives_way(connection, now) for connection in self._of(kind))
+        return not self.full(kind) or any(_gives_way(connection, now) for connection in self._competing(kind))
 
     def in_turn(self, connections: Iterable[Connection]) -> Iterator[Connection]:
         """The connections in the order in which to serve them: kinds and peers take turns, the last served come last.
@@ -197,9 +209,12 @@ class Clients:
             self._works[connection.kind].pop(connection, None)
 
     def count_held(self, connection: Connection) -> None:
+        """Update what counts for a connection after it was read: the bytes of an incomplete message, and its handshake."""
         held = len(connection.unpacker)
         self._held[connection.kind] += held - connection.held
         connection.held = held
+        if not connection.handshaking:
+            self._handshakes.discard(connection)
 
     def share_memory(self, now: float) -> List[Connection]:
         """Pause reading of most large messages while incomplete messages use too much memory.
@@ -253,6 +268,10 @@ class Clients:
     def _of(self, kind: str) -> Iterator[Connection]:
         return itertools.chain.from_iterable(self._by_peer[kind].values())
 
+    def _competing(self, kind: str) -> List[Connection]:
+        """The connections of which one can give way to a new one."""
+        return list(self._handshakes if self.handshakes_full(kind) else self._of(kind))
+
     def _choose(self, large: List[Connection], read_on: Dict[Connection, Turn], now: float) -> None:
         for connection in [connection for connection in read_on if connection.held < SMALL_BYTES]:
             del read_on[connection]  # its message is complete
@@ -293,6 +312,8 @@ def _rank(connection: Connection) -> Tuple[bool, int]:
 
 
 def _gives_way(connection: Connection, now: float) -> bool:
+    if connection.handshaking:
+        return now - connection.heard >= SLOW_SECONDS
     if not connection.owes or connection.since is None:
         return now - connection.heard >= GIVE_WAY_SECONDS
     seconds = now - connection.since

@@ -93,6 +93,7 @@ class Relay:
         self._arrived: Dict[Optional[LocalSink], List[Tuple[Connection, str, bytes]]] = {}
         self._arrived_bytes = 0
         self._known = KnownMessages()
+        self._awaits_handshakes = False  # whether clients of the network wait until TLS handshakes end
         self._stopping = False
         self._started = time.monotonic()
 
@@ -152,6 +153,9 @@ class Relay:
         self._close_ended()
         for connection in self._clients.share_memory(time.monotonic()):
             connection.watch(self._selector)
+        if self._awaits_handshakes and not self._clients.full(clients.NETWORK):
+            self._awaits_handshakes = False
+            self._listeners.resume(clients.NETWORK)
 
     def _guarded(self, connection: Connection, action: Callable[..., None], *arguments: Any) -> None:
         """Run an action for a client. An error ends the connection of this client and affects no other."""
@@ -304,17 +308,19 @@ class Relay:
             self._clients.add(connection)
             connection.watch(self._selector)
             if not placed:
+                self._awaits_handshakes |= self._clients.handshakes_full(client.kind)
                 self._listeners.pause(client.kind)
                 return
 
     def _make_place(self, client: Client) -> bool:
         other = self._clients.to_give_way(client.kind, client.peer, time.monotonic())
+        used = "All connections for %s clients are in use" % client.kind
+        if self._clients.handshakes_full(client.kind):
+            used = "All %d TLS handshakes at the same time are in use" % clients.HANDSHAKES
         if other is None:
-            self._log.about_client(
-                "All connections for %s clients are in use. Further clients wait until some end." % client.kind
-            )
+            self._log.about_client(used + ". Further clients wait until some end.")
             return False
-        self._drop(other, "all connections are in use, and this one was idle for the longest time")
+        self._drop(other, "%s, and this one was idle for the longest time" % used)
         return True
 
     def _close_ended(self) -> None:
