@@ -4,7 +4,9 @@
 """What each client of the relay may use: places, memory, turns and time. Time is a number here."""
 
 import itertools
+import selectors
 import socket
+import ssl
 
 import pytest
 
@@ -386,6 +388,35 @@ def test_silence_ends(place):
     assert set(found) == {new, half, deaf}
     assert "sent nothing" in found[new] and "rest of a message" in found[half] and "reading an answer" in found[deaf]
     assert old in place.overdue(301.0) and place.overdue(301.0)[old] == "" and paused not in place.overdue(200.0)
+
+
+class Answering:
+    """A TLS socket that reads on only once the client has taken what TLS answered: a change of keys, say."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self.blocked = True
+
+    def recv(self, _limit):
+        raise ssl.SSLWantWriteError() if self.blocked else ssl.SSLWantReadError()
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+
+def test_who_does_not_take_what_tls_answers_costs_no_turns_and_ends(place):
+    connection = place.connect("deaf")
+    connection.sock = sock = Answering(connection.sock)
+    with selectors.DefaultSelector() as selector:
+        assert connection.receive(10) == 0 and connection.owes
+        connection.watch(selector)
+        assert [key.events for key in selector.get_map().values()] == [selectors.EVENT_WRITE]
+        connection.since = 1.0
+        assert connection in place.overdue(62.0)
+        sock.blocked = False
+        assert connection.receive(10) == 0 and not connection.owes and connection.since is None
+        connection.watch(selector)
+        assert [key.events for key in selector.get_map().values()] == [selectors.EVENT_READ]
 
 
 def test_single_bytes_do_not_prolong_the_time_for_a_message(place):

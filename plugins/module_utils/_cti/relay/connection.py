@@ -53,7 +53,7 @@ class Connection:
         self.since: Optional[float] = None  # since when it owes us the rest of a message, or takes no answer
         self._out: List[memoryview] = []
         self._events = 0  # what the selector watches for
-        self._wants_write = False  # the handshake does
+        self.wants_write = False  # TLS does, before it reads on: in the handshake, or to answer a change of keys
         self.sock.setblocking(False)
 
     @property
@@ -63,13 +63,15 @@ class Connection:
     @property
     def owes(self) -> bool:
         """Whether the relay waits for the client, to finish a message or to take an answer."""
-        return bool(self._out or len(self.unpacker)) and self.work is None
+        return bool(self._out or self.wants_write or len(self.unpacker)) and self.work is None
 
     def receive(self, limit: int) -> int:
         """Read up to `limit` bytes into the unpacker. Returns their number. Raises OSError if the connection is broken."""
+        waited, self.wants_write = self.wants_write, False
+        if waited and not self.owes:
+            self.since = None
         try:
             if self.handshaking:
-                self._wants_write = False
                 self.sock.do_handshake()  # type: ignore[attr-defined]
                 self.handshaking = False
             data = self.sock.recv(limit)
@@ -78,7 +80,7 @@ class Connection:
         except OSError as error:
             if not _would_block(error):
                 raise
-            self._wants_write = self.handshaking and type(error).__name__ == "SSLWantWriteError"
+            self.wants_write = type(error).__name__ == "SSLWantWriteError"
             return 0
         pending = getattr(self.sock, "pending", None)  # TLS: the selector does not see what is decrypted already
         while data and pending is not None and pending():
@@ -111,7 +113,7 @@ class Connection:
     def watch(self, selector: selectors.BaseSelector) -> None:
         """Register the events to wait for next."""
         reading = 0 if self.paused or self.ended else selectors.EVENT_READ
-        wanted = selectors.EVENT_WRITE if self._out or self._wants_write else reading
+        wanted = selectors.EVENT_WRITE if self._out or self.wants_write else reading
         if wanted == self._events:
             return
         if not self._events:

@@ -133,7 +133,7 @@ class Relay:
             elif isinstance(key.data, Waker):
                 key.data.drain()
                 self._uploading.tick()
-            elif mask & selectors.EVENT_WRITE and not key.data.handshaking:
+            elif mask & selectors.EVENT_WRITE and not (key.data.handshaking or key.data.wants_write):
                 self._guarded(key.data, self._write)
             else:
                 wanting.add(key.data)
