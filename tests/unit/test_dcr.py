@@ -14,6 +14,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import File
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule, in_scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, file_items, reading
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.hold import hold
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import (
     CHANGE_STREAM,
     DATA_STREAM,
@@ -386,12 +387,12 @@ def test_a_rule_with_an_error_holds_on_to_the_last_good_file_items_and_nothing_e
     broken = changed(lambda s: s["fileSettings"].update(fileInfo=[{}], fileCollectionFrequency=5))
     broken["softwareSettings"]["softwareCollectionFrequency"] = 7
     last = dcr.load(tagged(SETTINGS), "x")
-    held = dcr.load(tagged(broken), "x").hold(last)
+    held = hold(dcr.load(tagged(broken), "x"), last)
     assert (held.kinds, held.file_rules) == (last.kinds, RULES)
     assert held.intervals == {"packages": 7, "services": 300, "files": 900}
     assert held.warnings[1] == "Until then, 2 file items are used, from the last good rule." and held.problems
     off = dcr.load(tagged(dict(SETTINGS, enableFiles=False)), "x")
-    assert dcr.load(tagged(broken), "x").hold(off).kinds == ("packages", "services")
+    assert hold(dcr.load(tagged(broken), "x"), off).kinds == ("packages", "services")
 
 
 @pytest.mark.parametrize("item", [None, "x", 5, ["/etc/x"], {}])

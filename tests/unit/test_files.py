@@ -804,14 +804,15 @@ def test_the_topmost_of_two_mounts_on_one_point_counts(tmp_path, mounted):
 
 def test_a_mount_that_came_after_the_table_was_read_is_noticed(tmp_path, mounted, monkeypatch):
     write(tmp_path / "a" / "f")
-    real = listing.Lister.list
+    real = listing.Lister.list_whole
 
     def mount_meanwhile(lister, place, *arguments):
-        yield from real(lister, place, *arguments)
+        listed = real(lister, place, *arguments)
         if place.path == str(tmp_path):
             mounted(tmp_path / "a", "-t", "proc", "proc")
+        return listed
 
-    monkeypatch.setattr(listing.Lister, "list", mount_meanwhile)
+    monkeypatch.setattr(listing.Lister, "list_whole", mount_meanwhile)
     found, run = look(rule(tmp_path))
     assert found == {} and "mount not entered" in run.sources["rule"].message
 

@@ -12,7 +12,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.erro
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import settings
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import packing
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state import aside
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.outbox import Outbox, deliver
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.packing import pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
@@ -287,7 +287,7 @@ def test_a_batch_that_is_damaged_is_set_aside_and_told_once_and_the_others_are_d
 
 
 def test_what_is_set_aside_is_bounded(host, monkeypatch):
-    monkeypatch.setattr(packing, "ASIDE_BYTES", 100)
+    monkeypatch.setattr(aside, "ASIDE_BYTES", 100)
     host.run()
     for name in "abcd":
         host.write(name)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import DcrError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.pathspec import parse
 
 NAMES = st.text(st.sampled_from("ab.[]!-^\\*?c\n\udcff"), max_size=12)
@@ -173,3 +174,9 @@ def test_no_accepted_pattern_runs_away(pattern):
         return
     spec.match("a" * 255)
     spec.match("ab." * 85)
+
+
+def test_the_path_of_the_template_is_parsed_as_any_other():
+    known, parsed = scope.parse_path(scope.TEMPLATE), parse(scope.TEMPLATE)
+    assert known[:3] == parsed[:3]
+    assert known.match.__self__ == parsed.match.__self__

@@ -5,24 +5,24 @@
 
 import re
 import sqlite3
-import time
 from typing import Iterable
 
-READ_SECONDS = 60.0  # for all that SQLite computes for one connection
+from .sqlite_time import limit_time
+
 WAIT_SECONDS = 5.0  # for a lock
 VALUE_BYTES = 256 << 20  # of one value
 HEAP_BYTES = 640 << 20  # of SQLite in this process; a version before 3.31 knows no such limit
-_STEPS = 10000  # of SQLite's virtual machine between two looks at the clock
 _INTEGERS = "BETWEEN 0 AND %d" % (1 << 45)  # no time, count or size that we store is outside of this
 _UNREAD = ("set_aside",)
 _TYPES = {"INTEGER": "integer", "TEXT": "text", "BLOB": "blob"}
 _COLUMN = r"(\w+) (INTEGER|TEXT|BLOB)( PRIMARY KEY| NOT NULL)?"
 
 
-def limit_time(db: sqlite3.Connection, seconds: float = READ_SECONDS) -> None:
-    """Interrupt what the connection computes after that time, with an sqlite3.OperationalError."""
-    until = time.monotonic() + seconds
-    db.set_progress_handler(lambda: time.monotonic() > until, _STEPS)
+def restrict(db: sqlite3.Connection) -> None:
+    """Limit how long SQLite computes and waits, and what its schema may call."""
+    limit_time(db)
+    db.execute("PRAGMA busy_timeout = %d" % (WAIT_SECONDS * 1000))
+    db.execute("PRAGMA trusted_schema = OFF")
 
 
 def check_state(db: sqlite3.Connection, schema: Iterable[str]) -> None:

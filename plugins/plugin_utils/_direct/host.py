@@ -204,15 +204,13 @@ def lzma_decompressor():
 
 
 def sources(texts):
-    """Return each module's source by its full name. The first line of a text has the names and sizes of its files."""
+    """Return each module's source by its full name. In a text, a NUL and the name stand before each source, see payload.py."""
     found = {"ansible_collections": "", "ansible_collections.changetracking": ""}
     found["ansible_collections.changetracking.inventory"] = found[PLUGINS] = ""
     for text in texts:
-        head, _end, text = text.partition("\n")
-        for entry in head.split(" "):
-            name, _colon, size = entry.partition(":")
-            found[PLUGINS + "." + name] = text[: int(size)]
-            text = text[int(size) :]
+        for file in text.split("\0")[1:]:
+            name, _end, source = file.partition("\n")
+            found[PLUGINS + "." + name] = source
     return found
 
 
@@ -299,6 +297,7 @@ def main(received, marker, interpreter=""):
     answer = dict(run(received), warnings=AnsibleModule.warnings, interpreter=interpreter)
     packed = binascii.b2a_base64(zlib.compress(json.dumps(answer).encode("ascii"), 6), newline=False).decode("ascii")
     write("%s ended %s %s\n" % (marker, packed, marker))
+    os._exit(0)  # nothing is left to do, and to take the modules down would cost 3 ms
 
 
 def write(text):

@@ -31,19 +31,27 @@ FEATURES = {
     "packages": (LIBRARY + "kinds.packages.databases",),
     "services": (LIBRARY + "kinds.services.managers",),
     "files": (LIBRARY + "kinds.files.scan",),
-    "rule": (LIBRARY + "rule.dcr",),
+    "rule": (
+        LIBRARY + "rule.dcr",
+        LIBRARY + "rule.hold",
+        LIBRARY + "kinds.files.pathspec",
+        LIBRARY + "kinds.files.shared",
+    ),
     "full": (LIBRARY + "tracking.bounded",),
     "since": (LIBRARY + "state.since",),
     "forward": ("module_utils._forward",),
     "rare": (
         LIBRARY + "kinds.files.cpus",
         LIBRARY + "kinds.files.readers",
-        LIBRARY + "kinds.files.slices",
+        LIBRARY + "kinds.files.sliced",
         LIBRARY + "kinds.packages.deb822",
         LIBRARY + "kinds.packages.rpm_query",
         LIBRARY + "kinds.packages.versions",
         LIBRARY + "state.clone",
+        LIBRARY + "state.numbering",
         LIBRARY + "state.repair",
+        LIBRARY + "tracking.rules_changed",
+        LIBRARY + "untrusted_sqlite",
     ),
 }
 _LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 4, "lp": 0, "pb": 0}] if lzma else []
@@ -122,9 +130,7 @@ def _closure(roots: Iterable[str], gates: set[str]) -> set[str]:
 
 
 def _pack(names: set[str], compress: Callable[[bytes], bytes]) -> bytes:
-    texts = [_source(name).text for name in sorted(names)]
-    head = " ".join("%s:%d" % (name, len(text.decode("utf-8"))) for name, text in zip(sorted(names), texts))
-    return compress(head.encode("ascii") + b"\n" + b"".join(texts))
+    return compress(b"".join(b"\0%s\n%s" % (name.encode("ascii"), _source(name).text) for name in sorted(names)))
 
 
 def _compress(text: bytes) -> bytes:
@@ -240,9 +246,9 @@ def _used(tree: ast.Module) -> set[str]:
 def _is_docstring(node: ast.stmt, first: bool) -> bool:
     return (
         first
-        and isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
+        and isinstance(node, ast.Expr)  # noqa: W503
+        and isinstance(node.value, ast.Constant)  # noqa: W503
+        and isinstance(node.value.value, str)  # noqa: W503
     )
 
 

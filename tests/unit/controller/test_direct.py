@@ -230,28 +230,24 @@ def test_all_that_is_sent_compiles_on_the_hosts_of_each_version(version):
         program, *packs = texts(whole(module))
         every["host"] = program
         for pack in packs:
-            head, _end, pack = pack.partition("\n")
-            for entry in head.split(" "):
-                name, size = entry.split(":")
-                every[name], pack = pack[: int(size)], pack[int(size) :]
-            assert not pack
+            before, *files = pack.split("\0")
+            assert not before
+            every.update(file.split("\n", 1) for file in files)
     code = "import json, sys\nfor name, text in json.load(sys.stdin).items(): compile(text, name, 'exec')"
     subprocess.run([found.stdout.strip(), "-c", code], input=json.dumps(every).encode(), check=True)
 
 
 def test_only_what_a_request_needs_is_sent():
     def names(features):
-        heads = [
-            text.partition("\n")[0] for text in texts(ct_inventory_info.ActionModule.module.payload().join(features))
-        ]
-        return " ".join(heads[1:])
+        _program, *packs = texts(ct_inventory_info.ActionModule.module.payload().join(features))
+        return " ".join(file.partition("\n")[0] for pack in packs for file in pack.split("\0"))
 
     every = names(payload.FEATURES)
     for part, feature in {
-        "packages.dpkg:": "packages",
-        "dbus:": "services",
-        "scan:": "files",
-        "sender:": "forward",
+        "packages.dpkg ": "packages",
+        "services.dbus": "services",
+        "files.scan": "files",
+        "wire.sender": "forward",
     }.items():
         assert part in every
         assert part in names([feature])

@@ -7,6 +7,7 @@ module returns."""
 import ast
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.action import ct_inventory_info
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.database import SCHEMA
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._direct import action, call, payload
 from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
@@ -211,16 +213,36 @@ def needs_clone(host):
     return after_a_run(host, "UPDATE state SET computer = 'another', vm = 'another'")
 
 
+def needs_numbering(host):
+    (host.folder / "tree/a").write_text("a")
+    db = sqlite3.connect(host.params["state"])
+    for script in SCHEMA[:2]:
+        db.executescript(script)
+    db.close()
+    os.chmod(host.params["state"], 0o600)
+    return "files"
+
+
+def needs_rules_changed(host):
+    (host.folder / "tree/a").write_text("a")
+    host.as_module()
+    host.track(str(host.folder / "tree/b*"))
+    return "files"
+
+
 NEEDS = {
     "kinds.files.cpus": needs_cpus,
     "kinds.files.readers": needs_cpus,
-    "kinds.files.slices": needs_slices,
+    "kinds.files.sliced": needs_slices,
     "kinds.packages.deb822": needs_deb822,
     "kinds.packages.rpm_query": needs_rpm_query,
     "state.clone": needs_clone,
+    "state.numbering": needs_numbering,
     "state.repair": needs_repair,
+    "tracking.rules_changed": needs_rules_changed,
 }
-NEVER = {"kinds.packages.versions"}  # which compares two versions
+# Compares two versions; reads the state of another user.
+NEVER = {"kinds.packages.versions", "untrusted_sqlite"}
 
 
 def test_each_module_that_is_left_out_is_tested():
@@ -241,7 +263,20 @@ def test_a_second_call_returns_what_the_module_does(host, name):
         assert "was created by another machine" in warnings[0]
     if name == "state.repair":
         assert "damaged" in " ".join(warnings)
-    assert result["inventory"][kind]["count"] >= (1 if kind == "files" else 0)
+    assert result["inventory"][kind]["count"] >= (1 if kind == "files" and name != "tracking.rules_changed" else 0)
+
+
+def test_the_rule_of_the_last_run_needs_more_where_there_is_none_now(host):
+    (host.folder / "tree/a").write_text("a")
+    host.as_module()
+    host.params["dcr"] = None
+    result, _warnings = host.check(payload.LIBRARY + "kinds.files.pathspec")
+    assert result["changes"] == []
+
+
+def test_an_inventory_reads_no_state_of_another_user():
+    text = payload._source("modules.ct_inventory_info").text.decode()
+    assert re.findall("owner=|leave_no_files", text) == []
 
 
 def test_an_inventory_compares_no_versions():
@@ -316,7 +351,7 @@ def test_what_needs_more_after_it_has_stored_fails_and_is_not_run_again(host, la
 def test_what_hides_that_more_is_needed_is_found_out(host, lacking):
     second_run(host)
     before = host.stored()
-    hiding = "try:\n    from {dots} import nowhere\nexcept BaseException:\n    raise CtiError('hidden')"
+    hiding = "try:\n    from {dots} import nowhere\nexcept BaseException:\n    from {dots}errors import CtiError\n    raise CtiError('hidden')"
     lacking(
         "tracking/judge.py", '"""Judge a part that was collected; `old`: the items that the store has of it."""', hiding
     )

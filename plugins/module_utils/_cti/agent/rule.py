@@ -23,6 +23,7 @@ from ..kinds.files.kind import FILES
 from ..kinds.registry import all_kinds
 from ..replace import replace
 from ..rule import dcr
+from ..rule.hold import hold
 from ..rule.settings import EXTENSION, Settings
 from ..text import plural
 from ..wire import address
@@ -118,7 +119,7 @@ class RuleSource:
             last = self._last_good(saved) if rule.settings.errors else None
             if last is None:
                 return Lookup(rule, reasons, self._to_save(place, rule.document, saved))
-            rule = rule._replace(settings=rule.settings.hold(last.settings))
+            rule = rule._replace(settings=hold(rule.settings, last.settings))
             return Lookup(rule, reasons, self._to_save(place, rule.document, saved)._replace(document=last.document))
         if problem:
             reasons.append(problem)

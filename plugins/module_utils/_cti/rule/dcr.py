@@ -6,7 +6,7 @@
 Only the settings of the Linux extension are read. An invalid file item is left out, an invalid frequency or switch counts as
 missing, and an unknown key is ignored: each is named in Settings.warnings, and the rest is used. A rule with file items of which
 none can be used has an error in Settings.errors: given() refuses the rule, and load() leaves it to the caller to use the last good
-items, see Settings.hold(). Where the structure is invalid, the whole rule is refused with a DcrError.
+items, see hold(). Where the structure is invalid, the whole rule is refused with a DcrError.
 """
 
 import json

@@ -5,9 +5,8 @@
 
 from typing import List, Mapping, NamedTuple, Sequence, Tuple
 
-from ..kinds.files.scope import FileRule
+from ..kinds.files.scope import TEMPLATE, FileRule
 from ..kinds.registry import all_kinds
-from ..text import plural
 
 EXTENSION = "ChangeTracking-Linux"
 CHANGE_STREAM = "CONFIG_CHANGE_BLOB_V2"
@@ -37,23 +36,12 @@ class Settings(NamedTuple):
         """Why less is tracked than the rule says."""
         return [*self.errors.values(), *self.left_out]
 
-    def hold(self, last: "Settings") -> "Settings":
-        """The settings with those of the last good rule for the kinds that have an error."""
-        note = "Until then, %s used, from the last good rule." % plural(len(last.file_rules), "file item", "is")
-        errors = len(self.errors)
-        return self._replace(
-            kinds=tuple(kind for kind in self.kinds if kind in last.kinds or kind not in self.errors),
-            file_rules=last.file_rules,
-            intervals=dict(self.intervals, **{kind: last.every(kind) for kind in self.errors}),
-            warnings=[*self.warnings[:errors], note, *self.warnings[errors:]],
-        )
-
 
 def default() -> Settings:
     """The settings in Azure's template: every kind, and every *.conf below /etc."""
     return Settings(
         kinds=tuple(all_kinds()),
-        file_rules=[FileRule("ChangeTrackingLinuxPath_default", "/etc/.*.conf")],
+        file_rules=[FileRule("ChangeTrackingLinuxPath_default", TEMPLATE)],
         intervals={name: kind.dcr.seconds for name, kind in all_kinds().items()},
         inventory=True,
         inventory_every=36000,

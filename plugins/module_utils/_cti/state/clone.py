@@ -6,7 +6,7 @@
 import sqlite3
 from typing import Callable, Mapping, Optional
 
-from .packing import set_aside
+from .aside import set_aside
 
 
 def empty(db: sqlite3.Connection, machine: Mapping[str, Optional[str]], is_foreign: Callable[[], bool]) -> None:

@@ -200,9 +200,7 @@ class Database:
     def _restrict(self, db: sqlite3.Connection) -> None:
         from .. import untrusted_sqlite  # not in memory unless it is needed
 
-        untrusted_sqlite.limit_time(db)
-        db.execute("PRAGMA busy_timeout = %d" % (untrusted_sqlite.WAIT_SECONDS * 1000))
-        db.execute("PRAGMA trusted_schema = OFF")
+        untrusted_sqlite.restrict(db)
         self._check_version(db)
         untrusted_sqlite.check_state(db, SCHEMA)
 
@@ -239,10 +237,12 @@ class Database:
         for script in SCHEMA[self._version :]:  # noqa: E203
             for statement in script.split(";"):
                 db.execute(statement)
-        if self._version < 3:
-            from .history import number_history  # once in the life of a database
+        if self._version == 2:
+            from .numbering import number_history  # once in the life of an old database
 
             number_history(db)
+        elif self._version < 2:  # no change was kept
+            db.execute("DROP TABLE history_2")
         db.execute("COMMIT")
         self._version = len(SCHEMA)
 

@@ -11,12 +11,11 @@ others. The numbers of dropped rows are missing from then on.
 """
 
 import sqlite3
-import time
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
 from ..errors import RetentionError
 from ..kinds.kind import Row
-from .packing import inflate, json_list, pack, set_aside, unpack
+from .packing import inflate, json_list, pack
 
 ROW_BYTES = 1 << 20  # of the JSON of one row, unless a single record is longer
 MOST_DAYS = 36500
@@ -125,25 +124,6 @@ def _too_large(db: sqlite3.Connection, limit: int) -> List[Tuple[int, int]]:
         excess -= size
         dropped.append((last, stored_at))
     return dropped
-
-
-def number_history(db: sqlite3.Connection) -> None:
-    """Number the changes that version 2 kept, and find out which machine's they are."""
-    now, machines = int(time.time()), []
-    for row, packed in db.execute("SELECT id, records FROM history_2 ORDER BY id").fetchall():
-        try:
-            records = [dict(record) for record in unpack(packed)]
-            append(db, rows(records, ROOT) if records else (), KEEP, now)
-            machines += [record.get("SourceComputerId") for record in records[-1:]]
-        except (ValueError, TypeError) as error:
-            set_aside(db, "history", str(error), "SELECT records FROM history_2 WHERE id = ?", (row,))
-    for (packed,) in db.execute("SELECT records FROM outbox ORDER BY id DESC LIMIT 1").fetchall():
-        try:
-            machines += [dict(record).get("SourceComputerId") for record in unpack(packed)[-1:]]
-        except (ValueError, TypeError):
-            pass  # it is set aside when it is to be delivered
-    db.execute("UPDATE state SET computer = ?, seen_at = 0", (machines[-1] if machines else None,))
-    db.execute("DROP TABLE history_2")
 
 
 def read_row(raw: bytes, count: int) -> List[Row]:

@@ -10,8 +10,9 @@ from ..errors import ForwardError, TurnOver
 from ..kinds.kind import Row
 from ..text import plural, quoted
 from ..wire.forward import Entry, flat
+from .aside import set_aside
 from .database import Database
-from .packing import pack, set_aside, unpack
+from .packing import pack, unpack
 
 MAX_BYTES = 64 << 20  # of the packed records in the database
 SHARED_RECORDS = 100  # sent at once where each record goes out under several tags

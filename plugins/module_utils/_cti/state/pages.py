@@ -5,11 +5,10 @@
 
 import json
 import os
-import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from ..kinds.kind import Row
-from ..text import plural, printable, quoted, timestamp
+from ..text import plural, printable, quoted
 from .database import Database
 from .history import read_row
 from .packing import inflate
@@ -216,32 +215,19 @@ def warnings(page: Page, path: str, since: Optional[Since] = None) -> List[str]:
     """Say why a consumer did not get what it asked for: one text for each reason. `since`: what it asked for."""
     name = quoted(path)
     texts = []
-    if since is not None and since.at is not None and since.at > time.time():
-        texts.append(
-            "The value of since is %s, which is in the future: the clock of this host is at %s. No changes are returned."
-            " Give an earlier time, an age such as 2d, or history.place of an earlier result."
-            % (timestamp(since.at), timestamp(time.time()))
-        )
-    if page.restarted and since is not None and since.number is not None:
-        texts.append(
-            "The value of since is %d, and the newest change in the history of '%s' has the number %d. All changes that are kept"
-            " are returned. Give history.place of an earlier result, or 0 for all changes."
-            % (since.number, name, page.last or 0)
-        )
-    elif page.restarted:
+    if since is not None:
+        from .since import misses  # sent where since is given
+
+        texts = misses(since, name, page.last or 0, page.restarted, page.begins_at)
+    if page.restarted and not texts:
         texts.append(
             "The place given as since is not in the history of %s: the state was removed, restored from a backup, or belongs to"
             " another machine or user. All changes that are kept are returned." % name
         )
-    elif page.missed:
+    elif page.missed and not page.restarted:
         texts.append(
             "%s no longer kept in the history of %s. Ask more often, or raise history_days or history_mib."
             % (plural(page.missed, "change", "is"), name)
-        )
-    if since is not None and since.at is not None and page.begins_at:
-        texts.append(
-            "The value of since is %s, and the history of %s begins at %s. Changes before its first run are not known."
-            % (timestamp(since.at), name, timestamp(page.begins_at))
         )
     if page.damaged:
         texts.append("%s damaged and left out, in the history of %s." % (plural(page.damaged, "change", "is"), name))

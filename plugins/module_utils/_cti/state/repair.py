@@ -15,7 +15,8 @@ from ..errors import RowDamaged
 from ..kinds.kind import Kind
 from ..kinds.registry import all_kinds
 from ..text import plural, quoted
-from .packing import pack, set_aside
+from .aside import set_aside
+from .packing import pack
 from .store import DAMAGED, Store
 
 

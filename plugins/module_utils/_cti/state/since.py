@@ -5,10 +5,10 @@
 
 import re
 import time
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from ..errors import SinceError
-from ..text import quoted
+from ..text import quoted, timestamp
 from .place import Place, Since
 
 MOST_PLACES = 32
@@ -44,6 +44,30 @@ def parse(value: Any) -> Since:
         "The value of since is %s. Give the place that an earlier result returned as history.place, the number of a change,"
         " a time such as 2026-01-09T08:00:00Z, or an age such as 2d." % _quoted(value)
     )
+
+
+def misses(since: Since, history: str, last: int, restarted: bool, begins_at: int) -> List[str]:
+    """Say why a time or a number finds other changes than it asks for. `history`: the path, printable; `last`: the number of its newest
+    change; `restarted`, `begins_at`: see pages.Page."""
+    texts = []
+    if since.at is not None and since.at > time.time():
+        texts.append(
+            "The value of since is %s, which is in the future: the clock of this host is at %s. No changes are returned."
+            " Give an earlier time, an age such as 2d, or history.place of an earlier result."
+            % (timestamp(since.at), timestamp(time.time()))
+        )
+    if since.number is not None and restarted:
+        texts.append(
+            "The value of since is %d, and the newest change in the history of '%s' has the number %d. All changes that are kept"
+            " are returned. Give history.place of an earlier result, or 0 for all changes."
+            % (since.number, history, last)
+        )
+    if since.at is not None and begins_at:
+        texts.append(
+            "The value of since is %s, and the history of %s begins at %s. Changes before its first run are not known."
+            % (timestamp(since.at), history, timestamp(begins_at))
+        )
+    return texts
 
 
 def _parse_text(text: str) -> Optional[Since]:

@@ -74,7 +74,9 @@ def _held(settings: Settings, store: Store, warn: Callable[[str], None]) -> Sett
     last = store.last_run(FILES) if FILES.name in settings.errors else None
     if last is None or not last.scope:
         return settings
-    held = settings.hold(run.with_items_of(last, settings))
+    from ..rule.hold import hold
+
+    held = hold(settings, run.with_items_of(last, settings))
     for text in held.warnings:
         if text not in settings.warnings:
             warn(text)

@@ -2,16 +2,11 @@
 # BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
 # SPDX-License-Identifier: BSD-2-Clause
 """Decides which differences between two runs are changes of the host. Others only look like one: an item was out of sight or
-unsure in the last run, or this run collects by other rules.
-
-Where the rules changed, a difference is a change of the host if it also shows by the rules of the last run. So the host is
-collected once more by those. What differs by them is reported, even where the new rules no longer reach it; what does not
-differ by them is only counted.
+unsure in the last run, or this run collects by other rules, see rules_changed.py.
 """
 
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
-from ..errors import CtiError, StateError
 from ..kinds.files.budget import HIDDEN_BYTES, Share
 from ..kinds.kind import Kind
 from ..model import Collection, Item, Known, Part
@@ -50,19 +45,14 @@ class Judge:
                 self._never_known.setdefault(entry[0], set()).add(tuple(entry[1:]))
         self._share = Share(HIDDEN_BYTES)  # of the bytes for the identities in Run.unseen
         self._crowded: Set[str] = set()  # owners who have used up their share
-        self._now = scope
-        self._scope = scope if scope is not None and last is not None and last.scope != scope.rules else None
-        self._doubtful: Dict[Identity, str] = {}  # -> category, of what the change of the rules may account for
-        self._added: Dict[Identity, Change] = {}  # what the rules of the last run alone show as added so far
+        self._scope = scope
         self._counts = {"Added": 0, "Removed": 0, "Modified": 0}
 
     def compare(self, part: Part, old: Sequence[Item]) -> None:
         """Judge a part that was collected; `old`: the items that the store has of it."""
         for change in self._differences(part, old):
             self._add(change)
-        if self._scope is not None:
-            self._doubt_incomparable(old, part.items or [])
-        self._known.changes = len(self.changes) + len(self._doubtful)
+        self._known.changes = len(self.changes)
 
     def compare_gone(self, part: str) -> None:
         """Judge a part that is in the store and no longer on the host."""
@@ -105,33 +95,11 @@ class Judge:
         return [[_ANY + owner]]
 
     def settle(self, out_of_sight: Callable[[str], bool]) -> None:
-        """Decide on the doubtful differences, after the last part: report what also changed by the rules of the last run, and
-        count the rest.
-
-        out_of_sight: that of this run's collection. A part for which it is true is compared in a later run.
-        """
-        if self._scope is None or self._last is None:
-            return
-        if self._doubtful or not self._is_appended(self._last.scope, self._scope.rules):
-            try:
-                self._confirm_by(self._last.scope, self._scope, out_of_sight)
-                if self._added:
-                    self._report_added(self._scope)
-            except StateError:
-                raise
-            except CtiError:
-                pass  # this version refuses a rule of the last run: nothing can be confirmed
-        for category in self._doubtful.values():
-            self._counts[category] += 1
-        self.changes.sort(key=lambda change: self._kind.identity(change.new or change.old))
+        """Decide on all that compare() left open, after the last part. out_of_sight: that of this run's collection."""
 
     def rules(self, postponed: bool) -> List[Any]:
-        """The rules that the next run compares by. These are those of the last run again, where rules were added since and some
-        changes are postponed."""
-        if self._now is None:
-            return []
-        last = self._last if postponed and self._scope is not None else None
-        return last.scope if last is not None and self._is_appended(last.scope, self._now.rules) else self._now.rules
+        """The rules that the next run compares by. `postponed`: that of this run's collection."""
+        return [] if self._scope is None else self._scope.rules
 
     def notes(self) -> List[str]:
         """A sentence about what is not reported because the rules changed; empty where there is nothing."""
@@ -181,64 +149,12 @@ class Judge:
         return True
 
     def _add(self, change: Change) -> None:
-        if change.new is None and self._now is not None and not self._now.reaches(self._now.rules, change.old):
-            self._counts["Removed"] += 1  # also where it was out of sight in the run in which the rules changed
-        elif self._scope is None or self._last is None:
+        if not self._is_out_of_scope(change):
             self.changes.append(change)
-        elif change.old is None and not self._scope.reaches(self._last.scope, change.new):
-            self._counts["Added"] += 1
-        else:
-            self._doubtful[self._kind.identity(change.new or change.old)] = change.category
 
-    def _doubt_incomparable(self, old: Sequence[Item], new: Sequence[Item]) -> None:
-        """Doubt items that differ only in columns that cannot be compared, such as a checksum by another algorithm than before."""
-        before = {self._kind.identity(item): item for item in old}
-        for item in new:
-            identity = self._kind.identity(item)
-            if identity in before and self._kind.compared(before[identity]) != self._kind.compared(item):
-                self._doubtful.setdefault(identity, "Modified")
-
-    @staticmethod
-    def _is_appended(before: Sequence[Any], now: Sequence[Any]) -> bool:
-        """Whether all that was tracked still is, in the same way: an item is tracked by the first rule that reaches it."""
-        return list(now[: len(before)]) == list(before)
-
-    def _confirm_by(self, rules: Sequence[Any], scope: Scope, out_of_sight: Callable[[str], bool]) -> None:
-        """Collect by the rules of the last run, and confirm what changed by them."""
-        left = set(self._known.parts)
-        self._known.changes = 0
-        collection = scope.collect(rules, self._known)
-        for part in collection:
-            left.discard(part.name)
-            if part.items is not None:
-                old = self._known.items(part.name) if part.before is None else part.before
-                self._confirm(self._differences(part, old), scope, out_of_sight(part.name))
-                self._known.changes = len(self.changes)
-        for name in sorted(left - collection.replaced):
-            if not collection.out_of_sight(name):
-                self._confirm(self._removed(name), scope, out_of_sight(name))
-
-    def _confirm(self, changes: Iterable[Change], scope: Scope, later: bool) -> None:
-        """Report these changes by the old rules, unless a later run finds them by the new ones. `later`: whether it compares
-        the part."""
-        for change in changes:
-            identity = self._kind.identity(change.new or change.old)
-            if self._doubtful.pop(identity, None) is not None:
-                self.changes.append(change)
-            elif later:
-                continue
-            elif not scope.reaches(scope.rules, change.old or change.new):
-                self.changes.append(change)
-                if change.old is not None:
-                    self._counts["Removed"] -= 1  # _add() took it for no longer tracked
-            elif change.old is None:
-                self._added[identity] = change
-
-    def _report_added(self, scope: Scope) -> None:
-        """Report as added what the rules of this run still do not show. What they show by now was added after this run
-        collected, and the next run reports it."""
-        self._known.changes = 0
-        for part in scope.collect(scope.rules, self._known):
-            for identity in [*part.unsure, *(self._kind.identity(item) for item in part.items or ())]:
-                self._added.pop(identity, None)
-        self.changes += self._added.values()
+    def _is_out_of_scope(self, change: Change) -> bool:
+        """Whether this is a removal of what the rules no longer reach, which is counted."""
+        if change.new is not None or self._scope is None or self._scope.reaches(self._scope.rules, change.old):
+            return False
+        self._counts["Removed"] += 1  # also where it was out of sight in the run in which the rules changed
+        return True

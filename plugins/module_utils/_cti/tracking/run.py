@@ -43,7 +43,7 @@ def compare_and_store(
     reported = time.monotonic()
     last = store.last_run(kind)
     known = store.known(kind)
-    judge = Judge(kind, last, known, scope)
+    judge = _judge(kind, last, known, scope)
     observed = _Observed(kind, store, known, judge, keep_items)
     collection = collect(known)
     for part in collection:
@@ -63,6 +63,14 @@ def compare_and_store(
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
     snapshot = observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
     return snapshot._replace(notes=[*snapshot.notes, *notes])
+
+
+def _judge(kind: Kind, last: Optional[Run], known: StoredParts, scope: Optional[Scope]) -> Judge:
+    if scope is None or last is None or last.scope == scope.rules:
+        return Judge(kind, last, known, scope)
+    from .rules_changed import JudgeOfOtherRules  # once after each change of a rule
+
+    return JudgeOfOtherRules(kind, last, known, scope)
 
 
 class _Observed:

@@ -12,7 +12,6 @@ from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
 from typing import (
-    TYPE_CHECKING,
     Any,
     Callable,
     Dict,
@@ -31,11 +30,8 @@ from .file_rules import Claimants, Claims, Target, to_text
 from .hashing import constructor
 from .mounts import PSEUDO, Barred
 from .opening import Paths, entries_of, read_at_once
-from .statx import StatusOf, mode, seconds, unpack
+from .statx import StatusOf, mode, seconds
 from .statx import owner as owner_of
-
-if TYPE_CHECKING:
-    from .slices import Names
 
 RACY = 2  # seconds; the coarsest time stamps, FAT's, tell nothing apart within them
 
@@ -128,103 +124,33 @@ class Lister:
     """Lists one directory after the other."""
 
     def __init__(self, paths: Paths, clock: Callable[[], float], budget: Budget) -> None:
-        self._paths = paths
-        self._clock = clock
-        self._budget = budget
-
-    def list(self, place: OpenDirectory, claims: Claims, first: Optional[Read], sliced: bool) -> Iterator[Listing]:
-        """Read a directory, and the status of each tracked entry once. Raises OSError where it cannot be listed.
-
-        A directory of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already, is listed in SLICES
-        slices. Where these are too many, those of the owner with the most are left out. `first`: nothing is known of it, so read
-        small files at once, except those that were read before.
-        """
-        listing = None if sliced else self.list_whole(place, claims, first)
-        if listing is not None:
-            yield listing
-            return
-        from .slices import names_by_slice  # few hosts have such a folder
-
-        names = names_by_slice(place.descriptor, _most_entries(place))
-        left_out: Sequence[str] = ()
-        if names is None:
-            names, left_out = self._owned_names(place, claims)
-        for number, kinds in enumerate(names):
-            listing = Listing(place, claims, self._clock(), slice_name(number))
-            listing.left_out = left_out
-            listing.settled = not left_out
-            self._add_names(listing, first is not None, kinds)
-            yield listing
-            del listing, kinds  # not in memory while the next ones are made
-
-    def _owned_names(self, place: OpenDirectory, claims: Claims) -> "Tuple[Iterator[Names], List[str]]":
-        """The names that are listed of a directory with too many entries, and the owners whose entries are left out."""
-        from .slices import OwnedNames
-
-        barred = self._paths.mounts.barred_in(place.real)
-
-        def owner_of(name: str) -> str:
-            links, uid, _gid, kind, *_rest = unpack(place.status_of(place.descriptor, os.fsencode(name)))
-            return self._budget.owners.of_entry(uid, kind, links, place.owner)
-
-        found = OwnedNames(place.descriptor, _most_entries(place), barred, owner_of)
-        for owner, entries in sorted(found.left_out.items()):
-            claims.note("crowded", place.path, (owner + ", " if owner else "") + f"0 of {entries} entries")
-        return found.by_slice(), sorted(found.left_out)
+        self.paths = paths
+        self.clock = clock
+        self.budget = budget
 
     def list_whole(self, place: OpenDirectory, claims: Claims, first: Optional[Read]) -> Optional[Listing]:
-        """None where there are too many entries for one listing."""
+        """Read a directory, and the status of each tracked entry once. None where there are too many entries for one listing.
+
+        `first`: nothing is known of it, so read small files at once, except those that were read before. Raises OSError where it
+        cannot be listed.
+        """
         if _has_too_many(place):
             return None
-        begin = self._clock()
+        begin = self.clock()
         listing = Listing(place, claims, begin if first is None else min(begin, first.begin))
         with entries_of(place.descriptor) as entries:
-            symlinks = self._add_entries(listing, first, islice(entries, _most_entries(place)))
+            symlinks = self._add_entries(listing, first, islice(entries, most_entries(place)))
             if next(entries, None) is not None:
                 return None
-        self._complete(listing, symlinks)
+        self.complete(listing, symlinks)
         return listing
-
-    def _add_names(self, listing: Listing, first: bool, kinds: Sequence[Sequence[str]]) -> None:
-        """Add the tracked ones among these files, symlinks, directories and other entries, and complete the listing."""
-        files, symlinks, directories, others = kinds
-        claims = listing.claims
-        barred = self._paths.mounts.barred_in(listing.place.real)
-        for names, candidates in ((files, claims.files), (directories, claims.directories), (others, claims.others)):
-            for name in names:
-                try:
-                    if barred and name in barred:
-                        _skip_mount(listing, name, barred[name])
-                        continue
-                    if names is directories:
-                        listing.subdirectories.append((name, None))
-                    claimants = tuple([claim for claim in candidates if claim.wants(name)])
-                    if claimants:
-                        self._add(listing, name, claimants, first and names is files)
-                except OSError as error:
-                    _note_unreadable(listing, name, error)
-        self._complete(listing, symlinks)
-
-    def _add(self, listing: Listing, name: str, claimants: Claimants, read: bool) -> None:
-        """Add an entry with its status; `read`: and its content, see read_at_once()."""
-        place = listing.place
-        algorithm = claimants[0].rule.checksum if read else "none"
-        if algorithm == "none":
-            status = place.status_of(place.descriptor, name.encode(_ENCODING, "surrogateescape"))
-        else:
-            status, content = read_at_once(
-                self._paths.descriptors, place.descriptor, place.device, name, place.status_of
-            )
-            if content is not None:
-                listing.checksums[name] = constructor(algorithm)(content).hexdigest()
-        listing.found.append((name, status, claimants))
 
     def _add_entries(self, listing: Listing, first: Optional[Read], entries: Iterator[Any]) -> List[str]:
         """Add the tracked ones among these entries of os.scandir(). Returns the names of the symlinks, which are not added yet."""
         place, claims = listing.place, listing.claims
-        barred = self._paths.mounts.barred_in(place.real)
+        barred = self.paths.mounts.barred_in(place.real)
         files, directories, others = claims.files, claims.directories, claims.others
-        add, directory, descriptors = listing.found.append, place.descriptor, self._paths.descriptors
+        add, directory, descriptors = listing.found.append, place.descriptor, self.paths.descriptors
         read = {} if first is None else first.files
         device, status_of = place.device, place.status_of
         symlinks: List[str] = []
@@ -232,7 +158,7 @@ class Lister:
             name = entry.name
             try:
                 if barred and name in barred:
-                    _skip_mount(listing, name, barred[name])
+                    skip_mount(listing, name, barred[name])
                     continue
                 if entry.is_file(follow_symlinks=False):
                     claimants = files
@@ -248,7 +174,7 @@ class Lister:
                     claimants = tuple([claim for claim in claimants if claim.wants(name)])
                 if not claimants:
                     continue
-                # The same as _add(), a call of which would add 2 % to the cost of each entry.
+                # The same as sliced._add(), a call of which would add 2 % to the cost of each entry.
                 if first is not None and entry.is_file(follow_symlinks=False) and claimants[0].rule.checksum != "none":
                     if name in read:
                         status, listing.checksums[name] = read[name]
@@ -260,29 +186,29 @@ class Lister:
                     status = status_of(directory, name.encode(_ENCODING, "surrogateescape"))
                 add((name, status, claimants))
             except OSError as error:
-                _note_unreadable(listing, name, error)
+                note_unreadable(listing, name, error)
         return symlinks
 
     def subdirectories(self, place: OpenDirectory) -> Optional[Subdirectories]:
         """Those of a directory, without those behind symlinks, and without mounts that are not entered. None: see list_whole()."""
-        barred = self._paths.mounts.barred_in(place.real)
+        barred = self.paths.mounts.barred_in(place.real)
         names: List[str] = []
         with entries_of(place.descriptor) as entries:
-            for entry in islice(entries, _most_entries(place)):
+            for entry in islice(entries, most_entries(place)):
                 if entry.is_dir(follow_symlinks=False) and entry.name not in barred:
                     names.append(entry.name)
             if next(entries, None) is not None:
                 return None
         return [(name, None) for name in sorted(names)]
 
-    def _complete(self, listing: Listing, symlinks: Sequence[str]) -> None:
+    def complete(self, listing: Listing, symlinks: Sequence[str]) -> None:
         """Add the tracked symlinks, and sort the listing."""
         for name in symlinks if listing.claims.links else ():
             try:
                 self._add_symlink(listing, name)
             except OSError as error:
-                _note_unreadable(listing, name, error)
-        listing.end = int(self._clock())
+                note_unreadable(listing, name, error)
+        listing.end = int(self.clock())
         listing.found.sort(key=itemgetter(0))
         listing.subdirectories.sort()
 
@@ -291,14 +217,14 @@ class Lister:
         claimants = tuple(claim for claim in claims.links if claim.wants(name))
         if not claimants and not claims.behind:
             return
-        status = place.status_of(place.descriptor, os.fsencode(name))
         text = os.readlink(name, dir_fd=place.descriptor)
         target = Target(text, "", None)
         if claims.behind or any(claim.rule.links == "follow" for claim in claimants):
             linker = place.owner
             if linker and not place.linker:  # in a folder that several users may write to, each has links of their own
-                linker = self._budget.owners.of_user(owner_of(status)) or linker
-            if not self._budget.link_names.left(linker):
+                uid = owner_of(place.status_of(place.descriptor, os.fsencode(name)))
+                linker = self.budget.owners.of_user(uid) or linker
+            if not self.budget.link_names.left(linker):
                 listing.hidden.append((name, linker))
                 listing.doubt(name, linker)
                 claims.note("links", listing.prefix + name, linker)
@@ -308,15 +234,15 @@ class Lister:
                 listing.subdirectories.append((name, (target.real, linker)))
         claimants = tuple(claim for claim in claimants if claim.rule.takes_link(target))
         if claimants:
-            listing.found.append((name, status, claimants))
+            listing.found.append((name, place.status_of(place.descriptor, os.fsencode(name)), claimants))
             listing.targets[name] = target
 
     def _follow(self, listing: Listing, name: str, text: str, tracked: bool, linker: str) -> Target:
         """The target of a symlink with this text, looked up on the account of `linker`."""
         place = listing.place
-        before = self._paths.names
+        before = self.paths.names
         try:
-            step = self._paths.find(text, place.real, place.home)
+            step = self.paths.find(text, place.real, place.home)
         except Barred as barred:
             # Hosts have many symlinks into /proc and the like, such as /etc/mtab: only those that are tracked are noted.
             if tracked or barred.kind not in PSEUDO:
@@ -327,14 +253,14 @@ class Lister:
                 return Target(text, "", None)
             raise
         finally:
-            self._budget.link_names.spend(linker, self._paths.names - before)
+            self.budget.link_names.spend(linker, self.paths.names - before)
         try:
             return Target(text, step.real, place.status_of(step.descriptor, b""), linker)
         finally:
             os.close(step.descriptor)
 
 
-def _skip_mount(listing: Listing, name: str, kind: str) -> None:
+def skip_mount(listing: Listing, name: str, kind: str) -> None:
     claims = listing.claims
     if claims.note_mount(listing.prefix, name, kind):
         listing.mounts.append(name)
@@ -352,7 +278,7 @@ def slice_of(path: str) -> int:
     return crc32(path.rpartition("/")[2].encode("utf-8", "surrogateescape")) % SLICES
 
 
-def _most_entries(place: OpenDirectory) -> int:
+def most_entries(place: OpenDirectory) -> int:
     """How many entries of the directory can be one part, whatever the length of their names."""
     return min(SLICED_ABOVE, PART_PATHS // (len(place.path) + 256))
 
@@ -362,10 +288,10 @@ def _has_too_many(place: OpenDirectory) -> bool:
     if os.fstat(place.descriptor).st_size < _LARGE:
         return False
     with entries_of(place.descriptor) as entries:
-        return next(islice(entries, _most_entries(place), None), None) is not None
+        return next(islice(entries, most_entries(place), None), None) is not None
 
 
-def _note_unreadable(listing: Listing, name: str, error: OSError) -> None:
+def note_unreadable(listing: Listing, name: str, error: OSError) -> None:
     if error.errno == errno.ENOENT:
         return
     listing.hidden.append((name, listing.place.owner))

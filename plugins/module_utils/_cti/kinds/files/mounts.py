@@ -141,7 +141,8 @@ class Mounts:
         self.kinds = kinds
         self.points = points
         self._barred: Dict[str, Dict[str, str]] = {}  # directory -> {name in it: type}
-        self.has_automounts = "autofs" in kinds.values()
+        self._automounts = tuple(point for point, kind in kinds.items() if kind == "autofs")
+        self.has_automounts = bool(self._automounts)
         for point, kind in kinds.items():
             if kind in PSEUDO or is_remote(kind):
                 directory, _slash, name = point.rpartition("/")
@@ -166,7 +167,8 @@ class Mounts:
 
     def is_automount(self, directory: str, step: str) -> bool:
         """Whether an automount may have to serve the step from this real directory."""
-        return self.has_automounts and "autofs" in (self.kinds.get(step), self.kinds[self.of(directory)])
+        below = step.startswith(self._automounts)  # of most steps, this says it all
+        return below and "autofs" in (self.kinds.get(step), self.kinds[self.of(directory)])
 
     def of(self, real: str) -> str:
         """The mount point that a real path is on."""
@@ -187,7 +189,9 @@ class Mounts:
     def check(self, step: str, home: Optional[str] = None) -> None:
         """Raise Barred for a mount point that must not be accessed: by a walk on the mount `home`, or, without it, by any path of a
         rule."""
-        kind = self.kinds.get(step, "")
+        kind = self.kinds.get(step)
+        if kind is None:
+            return
         if _SERVER in kind:  # whoever serves it decides whether it ever answers
             raise Barred(step, kind)
         if kind in PSEUDO and not (kind == "autofs" and home is None):

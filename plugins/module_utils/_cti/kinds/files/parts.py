@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Dict, FrozenSet, List, Optional, Sequence, Set
 
 from ...model import Known, Part
 from .budget import Budget
-from .file_rules import Claims, Rule, to_name, to_text
+from .file_rules import Claims, Rule, to_text
 from .kind import File
 from .listing import Found, Listing, signature, slice_name, slice_of
 from .marks import Mark, home_id, left_out, parse_mark, period
 from .opening import Paths
-from .owners import ROOT
-from .statx import LINKS, MODE, UID, local_status_of, unpack
 
 if TYPE_CHECKING:  # a run that finds all as it was does without
     from .items import Maker
@@ -99,10 +97,15 @@ class Parts:
         """A part with its items. `was`: the mark that is stored of it. `again`: read all contents, since that is due."""
         known = self._items(name) if before is None else before
         mark = self._keep_covered(mark, was, listing, known)
-        if listing.left_out:
-            _keep_left_out(listing, known)
-        if listing.place.holder is not None:
-            self._count_by_owner(listing, known)
+        new: FrozenSet[Tuple[str]] = frozenset()
+        if listing.left_out or was.left_out or listing.place.holder is not None:
+            from . import shared  # few hosts track such a folder
+
+            if listing.left_out:
+                shared.keep_left_out(listing, known)
+            if listing.place.holder is not None:
+                self.postponed |= shared.count_by_owner(listing, known, self._budget.owners, self._why_later)
+            new = shared.left_out_before(was.left_out, listing, known, self._budget.owners)
         is_empty = not listing.found and not listing.unsure and not before and not listing.left_out
         if is_empty and not listing.owners:
             return None
@@ -116,66 +119,7 @@ class Parts:
             self._budget.rehash.spend(listing.place.owner, self._budget.clock() - start)
         if is_empty or not listing.settled:  # the next run looks again, and has no part of an empty directory
             mark = mark._replace(digest=left_out(listing.left_out))
-        new = self._left_out_before(was, listing, known)
         return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.owners)
-
-    def _count_by_owner(self, listing: Listing, known: Sequence[File]) -> None:
-        """Count the entries that seem to differ for their owners, and leave those of owners who have no changes left for the next
-        run."""
-        from .items import stamp_of
-
-        before = {item.path: item for item in known}
-        later: Dict[str, str] = {}  # owner -> the kind of the note
-        kept = []
-        for found in listing.found:
-            path = to_text(listing.prefix + found[0])
-            old = before.pop(path, None)
-            numbers = unpack(found[1])
-            owner = self._budget.owners.of_entry(numbers[UID], numbers[MODE], numbers[LINKS], listing.place.owner)
-            owner = _trusted(listing, owner)
-            differs = old is None or old.stamp is None or tuple(old.stamp) != stamp_of(numbers)
-            if differs and self._is_later(listing, path, owner, later):
-                listing.doubt(found[0])
-                listing.targets.pop(found[0], None)
-            else:
-                kept.append(found)
-        listing.found[:] = kept
-        for path, item in before.items():
-            user = self._budget.owners.of_name(item.owner)
-            owner = listing.place.owner if user is None else _trusted(listing, user)
-            if (path,) not in listing.unsure and self._is_later(listing, path, owner, later):
-                listing.doubt(to_name(path).rpartition("/")[2])
-        for owner, why in sorted(later.items()):
-            listing.claims.note(why, listing.place.path, owner)
-            self.postponed = True
-
-    def _is_later(self, listing: Listing, path: str, owner: str, later: Dict[str, str]) -> bool:
-        """Count an entry that seems to differ. Returns whether it is left for the next run, with the reason in `later`."""
-        if owner != listing.place.owner:
-            listing.owners[(path,)] = owner
-        if owner not in listing.changed:
-            listing.changed[owner] = 0
-            why = self._why_later(owner)
-            if why:
-                later[owner] = why
-        if owner in later:
-            return True
-        listing.changed[owner] += 1
-        return False
-
-    def _left_out_before(self, was: Mark, listing: Listing, known: Sequence[File]) -> FrozenSet[Tuple[str]]:
-        """Identities of entries that were left out so far, so that nobody can tell since when they are there."""
-        if not was.left_out:
-            return frozenset()
-        paths = {item.path for item in known}
-        found = [(to_text(listing.prefix + name), status) for name, status, _claims in listing.found]
-        return frozenset(
-            (path,) for path, status in found if path not in paths and self._owner(listing, status) in was.left_out
-        )
-
-    def _owner(self, listing: Listing, status: bytes) -> str:
-        links, uid, _gid, mode, *_rest = unpack(status)
-        return self._budget.owners.of_entry(uid, mode, links, listing.place.owner)
 
     def _count(self, name: str, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
@@ -226,28 +170,6 @@ class Parts:
         listing.unsure |= absent
         listing.claims.note("covered", listing.place.path)
         return mark._replace(digest="", home=was.home, linked=was.linked)
-
-
-def _trusted(listing: Listing, owner: str) -> str:
-    """The owner of an entry as far as nobody else can rename it; otherwise, that of the directory."""
-    place = listing.place
-    return owner if place.holder in (ROOT, owner) else place.owner
-
-
-def _keep_left_out(listing: Listing, known: Sequence[File]) -> None:
-    """Report no removal of a known entry that was left out: it is looked up by its name."""
-    there = {name for name, _status, _claims in listing.found}
-    for item in known:
-        name = to_name(item.path).rpartition("/")[2]
-        if name in there:
-            continue
-        try:
-            local_status_of(listing.place.descriptor, os.fsencode(name))
-        except FileNotFoundError:
-            continue
-        except OSError:
-            pass
-        listing.doubt(name)
 
 
 def _tally(claims: Claims, found: List[Found]) -> List[Tuple[Rule, int]]:

@@ -12,10 +12,11 @@ anchored at both ends of the base name; `*.*`, which is not a valid one, is a gl
 import os
 import re
 import warnings
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, List, Tuple
 
 from ...errors import DcrError
 from ...text import printable
+from .destination import PathSpec
 
 MAX_PATH = 4096  # bytes, PATH_MAX of linux/limits.h
 MAX_NAME = 255  # bytes, NAME_MAX
@@ -29,15 +30,6 @@ _WILDCARDS = re.compile(r"[*?\[]")
 _GLOB_TOKENS = re.compile(
     r"\[(?:!.|[^!])[^\]]*\]|.", re.S
 )  # a set, in which a first ] stands for itself; or one character
-
-
-class PathSpec(NamedTuple):
-    """A parsed destinationPath."""
-
-    directory: str  # absolute and normalised
-    syntax: str  # literal glob regex
-    name: str  # the last segment as written; empty for "/" itself
-    match: Callable[[str], Any]  # base name (os.fsdecode text) -> true if it matches
 
 
 def parse(path: str) -> PathSpec:

@@ -14,6 +14,7 @@ from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
 from ...text import quoted
 from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
+from .destination import PathSpec
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
@@ -21,8 +22,7 @@ from .mounts import Barred, Mounts
 from .opening import Paths, Step, open_directory_within
 from .owners import ROOT
 from .parts import Parts
-from .pathspec import PathSpec, parse
-from .scope import FileRule
+from .scope import FileRule, parse_path
 from .statx import device_of, local_status_of, mode
 from .unseen import Unseen
 
@@ -79,7 +79,7 @@ class Scan(Collection):
         self._parts = Parts(known, self._budget, max_files, rehash_days)
         self.replaced = self._parts.replaced
         self._rules = [
-            (name, Rule(number, rule), parse(rule.path))
+            (name, Rule(number, rule), parse_path(rule.path))
             for number, (name, rule) in enumerate(zip(source_names(rules), rules))
         ]
         for _name, rule, _spec in self._rules:
@@ -389,7 +389,7 @@ class Scan(Collection):
             if self._reader is not None:
                 listings.append(self._reader.visit(self._lister, place, claims, number))
                 return
-            for listing in self._lister.list(place, claims, first, sliced):
+            for listing in self._listings(place, claims, first, sliced):
                 for hidden, owner in listing.hidden:
                     self._hide(listing.prefix + hidden, owner)
                 for owner in listing.left_out:
@@ -412,6 +412,17 @@ class Scan(Collection):
         except Exception as error:  # a defect must not affect the other directories
             claims.note("unseen", place.path, describe_defect(error))
             self._hide(place.path, place.owner)
+
+    def _listings(self, place: OpenDirectory, claims: Claims, first: Optional[Read], sliced: bool) -> Iterator[Listing]:
+        """The listing of a directory. One of more than SLICED_ABOVE entries or PART_PATHS bytes, or one that is `sliced` already,
+        has a listing for each of SLICES slices."""
+        listing = None if sliced else self._lister.list_whole(place, claims, first)
+        if listing is not None:
+            yield listing
+            return
+        from .sliced import listings  # few hosts have such a folder
+
+        yield from listings(self._lister, place, claims, first is not None)
 
     def _first_read(self, place: OpenDirectory, number: int) -> Read:
         """What readers have read of a directory of which nothing is known. `number`: see Reader.visit()."""

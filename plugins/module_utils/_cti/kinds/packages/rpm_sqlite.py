@@ -12,8 +12,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ... import folders
 from ...errors import SourceFailed
+from ...sqlite_time import limit_time
 from ...text import decode
-from ...untrusted_sqlite import limit_time
 from .kind import Package
 from .rpm_tags import REMEDY, TAGS, Found, package, usual
 

@@ -6,8 +6,8 @@
 Source: the D-Bus specification, https://dbus.freedesktop.org/doc/dbus-specification.html; chapters are cited by name.
 """
 
+import _socket as socket  # socket itself, which adds only names, costs 2 ms
 import os
-import socket
 import struct
 import time
 from functools import lru_cache
