@@ -31,7 +31,7 @@ COLD = "The caches are dropped before each run. The single reader is the same sc
 MILLION = "Empty files with names of 63 bytes."
 NEWER = (
     "The interpreter's start and its imports are 35 to 40 ms of ours, and beside the status of each file, which is all that find asks for, "
-    "there are a digest and a row of every directory."
+    "there are a digest and a row of every directory, which is opened below its parent and within its file system."
 )
 CHECK = "AIDE reads every file again; we only those whose status changed."
 
