@@ -177,7 +177,7 @@ def test_few_tls_handshakes_go_on_at_a_time_and_those_of_one_peer_or_silent_ones
     place = Place(10 * HANDSHAKES)
     idle = place.connect("idle", now=-100.0)
     handshakes = [place.connect("10.0.0.%d" % number, handshaking=True) for number in range(HANDSHAKES - 2)]
-    many = [place.connect("many", now=0.5, handshaking=True) for _unused in range(2)]
+    many = [place.connect("many", now=at, handshaking=True) for at in (0.5, 0.6)]
     assert [place.clients.full(kind) for kind in KINDS] == [False, False, True]
     assert place.clients.to_give_way(NETWORK, ("new",), 1.0) is many[0]
     place.clients.remove(many[0])
