@@ -10,6 +10,7 @@ import os
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,12 +101,7 @@ def _rounds(bench, fleet):
     play.write_text(PEERS)
     kept = str(bench.folder) if not fleet.interfaces else "/var/tmp"
     for settings, limit in LIMITS.items():
-        environment = dict(fleet.environment, ANSIBLE_PIPELINING=str(int(settings == "pipelining")))
-
-        def run(program, *arguments, environment=environment):
-            command = [sys.executable, "-m", "ansible", program, "-i", str(fleet.inventory), *arguments]
-            return machine(lambda: bench.measure(command, env=environment))
-
+        run = partial(_run, bench, fleet, settings)
         costs = {"first round": [], "nothing changed": [], "ping": []}
         for number in range(RUNS + 1):
             fresh = "%s/%s-%d-{{ inventory_hostname }}.db" % (kept, settings.split()[0], number)
@@ -123,6 +119,12 @@ def _rounds(bench, fleet):
                 bench, "%d %s, inventory, nothing changed / package_facts, service_facts and find" % (HOSTS, fleet.what), None,
                 [(ours, peers) for ours in costs["nothing changed"][1:]],
             )  # fmt: skip
+
+
+def _run(bench, fleet, settings, program, *arguments):
+    environment = dict(fleet.environment, ANSIBLE_PIPELINING=str(int(settings == "pipelining")))
+    command = [sys.executable, "-m", "ansible", program, "-i", str(fleet.inventory), *arguments]
+    return machine(lambda: bench.measure(command, env=environment))
 
 
 def _pair(bench, what, limit, pairs):
