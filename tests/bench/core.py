@@ -92,11 +92,14 @@ class Bench:
         target: the limit of the ratio, or None where it is only told. by: the field of Cost that counts.
         """
         pairs = [(ours(), peer()) for _run in range((runs or self.runs) + 1)][1:]
-        mine, theirs = (statistics.median(getattr(cost, by) for cost in costs) for costs in zip(*pairs))
-        ratio, cpu = (_ratio(pairs, which) for which in (by, "cpu"))
-        row = self.row(what, target, mine, theirs, ratio, unit, note)
+        row = self.of_pairs(what, target, pairs, by, unit, note)
         whole = by == "wall" and all(cost.cpu != cost.wall for pair in pairs for cost in pair)
-        return row._replace(cpu="%.3f" % cpu) if whole else row
+        return row._replace(cpu="%.3f" % _ratio(pairs, "cpu")) if whole else row
+
+    def of_pairs(self, what, target, pairs, by, unit, note=""):
+        """A row of pairs (ours, the peer's) of Cost that are measured already."""
+        mine, theirs = (statistics.median(getattr(cost, by) for cost in costs) for costs in zip(*pairs))
+        return self.row(what, target, mine, theirs, _ratio(pairs, by), unit, note)
 
     def row(self, what, target, ours, peer, ratio, unit, note=""):
         """Of figures that are measured already."""

@@ -7,7 +7,6 @@ Fleets are this machine itself, over the local connection, and hosts booted on i
 """
 
 import os
-import statistics
 import subprocess
 import sys
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core import ROOT, SYSTEM_PYTHON, Cost, Row, payload
+from hosts import PEERS, traffic
 
 from ansible_collections.changetracking.inventory.plugins.action.ct_inventory_info import ActionModule as InventoryInfo
 from ansible_collections.changetracking.inventory.plugins.action.ct_package_facts import ActionModule as PackageFacts
@@ -27,19 +27,6 @@ RUNS = 3  # each takes all cores for a while
 INVENTORY = "changetracking.inventory.ct_inventory_info"
 PLAYBOOK = "changetracking.inventory.inventory"
 LIMITS = {"default settings": 0.65, "pipelining": 0.75}
-PEERS = """
-- hosts: all
-  gather_facts: false
-  tasks:
-    - ansible.builtin.package_facts:
-    - ansible.builtin.service_facts:
-    - ansible.builtin.find:
-        paths: /etc
-        patterns: "*.conf"
-        recurse: true
-        get_checksum: true
-        checksum_algorithm: sha256
-"""
 ALL = (
     "Everything is collected, with a state. CPU is that of the whole machine: the controller, ssh, and the hosts, which are "
     "all on it."
@@ -129,12 +116,8 @@ def _run(bench, fleet, settings, program, *arguments):
 
 def _pair(bench, what, limit, pairs):
     """A row of wall time, and one of CPU time."""
-    for by in ("wall", "cpu"):
-        mine, theirs = (statistics.median(getattr(cost, by) for cost in costs) for costs in zip(*pairs))
-        ratio = statistics.median(getattr(ours, by) / getattr(peer, by) for ours, peer in pairs)
-        yield bench.row(
-            "%s, %s" % (what, {"wall": "wall", "cpu": "CPU of all"}[by]), limit, mine, theirs, ratio, "s", ALL
-        )
+    for by, name in (("wall", "wall"), ("cpu", "CPU of all")):
+        yield bench.of_pairs("%s, %s" % (what, name), limit, pairs, by, "s", ALL)
 
 
 def machine(measured):
@@ -157,9 +140,9 @@ def _bytes(bench, fleet):
     where.mkdir()
     command = [sys.executable, "-m", "ansible", "playbook", "-i", str(fleet.inventory), PLAYBOOK]
     for _run in range(3):  # the first has no state, the second writes the first Changes.json
-        before = _moved(fleet.interfaces)
+        before = traffic(fleet.interfaces)
         bench.measure(command, env=fleet.environment, cwd=where)
-        moved = [now - then for now, then in zip(_moved(fleet.interfaces), before)]
+        moved = [now - then for now, then in zip(traffic(fleet.interfaces), before)]
     for way, value, limit in zip(("to a host", "from a host"), moved, (60, 4)):
         each = value / 1024 / HOSTS
         verdict = "met" if each <= limit else "NOT MET"
@@ -170,12 +153,6 @@ def _bytes(bench, fleet):
             verdict=verdict,
             note=MOVED,
         )
-
-
-def _moved(interfaces):
-    """Bytes (to the hosts, from them)."""
-    counters = [Path("/sys/class/net", name, "statistics") for name in interfaces]
-    return [sum(int((counter / what).read_text()) for counter in counters) for what in ("tx_bytes", "rx_bytes")]
 
 
 def call(module, state):
