@@ -224,7 +224,7 @@ def test_limits_of_contents_are_the_rules_and_0_or_less_is_none():
         settings["fileSettings"]["fileInfo"][1].update(maxOutputSize=-1)
 
     rules = dcr.load(arm(changed(edit)), "x").file_rules
-    assert [rule[6:] for rule in rules] == [(True, 5000000, 500000), (True, 0, 0)]
+    assert [rule[6:9] for rule in rules] == [(True, 5000000, 500000), (True, 0, 0)]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

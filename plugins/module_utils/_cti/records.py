@@ -19,6 +19,7 @@ RECORD_ID = "RecordId"  # stays the same when a record is delivered again
 TIME = "TimeGenerated"
 INVENTORY_RECORDS = "InventoryRecords"  # in the last record of an inventory of one kind: how many records it has
 CONTENT_DIFF = "ContentDiff"  # of a file whose text is kept
+CONTENT_LINK = "FileContentBlobLink"  # of a file whose text is uploaded; no column of the tables
 MACHINE_COLUMNS = ("Computer", "SourceComputerId", "VMUUID", TIME)
 INTEGER_COLUMNS = ("Size", "PreviousSize", "LastSnapshotAge")
 

@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
 
 from .. import host, itemfiles
 from ..daemon import Log, Notifier
@@ -31,6 +31,9 @@ from .options import AgentOptions, OptionError
 from .rule import RuleSource
 from .schedule import Schedule
 from .status import Status
+
+if TYPE_CHECKING:
+    from .uploads import Uploads
 
 STOP_SECONDS = 10  # to wait for running tasks
 ONCE_SECONDS = 10  # to wait for a receiver that takes nothing, while somebody waits for the agent
@@ -63,6 +66,7 @@ class Agent:
         self._lock = StateLock(options.state)
         self._prepare_database()
         self._status = Status(options)
+        self._uploads = self._open_uploads()
         self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
@@ -83,11 +87,14 @@ class Agent:
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
         self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
         self._schedule.set("delivery", self.deliver, None)
+        self._schedule.set("upload", self._upload, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
         self._notifier.notify("READY=1")
         self._log("The agent is ready.")
         self._schedule.run(self._tick)
         self._notifier.notify("STOPPING=1")
+        if self._uploads is not None:
+            self._uploads.stop()
         if self._stuck:
             return 1
         ended = self._schedule.stop(STOP_SECONDS)
@@ -121,6 +128,7 @@ class Agent:
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
+        self._upload()
         return 0 if self.deliver() and all(collected) else 1
 
     def collect(self, kind: Kind, again: bool = True) -> bool:
@@ -167,6 +175,8 @@ class Agent:
         if kind.name in settings.kinds:
             self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
             self._write_items(snapshot)
+        if self._uploads is not None:
+            self._schedule.run_within("upload")
         self._schedule.run_within("delivery")
         return True
 
@@ -181,14 +191,16 @@ class Agent:
                 return None
             if self._schedule.stopping:
                 raise _Stopping
-            diffs = None
+            diffs = links = None
             if self._options.contents and kind is FILES:
                 from ..tracking import contents  # loaded only if it is used
 
                 snapshot, diffs = contents.keep(snapshot, settings.file_rules, self._options.content_paths, store)
+                if self._uploads is not None:
+                    links = self._uploads.queue(snapshot, settings, store, machine)
             if kind.name not in settings.kinds:
                 settings = settings._replace(inventory=False)
-            records = enqueue.remember(snapshot, store, machine, diffs)
+            records = enqueue.remember(snapshot, store, machine, diffs, links)
             enqueue.queue(snapshot, records, settings, store, machine)
         return snapshot, records
 
@@ -202,6 +214,8 @@ class Agent:
 
     def deliver(self) -> bool:
         """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""
+        if self._uploads is not None:
+            self._uploads.wait()
         try:
             with Outbox(self._options.database) as outbox:
                 if not outbox.depth().records:
@@ -227,6 +241,28 @@ class Agent:
             self._schedule.run_within("delivery")
         return True
 
+    # --- the contents of files
+
+    def _open_uploads(self) -> Optional["Uploads"]:
+        path = self._options.path("uploads.db")
+        if not self._options.upload_contents:
+            if os.path.lexists(path):
+                os.unlink(path)
+                self._log.warning(
+                    "Contents of files that waited for their upload are discarded: upload_contents is off."
+                )
+            return None
+        from .uploads import Uploads  # loaded only if it is used
+
+        return Uploads(self._options, self._log, self._status)
+
+    def _upload(self) -> None:
+        if self._uploads is not None:
+            rule = self._source.rule
+            wait = self._uploads.upload(rule.settings if rule is not None else None)
+            if wait is not None:
+                self._schedule.run_within("upload", wait)
+
     # --- the rule
 
     def _find_rule(self) -> None:
@@ -241,6 +277,7 @@ class Agent:
         if self._source.retry_seconds is not None:
             self._schedule.run_within("rule", self._source.retry_seconds)
         if rule is not None:
+            self._schedule.run_within("upload")
             self._schedule.run_within("delivery", self._backoff)
 
     # --- delivery

@@ -6,7 +6,7 @@
 import argparse
 import json
 import os
-from typing import Any, Dict, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Sequence
 
 from .. import folders
 from ..errors import CtiError, ForwardError
@@ -18,6 +18,9 @@ from ..wire.address import Address, parse
 from ..wire.ama import AMA_USERS, CONFIG, SOCKET
 from ..wire.sender import ACKS
 from ..wire.tls import Tls
+
+if TYPE_CHECKING:
+    from ..azure.identity import Identity
 
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20
@@ -45,6 +48,15 @@ class AgentOptions(NamedTuple):
     item_files: str = ""
     contents: bool = False
     content_paths: Sequence[str] = ()
+    upload_contents: bool = False
+    upload_hosts: Sequence[str] = ()
+    azure_identity: str = "auto"
+    azure_client_id: str = ""
+    azure_tenant_id: str = ""
+    azure_credential_file: str = ""
+    azure_authority: str = "https://login.microsoftonline.com"
+    azure_ca: str = ""
+    azure_proxy: str = ""
     rehash_days: float = REHASH_DAYS
     history_days: float = KEEP.days
     history_mib: float = KEEP.mib
@@ -60,6 +72,13 @@ class AgentOptions(NamedTuple):
     @property
     def tls(self) -> Tls:
         return Tls(self.tls_ca, self.tls_cert, self.tls_key)
+
+    @property
+    def azure(self) -> "Identity":
+        """Whose tokens the agent uses."""
+        from ..azure.identity import Identity  # loaded only if it is used
+
+        return Identity(*(getattr(self, "azure_" + field) for field in Identity._fields))
 
     @property
     def receiver(self) -> Address:
@@ -89,6 +108,24 @@ HELP = {
     "item_files": ("DIR", "directory for Packages.json, Services.json and File.json; empty: the state directory"),
     "contents": ("", "keep the text of small files whose file item has uploadContent, and add a diff to their changes"),
     "content_paths": ("PATTERN", "also keep the text of matching files that are not world-readable; may be repeated"),
+    "upload_contents": (
+        "",
+        "also upload these texts to the storage account that the rule names, and add the link to their changes",
+    ),
+    "upload_hosts": (
+        "HOST",
+        "blob host that the rule may name, with :PORT if that is not 443; may be repeated; default: all of the Azure clouds",
+    ),
+    "azure_identity": (
+        "KIND",
+        "whose tokens to use: vm, arc, secret, certificate, or auto for the managed identity of this machine",
+    ),
+    "azure_client_id": ("ID", "client id of the application, or of a user-assigned identity of this virtual machine"),
+    "azure_tenant_id": ("ID", "tenant of the application"),
+    "azure_credential_file": ("FILE", "secret of the application, or its certificate and private key as PEM"),
+    "azure_authority": ("URL", "where the application gets its tokens"),
+    "azure_ca": ("FILE", "certificate authorities to trust for Azure, PEM; replaces those of the system"),
+    "azure_proxy": ("URL", "proxy to Azure as http://HOST:PORT; empty: none, whatever the environment says"),
     "rehash_days": ("DAYS", "read every tracked file again within this time, even if its times are the same; 0: never"),
     "history_days": ("DAYS", "how long to keep the history of changes"),
     "history_mib": (
@@ -96,8 +133,8 @@ HELP = {
         "maximum size of the history, compressed; the user with the most changes loses the oldest of them",
     ),
 }
-_FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path"}
-_PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files")
+_FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path", "upload_hosts": "--upload-host"}
+_PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files", "azure_credential_file", "azure_ca")
 _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
@@ -142,7 +179,20 @@ def load(arguments: argparse.Namespace) -> AgentOptions:
                 parse(address)
         except ForwardError as error:
             raise OptionError("The option %s is invalid: %s." % (name, error)) from error
+    if options.upload_contents:
+        _check_uploads(options)
     return options._replace(state=os.path.abspath(options.state))
+
+
+def _check_uploads(options: AgentOptions) -> None:
+    if not options.contents:
+        raise OptionError(
+            "The option upload_contents needs the option contents, which keeps the texts. Set both, or none."
+        )
+    try:
+        options.azure.check()
+    except CtiError as error:
+        raise OptionError("The options for Azure do not fit. %s" % error) from error
 
 
 def _read(path: str, must_exist: bool) -> Dict[str, Any]:

@@ -84,6 +84,16 @@ class Status:
                 self._state["Delivery"]["Error"] = error
                 self._write()
 
+    def uploaded(self, texts: int, waiting: int, error: str) -> None:
+        """Report an attempt to upload the texts of files: how many of them are uploaded, and how many wait."""
+        with self._lock:
+            before = self._state.get("Uploads", {"At": None, "Texts": 0})
+            at = timestamp(time.time()) if texts else before["At"]
+            uploads = {"At": at, "Texts": before["Texts"] + texts, "Waiting": waiting, "Error": error}
+            if uploads != before:
+                self._state["Uploads"] = uploads
+                self._write()
+
     def _kind(self, kind: str, **values: Any) -> None:
         with self._lock:
             state = self._state["Kinds"].setdefault(kind, {})
@@ -137,7 +147,11 @@ _KIND = {
     "Progress": int,
 }  # fmt: skip
 _DELIVERY = {"At": _OPTIONAL, "Records": int, "Error": str}
-_FORM = {"Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {"": _KIND}, "Delivery": _DELIVERY}
+_UPLOADS = {"At": _OPTIONAL, "Texts": int, "Waiting": int, "Error": str}
+_FORM = {
+    "Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {"": _KIND}, "Delivery": _DELIVERY,
+    "Uploads": _UPLOADS,
+}  # fmt: skip
 
 
 def _check_form(value: Any, form: Any, name: str) -> None:
@@ -152,7 +166,9 @@ def _check_form(value: Any, form: Any, name: str) -> None:
             _check_form(element, form[0], name)
     elif isinstance(form, dict):
         optional = (
-            {"", "Error", "Failed", "Kept", "Progress"} if form is not _KIND or "CollectedAt" in value else set(form)
+            {"", "Error", "Failed", "Kept", "Progress", "Uploads"}
+            if form is not _KIND or "CollectedAt" in value
+            else set(form)
         )
         if form is not _RULE and not optional.issuperset(set(form).difference(value)):
             raise ValueError("%.40s lacks a key that the agent writes" % name)
@@ -209,4 +225,12 @@ def lines(state: Dict[str, Any]) -> List[str]:
     out.append("Delivery: %s; %s waiting" % (delivered if delivery["At"] else "none delivered yet", records))
     if delivery.get("Error"):
         out.append("  " + delivery["Error"])
+    uploads = state.get("Uploads")
+    if uploads is not None:
+        uploaded = "%s uploaded since the start, last at %s" % (plural(uploads["Texts"], "file"), uploads["At"])
+        out.append(
+            "Contents: %s; %d waiting" % (uploaded if uploads["At"] else "none uploaded yet", uploads["Waiting"])
+        )
+        if uploads["Error"]:
+            out.append("  " + uploads["Error"])
     return out + unread

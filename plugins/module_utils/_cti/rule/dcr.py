@@ -32,7 +32,8 @@ REMEDY = "Correct the rule, or set enableFiles to false to track no files."
 REMEDY_TRACK = "Correct agent_track.files, or remove it to track no files."
 
 INVENTORY = DcrKeys("enableInventory", "inventorySettings", "inventoryCollectionFrequency", 36000)
-WITHOUT_EFFECT = ("enableRegistry", "registrySettings", "enableUpload")  # known keys of extensionSettings
+UPLOAD = "enableUpload"
+WITHOUT_EFFECT = ("enableRegistry", "registrySettings")  # known keys of extensionSettings
 
 
 def loads(raw: Union[str, bytes], origin: str) -> Settings:
@@ -107,7 +108,7 @@ def section_keys() -> Dict[str, Tuple[str, ...]]:
 def setting_keys() -> Tuple[str, ...]:
     """The keys of extensionSettings."""
     switches = (kind.dcr.switch for kind in all_kinds().values())
-    return (*switches, INVENTORY.switch, *section_keys(), *WITHOUT_EFFECT)
+    return (*switches, INVENTORY.switch, UPLOAD, *section_keys(), *WITHOUT_EFFECT)
 
 
 def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPaths) -> Settings:
@@ -127,6 +128,11 @@ def _settings(element: forms.Element, warnings: Warnings, paths: DestinationPath
     items, error = file_rules(where, sections[section].get("fileInfo"), warnings, paths)
     if not items:
         error = error or misplaced(settings, setting_keys(), section_keys()[section])
+    if any(item.contents for item in items) and _switch(where, settings, UPLOAD, False, warnings):
+        from .uploads import with_upload  # few rules need it
+
+        place = "%s: %s.uploadSetting" % (where, section)
+        items = with_upload(place, items, sections[section].get("uploadSetting"), warnings)
     if error and on[FILES.name]:
         warnings.errors.setdefault(FILES.name, "%s: %s" % (where, error))
 
@@ -179,7 +185,7 @@ def _merge(found: List[Settings], warnings: Warnings, paths: DestinationPaths) -
     for settings in found:
         for rule in settings.file_rules if FILES.name in settings.kinds else ():
             same = rules.get(rule.tracking)
-            if same is None or (rule.contents and not same.contents):
+            if same is None or (rule.contents, rule.upload) > (same.contents, same.upload):
                 rules[rule.tracking] = rule
     total = len(rules) + paths.skipped
     if total > min(len(rules), MAX_FILE_ITEMS):

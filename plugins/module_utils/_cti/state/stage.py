@@ -23,6 +23,7 @@ _QUEUED = "SELECT stream, kind, created, count, records FROM outbox ORDER BY row
 _REMEMBERED = "SELECT count, mark, owner, records FROM history ORDER BY rowid"
 _FORGOTTEN = "SELECT path FROM content WHERE checksum IS NULL"
 _KEPT = "SELECT path, checksum, size, text FROM content WHERE checksum IS NOT NULL"
+_TEXTS = "SELECT path, checksum, size, text FROM content WHERE size IS NOT NULL"
 
 
 class Stage:
@@ -56,6 +57,10 @@ class Stage:
     def history(self) -> Iterator[Tuple[int, str, str, bytes]]:
         """The rows that history.rows() made."""
         return iter(self.execute(_REMEMBERED))
+
+    def texts(self) -> Iterator[Tuple[bytes, str, int, bytes]]:
+        """Path, checksum, size and packed text of the files whose content is a text."""
+        return iter(self.execute(_TEXTS))
 
     def copy(self, db: sqlite3.Connection) -> None:
         """Copy all but the history to the state database, in the caller's transaction."""

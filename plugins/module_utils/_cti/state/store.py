@@ -230,6 +230,12 @@ class Store(Database):
                 return str(text)
         raise self._row_error(ValueError("a text is missing"))
 
+    def new_texts(self) -> Iterator[Tuple[str, str, int, bytes]]:
+        """Path, checksum, size and packed text of those that this run has put into the store so far."""
+        if self._stage is not None:
+            for path, checksum, size, text in self._stage.texts():
+                yield os.fsdecode(path), checksum, size, text
+
     # --- what is
 
     def put(self, kind: Kind, part: str, signature: Optional[str], digest: str, items: Sequence[Item]) -> None:

@@ -160,7 +160,7 @@ class _Keeper:
         folder = item.path.rpartition("/")[0] + "/"
         if folder != self._cached_folder[0]:
             self._cached_folder = (folder, [rule for directory, rule in self._rules if folder.startswith(directory)])
-        return next((rule for rule in self._cached_folder[1] if _asks(rule, item)), None)
+        return next((rule for rule in self._cached_folder[1] if asks(rule, item)), None)
 
     def _read(self, task: _Task) -> bool:
         """Read a file and keep its text, or that it has none; False where it is left out."""
@@ -216,7 +216,8 @@ class _Keeper:
             self.diffs[(item.path,)] = "\\ No difference is shown: %s.\n" % why
 
 
-def _asks(rule: FileRule, item: File) -> bool:
+def asks(rule: FileRule, item: File) -> bool:
+    """Whether a rule with contents asks for the text of an item."""
     return (
         item.type == "file" and (rule.links == "follow" or not item.link_target) and reaches(rule, item.path, item.type)
     )

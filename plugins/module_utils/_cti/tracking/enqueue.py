@@ -8,7 +8,7 @@ from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from ..kinds.kind import Kind, Row
 from ..model import Item
-from ..records import CONTENT_DIFF, change_record, data_record, identified, sealed
+from ..records import CONTENT_DIFF, CONTENT_LINK, change_record, data_record, identified, sealed
 from ..rule.settings import CHANGE_STREAM, DATA_STREAM, Settings
 from ..state.store import Store
 from ..text import timestamp
@@ -16,19 +16,25 @@ from .snapshot import Snapshot
 
 BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
+ByIdentity = Mapping[Tuple[str, ...], str]  # identity of an item -> a text
 
 
 def remember(
-    snapshot: Snapshot, store: Store, machine: Machine, diffs: Optional[Mapping[Tuple[str, ...], str]] = None
+    snapshot: Snapshot,
+    store: Store,
+    machine: Machine,
+    diffs: Optional[ByIdentity] = None,
+    links: Optional[ByIdentity] = None,
 ) -> List[Row]:
-    """The records of what changed, which the store remembers, those of root first. `diffs`: identity -> how the text of that item
-    differs."""
+    """The records of what changed, which the store remembers, those of root first. `diffs`: how the text of an item differs.
+    `links`: where it is uploaded to."""
     records = list(identified(change_records(snapshot, machine)))
-    if diffs:
-        for change, record in zip(snapshot.changes, records):
-            diff = diffs.get(snapshot.kind.identity(change.new or change.old))
-            if diff is not None:
-                record[CONTENT_DIFF] = diff
+    for column, values in ((CONTENT_DIFF, diffs), (CONTENT_LINK, links)):
+        if values:
+            for change, record in zip(snapshot.changes, records):
+                value = values.get(snapshot.kind.identity(change.new or change.old))
+                if value is not None:
+                    record[column] = value
     owned: Dict[str, List[Row]] = {"": []}
     for change, record in zip(snapshot.changes, records):
         owned.setdefault(change.owner, []).append(record)

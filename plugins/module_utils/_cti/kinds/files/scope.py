@@ -24,6 +24,7 @@ class FileRule(NamedTuple):
     contents: bool = False  # whether texts are kept, for differences
     max_file: int = 0  # bytes of a text; 0: the rule has no limit
     max_all: int = 0  # bytes of all its texts; likewise
+    upload: Tuple[str, ...] = ()  # blobEndpoint, storageAccountResourceId, managedIdentity; empty: no text is uploaded
 
     @property
     def tracking(self) -> Tuple[str, str, bool, str, str, str]:
