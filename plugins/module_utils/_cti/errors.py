@@ -7,6 +7,8 @@ The text of each is a message for the operator: what is wrong, and what to do.
 Only the entry points (modules, plugins, the two programs) turn one into a failed task, an exit code or a log line.
 """
 
+from typing import Any, Sequence
+
 from .text import line
 
 
@@ -61,6 +63,10 @@ class ForwardError(CtiError):
     """Records cannot be sent to a receiver, or a configuration cannot be received from the Azure Monitor Agent."""
 
     taken = 0  # the number of records of the failed call that were delivered nevertheless, from the first one on
+    retry_after = 0.0  # seconds after which the receiver takes records again; 0 where it does not say so
+    refused: Sequence[
+        Any
+    ] = ()  # of the delivered ones, those that were delivered without their content: see azure/ingestion.py
 
 
 class TurnOver(ForwardError):
