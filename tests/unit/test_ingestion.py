@@ -328,3 +328,8 @@ def test_no_message_has_a_token():
     sending = Sending(tokens=Tokens(secret))
     failure = sending.fails()
     assert secret not in str(failure) and secret not in repr(failure.__cause__)
+
+
+def test_an_azure_that_does_not_answer_is_asked_three_times():
+    sending = Sending(lambda number, _rows: Workspace.LOST, patience=1000)
+    assert str(sending.fails()) == "No answer" and sending.slept == [1, 2] and sending.workspace.calls == 3

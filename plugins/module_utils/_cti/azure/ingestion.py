@@ -26,6 +26,7 @@ SCHEME = "azure:"
 FORM = "azure:https://HOST/IMMUTABLE-ID"
 SECONDS = 120.0  # for one call
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # between two attempts, where the answer asks for none
+RECONNECTIONS = 2  # where there is no answer, before one call fails
 _BUSY = (408, 429, 500, 502, 503, 504)
 _REFUSED = (400, 413, 422)  # may be about a row; 413 is about a call that is too large
 _RESOURCES = {".monitor.azure.us": "https://monitor.azure.us", ".monitor.azure.cn": "https://monitor.azure.cn"}
@@ -208,7 +209,7 @@ class Ingestion:
         if len(packed) > CALL_BYTES:
             return "it is too large"
         target = "/dataCollectionRules/%s/streams/%s?api-version=2023-01-01" % (self._rule.immutable_id, table.stream)
-        pause, renewed = FIRST_PAUSE, False
+        pause, attempts, renewed = FIRST_PAUSE, 0, False
         while True:
             try:
                 token = self._tokens.token(self._rule.resource)
@@ -216,7 +217,8 @@ class Ingestion:
                 status, asked = answer.status, answer.retry_after
                 text = "" if status == 204 else describe(answer)
             except AzureError as error:
-                if error.status and error.status not in _BUSY:
+                attempts += 1
+                if attempts > RECONNECTIONS or error.status and error.status not in _BUSY:
                     raise IngestionError(str(error), error.retry_after or 0.0) from error
                 status, asked, text = 0, error.retry_after, str(error)
             if status in (200, 204):

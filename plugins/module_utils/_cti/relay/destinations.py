@@ -6,7 +6,7 @@
 import json
 import os
 from itertools import chain
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..errors import FormatError, ForwardError
 from ..fleet.retention import KEEP_DAYS
@@ -30,10 +30,14 @@ TURN_SECONDS = 300  # to wait for a busy receiver that takes nothing; no client 
 DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
 
 
-def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = KEEP_DAYS) -> Uploader:
-    """The destination for `jsonl:DIR`, `sqlite:PATH`, `postgresql://...` or `forward:ADDRESS`. Raises RelayError and ForwardError.
+def open_uploader(
+    text: str, users: Sequence[str], tls: Tls, keep_days: int = KEEP_DAYS, azure: Optional[Mapping[str, str]] = None
+) -> Uploader:
+    """The destination for `jsonl:DIR`, `sqlite:PATH`, `postgresql://...`, `forward:ADDRESS` or `azure:https://...`. Raises RelayError
+    and ForwardError.
 
-    `users` may listen at the address, in addition to the current user and those AMA runs as. `keep_days`: for tables.
+    `users` may listen at the address, in addition to the current user and those AMA runs as. `keep_days`: for tables. `azure`: the
+    fields of the Identity to send with.
     """
     if is_url(text):
         return FleetUploader(text, keep_days)
@@ -45,8 +49,16 @@ def open_uploader(text: str, users: Sequence[str], tls: Tls, keep_days: int = KE
             return FleetUploader(rest, keep_days)
         if word == "forward":
             return ForwardUploader(rest, users, tls)
+        if word == "azure":
+            from ..azure.identity import Identity
+            from .log_analytics import LogAnalyticsUploader
+
+            return LogAnalyticsUploader(text, Identity(**(azure or {})))
     shown = "...@" + text.rpartition("@")[2] if "@" in text else text  # without a password
-    raise RelayError("%r is no destination. Give jsonl:DIR, sqlite:PATH, postgresql://... or forward:ADDRESS." % shown)
+    raise RelayError(
+        "%r is no destination. Give jsonl:DIR, sqlite:PATH, postgresql://..., forward:ADDRESS or azure:https://HOST/ID."
+        % shown
+    )
 
 
 class JsonLinesUploader(Uploader):

@@ -20,6 +20,18 @@ from .sinks import Limits
 
 SERVICE_USER = "ctrelay"  # which the role creates
 DATABASE = "/var/lib/ctrelay/relay.db"  # as in the default of the role
+AZURE = {  # the fields of azure.identity.Identity
+    "identity": (
+        "KIND",
+        "whose tokens to use: vm, arc, secret, certificate, or auto for the managed identity of this machine (auto)",
+    ),
+    "client_id": ("ID", "client id of the application, or of a user-assigned identity of this virtual machine"),
+    "tenant_id": ("ID", "tenant of the application"),
+    "credential_file": ("FILE", "secret of the application, or its certificate and private key as PEM"),
+    "authority": ("URL", "where the application gets its tokens; default: that of the public cloud"),
+    "ca": ("FILE", "certificate authorities to trust, PEM; replaces those of the system"),
+    "proxy": ("URL", "proxy as http://HOST:PORT; default: none, whatever the environment says"),
+}
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -36,7 +48,7 @@ def _check(options: argparse.Namespace) -> int:
     """Validate the options as far as that is possible on any host: no file is opened."""
     from .destinations import open_uploader
 
-    open_uploader(_upload(options), options.allow_user, _tls(options)).close()
+    open_uploader(_upload(options), options.allow_user, _tls(options), azure=_azure(options)).close()
     for text in options.listen:
         address = parse(text)
         if address.is_local:
@@ -56,6 +68,12 @@ def _tls(options: argparse.Namespace) -> Tls:
     return Tls(ca=options.tls_ca, cert=options.tls_cert, key=options.tls_key)
 
 
+def _azure(options: argparse.Namespace) -> Dict[str, str]:
+    """The fields of the Identity, without those that are not given."""
+    given = {name: getattr(options, "azure_" + name) for name in AZURE}
+    return {name: value for name, value in given.items() if value}
+
+
 def _run(options: argparse.Namespace) -> int:
     from .server import Relay, RelayOptions
 
@@ -71,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
             interval=options.interval,
             limits=Limits(options.max_mib << 20, options.max_days * 86400),
             keep_days=options.keep_days,
+            azure=_azure(options),
         ),
         Log(),
     ).run()
@@ -229,7 +248,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--upload",
         metavar="WHERE",
-        help="destination: jsonl:DIR, sqlite:PATH, postgresql://... or forward:ADDRESS; default: jsonl files in the directory `records` next to --events",
+        help="destination: jsonl:DIR, sqlite:PATH, postgresql://..., forward:ADDRESS or azure:https://HOST/ID; default: jsonl files in the directory `records` next to --events",
     )
     run.add_argument(
         "--interval",
@@ -279,6 +298,9 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         default="",
         help="certificate authorities to trust; if given, clients need a certificate",
     )
+    for name, (metavar, text) in AZURE.items():
+        flag = "--azure-" + name.replace("_", "-")
+        run.add_argument(flag, metavar=metavar, default="", help="with azure:..., " + text)
 
 
 def _positive(text: str) -> float:

@@ -15,7 +15,7 @@ import selectors
 import signal
 import sys
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..daemon import ERROR, Log, Notifier
 from ..errors import FormatError
@@ -69,6 +69,7 @@ class RelayOptions(NamedTuple):
     interval: float = 10.0  # seconds between two uploads of a sink
     limits: Limits = Limits()
     keep_days: int = KEEP_DAYS  # of changes in SQLite tables
+    azure: Optional[Mapping[str, str]] = None  # fields of the Identity for azure:...
 
 
 class Relay:
@@ -77,7 +78,7 @@ class Relay:
     def __init__(self, options: RelayOptions, log: Log) -> None:
         self._options = options
         self._log = log
-        uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days)
+        uploader = open_uploader(options.upload, options.allow_users, options.tls, options.keep_days, options.azure)
         chunks = open_chunks(options.chunks, log)
         self._selector = selectors.DefaultSelector()
         self._listeners = Listeners(self._selector, options.sockets, options.allow_users, log.warning)

@@ -7,7 +7,7 @@ import contextlib
 import queue
 import threading
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..daemon import Log
 from ..errors import CtiError
@@ -36,6 +36,7 @@ class Outcome(NamedTuple):
     segment: Segment
     error: str  # empty if the upload succeeded
     set_aside: int  # rows that were set aside
+    retry_after: float  # seconds that the destination asks to wait after a failure
 
 
 class Courier(threading.Thread):
@@ -56,14 +57,16 @@ class Courier(threading.Thread):
         with contextlib.suppress(Exception):  # the first upload tries again, and its error is logged
             self._uploader.begin()
         for job in iter(self.jobs.get, None):
-            error, set_aside = "", 0
+            error, set_aside, retry_after = "", 0, 0.0
             try:
                 set_aside = self._carry(job)
+            except UploadError as failure:
+                error, retry_after = str(failure), failure.retry_after
             except CtiError as failure:
                 error = str(failure)
             except Exception as failure:  # a defect must not end the thread; the segment is kept
                 error = "%s: %s." % (type(failure).__name__, failure)
-            self.outcomes.put(Outcome(job.stream, job.segment, error, set_aside))
+            self.outcomes.put(Outcome(job.stream, job.segment, error, set_aside, retry_after))
             self._wake()
         self._uploader.close()
 
@@ -72,8 +75,9 @@ class Courier(threading.Thread):
         try:
             self._uploader.take(job.stream, segments.read(job.segment.path, self._log))
             return 0
-        except RecordsRefused:
-            pass
+        except RecordsRefused as error:
+            if error.records:
+                return Sieve(self._uploader, self._refused, self._log).put_aside(job.stream, error.records)
         except UploadError:
             if not (job.doubtful and self._uploader.remote):
                 raise
@@ -109,6 +113,12 @@ class Sieve:
                 self._condemn(job.stream)
         if self._suspects:
             raise UploadError(self._suspects[0][1])
+        return self._set_aside
+
+    def put_aside(self, stream: str, records: Sequence[Tuple[Entry, str]]) -> int:
+        """Set aside records that the destination has named. Returns how many."""
+        for entry, reason in records:
+            self._put_aside(stream, entry, reason)
         return self._set_aside
 
     def _take(self, stream: str, batch: List[Entry]) -> None:
@@ -226,7 +236,7 @@ class Uploading:
             if sink is None:  # not expected: sinks with rows are kept
                 continue
             if outcome.error:
-                self._failed(sink, task, outcome.error)
+                self._failed(sink, task, outcome.error, outcome.retry_after)
                 continue
             sink.taken(outcome.segment, outcome.set_aside)
             if task.failures:
@@ -238,10 +248,10 @@ class Uploading:
             elif not last:
                 self._send_oldest(sink, task)
 
-    def _failed(self, sink: LocalSink, task: UploadTask, error: str) -> None:
+    def _failed(self, sink: LocalSink, task: UploadTask, error: str, retry_after: float) -> None:
         task.failures += 1
         task.error = error
-        delay = min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS)
+        delay = max(min(self._interval * 2 ** min(task.failures, 16), MAX_BACKOFF_SECONDS), retry_after)
         task.due = self._monotonic() + delay
         self._log.error(
             "Uploading LocalSink %s failed: %s The sink keeps %s. The next attempt is in %d s."
