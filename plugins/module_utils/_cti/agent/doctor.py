@@ -153,6 +153,11 @@ class _Examination:
         receiver = self._receiver()
         yield receiver
         yield self._delivery(receiver)
+        if self._options.upload_contents and self._rule is not None:
+            from .doctor_uploads import examine_uploads  # loaded only if it is used
+
+            for found in examine_uploads(self._options, self._rule.settings, self._status.get("Uploads")):
+                yield Link(*found)
         yield _microsoft()
         yield self._privileges()
 

@@ -54,7 +54,7 @@ class AgentOptions(NamedTuple):
     azure_client_id: str = ""
     azure_tenant_id: str = ""
     azure_credential_file: str = ""
-    azure_authority: str = "https://login.microsoftonline.com"
+    azure_authority: str = ""
     azure_ca: str = ""
     azure_proxy: str = ""
     rehash_days: float = REHASH_DAYS
@@ -78,7 +78,8 @@ class AgentOptions(NamedTuple):
         """Whose tokens the agent uses."""
         from ..azure.identity import Identity  # loaded only if it is used
 
-        return Identity(*(getattr(self, "azure_" + field) for field in Identity._fields))
+        given = {field: getattr(self, "azure_" + field) for field in Identity._fields}
+        return Identity(**{field: value for field, value in given.items() if value})
 
     @property
     def receiver(self) -> Address:
@@ -123,7 +124,7 @@ HELP = {
     "azure_client_id": ("ID", "client id of the application, or of a user-assigned identity of this virtual machine"),
     "azure_tenant_id": ("ID", "tenant of the application"),
     "azure_credential_file": ("FILE", "secret of the application, or its certificate and private key as PEM"),
-    "azure_authority": ("URL", "where the application gets its tokens"),
+    "azure_authority": ("URL", "where the application gets its tokens; default: that of the public cloud"),
     "azure_ca": ("FILE", "certificate authorities to trust for Azure, PEM; replaces those of the system"),
     "azure_proxy": ("URL", "proxy to Azure as http://HOST:PORT; empty: none, whatever the environment says"),
     "rehash_days": ("DAYS", "read every tracked file again within this time, even if its times are the same; 0: never"),

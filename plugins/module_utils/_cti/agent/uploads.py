@@ -11,14 +11,14 @@ upload holds no record back: it is repeated until it succeeds, and then the link
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .. import host
 from ..azure import blobs, spool
 from ..azure.blobs import Blobs, TextRefused
 from ..azure.errors import AzureError
-from ..azure.https import Endpoint
-from ..azure.identity import AUTO, VM, Tokens
+from ..azure.https import SECONDS, Endpoint
+from ..azure.identity import AUTO, PATIENCE, VM, Tokens
 from ..azure.spool import Spool, Waiting
 from ..daemon import Log
 from ..errors import StateError
@@ -63,12 +63,12 @@ def accounts(settings: Settings, hosts: Sequence[str]) -> Tuple[List[Account], L
     return list(found), list(problems)
 
 
-def open_blobs(account: Account, options: AgentOptions, **tokens_options: Any) -> Blobs:
-    """The container of an account. Raises AzureError."""
+def open_blobs(account: Account, options: AgentOptions, patience: float = PATIENCE, seconds: float = SECONDS) -> Blobs:
+    """The container of an account. `patience`: see Tokens. `seconds`: for one request. Raises AzureError."""
     identity = options.azure
     if account.identity and identity.identity in (AUTO, VM) and not identity.client_id:
         identity = identity._replace(client_id=account.identity)
-    return Blobs(account.endpoint, Tokens(identity, **tokens_options), identity.ca, identity.proxy)
+    return Blobs(account.endpoint, Tokens(identity, patience), identity.ca, identity.proxy, seconds=seconds)
 
 
 class Uploads:

@@ -108,11 +108,12 @@ class Blobs:
         ca: str = "",
         proxy: str = "",
         rate: float = RATE,
+        seconds: float = https.SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.endpoint = endpoint
-        self._tokens = tokens
-        self._client = Client(endpoint, ca, proxy, rate=rate)
+        self.tokens = tokens
+        self._client = Client(endpoint, ca, proxy, seconds, rate=rate)
         self._now = now
         self._ahead = 0.0  # seconds that the clock of the account is ahead of ours, where they differ much
 
@@ -174,13 +175,13 @@ class Blobs:
         if response.status in (401, 403) and self._learn_time(response):
             response = self._client.request(method, target, self._signed(headers), content)
         if response.status == 401:
-            self._tokens.forget(STORAGE)
+            self.tokens.forget(STORAGE)
             response = self._client.request(method, target, self._signed(headers), content)
         return response
 
     def _signed(self, headers: Mapping[str, str]) -> Dict[str, str]:
         date = formatdate(self._now() + self._ahead, usegmt=True)
-        token = self._tokens.token(STORAGE)
+        token = self.tokens.token(STORAGE)
         return dict(headers, **{"x-ms-version": VERSION, "x-ms-date": date, "Authorization": "Bearer " + token})
 
     def _learn_time(self, response: Response) -> bool:
@@ -194,7 +195,7 @@ class Blobs:
 
     def _refusal(self, response: Response) -> AzureError:
         code = response.headers.get("x-ms-error-code", "")
-        who, where = self._tokens.describe(), "the container %s of %s" % (CONTAINER, str(self.endpoint))
+        who, where = self.tokens.describe(), "the container %s of %s" % (CONTAINER, str(self.endpoint))
         if response.status == 404:
             remedy = "Create %s." % where
         elif response.status == 403 and code == "AuthorizationFailure":
