@@ -71,9 +71,9 @@ WIRE := $(PROCESSES) interop
 
 # What steps need; it comes first, so that steps start in this order: the longest first, which overlap with all the rest.
 NEEDS := debian-packages unit-packages build $(IMAGES:%=image-%) \
-  $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda)
+  $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure)
 STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
-  lint-importer report quickstart-user $(UNIT) $(LINT) interop
+  lint-importer report azure quickstart-user $(UNIT) $(LINT) interop
 .PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
 help: ## this list
@@ -146,6 +146,8 @@ $(VENV)/interop/done: tests/requirements/interop.txt tests/tools/venv | $(COLLEC
 	@$(PREPARE) venv-interop - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/report/done: tests/requirements/report.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-report - tests/tools/venv $(@D) 3.11 -r $<
+$(VENV)/azure/done: tests/requirements/azure.txt tests/tools/venv | $(COLLECTION)
+	@$(PREPARE) venv-azure - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-tools - tests/tools/venv $(@D) $(call core_python,2.21) -r $<
 # Python 3.12, for which there is a wheel of all that ansible-rulebook needs.
@@ -212,6 +214,8 @@ interop: $(VENV)/interop/done debian-packages
 	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
 report: $(VENV)/report/done ## the fleet report in Chromium, also for screen readers, on paper and with hostile text; as root the first time
 	@$(TESTS) $@ report tests/tools/report $(call pytest,tests/report)
+azure: $(VENV)/azure/done ## what we send to Azure, beside what Azure's own clients send, and to an Azurite; as root the first time
+	@$(TESTS) $@ azure tests/tools/azure $(call pytest,tests/azure)
 report-pictures: $(VENV)/report/done ## make the pictures of docs/report.md again
 	@CT_PICTURES=$(CURDIR)/docs/pictures $(STEP) $@ report tests/tools/report $(call pytest,tests/report -k pictures)
 quickstart-user: $(VENV)/core-2.19/done debian-packages
