@@ -12,7 +12,7 @@ import zlib
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure import tables
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.errors import AzureError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.https import Response
-from ansible_collections.changetracking.inventory.tests.helpers.web import Answer, answer
+from ansible_collections.changetracking.inventory.tests.helpers.web import Answer, Web, answer, make_certificate
 
 RULE = "dcr-0123456789abcdef0123456789abcdef"
 TARGET = re.compile(r"/dataCollectionRules/(dcr-[0-9a-f]{32})/streams/(Custom-[A-Za-z0-9_]+)\?api-version=2023-01-01\Z")
@@ -147,3 +147,24 @@ class Tokens:
     def forget(self, _resource):
         if len(self.left) > 1:
             del self.left[0]
+
+
+class Azure:
+    """A workspace, and the identity of an application for it."""
+
+    def __init__(self, folder, faults=None):
+        self.workspace = Workspace(faults)
+        self.certificate = make_certificate(folder)
+        self.secret = folder / "secret"
+        self.secret.write_text("s3cret-of-the-application")
+        self.secret.chmod(0o600)
+        self.web = Web(self.workspace.respond, self.certificate)
+
+    @property
+    def where(self):
+        return "azure:%s/%s" % (self.web.url, RULE)
+
+    def options(self):
+        given = {"identity": "secret", "client-id": "app", "tenant-id": "t", "credential-file": str(self.secret)}
+        given.update(authority=self.web.url, ca=self.certificate[0])
+        return ["--azure-%s=%s" % pair for pair in sorted(given.items())]

@@ -9,33 +9,11 @@ import time
 
 import pytest
 
-from ansible_collections.changetracking.inventory.tests.helpers.log_analytics import RULE, Workspace, error
+from ansible_collections.changetracking.inventory.tests.helpers.log_analytics import Azure, Workspace, error
 from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
-from ansible_collections.changetracking.inventory.tests.helpers.web import Web, make_certificate
 
 TAG = "CONFIG_CHANGE_BLOB_V2"
 TABLE = "CTConfigurationChange_CL"
-
-
-class Azure:
-    """A workspace, and the identity of an application for it."""
-
-    def __init__(self, folder, faults=None):
-        self.workspace = Workspace(faults)
-        self.certificate = make_certificate(folder)
-        self.secret = folder / "secret"
-        self.secret.write_text("s3cret-of-the-application")
-        self.secret.chmod(0o600)
-        self.web = Web(self.workspace.respond, self.certificate)
-
-    @property
-    def where(self):
-        return "azure:%s/%s" % (self.web.url, RULE)
-
-    def options(self):
-        given = {"identity": "secret", "client-id": "app", "tenant-id": "t", "credential-file": str(self.secret)}
-        given.update(authority=self.web.url, ca=self.certificate[0])
-        return ["--azure-%s=%s" % pair for pair in sorted(given.items())]
 
 
 @pytest.fixture
@@ -66,9 +44,8 @@ def test_what_is_acknowledged_arrives_once_a_record_whatever_happens(relay, azur
     """Throttled, with lost answers, while the relay is killed again and again."""
     chance = random.Random(5)
     busy = error(429, "RateLimit", **{"retry-after": "0"})
-    azure.workspace.faults = lambda _number, _rows: chance.choice(
-        [None, None, None, None, busy, busy, error(503, "Busy"), Workspace.LOST]
-    )
+    faults = [busy, Workspace.LOST, error(503, "Busy"), None, None]
+    azure.workspace.faults = lambda number, _rows: faults[number % len(faults)]
     sent = 0
     for _turn in range(6):
         relay.start(*azure.options(), upload=azure.where)

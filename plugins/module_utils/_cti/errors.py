@@ -7,7 +7,7 @@ The text of each is a message for the operator: what is wrong, and what to do.
 Only the entry points (modules, plugins, the two programs) turn one into a failed task, an exit code or a log line.
 """
 
-from typing import Any, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from .text import line
 
@@ -59,14 +59,21 @@ class RetentionError(CtiError):
     """The value of history_days, history_mib or rehash_days is out of range."""
 
 
+class Refused(NamedTuple):
+    """A record that a receiver will never take."""
+
+    number: int  # in the failed call
+    entry: Any  # unix seconds, record
+    reason: str
+
+
 class ForwardError(CtiError):
     """Records cannot be sent to a receiver, or a configuration cannot be received from the Azure Monitor Agent."""
 
-    taken = 0  # the number of records of the failed call that were delivered nevertheless, from the first one on
+    taken = 0  # the number of records of the failed call that are done nevertheless, from the first one on
+    refused: Sequence[Refused] = ()  # of these
+    complete = False  # whether all records are done, though some are refused
     retry_after = 0.0  # seconds after which the receiver takes records again; 0 where it does not say so
-    refused: Sequence[
-        Any
-    ] = ()  # of the delivered ones, those that were delivered without their content: see azure/ingestion.py
 
 
 class TurnOver(ForwardError):

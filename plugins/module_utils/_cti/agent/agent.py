@@ -9,11 +9,11 @@ import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
 
 from .. import host, itemfiles
 from ..daemon import Log, Notifier
-from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
+from ..errors import CtiError, ForwardError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..kinds.files.kind import FILES
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
@@ -33,6 +33,7 @@ from .schedule import Schedule
 from .status import Status
 
 if TYPE_CHECKING:
+    from ..azure.ingestion import Ingestion
     from .uploads import Uploads
 
 STOP_SECONDS = 10  # to wait for running tasks
@@ -74,6 +75,7 @@ class Agent:
         self._round: float = math.inf
         self._backoff = 0.0
         self._delivery_error = ""  # of the last delivery, empty if it succeeded
+        self._ingestion: Optional["Ingestion"] = None  # for records that go to Log Analytics; it keeps its token
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
@@ -231,6 +233,9 @@ class Agent:
             self._damaged = error
             self._schedule.end()
             return False
+        except ForwardError as error:
+            self._not_delivered(str(error), error.retry_after)
+            return False
         except CtiError as error:
             self._not_delivered(str(error))
             return False
@@ -282,8 +287,14 @@ class Agent:
 
     # --- delivery
 
-    def _sender(self) -> Sender:
+    def _sender(self) -> "Union[Sender, Ingestion]":
         options = self._options
+        if options.to_azure:
+            if self._ingestion is None:
+                from ..azure.ingestion import open_ingestion  # loaded only if it is used
+
+                self._ingestion = open_ingestion(options.address, options.azure)
+            return self._ingestion
         return Sender(
             options.receiver,
             options.allow_users,
@@ -298,8 +309,8 @@ class Agent:
         rule = self._source.rule
         return tags.choose(self._options.receiver, rule.settings.streams if rule is not None else {}, {})
 
-    def _not_delivered(self, why: str) -> None:
-        self._backoff = next_backoff(self._backoff)
+    def _not_delivered(self, why: str, retry_after: float = 0.0) -> None:
+        self._backoff = max(next_backoff(self._backoff), retry_after)
         self._schedule.run_within("delivery", self._backoff)
         self._status.not_delivered(why)
         if why != self._delivery_error:

@@ -35,6 +35,7 @@ LATE_SECONDS = 600  # that a record may wait without a warning
 _CAP_DAC_READ_SEARCH = 2  # the number of its bit, see capabilities(7)
 _SYNTAXES = {"literal": "a path", "glob": "a shell pattern", "regex": "a regular expression"}
 _ASSOCIATE = "Associate a data collection rule with this machine, or add one to the relay's relay_chunks"
+_WAIT = "Until then, records wait in the outbox on this host."
 _NO_SOCKET = "If no rule should come from there, set config_address (in the role: agent_config_address) to ''."
 _START = "Start the agent: systemctl start ctagent. See its log: journalctl -u ctagent."
 
@@ -150,7 +151,7 @@ class _Examination:
         if self._rule is not None:
             yield from self._collections(self._rule)
             yield self._streams(self._rule)
-        receiver = self._receiver()
+        receiver = self._log_analytics() if self._options.to_azure else self._receiver()
         yield receiver
         yield self._delivery(receiver)
         if self._options.upload_contents and self._rule is not None:
@@ -311,8 +312,18 @@ class _Examination:
         try:
             sockets.connect(options.receiver, DEADLINE, options.allow_users, options.tls).close()
         except ForwardError as error:
-            return Link("receiver", BROKEN, "%s." % error, "Until then, records wait in the outbox on this host.")
+            return Link("receiver", BROKEN, "%s." % error, _WAIT)
         return Link("receiver", OK, "%s accepts connections." % options.address)
+
+    def _log_analytics(self) -> Link:
+        from ..azure.ingestion import open_ingestion  # loaded only if it is used
+
+        try:
+            with open_ingestion(self._options.address, self._options.azure) as ingestion:
+                ingestion.check()
+        except CtiError as error:
+            return Link("receiver", BROKEN, str(error), _WAIT)
+        return Link("receiver", OK, "%s answers, and the identity has a token for it." % self._options.address)
 
     def _delivery(self, receiver: Link) -> Link:
         delivery, waiting = self._status.get("Delivery", {}), self._status.get("Outbox", {})

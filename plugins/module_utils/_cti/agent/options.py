@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Sequence
 
 from .. import folders
-from ..errors import CtiError, ForwardError
+from ..errors import CtiError
 from ..kinds.files.budget import REHASH_DAYS
 from ..rule.settings import EXTENSION
 from ..state.history import KEEP, Retention
@@ -82,7 +82,17 @@ class AgentOptions(NamedTuple):
         return Identity(**{field: value for field, value in given.items() if value})
 
     @property
+    def to_azure(self) -> bool:
+        """Whether records go to Log Analytics."""
+        return self.address.startswith("azure:")
+
+    @property
     def receiver(self) -> Address:
+        if self.to_azure:
+            from ..azure.ingestion import parse_rule  # loaded only if it is used
+
+            endpoint = parse_rule(self.address).endpoint
+            return Address("https", endpoint.host, endpoint.port)
         return parse(self.address)
 
     def path(self, name: str) -> str:
@@ -92,7 +102,10 @@ class AgentOptions(NamedTuple):
 
 HELP = {
     "state": ("DIR", "state directory"),
-    "address": ("ADDRESS", "address to send records to: @NAME, /PATH, tcp://HOST:PORT or tls://HOST:PORT"),
+    "address": (
+        "ADDRESS",
+        "address to send records to: @NAME, /PATH, tcp://HOST:PORT, tls://HOST:PORT, or azure:https://HOST/ID",
+    ),
     "config_address": ("ADDRESS", "socket of the Azure Monitor Agent to request the rule from; empty: none"),
     "allow_users": ("NAME", "user who may listen at a Unix socket; may be repeated"),
     "acks": (
@@ -176,10 +189,14 @@ def load(arguments: argparse.Namespace) -> AgentOptions:
     Retention.checked(options.history_days, options.history_mib)
     for name, address in (("address", options.address), ("config_address", options.config_address)):
         try:
-            if address:
+            if address and name == "address":
+                _ = options.receiver
+            elif address:
                 parse(address)
-        except ForwardError as error:
-            raise OptionError("The option %s is invalid: %s." % (name, error)) from error
+        except CtiError as error:
+            raise OptionError("The option %s is invalid: %s." % (name, str(error).rstrip("."))) from error
+    if options.to_azure:
+        _check_azure(options)
     if options.upload_contents:
         _check_uploads(options)
     return options._replace(state=os.path.abspath(options.state))
@@ -190,6 +207,10 @@ def _check_uploads(options: AgentOptions) -> None:
         raise OptionError(
             "The option upload_contents needs the option contents, which keeps the texts. Set both, or none."
         )
+    _check_azure(options)
+
+
+def _check_azure(options: AgentOptions) -> None:
     try:
         options.azure.check()
     except CtiError as error:

@@ -11,10 +11,10 @@ import hashlib
 import re
 import time
 import zlib
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..daemon import VERSION
-from ..errors import ForwardError
+from ..errors import ForwardError, Refused
 from ..records import RECORD_ID, TIME
 from ..text import plural
 from .errors import AzureError
@@ -32,7 +32,7 @@ _REFUSED = (400, 413, 422)  # may be about a row; 413 is about a call that is to
 _RESOURCES = {".monitor.azure.us": "https://monitor.azure.us", ".monitor.azure.cn": "https://monitor.azure.cn"}
 _RESOURCE = "https://monitor.azure.com"
 
-Entry = Tuple[float, Dict[str, Any]]  # unix seconds, record with a RecordId
+Entry = Tuple[float, Mapping[str, Any]]  # unix seconds, record with a RecordId
 
 
 class Rule(NamedTuple):
@@ -65,23 +65,12 @@ def parse_rule(text: str) -> Rule:
     return Rule(endpoint._replace(path=""), immutable_id)
 
 
-class Refused(NamedTuple):
-    """A record that Azure will never take."""
-
-    number: int  # in its send()
-    entry: Entry
-    reason: str
-
-
 class IngestionError(ForwardError):
-    """Azure did not take all records. `refused`: those of the first `taken` ones that it never will. Their rows have only
-    RecordId, TimeGenerated and the reason."""
+    """Azure did not take all records. Those that it refuses have a row each, with RecordId, TimeGenerated and the reason."""
 
     def __init__(self, text: str, retry_after: float = 0.0) -> None:
         super().__init__(text.rstrip("."))
         self.retry_after = retry_after
-        self.refused: Sequence[Refused] = ()
-        self.complete = False  # whether all records are done
 
 
 class Waiting(NamedTuple):
@@ -141,8 +130,14 @@ class Ingestion:
             str, Set[bytes]
         ] = {}  # stream -> digests of calls that were taken, until a send() has ended well
 
-    def send(self, stream: str, entries: Iterable[Entry]) -> None:
-        """Send records, and return when Azure has taken all of them.
+    def __enter__(self) -> "Ingestion":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def send(self, stream: str, entries: Iterable[Entry]) -> bool:
+        """Send records, and return when Azure has taken all of them: True, as a receiver that acknowledges.
 
         Raises IngestionError: its `taken` is the number of records, from the first one on, that are done. What Azure has taken of the
         rest is not sent again if the same records follow in the next send() of the stream.
@@ -173,6 +168,12 @@ class Ingestion:
             failure = IngestionError("Azure refuses %s" % plural(len(self._refused), "record"))
             failure.taken, failure.refused, failure.complete = number + 1, self._refused, True
             raise failure
+        return True
+
+    def check(self) -> None:
+        """Get a token, and reach the endpoint. Whether the role is there shows when records are sent. Raises AzureError."""
+        self._tokens.token(self._rule.resource)
+        self._client.request("GET", "/", {})
 
     def close(self) -> None:
         self._client.close()
@@ -218,7 +219,7 @@ class Ingestion:
                 text = "" if status == 204 else describe(answer)
             except AzureError as error:
                 attempts += 1
-                if attempts > RECONNECTIONS or error.status and error.status not in _BUSY:
+                if attempts > RECONNECTIONS or (error.status and error.status not in _BUSY):
                     raise IngestionError(str(error), error.retry_after or 0.0) from error
                 status, asked, text = 0, error.retry_after, str(error)
             if status in (200, 204):
@@ -261,7 +262,7 @@ class Ingestion:
         return "%s answers %s. %s" % (self._rule.endpoint, text, _COMPARE)
 
 
-def open_ingestion(text: str, identity: Identity, patience: float) -> Ingestion:
+def open_ingestion(text: str, identity: Identity, patience: float = 0.0) -> Ingestion:
     """The rule that a text in FORM names, for an identity. No request is made yet. Raises AzureError."""
     rule = parse_rule(text)
     return Ingestion(rule, Client(rule.endpoint, identity.ca, identity.proxy, SECONDS), Tokens(identity), patience)

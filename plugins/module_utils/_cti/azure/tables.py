@@ -18,7 +18,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
 from ..fleet.content import integer
 from ..fleet.schema import MORE, TIMES
-from ..records import INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME, change_columns, data_columns
+from ..records import CONTENT_LINK, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME, change_columns, data_columns
 from ..text import timestamp
 
 CALL_BYTES = 1 << 20  # of one call, compressed and not: Azure refuses 1,048,577
@@ -54,7 +54,7 @@ def _table(name: str, *columns: str) -> Table:
 
 
 _OWN = (RECORD_ID, ORIGINAL_TIME, MORE)
-CHANGES = _table("CTConfigurationChange_CL", *change_columns(), *_OWN)
+CHANGES = _table("CTConfigurationChange_CL", *change_columns(), CONTENT_LINK, *_OWN)
 DATA = _table("CTConfigurationData_CL", *data_columns(), INVENTORY_RECORDS, *_OWN)
 OTHERS = _table("CTOtherRecords_CL", TIME, STREAM, *_OWN)
 TABLES = (CHANGES, DATA, OTHERS)

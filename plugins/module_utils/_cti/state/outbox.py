@@ -6,7 +6,7 @@
 import time
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..errors import ForwardError, TurnOver
+from ..errors import ForwardError, Refused, TurnOver
 from ..kinds.kind import Row
 from ..text import plural, quoted
 from ..wire.forward import Entry, flat
@@ -87,6 +87,20 @@ class Outbox(Database):
             " moved to its table set_aside. The others are delivered."
         )
 
+    def set_aside(self, batch: Batch, refused: Sequence[Refused]) -> None:
+        """Keep records that the receiver will never take where whoever looks into it finds them. The caller removes them."""
+        if not refused or self._db is None:
+            return
+        reason = f"refused by the receiver: {refused[0].reason}"
+        packed = pack([batch.records[one.number] for one in refused])
+        self._query("BEGIN IMMEDIATE")
+        set_aside(self._db, "outbox", reason, "SELECT ?", (packed,))
+        self._query("COMMIT")
+        self.notes.append(
+            f"{plural(len(refused), 'record', 'was')} {reason}. The table set_aside of the state '{quoted(self.path)}' has"
+            " what was refused. The others are delivered."
+        )
+
     def keep_rest(self, batch: Batch, delivered: int) -> None:
         """Remove the first `delivered` records of a batch."""
         rest = batch.records[delivered:]
@@ -113,17 +127,22 @@ def deliver(outbox: Outbox, send: Send, tags: Mapping[str, Sequence[str]]) -> De
             try:
                 _send_records(batch.records, send, tags[batch.stream])
             except ForwardError as error:
-                if error.taken:
-                    outbox.keep_rest(batch, error.taken)
-                    delivered += error.taken
-                raise
+                outbox.set_aside(batch, error.refused)
+                delivered -= len(error.refused)
+                if not error.complete:
+                    if error.taken:
+                        outbox.keep_rest(batch, error.taken)
+                        delivered += error.taken
+                    raise
             outbox.remove(batch)
             delivered += len(batch.records)
     except ForwardError as error:
         if not (isinstance(error, TurnOver) and delivered):
-            raise ForwardError(
+            failure = ForwardError(
                 f"{error} ({plural(delivered, 'record', 'was')} delivered, {outbox.depth().records} kept)"
-            ) from error
+            )
+            failure.retry_after = error.retry_after
+            raise failure from error
     if untagged:
         raise ForwardError(
             f"No data collection rule has a tag for the stream {' or '.join(sorted(untagged))}, so"
