@@ -59,6 +59,8 @@ status:
       items an earlier run recorded and the last one could not read. While a long run lasts, C(Progress) is the number of items collected so far.
     - C(Delivery) is the state of the delivery. C(Outbox) has the number of C(Records) that are not delivered yet, their C(Bytes), and
       the time of the C(Oldest). If it cannot be read, for example on a full disk, these are null, and C(Error) is the reason.
+    - C(Uploads) is there if contents of files are uploaded. C(Texts) is how many were since the start, C(Waiting) how many wait, and
+      C(Error) why.
     - Null if the program gives no status. RV(doctor) then has the reason.
   returned: when the agent is installed
   type: dict

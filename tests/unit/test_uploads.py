@@ -299,6 +299,15 @@ def test_a_corrupt_spool_is_moved_aside_and_named_and_the_next_text_is_uploaded(
     assert "is corrupt" in host.log.getvalue() and (host.folder / (spool.FILE + ".damaged")).exists()
 
 
+def test_a_spool_that_cannot_be_used_holds_no_record_back_and_is_named(host):
+    host.run()
+    (host.folder / spool.FILE).mkdir()
+    host.write("a")
+    assert host.run() == {"a": None}
+    assert "and their records have no link. Cannot open" in host.log.getvalue()
+    assert host.upload() is None and "Cannot open" in host.state()["Error"]
+
+
 def test_what_waits_is_bounded_and_one_user_leaves_room_for_the_others(host, monkeypatch):
     monkeypatch.setattr(spool, "MAX_BYTES", 8192)
     host.run()

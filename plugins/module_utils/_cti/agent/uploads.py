@@ -18,7 +18,7 @@ from ..azure import blobs, spool
 from ..azure.blobs import Blobs, TextRefused
 from ..azure.errors import AzureError
 from ..azure.https import SECONDS, Endpoint
-from ..azure.identity import AUTO, PATIENCE, VM, Tokens
+from ..azure.identity import AUTO, METADATA_SECONDS, PATIENCE, VM, Tokens
 from ..azure.spool import Spool, Waiting
 from ..daemon import Log
 from ..errors import StateError
@@ -68,7 +68,7 @@ def open_blobs(account: Account, options: AgentOptions, patience: float = PATIEN
     identity = options.azure
     if account.identity and identity.identity in (AUTO, VM) and not identity.client_id:
         identity = identity._replace(client_id=account.identity)
-    return Blobs(account.endpoint, Tokens(identity, patience), identity.ca, identity.proxy, seconds=seconds)
+    return Blobs(account.endpoint, Tokens(identity, patience, min(seconds, METADATA_SECONDS)), identity.ca, identity.proxy, seconds=seconds)
 
 
 class Uploads:
@@ -99,13 +99,17 @@ class Uploads:
     def queue(
         self, snapshot: Snapshot, settings: Settings, store: Store, machine: Machine
     ) -> Dict[Tuple[str, ...], str]:
-        """Put the new texts of changed files into the spool. Returns the links, by identity of the item. Raises StateError."""
+        """Put the new texts of changed files into the spool. Returns the links, by identity of the item."""
         rules = [rule for rule in settings.file_rules if rule.contents]
         if not snapshot.changes or not any(rule.upload for rule in rules):
             return {}
-        with Spool(self._path) as waiting:
-            self._log_error(waiting.note)
-            accepted, refused = waiting.add(self._new_texts(snapshot, rules, store, machine))
+        try:
+            with Spool(self._path) as waiting:
+                self._log_error(waiting.note)
+                accepted, refused = waiting.add(self._new_texts(snapshot, rules, store, machine))
+        except StateError as error:  # holds no record back
+            self._log.error("Contents of changed files are not uploaded, and their records have no link. %s" % error)
+            return {}
         if refused:
             self._log.error(
                 "The contents of %s are not uploaded, and their records have no link: too many wait for their upload."

@@ -96,19 +96,21 @@ class _Token(NamedTuple):
 class Tokens:
     """Gets tokens, and keeps each until shortly before its end. May be used by several threads. Raises AzureError.
 
-    `patience`: seconds for which a metadata service that is busy is asked again within one call.
+    `patience`: seconds for which a service that is busy is asked again within one call. `seconds`: for one request to a metadata service.
     """
 
     def __init__(
         self,
         identity: Identity,
         patience: float = PATIENCE,
+        seconds: float = METADATA_SECONDS,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = clock,
     ) -> None:
         identity.check()
         self.identity = identity
         self._patience = patience
+        self._seconds = seconds
         self._sleep = sleep
         self._clock = clock
         self._lock = threading.Lock()
@@ -167,7 +169,7 @@ class Tokens:
         values = {"api-version": "2018-02-01", "resource": resource}
         if self.identity.client_id:
             values["msi_res_id" if self.identity.client_id.startswith("/") else "client_id"] = self.identity.client_id
-        with Client(IMDS, seconds=METADATA_SECONDS) as client:
+        with Client(IMDS, seconds=self._seconds) as client:
             target = "/metadata/identity/oauth2/token" + https.query(values)
             return client.request("GET", target, {"Metadata": "true"})
 
@@ -180,7 +182,7 @@ class Tokens:
         credentials.check_himds(HIMDS.port)
         values = {"api-version": "2020-06-01", "resource": resource}
         target = "/metadata/identity/oauth2/token" + https.query(values)
-        with Client(HIMDS, seconds=METADATA_SECONDS) as client:
+        with Client(HIMDS, seconds=self._seconds) as client:
             challenge = client.request("GET", target, {"Metadata": "true"})
             if challenge.status != 401:
                 return challenge
