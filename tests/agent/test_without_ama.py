@@ -65,9 +65,7 @@ def test_a_record_that_azure_refuses_is_set_aside_and_holds_up_no_other(host, az
     for name in ("a", "bad", "c"):
         host.write(name)
     host.start(*options(azure))
-    host.expect(
-        "1 record was refused by the receiver: 400, InvalidRecord. The table set_aside of the state"
-    )
+    host.expect("1 record was refused by the receiver: 400, InvalidRecord. The table set_aside of the state")
     host.expect("2 records were delivered, 0 waiting")
     host.stop()
     assert len(azure.workspace.ids) == azure.workspace.stored == 3

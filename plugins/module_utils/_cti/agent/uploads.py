@@ -68,7 +68,13 @@ def open_blobs(account: Account, options: AgentOptions, patience: float = PATIEN
     identity = options.azure
     if account.identity and identity.identity in (AUTO, VM) and not identity.client_id:
         identity = identity._replace(client_id=account.identity)
-    return Blobs(account.endpoint, Tokens(identity, patience, min(seconds, METADATA_SECONDS)), identity.ca, identity.proxy, seconds=seconds)
+    return Blobs(
+        account.endpoint,
+        Tokens(identity, patience, min(seconds, METADATA_SECONDS)),
+        identity.ca,
+        identity.proxy,
+        seconds=seconds,
+    )
 
 
 class Uploads:

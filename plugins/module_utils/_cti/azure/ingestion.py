@@ -276,6 +276,7 @@ def _headers(token: str) -> Dict[str, str]:
         "Authorization": "Bearer " + token,
         "Content-Type": "application/json",
         "Content-Encoding": "gzip",
+        "Accept": "application/json",
         "User-Agent": "changetracking.inventory/" + VERSION,
     }
 
