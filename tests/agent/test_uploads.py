@@ -16,6 +16,7 @@ from ansible_collections.changetracking.inventory.tests.helpers import azure, we
 from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 
 CHANGES = int(os.environ.get("CT_UPLOAD_CHANGES", "120"))
+LIFE_SECONDS = float(os.environ.get("CT_UPLOAD_LIFE", "4"))  # until a kill, at most
 COLUMNS = "FileSystemPath, FileContentChecksum, json_extract(AdditionalColumns, '$.FileContentBlobLink')"
 
 
@@ -147,14 +148,17 @@ def test_each_link_leads_to_the_very_text_through_kills_expired_tokens_and_throt
     assert host.run("once", *cloud.options)[0] == 0
     cloud.azure.trouble = trouble
     made = {}
+    kills = 0
     while len(made) < CHANGES:
         host.start(*cloud.options)
         for _file in range(dice.randrange(CHANGES // 6)):
             name = "f%d" % len(made)
             made[name] = "%s %d\n" % (name, dice.randrange(1000)) * dice.randrange(1, 60)
             write(host, name, made[name], 0o600 if len(made) % 10 == 0 else 0o644)
-        time.sleep(dice.random() * 4)
+        time.sleep(dice.random() * LIFE_SECONDS)
         host.kill()
+        kills += 1
+    waited = len(made) - len(made) // 10 - len(cloud.azure.blobs)
     cloud.azure.trouble = lambda request: None
     code, log = host.run("once", *cloud.options)
     assert code == 0, log
@@ -165,10 +169,21 @@ def test_each_link_leads_to_the_very_text_through_kills_expired_tokens_and_throt
         name for name, checksum, link in linked
         if cloud.content(link) != made[name].encode() or hashlib.sha256(cloud.content(link)).hexdigest() != checksum
     ]  # fmt: skip
+    tokens = sum(request.target.endswith("/token") for request in cloud.web.requests)
     private = [name for number, name in enumerate(made, 1) if number % 10 == 0]
-    print("changes %d, links %d, blobs %d, wrong %d, requests %d" % (
-        len(records), len(linked), len(cloud.azure.blobs), len(wrong), len(cloud.web.requests)
-    ))  # fmt: skip
+    print(
+        "changes %d, links %d, blobs %d, wrong %d; kills %d, requests %d, tokens %d, uploaded after the troubles %d"
+        % (
+            len(records),
+            len(linked),
+            len(cloud.azure.blobs),
+            len(wrong),
+            kills,
+            len(cloud.web.requests),
+            tokens,
+            waited,
+        )
+    )
     assert not wrong and {name for name, _checksum, link in records if not link} == set(private)
     assert len(linked) == len(cloud.azure.blobs)
 

@@ -8,11 +8,26 @@ import os
 import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers import web
+from ansible_collections.changetracking.inventory.tests.helpers.azurite import Azurite
 
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
     return web.make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def account(certificate, tmp_path_factory):
+    """A running Azurite."""
+    azurite = Azurite(tmp_path_factory.mktemp("azurite"), certificate)
+    yield azurite
+    azurite.end()
+
+
+@pytest.fixture(scope="session")
+def azurite(account):
+    """The URL of its account."""
+    return account.url
 
 
 @pytest.fixture(autouse=True)

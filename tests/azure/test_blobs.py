@@ -3,11 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Our uploads are those of azure-storage-blob, and a storage account that runs here (Azurite) takes them."""
 
-import base64
-import json
-import os
-import socket
-import subprocess
 import time
 
 import pytest
@@ -20,8 +15,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azur
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.errors import AzureError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.https import parse
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.identity import STORAGE
+from ansible_collections.changetracking.inventory.tests.helpers import azurite as double
 from ansible_collections.changetracking.inventory.tests.helpers import web
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 
 TEXTS = [b"", b"a\n", "tëxt\r\n".encode() * 1000, b"x" * 65536]
 NAMES = ["web01/id/20260101T000000Z-a.conf-00", "h-1.example.org/id/20260101T000000Z-.hidden-00"]
@@ -90,46 +85,9 @@ def test_a_text_is_put_as_azure_storage_blob_does(certificate, name, text, path)
 # --- Azurite
 
 
-def unsigned_token(**changes):
-    """What Azurite takes for one of Entra ID."""
-    now = int(time.time())
-    claims = dict({
-        "aud": "https://storage.azure.com", "iss": "https://sts.windows.net/0a0a0a0a-1111-2222-3333-444444444444/",
-        "nbf": now - 60, "iat": now - 60, "exp": now + 3600,
-    }, **changes)  # fmt: skip
-    parts = ({"alg": "none", "typ": "JWT"}, claims)
-    words = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
-    return ".".join([*words, "signature"])
-
-
-@pytest.fixture(scope="module")
-def azurite(certificate, tmp_path_factory):
-    """The URL of an account of Azurite with an empty container."""
-    folder = tmp_path_factory.mktemp("azurite")
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    command = [
-        os.path.join(os.environ["CT_NPM"], "azurite-blob"), "--oauth", "basic", "--cert", certificate[0], "--key", certificate[1],
-        "--skipApiVersionCheck", "--silent", "--disableTelemetry", "--blobPort", str(port), "--location", str(folder),
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + PATIENCE
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < until
-            time.sleep(0.2)
-    yield "https://localhost:%d/devstoreaccount1" % port
-    process.terminate()
-    process.wait(PATIENCE)
-
-
 @pytest.fixture
 def container(azurite, certificate):
-    client = theirs(azurite, Tokens(unsigned_token()), certificate)
+    client = theirs(azurite, Tokens(double.unsigned_token()), certificate)
     client.create_container()
     yield client
     client.delete_container()
@@ -137,7 +95,7 @@ def container(azurite, certificate):
 
 @pytest.fixture
 def ours(azurite, certificate):
-    client = Blobs(parse(azurite), Tokens(unsigned_token()), certificate[0])
+    client = Blobs(parse(azurite), Tokens(double.unsigned_token()), certificate[0])
     yield client
     client.close()
 
@@ -171,7 +129,7 @@ def test_without_a_container_or_with_an_expired_token_it_is_a_sentence(azurite, 
         ours.put(NAMES[0], b"x", {})
     with pytest.raises(AzureError, match="Create the container changetrackingblob"):
         ours.check("web01")
-    expired = Blobs(parse(azurite), Tokens(unsigned_token(exp=int(time.time()) - 10)), certificate[0])
+    expired = Blobs(parse(azurite), Tokens(double.unsigned_token(exp=int(time.time()) - 10)), certificate[0])
     with pytest.raises(AzureError, match=r"the answer is 40[13], \w+"):
         expired.put(NAMES[0], b"x", {})
     expired.close()
