@@ -140,6 +140,37 @@ def test_every_mode_of_the_forward_protocol_is_taken_and_acknowledged(relay, mod
     assert rows == [("a", DATA, "2023-11-14T22:13:20Z"), ("b", DATA, "2023-11-14T22:13:20Z")][:count]
 
 
+OLDER = {
+    "DataType": "CONFIG_CHANGE_BLOB", "IPName": "changetracking", "DataItems": [
+        {"Timestamp": "2016-03-15T19:02:38.577Z", "Computer": "HostName", "ConfigChangeType": "Software.Packages", "Collections": [
+            {"CollectionName": "rsyslog", "CurrentVersion": "7.4.7", "IsInventorySnapshot": False, "Name": "rsyslog"}]}],
+}  # fmt: skip
+
+
+def test_the_older_stream_and_the_socket_for_diagnostics_take_records_of_any_form(relay):
+    """None of them becomes a row of another table, and none is lost."""
+    relay.start()
+    older = DATA.replace("CONFIG_DATA_BLOB_V2", "CONFIG_CHANGE_BLOB")
+    flat_form = dict(OLDER, json_DataItems=json.dumps(OLDER["DataItems"]))
+    del flat_form["DataItems"]
+    with relay.connect() as sock:
+        sock.sendall(msgpack.pack([older, [[NOW, OLDER], [NOW, flat_form]], {"chunk": "c"}]))
+        assert read_value(sock) == {"ack": "c"}
+    with relay.connect("MaExtensionDiagnostics") as sock:
+        sock.sendall(msgpack.pack(["MaExtensionDiagnostics", [[NOW, {"Level": "3", "Message": "m"}]], {"chunk": "d"}]))
+        assert read_value(sock) == {"ack": "d"}
+    found = []
+    while len(found) < 3:
+        found = relay.rows("SELECT Stream, AdditionalColumns FROM OtherRecords ORDER BY row")
+    assert sorted((stream, json.dumps(json.loads(text), sort_keys=True)) for stream, text in found) == sorted(
+        (stream, json.dumps(record, sort_keys=True))
+        for stream, record in (
+            (older, OLDER), (older, flat_form), ("MaExtensionDiagnostics", {"Level": "3", "Message": "m"}),
+        )
+    )  # fmt: skip
+    assert relay.rows("SELECT count(*) FROM ConfigurationChange") == [(0,)]
+
+
 def test_a_sender_that_wants_no_ack_gets_none_and_its_records_arrive(relay):
     relay.start()
     with relay.connect() as sock:

@@ -20,6 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import (
     dcr,
     file_items,
+    forms,
     reading,
     recommended,
 )
@@ -158,6 +159,27 @@ def test_every_form_gives_the_same_settings(form):
     settings = dcr.loads(json.dumps(FORMS[form]), "x")
     intervals = {"packages": 300, "services": 300, "files": 900}
     assert settings[:6] == (("packages", "services", "files"), RULES, intervals, True, 36000, [])
+
+
+@pytest.mark.parametrize(
+    ("named", "more"),
+    [
+        (["Microsoft-ConfigurationChangeV2"], []),
+        (
+            ["Microsoft-ConfigurationChange", "Microsoft-ConfigurationChangeV2", "Microsoft-ConfigurationData"],
+            ["CONFIG_CHANGE_BLOB"],
+        ),
+        (["Microsoft-Other", 7, {}], []),
+        ("Microsoft-ConfigurationChange", []),
+        (None, []),
+    ],
+)
+def test_a_chunk_has_the_streams_that_the_rule_names_and_those_that_agents_need(named, more):
+    rule = arm(SETTINGS, name="ct")
+    rule["properties"]["dataSources"]["extensions"][1]["streams"] = named
+    (element,) = forms.as_chunk(rule, "x", "", (CHANGE_STREAM, DATA_STREAM))["extensionConfigurations"][EXTENSION]
+    streams = [*more, CHANGE_STREAM, DATA_STREAM]
+    assert element["outputStreams"] == {stream: "ct:CTDataSource-Linux:" + stream for stream in streams}
 
 
 def test_several_rules_in_one_document_are_merged_and_named_by_their_resources():

@@ -17,6 +17,12 @@ from ..text import printable
 from .settings import EXTENSION
 
 MAX_NAME = 256  # characters of what a rule calls itself or a part of it
+# What the config chunk of the Azure Monitor Agent calls the streams of a rule. Not documented: concluded from their order.
+CHUNK_STREAMS = {
+    "Microsoft-ConfigurationChange": "CONFIG_CHANGE_BLOB",
+    "Microsoft-ConfigurationChangeV2": "CONFIG_CHANGE_BLOB_V2",
+    "Microsoft-ConfigurationData": "CONFIG_DATA_BLOB_V2",
+}
 _RESOURCE_ID = re.compile(r"/subscriptions/[\w./()-]{1,400}\Z", re.ASCII)
 
 
@@ -26,6 +32,7 @@ class Element(NamedTuple):
     id: str
     settings: Any  # extensionSettings
     streams: Any  # outputStreams; {} in ARM's forms, which have none
+    named: Any = None  # the list of streams in ARM's forms
 
 
 def find(document: Any, origin: str) -> List[Element]:
@@ -49,7 +56,7 @@ def as_chunk(document: Any, origin: str, name: str, streams: Sequence[str]) -> D
     """The document in the form of a config chunk; a complete config chunk is returned as it is.
 
     The ids of the rules get the prefix `name`, so that those of several documents differ. A rule without outputStreams gets its
-    own tag for each of `streams`. Raises DcrError.
+    own tag for each of `streams`, and for the others that it names. Raises DcrError.
     """
     elements = find(document, origin)
     configurations = document.get("extensionConfigurations") if isinstance(document, dict) else None
@@ -60,7 +67,9 @@ def as_chunk(document: Any, origin: str, name: str, streams: Sequence[str]) -> D
         base = ident = ":".join(filter(None, (name, element.id)))
         while ident in made:
             ident = "%s-%d" % (base, len(made) + 1)
-        tags = element.streams or {stream: "%s:%s" % (ident, stream) for stream in streams}
+        named = element.named if isinstance(element.named, list) else ()
+        also = [chunk for stream, chunk in CHUNK_STREAMS.items() if stream in named and chunk not in streams]
+        tags = element.streams or {stream: "%s:%s" % (ident, stream) for stream in (*also, *streams)}
         made[ident] = {"id": ident, "extensionSettings": element.settings, "outputStreams": tags}
     others = configurations if isinstance(configurations, dict) else {}
     return {"extensionConfigurations": dict(others, **{EXTENSION: list(made.values())})}
@@ -163,7 +172,8 @@ def _arm_element(element: Dict[str, Any], name: str, resource: Any, origin: str)
             f"The DCR {origin} has no extensionSettings (missing, or null as newer versions of az print them). Get the rule with its"
             f" settings: {az_rest(resource)}"
         )
-    return Element(":".join(filter(None, (name, label(element.get("name"))))) or origin, settings, {})
+    where = ":".join(filter(None, (name, label(element.get("name"))))) or origin
+    return Element(where, settings, {}, element.get("streams"))
 
 
 def _objects(value: Any, where: str, origin: str) -> List[Dict[str, Any]]:
