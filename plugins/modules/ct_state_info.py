@@ -20,6 +20,9 @@ options:
       - If the path is a folder, the module reads the item files of Microsoft's agent or of this collection's agent in it,
         C(Packages.json), C(Services.json) and C(File.json), and returns their items unchanged. Of Microsoft's files, only the format
         of C(File.json) is known.
+      - If the file is the database of Microsoft's agent (C(/opt/microsoft/changetrackingdata/db/changetracking.db), a BoltDB file), the
+        module returns the items of files in it unchanged, and RV(buckets). The database is only read, also while that agent writes it. The
+        formats of its packages and services are not known.
     type: path
     default: /var/lib/ctagent/changetracking.db
   kinds:
@@ -74,14 +77,20 @@ EXAMPLES = r"""
     kinds: [files]
     report: full
   become: true
+
+- name: Get what the database of Microsoft's agent holds
+  changetracking.inventory.ct_state_info:
+    path: /opt/microsoft/changetrackingdata/db/changetracking.db
+    report: full
+  become: true
 """
 
 RETURN = r"""
 inventory:
   description:
     - Summary of each kind, by its name, with the keys that M(changetracking.inventory.ct_inventory_info) returns.
-    - A kind that was never collected is left out. For item files, C(count) is the number of items and C(collected_at) the time at which
-      the file was written.
+    - A kind that was never collected is left out. For item files and the database of Microsoft's agent, C(count) is the number of items
+      and C(collected_at) the time at which the file was written.
   returned: success
   type: dict
   sample:
@@ -103,6 +112,28 @@ history:
       returns.
   returned: when O(path) is a state database
   type: dict
+buckets:
+  description: The buckets of the database, each of which holds values. Buckets in other buckets have the names of all of them.
+  returned: when O(path) is the database of Microsoft's agent
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the bucket.
+      type: str
+    count:
+      description: Number of values.
+      type: int
+    files:
+      description: Number of values that are items of files.
+      type: int
+    unknown:
+      description: Number of values in another format.
+      type: int
+    unknown_keys:
+      description: The first few keys of these, shortened. The values are not returned.
+      type: list
+      elements: str
 packed:
   description: All items by kind, packed in one string. The filter P(changetracking.inventory.ct_unpack#filter) unpacks it.
   returned: when O(report) is V(full)
@@ -115,10 +146,12 @@ from typing import Any, Dict, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
+from ..module_utils._cti.bolt import is_bolt
 from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.last_known import from_database, from_item_files
+from ..module_utils._cti.tracking.microsoft import describe
 from ..module_utils._module import check_path, run
 
 OPTIONS: Dict[str, Any] = dict(
@@ -139,6 +172,8 @@ def main() -> None:
     def work() -> Dict[str, Any]:
         check_path("path", path)
         since = None if given is None else parse(given)
+        if is_bolt(path):
+            return describe(path, module.params["kinds"], wanted, owner_of_folder(path), given, module.warn)
         if not os.path.isdir(path):
             return from_database(path, module.params["kinds"], wanted, owner_of_folder(path), since, module.warn)
         if since is not None:

@@ -11,6 +11,7 @@ import sqlite3
 
 import pytest
 
+from ansible_collections.changetracking.inventory.tests.helpers import bolt
 from ansible_collections.changetracking.inventory.tests.helpers.agent_process import SETTINGS
 
 
@@ -60,6 +61,45 @@ def test_once_collects_and_delivers_everything_and_ends(host):
     assert code == 0 and "files: 1 added" in log
     assert host.arrived().changes() == [("Added", "b")]
     assert host.inventory() == ["a"]
+
+
+def test_what_changed_since_microsofts_agent_is_reported_once(host):
+    for name in ("kept", "changed", "gone"):
+        host.write(name)
+    database = host.folder / "microsoft.db"
+    bolt.microsoft(database, [bolt.item(path) for path in sorted(host.tracked.iterdir())], at=1)
+    host.write("changed", "other")
+    os.unlink(str(host.tracked / "gone"))
+    host.relay.start()
+    with open(str(database), "rb") as file:  # as Microsoft's agent does
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, log = host.run("once", "--baseline", str(database))
+    assert code == 0, log
+    assert (
+        "The baseline of files is what Microsoft's agent recorded in '%s' until 1970-01-01T00:00:01Z" % database in log
+    )
+    assert "files: 0 added, 1 removed, 1 modified" in log
+    assert sorted(host.arrived().changes()) == [("Modified", "changed"), ("Removed", "gone")]
+    assert host.inventory() == ["changed", "kept"]
+    (age,) = host.relay.rows("SELECT DISTINCT LastSnapshotAge > 1000000 FROM ConfigurationChange")
+    assert age == (1,)
+    assert host.run("once", "--baseline", str(database))[0] == 0
+    os.unlink(str(host.state / "changetracking.db"))  # a state that was lost is no reason to report it again
+    assert host.run("once", "--baseline", str(database))[0] == 0
+    assert len(host.arrived().changes()) == 2
+    assert "microsoft" in host.run("doctor")[1] and "The baseline of files is what Microsoft" in host.run("doctor")[1]
+
+
+def test_a_database_of_microsofts_agent_that_cannot_be_used_is_named_and_the_first_run_is_the_baseline(host):
+    host.write("a")
+    host.relay.start()
+    code, log = host.run("once", "--baseline", str(host.folder / "none.db"))
+    assert (
+        code == 0 and "There is no database '%s/none.db'. The first run is the baseline of files." % host.folder in log
+    )
+    host.write("b")
+    assert host.run("once", "--baseline", str(host.folder / "none.db"))[0] == 0
+    assert host.arrived().changes() == [("Added", "b")] and host.inventory() == ["a"]
 
 
 def test_once_without_a_receiver_keeps_what_it_found_and_says_so(host):

@@ -169,6 +169,18 @@ def test_a_rule_without_tags(running):
     assert report["Broken"] == "streams" and "the ARM form names no tags" in report["Remedy"]
 
 
+def test_a_rule_that_names_only_the_older_stream(running):
+    chunk = {
+        "id": "dcr-1:CTDataSource-Linux",
+        "extensionSettings": {},
+        "outputStreams": {"CONFIG_CHANGE_BLOB": "older"},
+    }
+    (running.folder / "dcr.json").write_text(json.dumps({"extensionConfigurations": {"ChangeTracking-Linux": [chunk]}}))
+    report = found(running, "--config-address", "")
+    assert report["Broken"] == "streams"
+    assert "Add Microsoft-ConfigurationChangeV2 and Microsoft-ConfigurationData to the streams" in report["Remedy"]
+
+
 def test_a_broken_rule(running):
     (running.folder / "dcr.json").write_text("{")
     report = found(running, "--config-address", "/nowhere.socket")

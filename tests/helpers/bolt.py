@@ -74,7 +74,7 @@ def write(path, buckets, at=None):
 
 
 def key(path):
-    return base64.b64encode(os.fsencode(str(path)))
+    return base64.b64encode(path if isinstance(path, bytes) else os.fsencode(str(path)))
 
 
 def item(path, **fields):

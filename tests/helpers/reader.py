@@ -14,6 +14,8 @@ import sysconfig
 import tarfile
 from pathlib import Path
 
+from ansible_collections.changetracking.inventory.tests.helpers import bolt
+
 ROOT = Path(__file__).resolve().parents[2]
 TESTHOST = ROOT / "tests/hosts/testhost"
 PROGRAMS = ("ansible", "ansible-playbook", "ansible-galaxy", "ansible-doc", "ansible-inventory")
@@ -80,6 +82,22 @@ class World:
             % (path, path, text)
         )
         assert status == 0, output
+
+    def give_microsoft(self, host):
+        """Gives a host what Microsoft's agent leaves there: its service, which does nothing, and what it recorded of the files that it
+        tracks by default."""
+        system = self.folder / host / "root"
+        items = []
+        for path in sorted((system / "etc").rglob("*.conf")):
+            if path.is_file() and not path.is_symlink():
+                own = "/" + str(path.relative_to(system))
+                items.append(bolt.item(path, FileSystemPath=own, CollectionName=own))
+        database = system / "opt/microsoft/changetrackingdata/db/changetracking.db"
+        database.parent.mkdir(parents=True)
+        bolt.microsoft(database, items)
+        unit = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+        (system / "etc/systemd/system/cxp.service").write_text(unit)
+        self.shell(host).run("systemctl daemon-reload && systemctl enable --quiet --now cxp.service")
 
     def _testhost(self, environment, *arguments):
         subprocess.run([str(TESTHOST), *map(str, arguments)], env=environment, check=True)

@@ -22,12 +22,14 @@ from ansible_collections.changetracking.inventory.plugins.action import (
 from ansible_collections.changetracking.inventory.tests.integration.test_targets import (
     CORE,
     MANAGED_PYTHONS,
+    ROOT,
     managed_python,
 )
 
 COLLECTION = "changetracking.inventory."
 ACTIONS = (ct_agent_info, ct_file_facts, ct_inventory_info, ct_package_facts, ct_service_facts, ct_state_info)
 WAYS = ("require", "never")
+MICROSOFT = ROOT / "tests/unit/fixtures/bolt/microsoft.db.gz"
 RULE = {
     "dataSources": {"extensions": [{"extensionName": "ChangeTracking-Linux", "extensionSettings": {
         "enableFiles": True, "enableSoftware": True, "enableServices": False, "unknown": 1,
@@ -98,6 +100,9 @@ CASES = [
     ("ct_state_info", {"path": "{state}", "report": "changes"}),
     ("ct_state_info", {"path": "{scratch}", "since": 1}),
     ("ct_state_info", {"path": "~nobody_at_all/x"}),
+    ("gzip -dc %s > {scratch}/microsoft.db" % MICROSOFT, {}),
+    ("ct_state_info", {"path": "{scratch}/microsoft.db", "report": "full"}),
+    ("ct_state_info", {"path": "{scratch}/microsoft.db", "since": 1}),
     ("ct_agent_info", {}),
     ("ct_agent_info", {"program": "{scratch}/agent.py", "config": "{scratch}/$CT_UNSET/agent.json"}),
     ("ct_agent_info", {"program": "/bin/true"}),

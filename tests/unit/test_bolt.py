@@ -346,7 +346,7 @@ def test_what_is_read_while_transactions_are_written_is_one_of_them_or_refused(p
             os.pwrite(writer, data[: choose.randrange(len(data))], offset_)
         return really_read(file, size, offset)
 
-    for number in range(500):
+    for _number in range(500):
         pace = choose.choice([(0, 0, 0, 0, 1), (0, 1), (0, 1, 5), (0, 30)])
         write(path, TRACE[0][1])
         writes, written = TRACE[1:], 0

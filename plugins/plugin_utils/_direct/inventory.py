@@ -29,7 +29,7 @@ def inventory_info(options: Mapping[str, Any]) -> Module:
 
 
 def state_info(options: Mapping[str, Any]) -> Module:
-    return Module("ct_state_info", options, STATE)
+    return Module("ct_state_info", options, {**STATE, "buckets": list})
 
 
 def _needed(params: Mapping[str, Any]) -> Iterable[str]:

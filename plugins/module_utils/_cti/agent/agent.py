@@ -26,6 +26,7 @@ from ..text import plural
 from ..tracking import enqueue, item_file, report, run
 from ..tracking.snapshot import Snapshot
 from ..wire.sender import Sender
+from . import baseline
 from .lock import StateLock
 from .options import AgentOptions, OptionError
 from .rule import RuleSource
@@ -81,6 +82,7 @@ class Agent:
         self._damaged: Optional[StateDamaged] = None
         self._discarded = False  # whether a run was, see _Stopping
         self._stuck = False  # whether a run is, see STUCK_SECONDS
+        self._baseline: Optional[baseline.Taken] = None  # until it is stored
 
     def run(self) -> int:
         """Run until SIGTERM. Returns the exit status."""
@@ -173,6 +175,8 @@ class Agent:
         if collected is None:
             return True
         snapshot, records = collected
+        if self._baseline is not None and kind is FILES:
+            self._keep_baseline(self._baseline)
         self._log_result(snapshot, records, time.monotonic() - started)
         if kind.name in settings.kinds:
             self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
@@ -209,6 +213,11 @@ class Agent:
     def _run_or_end(self, kind: Kind, settings: Settings, store: Store) -> Optional[Snapshot]:
         if kind.name in settings.kinds:
             progress = functools.partial(self._status.progress, kind.name)
+            if kind is FILES and self._options.baseline and store.last_run(kind) is None:
+                taken = baseline.take(self._options, settings, store, progress)
+                self._baseline = taken
+                if taken.snapshot is not None:
+                    return taken.snapshot
             return run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
         if store.last_run(kind) is not None:
             self._remove_items(kind)
@@ -361,6 +370,12 @@ class Agent:
             )
         except StateError as error:
             self._log.error(str(error))
+
+    def _keep_baseline(self, taken: baseline.Taken) -> None:
+        self._baseline = None
+        if taken.sentence:
+            (self._log.warning if taken.snapshot is None else self._log)(taken.sentence)
+            baseline.keep(self._options, taken.sentence)
 
     def _remove_items(self, kind: Kind) -> None:
         try:

@@ -15,12 +15,13 @@ from ..errors import CtiError, ForwardError
 from ..kinds.files.kind import FILES
 from ..kinds.files.scope import parse_path
 from ..rule import tags
+from ..rule.forms import CHUNK_STREAMS
 from ..rule.settings import Settings
 from ..state.outbox import MAX_BYTES
 from ..state.store import Store
 from ..text import plural, timestamp
 from ..wire import sockets
-from . import status
+from . import baseline, status
 from .options import AgentOptions
 from .rule import RETRY_SECONDS, ActiveRule, RuleSource
 
@@ -159,7 +160,7 @@ class _Examination:
 
             for found in examine_uploads(self._options, self._rule.settings, self._status.get("Uploads")):
                 yield Link(*found)
-        yield _microsoft()
+        yield _microsoft()._replace(details=baseline.kept(self._options))
         yield self._privileges()
 
     def _service(self) -> Link:
@@ -303,6 +304,9 @@ class _Examination:
         if missing:
             message = "The rule has no tag for %s, so their records are not sent." % " and ".join(missing)
             remedy = "Use the rule from the config socket or the config chunks: the ARM form names no tags."
+            if rule.settings.streams:
+                lacking = " and ".join(name for name, stream in CHUNK_STREAMS.items() if stream in missing)
+                remedy = "Add %s to the streams of the rule, in its data source and its data flow." % lacking
             return Link("streams", BROKEN, message, remedy)
         names = [tag for found in chosen.values() for tag in found]
         return Link("streams", OK, "Records are sent with the tags %s." % ", ".join(names))

@@ -60,6 +60,7 @@ class AgentOptions(NamedTuple):
     rehash_days: float = REHASH_DAYS
     history_days: float = KEEP.days
     history_mib: float = KEEP.mib
+    baseline: str = ""
 
     @property
     def retention(self) -> Retention:
@@ -146,9 +147,24 @@ HELP = {
         "MIB",
         "maximum size of the history, compressed; the user with the most changes loses the oldest of them",
     ),
+    "baseline": (
+        "FILE",
+        "database of Microsoft's agent, whose files are the baseline if there is no state yet; empty: the first run is the baseline",
+    ),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path", "upload_hosts": "--upload-host"}
-_PATHS = ("state", "tls_ca", "tls_cert", "tls_key", "chunks", "dcr", "item_files", "azure_credential_file", "azure_ca")
+_PATHS = (
+    "state",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "chunks",
+    "dcr",
+    "item_files",
+    "azure_credential_file",
+    "azure_ca",
+    "baseline",
+)
 _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 

@@ -31,17 +31,18 @@ def compare_and_store(
     keep_items: bool = False,
     progress: Optional[Progress] = None,
     ends: bool = False,
+    first: Optional[Run] = None,
 ) -> Snapshot:
     """Collect the items of a kind, compare them with those in the store, and put the result into the store.
 
     `scope`: the rules that say what is collected, for a kind that has rules. Differences that only follow from other rules than
     those of the last run are not reported as changes; nor are items that one of the two runs could not see. `progress` is
     called with the number of items so far, every PROGRESS_SECONDS at most. `ends`: the rule has switched off the kind, and this is
-    its last run, unless it postpones changes. Raises StateError.
+    its last run, unless it postpones changes. `first`: the run to compare with if the store has none. Raises StateError.
     """
     now = int(time.time())
     reported = time.monotonic()
-    last = store.last_run(kind)
+    last = store.last_run(kind) or first
     known = store.known(kind)
     judge = _judge(kind, last, known, scope)
     observed = _Observed(kind, store, known, judge, keep_items)
