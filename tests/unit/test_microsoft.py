@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import bolt
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import baseline
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SinceError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SinceError, StateError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
@@ -133,6 +133,14 @@ def test_only_what_is_certain_is_taken_for_an_item(database, key, value, is_know
 def test_a_value_that_is_no_json_is_unknown(database, value):
     maker.write(database, {b"b": {maker.key(PATH): value}})
     assert microsoft.load(database).items == {}
+
+
+def test_items_that_take_too_much_memory_are_refused(database):
+    """Each byte of the value takes 64 bytes in memory."""
+    value = b'{"FileSystemPath": "%s", "x": [%s]}' % (PATH.encode(), b",".join([b"{}"] * (3 << 20)))
+    maker.write(database, {b"b": {maker.key(PATH): value}})
+    with pytest.raises(StateError, match="has items with more than 4194304 values"):
+        microsoft.load(database)
 
 
 def test_a_key_of_any_bytes_is_shown_on_one_line_and_shortened(database):

@@ -18,6 +18,7 @@ from ..text import decode, is_utf8, load_json, quoted, timestamp
 from . import bounded
 
 MAX_PATH_BYTES = 4096
+MAX_VALUES = 4 << 20  # in all items together, each of which may take 64 bytes of memory
 SHOWN = 5  # keys of values that are not known
 _SHOWN_KEY = 100  # characters of such a key
 
@@ -59,15 +60,19 @@ class _Summary:
 
 def load(path: str, owner: Optional[int] = None) -> Microsoft:
     """What the database at `path` holds. `owner`: a uid that may control it, in addition to root and the current user. Raises
-    BoltError."""
+    BoltError and StateError."""
     content = bolt.read(path, (0, os.geteuid(), owner))
     items: Dict[str, Row] = {}
     ambiguous: Set[str] = set()
     buckets: List[Row] = []
+    values = 0
     for bucket in content.buckets:
         summary = _Summary(bucket)
         for key, value in bucket.values:
             name = _path(key)
+            values += 0 if name is None else sum(map(value.count, (b",", b"[", b"{")))
+            if values > MAX_VALUES:
+                raise StateError("The database '%s' has items with more than %d values." % (quoted(path), MAX_VALUES))
             item = None if name is None else _item(name, value)
             if name is None or item is None:
                 summary.unknown(key)
