@@ -169,12 +169,12 @@ def test_whatever_records_are_the_rows_are_valid_and_the_calls_within_the_limit_
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 3000), max_size=60), st.integers(4000, 9000))
 def test_calls_are_as_large_as_the_limit_allows_and_no_larger(sizes, limit):
-    batches = [ingestion.Batch(limit)]
+    batches = [ingestion.Batch(tables.CHANGES, limit)]
     for number, size in enumerate(sizes):
         waiting = ingestion.Waiting(number, (0, {}), b"x" * size)
         if not batches[-1].add(waiting):
             assert len(ingestion.body_of([*batches[-1].rows, waiting])) > limit
-            batches.append(ingestion.Batch(limit))
+            batches.append(ingestion.Batch(tables.CHANGES, limit))
             assert batches[-1].add(waiting)
     bodies = [ingestion.body_of(batch.rows) for batch in batches]
     assert all(len(body) <= limit for body in bodies)
@@ -220,11 +220,12 @@ def test_rules_are_named_by_their_endpoint_and_id():
         "azure:https://x",
         "azure:https://x/a/b",
         "azure:https://x/" + "a" * 65,
+        "azure:https://u:secret@x/" + RULE,
         "azure:",
     ):
         with pytest.raises(AzureError) as failure:
             parse_rule(text)
-        assert "azure:https://HOST/IMMUTABLE-ID" in str(failure.value)
+        assert "azure:https://HOST/ID" in str(failure.value) and "secret" not in str(failure.value)
 
 
 def test_records_go_out_in_few_calls():

@@ -16,14 +16,14 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 from ..daemon import VERSION
 from ..errors import ForwardError, Refused
 from ..records import RECORD_ID, TIME
-from ..text import plural
+from ..text import plural, quoted
 from .errors import AzureError
 from .https import Client, Endpoint, describe, parse
 from .identity import Identity, Tokens
 from .tables import CALL_BYTES, Table, encode_row, table_of
 
 SCHEME = "azure:"
-FORM = "azure:https://HOST/IMMUTABLE-ID"
+FORM = "azure:https://HOST/ID"
 SECONDS = 120.0  # for one call
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # between two attempts, where the answer asks for none
 RECONNECTIONS = 2  # where there is no answer, before one call fails
@@ -54,15 +54,16 @@ class Rule(NamedTuple):
 def parse_rule(text: str) -> Rule:
     """The rule of a text in FORM: the URL for log ingestion of the rule, and its immutable id. Raises AzureError."""
     try:
-        endpoint = parse(text[len(SCHEME) :])  # noqa: E203
-    except AzureError as error:
-        raise AzureError("%s Write %s." % (error, FORM)) from error
-    immutable_id = endpoint.path[1:]
-    if not text.startswith(SCHEME) or not re.match(r"[A-Za-z0-9-]{1,64}\Z", immutable_id):
-        raise AzureError(
-            "'%s' names no rule. Write %s, such as dcr-0123..., which the rule has in Azure." % (text, FORM)
-        )
-    return Rule(endpoint._replace(path=""), immutable_id)
+        endpoint = parse(text[len(SCHEME) :] if text.startswith(SCHEME) else "")  # noqa: E203
+        immutable_id = endpoint.path[1:]
+        if re.match(r"[A-Za-z0-9-]{1,64}\Z", immutable_id):
+            return Rule(endpoint._replace(path=""), immutable_id)
+    except AzureError:
+        pass
+    shown = quoted(text.rpartition("@")[2])  # without a password
+    raise AzureError(
+        "'%s' names no rule. Give %s: the endpoint for log ingestion of the rule, and its immutable id." % (shown, FORM)
+    )
 
 
 class IngestionError(ForwardError):
@@ -84,7 +85,8 @@ class Waiting(NamedTuple):
 class Batch:
     """Rows of one table that fit into one call."""
 
-    def __init__(self, limit: int = CALL_BYTES) -> None:
+    def __init__(self, table: Table, limit: int = CALL_BYTES) -> None:
+        self.table = table
         self.rows: List[Waiting] = []
         self._limit = limit
         self._bytes = 1  # with the brackets and a comma between two rows
@@ -126,9 +128,8 @@ class Ingestion:
         self._now = now
         self._waited = 0.0
         self._refused: List[Refused] = []
-        self._taken: Dict[
-            str, Set[bytes]
-        ] = {}  # stream -> digests of calls that were taken, until a send() has ended well
+        # stream -> digests of the calls that were taken, until a send() has ended well
+        self._taken: Dict[str, Set[bytes]] = {}
 
     def __enter__(self) -> "Ingestion":
         return self
@@ -144,20 +145,18 @@ class Ingestion:
         """
         self._waited, self._refused = 0.0, []
         number = -1
-        batches: Dict[str, Batch] = {}
-        tables: Dict[str, Table] = {}
+        batches: Dict[str, Batch] = {}  # by their tables
         try:
             for number, (seconds, record) in enumerate(entries):
                 table = table_of(record)
                 row = encode_row(table, stream, seconds, record, self._now())
                 waiting = Waiting(number, (seconds, record), row)
-                tables[table.name] = table
-                if not batches.setdefault(table.name, Batch()).add(waiting):
+                if not batches.setdefault(table.name, Batch(table)).add(waiting):
                     self._send(table, stream, batches[table.name].rows)
-                    batches[table.name] = Batch()
+                    batches[table.name] = Batch(table)
                     batches[table.name].add(waiting)
-            for name in list(batches):
-                self._send(tables[name], stream, batches[name].rows)
+            for name, batch in list(batches.items()):
+                self._send(batch.table, stream, batch.rows)
                 del batches[name]
         except IngestionError as error:
             error.taken = min(batch.rows[0].number for batch in batches.values())
@@ -222,7 +221,7 @@ class Ingestion:
                 if attempts > RECONNECTIONS or (error.status and error.status not in _BUSY):
                     raise IngestionError(str(error), error.retry_after or 0.0) from error
                 status, asked, text = 0, error.retry_after, str(error)
-            if status in (200, 204):
+            if status == 204:
                 return None
             if status in _REFUSED:
                 return text
