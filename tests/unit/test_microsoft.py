@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import bolt
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import baseline
@@ -160,6 +162,22 @@ def test_a_path_with_items_that_differ_is_left_out(database):
     result, (warning,) = described(database)
     assert result["inventory"]["files"]["count"] == 1
     assert warning.endswith("has several items of /a, which are left out.")
+
+
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=30))
+VALUES = st.one_of(
+    SCALARS, st.lists(SCALARS, max_size=2), st.from_regex(takeover._TIME), st.from_regex(takeover._SHA256)
+)
+ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(maker.item(__file__), VALUES))
+
+
+@settings(max_examples=100, deadline=None)
+@given(item=ITEMS)
+def test_an_item_of_any_form_can_be_compared(item):
+    known = takeover.recorded("/etc/a", item)
+    json.dumps(FILES.row(known.alone()))
+    assert known.mode is None or 0 <= known.mode <= 0o777
+    assert known.size is None or known.size >= 0
 
 
 # --- as the baseline
