@@ -110,6 +110,12 @@ def test_a_time_that_azure_may_replace_is_kept_in_a_column_of_its_own():
         assert row.get("OriginalTime") == (timestamp(seconds) if kept else None)
 
 
+def test_no_long_text_of_a_sender_stays_in_memory():
+    before = tables._parse.cache_info().currsize
+    row_of(dict(FILE, DateModified="2026" * 100000, RecordId="r"))
+    assert tables._parse.cache_info().currsize <= before + 1
+
+
 def test_a_record_of_neither_table_is_in_the_third():
     row = row_of({"log": "text", "RecordId": "r"}, stream="syslog")
     assert row == {"Stream": "syslog", "RecordId": "r", "TimeGenerated": TIME, "AdditionalColumns": {"log": "text"}}

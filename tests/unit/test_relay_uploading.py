@@ -160,3 +160,26 @@ def test_a_disk_that_takes_only_small_records_has_none_set_aside(tmp_path):
     place.keep(*records(10, 5))
     place.run(13)
     assert place.set_aside() == [] and place.destination.taken == set()
+
+
+def test_records_that_the_destination_names_are_set_aside_and_no_other_is_uploaded_again(tmp_path):
+    place = Place(tmp_path, None)
+    uploads = []
+
+    def take(_stream, batches):
+        entries = list(itertools.chain.from_iterable(batches))
+        uploads.append(len(entries))
+        raise RecordsRefused("two of them", [(entry, "no form") for entry in entries if "poison" in entry[1]])
+
+    place.destination.take = take
+    sink = place.keep(*records(1000, 3, 700))
+    place.until_empty()
+    assert uploads == [1000] and place.set_aside() == ["3", "700"]
+    assert (sink.delivered, sink.set_aside) == (998, 2)
+
+
+def test_a_destination_says_when_it_takes_records_again(tmp_path):
+    place = Place(tmp_path, UploadError("busy", 777.0))
+    place.keep({"RecordId": "1", "poison": ""})
+    place.run(1)
+    assert "The next attempt is in 777 s." in place.log[-1]

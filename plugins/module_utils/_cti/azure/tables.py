@@ -28,6 +28,7 @@ STREAM = "Stream"  # of a record that belongs to neither table
 ORIGINAL_TIME = "OriginalTime"  # TimeGenerated of a row that Azure may give another one: see TIME_SECONDS
 # Azure replaces a time that is two days old or a day ahead. A row waits on the way, and clocks differ.
 TIME_SECONDS = 43200
+TIME_CHARACTERS = 20
 _TYPES = {
     **dict.fromkeys((*INTEGER_COLUMNS, INVENTORY_RECORDS), "long"),
     **dict.fromkeys((*TIMES, TIME, ORIGINAL_TIME), "datetime"),
@@ -114,9 +115,13 @@ def _fitting(form: Optional[str], value: Any, limit: int) -> Any:
     return None
 
 
-@lru_cache(maxsize=4096)
 def _seconds(text: str) -> Optional[int]:
     """Unix seconds of a time such as 2026-01-09T08:00:01Z, the form that our records have; None for any other text."""
+    return _parse(text) if len(text) == TIME_CHARACTERS else None  # a sender's long text would be kept in memory
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Optional[int]:
     found = _TIME(text)
     if found is None:
         return None
