@@ -292,6 +292,21 @@ def test_an_answer_shows_nothing_of_itself():
     assert repr(https.Response(200, {"a": SECRET}, SECRET.encode())) == "Response(200)"
 
 
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (b'{"error": {"code": "AuthFailed", "message": "The scope /subscriptions/1 is refused\\r\\nTrace"}}',
+         "401, Code, AuthFailed, The scope /subscriptions/1 is refused"),
+        (b'{"error": "invalid_client", "error_description": "Bad header Bearer eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsIng1dCI6.abc"}',
+         "401, Code, invalid_client, Bad header Bearer ..."),
+        (b'{"error": ["x"], "error_description": 7}', "401, Code"),
+        (b"<html>", "401, Code"),
+    ],
+)  # fmt: skip
+def test_an_error_is_said_in_its_own_words_without_what_looks_like_a_secret(body, words):
+    assert https.describe(https.Response(401, {"x-ms-error-code": "Code"}, body)) == words
+
+
 def test_the_rate_is_kept(serve):
     server = serve(lambda request: web.answer(200))
     start = time.monotonic()

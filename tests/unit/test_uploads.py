@@ -358,6 +358,19 @@ def test_it_stops_between_two_texts(host):
     assert host.waiting() == 4 and len(host.azure.blobs) == 1
 
 
+def test_what_is_discarded_leaves_nothing_on_the_disk(host):
+    host.run()
+    (host.folder / spool.FILE).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
+    host.write("a")
+    host.run()
+    (host.folder / (spool.FILE + "-journal")).write_bytes(b"")
+    assert spool.discard(str(host.folder)) == [
+        "The contents of 1 file that waited for their upload are discarded: upload_contents is off."
+    ]
+    assert not [name for name in os.listdir(str(host.folder)) if name.startswith(spool.FILE)]
+    assert spool.discard(str(host.folder)) == []
+
+
 def test_only_its_owner_can_read_the_spool(host):
     host.run()
     host.write("a")

@@ -258,13 +258,13 @@ class Agent:
     # --- the contents of files
 
     def _open_uploads(self) -> Optional["Uploads"]:
-        path = self._options.path("uploads.db")
+        state = self._options.state
         if not self._options.upload_contents:
-            if os.path.lexists(path):
-                os.unlink(path)
-                self._log.warning(
-                    "Contents of files that waited for their upload are discarded: upload_contents is off."
-                )
+            if any(name.startswith("uploads.db") for name in os.listdir(state)):
+                from ..azure.spool import discard  # loaded only if it is used
+
+                for note in discard(state):
+                    self._log.warning(note)
             return None
         from .uploads import Uploads  # loaded only if it is used
 

@@ -30,6 +30,7 @@ _PIECE = 64 << 10
 _DROPPED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+_SECRET = re.compile(r"[A-Za-z0-9+_~.=-]{37,}")  # as tokens, keys and secrets are; a GUID is shorter
 _NETWORK = "Check the name, the network and the firewall."
 _CERTIFICATES = "Give the authority that signed its certificate as azure_ca, if it is a private one."
 
@@ -341,7 +342,10 @@ def json_object(body: bytes) -> Mapping[str, Any]:
 
 
 def describe(response: Response, limit: int = 200) -> str:
-    """The status of an answer and what its error says, in the forms of Azure Resource Manager, Storage, Entra ID and IMDS."""
+    """The status of an answer and what its error says, in the forms of Azure Resource Manager, Storage, Entra ID and IMDS.
+
+    What looks like a secret is left out: a server may repeat what it was sent.
+    """
     found = json_object(response.body)
     error = found.get("error")
     texts: List[Any] = [response.headers.get("x-ms-error-code")]
@@ -352,4 +356,5 @@ def describe(response: Response, limit: int = 200) -> str:
     words = list(
         dict.fromkeys(text.strip().splitlines()[0] for text in texts if isinstance(text, str) and text.strip())
     )
-    return quoted("%d%s" % (response.status, "".join(", " + word for word in words)), limit)
+    said = "".join(", " + _SECRET.sub("...", word) for word in words)
+    return quoted("%d%s" % (response.status, said), limit)

@@ -14,6 +14,7 @@ from typing import Iterable, Iterator, List, NamedTuple, Optional, Tuple, Type
 from ..errors import StateError
 from ..kinds.files.budget import Share
 from ..state.packing import unpack
+from ..text import plural
 
 FILE = "uploads.db"
 MAX_BYTES = 32 << 20  # of texts in folders of root, and as many in those of all others
@@ -157,3 +158,22 @@ class Spool:
 
     def count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
+
+
+def discard(folder: str) -> List[str]:
+    """Remove the database in a state directory, also one that was moved aside. Returns what there is to say about it."""
+    waiting = 0
+    try:
+        with Spool(os.path.join(folder, FILE)) as spool:
+            waiting = spool.count()
+    except StateError:  # is removed as well
+        pass
+    for name in sorted(os.listdir(folder), reverse=True):  # a journal before its database, which must not find it
+        if name.startswith(FILE):
+            os.unlink(os.path.join(folder, name))
+    if not waiting:
+        return []
+    return [
+        "The contents of %s that waited for their upload are discarded: upload_contents is off."
+        % plural(waiting, "file")
+    ]

@@ -1,0 +1,45 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The unit of the agent has the network only where it needs it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import jinja2
+import pytest
+
+UNIT = Path(__file__).resolve().parents[3] / "roles/agent/templates/ctagent.service.j2"
+SOCKET = "@CAgentStream_CloudAgentInfo_ChangeTracking-Linux_default_fluent.socket"
+VARIABLES = {
+    "ansible_managed": "managed", "agent_item_files": {"own": ""}, "agent_layout": "own", "agent_python": "/usr/bin/python3",
+    "agent_program": "/usr/local/lib/ctagent/agent.pyz", "agent_user": "ctagent", "agent_memory_max": "512M", "agent_cpu_quota": "50%",
+    "agent_address": SOCKET, "agent_config_address": "", "agent_upload_contents": False,
+}  # fmt: skip
+
+
+def families(**variables):
+    """The address families that the unit allows."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    environment.tests["search"] = lambda text, pattern: re.search(pattern, text)
+    environment.filters.update(bool=bool, quote=shlex.quote)
+    text = environment.from_string(UNIT.read_text(encoding="utf-8")).render(dict(VARIABLES, **variables))
+    return re.search("^RestrictAddressFamilies=(.*)$", text, re.MULTILINE).group(1).split()
+
+
+@pytest.mark.no_core
+@pytest.mark.parametrize(
+    "variables, network",
+    [
+        ({}, False),
+        ({"agent_config_address": SOCKET}, False),
+        ({"agent_address": "/run/tcp://x"}, False),
+        ({"agent_address": "tcp://relay:24224"}, True),
+        ({"agent_address": "tls://relay:24224"}, True),
+        ({"agent_address": "azure:https://a.ingest.monitor.azure.com/dcr-1"}, True),
+        ({"agent_upload_contents": True}, True),
+    ],
+)
+def test_the_network_is_open_where_an_address_or_an_upload_needs_it(variables, network):
+    assert families(**variables) == ["AF_UNIX"] + ["AF_INET", "AF_INET6"] * network
