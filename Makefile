@@ -71,8 +71,8 @@ WIRE := $(PROCESSES) interop
 
 # What steps need; it comes first, so that steps start in this order: the longest first, which overlap with all the rest.
 NEEDS := debian-packages unit-packages build $(IMAGES:%=image-%) \
-  $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure)
-STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
+  $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure azcollection)
+STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda azure-deploy integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
   lint-importer report azure quickstart-user $(UNIT) $(LINT) interop
 .PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
@@ -153,6 +153,10 @@ $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/ve
 # Python 3.12, for which there is a wheel of all that ansible-rulebook needs.
 $(VENV)/eda/done: tests/requirements/eda.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-eda - tests/tools/venv $(@D) 3.12 -r $<
+# Python 3.12, which the collection azure.azcollection asks for. Of the models of azure-mgmt, of which there are 90 MB, few are used.
+$(VENV)/azcollection/done: tests/requirements/azcollection.txt tests/tools/venv | $(COLLECTION)
+	@PIP_NO_COMPILE=1 $(PREPARE) venv-azcollection - sh -c 'tests/tools/venv $(@D) 3.12 -r $< && \
+	  { [ -e $(@D)/GAP ] || $(@D)/bin/python -m compileall -q -x /azure/mgmt/ $(@D)/lib; }'
 $(VENV)/importer/done: tests/requirements/importer.txt tests/tools/venv
 	@$(PREPARE) venv-importer - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/build/done: tests/tools/venv
@@ -222,6 +226,8 @@ quickstart-user: $(VENV)/core-2.19/done debian-packages
 	@$(TESTS) $@ core-2.19 sh -c 'tests/tools/apt-need python3-venv git make && exec "$$@"' - $(call pytest,tests/quickstart)
 eda: $(VENV)/eda/done image-bookworm ## the event source in ansible-rulebook, which restores what is changed by hand on a booted host; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ eda sh -c 'tests/tools/apt-need openjdk-17-jre-headless && exec "$$@"' - $(call pytest,tests/eda)
+azure-deploy: $(VENV)/azcollection/done ## the playbooks azure_deploy and azure_remove, with azure.azcollection against a double of Azure's ARM
+	@$(TESTS) $@ azcollection tests/tools/azcollection $(call pytest,tests/azure_deploy)
 docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)

@@ -40,3 +40,21 @@ attributes:
     support: full
     description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
 """
+
+    AZURE = r"""
+options:
+  credentials:
+    description:
+      - How to sign in to Azure, as options of the modules of C(azure.azcollection), for example C(tenant), C(client_id) and C(secret).
+      - By default, they take the environment variables C(AZURE_*), C(~/.azure/credentials), or the login of C(az login).
+    type: dict
+    default: {}
+  timeout:
+    description: Seconds within which a resource must be ready, including repeated requests while Azure is busy.
+    type: float
+    default: 1800
+  delay:
+    description: Seconds until a request is repeated. Each delay is twice the one before, up to 60 seconds.
+    type: float
+    default: 5
+"""

@@ -65,7 +65,7 @@ def ct_mistyped(values, options):
 def _sentences(variable, name, value, option):
     """Yield a sentence if the value has another type than the option; for a dictionary, also for its suboptions."""
     kind = option.get("type")
-    choices = option.get("choices")
+    choices = option.get("choices") if kind != "list" else None  # of a list, Ansible checks each element
     if (
         choices and not isinstance(value, bool) and str(value) not in choices
     ):  # YAML reads `off` as a boolean; Ansible accepts it

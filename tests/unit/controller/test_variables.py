@@ -34,13 +34,13 @@ def variables_of_playbooks():
     return yaml.safe_load((ROOT / "playbooks" / "vars" / "variables.yml").read_text())["ct_variables"]
 
 
-@pytest.mark.parametrize("role", ["agent", "relay"])
+@pytest.mark.parametrize("role", ["agent", "azure", "relay"])
 def test_a_role_specifies_all_its_options(role):
     defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
     assert set(defaults) == set(variables_of_role(role))
 
 
-@pytest.mark.parametrize("role", ["agent", "relay"])
+@pytest.mark.parametrize("role", ["agent", "azure", "relay"])
 def test_no_variable_that_a_role_sets_itself_resembles_an_option(role):
     texts = [path.read_text() for path in (ROOT / "roles" / role).rglob("*") if path.suffix in (".yml", ".j2")]
     own = set(re.findall(r"\b%s_\w+" % role, "\n".join(texts)))
@@ -150,14 +150,14 @@ def test_a_fact_named_like_an_option_is_refused_and_others_are_not():
     assert "(5 of 900)" in claimed({"ct_dest%d" % number: 1 for number in range(900)})[0]
 
 
-@pytest.mark.parametrize("name", ["deploy", "doctor", "inventory", "uninstall"])
+@pytest.mark.parametrize("name", ["azure_deploy", "azure_remove", "deploy", "doctor", "inventory", "uninstall"])
 def test_a_playbook_refuses_such_facts_before_anything_else_and_for_each_host(name):
     (play,) = yaml.safe_load((ROOT / "playbooks" / (name + ".yml")).read_text())
     first = (play.get("pre_tasks") or play["tasks"])[0]
     assert first["ansible.builtin.assert"]["that"] == "ct_claimed == []" and "run_once" not in first
 
 
-@pytest.mark.parametrize("role", ["agent", "relay"])
+@pytest.mark.parametrize("role", ["agent", "azure", "relay"])
 def test_a_role_refuses_such_facts_before_anything_else(role):
     first = yaml.safe_load((ROOT / "roles" / role / "tasks/main.yml").read_text())[0]
     assert first["ansible.builtin.assert"]["that"] == role + "_claimed == []"
@@ -309,7 +309,7 @@ def run_role(tmp_path, role, given):
     return run_playbook(tmp_path, tmp_path / "play.yml", given)
 
 
-@pytest.mark.parametrize("name", ["deploy", "doctor", "inventory", "uninstall"])
+@pytest.mark.parametrize("name", ["azure_deploy", "azure_remove", "deploy", "doctor", "inventory", "uninstall"])
 def test_a_playbook_refuses_a_variable_that_it_does_not_know_before_it_does_anything(tmp_path, name):
     output = run_playbook(tmp_path, "changetracking.inventory." + name, "ct_dir=/srv ansible_become=false")
     assert "Unknown variable 'ct_dir'. Did you mean one of ct_" in output.replace("\\'", "'")
