@@ -151,7 +151,6 @@ from ..module_utils._cti.errors import SinceError
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.state.since import parse
 from ..module_utils._cti.tracking.last_known import from_database, from_item_files
-from ..module_utils._cti.tracking.microsoft import describe
 from ..module_utils._module import check_path, run
 
 OPTIONS: Dict[str, Any] = dict(
@@ -173,6 +172,8 @@ def main() -> None:
         check_path("path", path)
         since = None if given is None else parse(given)
         if is_bolt(path):
+            from ..module_utils._cti.tracking.microsoft import describe  # few tasks need it
+
             return describe(path, module.params["kinds"], wanted, owner_of_folder(path), given, module.warn)
         if not os.path.isdir(path):
             return from_database(path, module.params["kinds"], wanted, owner_of_folder(path), since, module.warn)

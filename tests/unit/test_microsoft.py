@@ -18,6 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti impo
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import baseline
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import SinceError, StateError
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import listing
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed_reader import unpack
@@ -402,18 +403,33 @@ def test_a_folder_that_cannot_be_read_is_no_removal(host, folder, database, monk
     assert reported(host.first().snapshot) == []
 
 
-def test_a_large_folder_is_compared_in_its_slices(host, folder, database):
-    for number in range(3000):
+def test_what_vanishes_while_the_scan_ends_leaves_the_rest_of_its_folder_known(host, folder, database, monkeypatch):
+    """d.conf is there in a form that is not tracked, until the last moment."""
+    maker.microsoft(database, [*items_of(folder), dict(items_of(folder)[0], FileSystemPath=str(folder / "d.conf"))])
+    answers = iter([False])
+    monkeypatch.setattr(takeover, "_is_gone", lambda path: next(answers, True))
+    assert reported(host.first().snapshot) == []
+    assert reported(host.next()) == [] and host.next().count == 3
+
+
+def test_a_large_folder_is_compared_in_its_slices(host, folder, database, monkeypatch):
+    monkeypatch.setattr(listing, "SLICED_ABOVE", 50)
+    for number in range(300):
         put(folder, "%04d.conf" % number)
     items = items_of(folder)
     put(folder, "0007.conf", "changed")
-    (folder / "0008.conf").unlink()
+    gone = [item["FileSystemPath"] for item in items[100:290]]  # so that in many slices, nothing is left
+    for path in gone:
+        os.unlink(path)
     maker.microsoft(database, items)
     taken = host.first()
-    assert reported(taken.snapshot) == [
-        ("Modified", "0007.conf", "FileContentChecksum,Size"), ("Removed", "0008.conf", "")
-    ]  # fmt: skip
-    assert taken.compared == 3003 and reported(host.next()) == []
+    with Store(host.state) as store:
+        assert sum("//" in name for name in store.known(FILES).names()) > 50
+    assert sorted(reported(taken.snapshot)) == [
+        ("Modified", "0007.conf", "FileContentChecksum,Size"),
+        *(("Removed", os.path.basename(path), "") for path in gone),
+    ]
+    assert taken.compared == 303 and reported(host.next()) == [] and reported(host.next()) == []
 
 
 # --- in the agent
@@ -440,6 +456,18 @@ def test_the_agent_says_where_its_baseline_comes_from_and_takes_it_once(options,
     baseline.keep(options, taken.sentence)
     assert baseline.kept(options) == [taken.sentence]
     assert take(options, host) == (None, "")
+
+
+def test_a_rule_without_paths_leaves_the_database_for_the_one_that_has_them(options, host, folder, database):
+    maker.microsoft(database, items_of(folder))
+    put(folder, "a.conf", "changed")
+    with_paths, host.settings = host.settings, host.settings._replace(file_rules=[])
+    host.state = options.database
+    assert take(options, host) == (None, "")
+    host.next()
+    host.settings = with_paths
+    assert reported(take(options, host).snapshot) == [("Modified", "a.conf", "FileContentChecksum,Size")]
+    assert take(options, host) == (None, "") and reported(host.next()) == []
 
 
 @pytest.mark.parametrize(

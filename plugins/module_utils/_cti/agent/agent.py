@@ -213,11 +213,10 @@ class Agent:
     def _run_or_end(self, kind: Kind, settings: Settings, store: Store) -> Optional[Snapshot]:
         if kind.name in settings.kinds:
             progress = functools.partial(self._status.progress, kind.name)
-            if kind is FILES and self._options.baseline and store.last_run(kind) is None:
-                taken = baseline.take(self._options, settings, store, progress)
-                self._baseline = taken
-                if taken.snapshot is not None:
-                    return taken.snapshot
+            if kind is FILES and self._options.baseline:
+                self._baseline = baseline.take(self._options, settings, store, progress)
+                if self._baseline.snapshot is not None:
+                    return self._baseline.snapshot
             return run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
         if store.last_run(kind) is not None:
             self._remove_items(kind)

@@ -8,6 +8,7 @@ from typing import Any, List, NamedTuple, Optional
 
 from .. import folders
 from ..errors import CtiError
+from ..kinds.files.kind import FILES
 from ..replace import replace
 from ..rule.settings import Settings
 from ..state.store import Store
@@ -23,11 +24,14 @@ _ORDINARY = "The first run is the baseline of files."
 
 class Taken(NamedTuple):
     snapshot: Optional[Snapshot]  # None: the ordinary run is to be made
-    sentence: str  # where the baseline comes from; empty if that was decided before
+    sentence: str  # where the baseline comes from; empty if that was decided before, or is to be decided later
 
 
 def take(options: AgentOptions, settings: Settings, store: Store, progress: Any) -> Taken:
     """Make the first run of files with the database in `options.baseline`, if it can be used. Raises StateError."""
+    last = store.last_run(FILES)
+    if (last is not None and last.scope) or not settings.file_rules:
+        return Taken(None, "")
     if kept(options):  # the state was lost since: what that database has was reported then
         return Taken(None, "")
     from ..tracking import microsoft, takeover  # loaded once in the life of a state

@@ -38,11 +38,11 @@ def compare_and_store(
     `scope`: the rules that say what is collected, for a kind that has rules. Differences that only follow from other rules than
     those of the last run are not reported as changes; nor are items that one of the two runs could not see. `progress` is
     called with the number of items so far, every PROGRESS_SECONDS at most. `ends`: the rule has switched off the kind, and this is
-    its last run, unless it postpones changes. `first`: the run to compare with if the store has none. Raises StateError.
+    its last run, unless it postpones changes. `first`: the run to compare with instead of the stored one. Raises StateError.
     """
     now = int(time.time())
     reported = time.monotonic()
-    last = store.last_run(kind) or first
+    last = first or store.last_run(kind)
     known = store.known(kind)
     judge = _judge(kind, last, known, scope)
     observed = _Observed(kind, store, known, judge, keep_items)

@@ -15,7 +15,7 @@ import calendar
 import os
 import re
 import time
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from ..kinds import collectors
 from ..kinds.files.kind import FILES, File
@@ -101,8 +101,8 @@ def _times(value: Any) -> Tuple[int, ...]:
 
 
 def run_files(settings: Settings, store: Store, microsoft: Microsoft, progress: Any, rehash_days: float) -> "Takeover":
-    """Collect files and compare them with what Microsoft's agent recorded; put the result into the store, which has no run of files
-    yet. `progress`, `rehash_days`: see run.run_kind(). Raises StateError."""
+    """Collect files and compare them with what Microsoft's agent recorded; put the result into the store, which has no files yet.
+    `progress`, `rehash_days`: see run.run_kind(). Raises StateError."""
     rules = [list(rule.tracking) for rule in settings.file_rules]
     base = collectors.collect(FILES, settings.file_rules, Known(), rehash_days)
     joined = _Joined(base, settings.file_rules, microsoft)
@@ -121,13 +121,10 @@ class Takeover(NamedTuple):
 
     def sentence(self) -> str:
         """How many files were compared, and how many were not."""
+        counts = (plural(self.compared, "file", "was"), self.outside, self.new)
         return (
             "%s compared with it; %d in it are outside of the rule, and %d that are not in it are part of the baseline"
-            % (
-                plural(self.compared, "file", "was"),
-                self.outside,
-                self.new,
-            )
+            % counts
         )
 
 
@@ -154,15 +151,21 @@ class _Joined(Collection):
             self._tracking[folder] = [rule for rule in rules if any(reaches(rule, path, "file") for path in files)]
 
     def __iter__(self) -> Iterator[Part]:
+        seen: Set[str] = set()  # names of parts
         for part in self._base:
+            seen.add(part.name)
             yield self._joined(part)
         self.sources, self.unseen = self._base.sources, self._base.unseen
         self.replaced, self.postponed = self._base.replaced, self._base.postponed
+        sliced = {name.partition("//")[0] or "/" for name in seen if "//" in name}
+        gone: Dict[str, List[Item]] = {}
         for folder, files in sorted(self._folders.items()):
-            if files and not self._base.out_of_sight(folder):
-                gone = [self._removed(known) for known in files.values() if _is_gone(known.path)]
-                if gone:
-                    yield Part(folder, None, [], before=gone)
+            for path, known in files.items():
+                name = folder + slice_name(slice_of(path)) if folder in sliced else folder
+                if name not in seen and not self._base.out_of_sight(name) and _is_gone(path):
+                    gone.setdefault(name, []).append(self._removed(known))
+        for name, before in gone.items():
+            yield Part(name, None, [], before=before)
 
     def out_of_sight(self, part: str) -> bool:
         return self._base.out_of_sight(part)
