@@ -110,3 +110,27 @@ def test_moving_while_much_changes_loses_nothing_and_sends_nothing_twice(host, a
     found = [*of_relay(host), *of_ama(ama)]
     assert len(found) == len({one for _path, one, _tag in found}) == len({path for path, _id, _tag in found}) == 121
     assert of_ama(ama) and {tag for _path, _id, tag in found} == {CHANGES % "1"}
+
+
+def test_a_receiver_that_takes_the_place_of_another_gets_the_tags_of_its_own_rule(host, ama):
+    """Though the next check of the rule is due in an hour."""
+    host.relay.start()
+    host.start("--acks", "auto", "--refresh", "3600")
+    host.expect("baseline of 0 items")
+    host.write("1")
+    wait(lambda: of_relay(host), ["1"])
+    assert host.relay.stop() == 0
+    ama.associate("ama", settings=settings(host))
+    ama.start()
+    host.write("2")
+    wait(lambda: of_ama(ama), ["2"])
+    assert ama.stop() == 0
+    host.relay.start()
+    host.write("3")
+    wait(lambda: of_relay(host), ["3"])
+    assert host.stop() == 0
+    assert {tag for _path, _id, tag in of_ama(ama)} == {CHANGES % "ama"}
+    assert [(path[-1], tag) for path, _id, tag in sorted(of_relay(host))] == [
+        ("1", CHANGES % "1"),
+        ("3", CHANGES % "1"),
+    ]

@@ -29,6 +29,7 @@ from ..wire.sender import Sender
 from . import baseline
 from .lock import StateLock
 from .options import AgentOptions, OptionError
+from .receivers import Receivers
 from .rule import RuleSource
 from .schedule import Schedule
 from .status import Status
@@ -83,6 +84,7 @@ class Agent:
         self._discarded = False  # whether a run was, see _Stopping
         self._stuck = False  # whether a run is, see STUCK_SECONDS
         self._baseline: Optional[baseline.Taken] = None  # until it is stored
+        self._receivers: Optional[Receivers] = None
 
     def run(self) -> int:
         """Run until SIGTERM. Returns the exit status."""
@@ -90,6 +92,8 @@ class Agent:
             signal.signal(number, lambda *_signal: self._schedule.end())
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
         self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
+        if self._options.receiver.is_local:
+            self._receivers = Receivers()
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("upload", self._upload, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
@@ -242,6 +246,10 @@ class Agent:
             self._schedule.end()
             return False
         except ForwardError as error:
+            if self._receivers is not None and self._receivers.changed:
+                self._backoff = 0.0
+                self._schedule.run_within("rule")  # which delivers afterwards
+                return False
             self._not_delivered(str(error), error.retry_after)
             return False
         except CtiError as error:
@@ -279,7 +287,10 @@ class Agent:
     # --- the rule
 
     def _find_rule(self) -> None:
+        receiver = self._receivers.seen if self._receivers is not None else None
         rule = self._source.find()
+        if self._receivers is not None:
+            self._receivers.known = receiver
         self._status.rule(rule, self._source.reasons)
         for kind in all_kinds().values():
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
@@ -311,6 +322,7 @@ class Agent:
             silence=self._silence,
             tls=options.tls,
             turn=self._round,
+            check=self._receivers.check if self._receivers is not None else None,
         )
 
     def _tags(self) -> Dict[str, Sequence[str]]:

@@ -11,7 +11,7 @@ import socket
 import struct
 import termios
 import time
-from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Set
+from typing import Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Set
 
 from ..errors import FormatError, ForwardError, TurnOver
 from .address import Address
@@ -52,6 +52,7 @@ class Sender:
     `deadline`: seconds for one message, including a new connection where one is needed; may be changed at any time.
     `silence`: seconds without progress (bytes written, messages acknowledged) after which a message fails before its deadline.
     `turn`: seconds, from now on, after which send() starts no further message and raises TurnOver.
+    `check` gets each new connection, and raises ForwardError where nothing may be sent over it.
 
     A busy receiver lets its senders wait before it reads from them. So the first message is small, and so are the next ones
     as long as acknowledgements are slow: if the wait fails, little is sent again.
@@ -66,6 +67,7 @@ class Sender:
         silence: float = 10.0,
         tls: Optional[Tls] = None,
         turn: float = math.inf,
+        check: Optional[Callable[[socket.socket], None]] = None,
     ) -> None:
         if acks not in ACKS:
             raise ValueError("acks: one of " + ", ".join(ACKS))
@@ -76,6 +78,7 @@ class Sender:
         self._silence = silence
         self._tls = tls
         self._turn = turn
+        self._check = check
         self._turn_end = time.monotonic() + turn
         self._unix = address.scheme in ("abstract", "file")
         self._ask = acks != "off"  # what is at the other end now for acks
@@ -164,6 +167,8 @@ class Sender:
 
     def _connect(self, until: Deadline) -> socket.socket:
         sock = self._socket = connect(self._address, until.left(), self._allowed_users, self._tls)
+        if self._check is not None:
+            self._check(sock)
         until.progress()
         self._unpacker = Unpacker(_ACK_BYTES)
         self._asked.clear()
