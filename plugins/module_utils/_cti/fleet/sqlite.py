@@ -101,11 +101,11 @@ class Sqlite:
             raise self._error(error) from error
 
     def insert(self, table: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows; one that is already there is left as it is."""
+        """Insert rows of values as storable() returns them; one that is already there is left as it is."""
         names = [schema.column(name) for name in columns]
         sql = "INSERT OR IGNORE INTO %s (%s) VALUES (%s)" % (table, ", ".join(names), ", ".join("?" * len(names)))
         try:
-            self._db.executemany(sql, map(storable, rows))
+            self._db.executemany(sql, rows)
         except (sqlite3.Error, OverflowError) as error:
             raise self._error(error) from error
 
