@@ -17,9 +17,7 @@ STATUS = "/var/lib/ctagent/status.json"
 TABLES = "/var/lib/ctrelay/relay.db"
 SECONDS = 120
 # user@.service and its like are the sessions that this test opens and closes.
-CHANGES = (
-    "SELECT * FROM ConfigurationChange WHERE Seq > ? AND coalesce(SvcName, '') NOT LIKE 'user%@%' ORDER BY Seq"
-)
+CHANGES = "SELECT * FROM ConfigurationChange WHERE Seq > ? AND coalesce(SvcName, '') NOT LIKE 'user%@%' ORDER BY Seq"
 COUNTS = "SELECT ConfigDataType, count(*) FROM ConfigurationData GROUP BY 1"
 LAST = "SELECT coalesce(max(Seq), 0) FROM ConfigurationChange"
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import sqlite_time
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import (
     content,
     postgresql,
@@ -670,6 +671,16 @@ def test_a_second_connection_does_not_end_the_lock_of_the_first(tmp_path):
         open_store(path).close()
         done = subprocess.run([sys.executable, "-c", TRY_TO_WRITE, path], stderr=subprocess.PIPE, check=False)
         assert b"database is locked" in done.stderr
+
+
+def test_who_opens_a_new_file_while_another_one_creates_the_tables_waits(tmp_path, monkeypatch):
+    path = str(tmp_path / "fleet.db")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses a write-ahead log at once
+    monkeypatch.setattr(sqlite_time.time, "sleep", lambda _seconds: other.execute("COMMIT"))
+    with open_store(path, write=True) as store:
+        assert store.query("PRAGMA journal_mode") == [("wal",)]
+    other.close()
 
 
 def test_a_file_on_a_network_file_system_has_no_write_ahead_log(tmp_path, monkeypatch):

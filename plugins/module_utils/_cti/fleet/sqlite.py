@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ..errors import SourceFailed
 from ..kinds.registry import all_kinds
-from ..sqlite_time import limit_time
+from ..sqlite_time import enable_wal, limit_time
 from ..text import quoted
 from . import schema, sqlite_schema
 from .content import storable
@@ -85,11 +85,17 @@ class Sqlite:
             self.execute("PRAGMA trusted_schema = OFF")
             if write:
                 # With a write-ahead log, readers and a writer do not wait for each other. Processes of different hosts cannot share one.
-                self.execute("PRAGMA journal_mode = %s" % ("DELETE" if _is_on_network(real) else "WAL"))
+                if _is_on_network(real):
+                    self.execute("PRAGMA journal_mode = DELETE")
+                else:
+                    enable_wal(self._db, seconds)
                 self.execute("PRAGMA synchronous = FULL")
                 self.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
             self.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
             self._db.set_progress_handler(None, 0)
+        except sqlite3.Error as error:
+            self.close()
+            raise self._error(error) from error
         except FleetError:
             self.close()
             raise
