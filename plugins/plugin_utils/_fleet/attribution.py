@@ -12,7 +12,8 @@ as well.
     run    A task that names nothing, such as a command, was active at the right time. It may have made the change.
     drift  Neither. Somebody or something else made at least a part of the change.
 
-All times are compared on the host's clock. If the host never returned its time, its clock is taken to be the controller's.
+All times are compared on the host's clock, as it was in this run or in another one. If the host never returned its time, its clock is
+taken to be the controller's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .attribution_services import UNIT_FILE, judge_service, unit_path
 from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, WRITTEN, Verdict, is_related, path_is_related
-from .runs import Clock, Task
+from .runs import Task
 from .windows import Timeline, Window, window
 
 TASK, RUN, DRIFT = "task", "run", "drift"
@@ -63,14 +64,13 @@ class Others:
 
 
 class Tasks:
-    """The recorded tasks of any number of hosts and runs. `clocks`: of hosts that did not return their time in a run."""
+    """The recorded tasks of any number of hosts and runs."""
 
-    def __init__(self, tasks: Iterable[Task], clocks: dict[str, Clock] | None = None) -> None:
-        of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        of_host: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
-            if effect(task.module) != NOTHING:
-                of_host[task.host].append((window(task, (clocks or {}).get(task.host)), task))
-        self._of_host = {host: Timeline(some) for host, some in of_host.items()}
+            of_host[task.host].append(task)
+        self._of_host = {host: Timeline(_windows(some)) for host, some in of_host.items()}
 
     def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:
         """Attribute the changes of any number of hosts. Those of one host shed light on each other."""
@@ -126,6 +126,17 @@ class Tasks:
         if others is None or not (change.kind == "services" or (change.kind == "files" and change.removed)):
             return False
         return any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
+
+
+def _windows(tasks: list[Task]) -> Iterator[tuple[Window, Task]]:
+    """When the tasks of one host were active that can change something. A task of a run in which the host did not return its time
+    has the clock of the last run before in which it did, or else of the first one after."""
+    tasks = sorted(tasks, key=lambda task: task.started_at)
+    clock = next((task.clock for task in tasks if task.clock is not None), None)
+    for task in tasks:
+        clock = task.clock or clock
+        if effect(task.module) != NOTHING:
+            yield window(task, clock), task
 
 
 def _latest(change: Change) -> float:
