@@ -101,12 +101,13 @@ class ActionModule(ActionBase):
                     _check_hosts(store, asked) + _too_early(store, asked) if store and not arguments["results"] else []
                 )
                 answer = ANSWERS[arguments["ask"]](store, asked)
+                warnings += answer.pop("warnings", [])
+                if arguments["format"] == LINES:
+                    answer = {name: value for name, value in answer.items() if name in BRIEF}
+                answer = calm_data({**answer, **({"warnings": warnings} if warnings else {})})
         except (CtiError, ValueError) as error:
             return {"failed": True, "msg": calm(str(error))}
-        warnings += answer.pop("warnings", [])
-        if arguments["format"] == LINES:
-            answer = {name: value for name, value in answer.items() if name in BRIEF}
-        return {"changed": False, **calm_data({**answer, **({"warnings": warnings} if warnings else {})})}
+        return {"changed": False, **answer}
 
 
 def _location(arguments):
@@ -201,9 +202,9 @@ def _changes(store, asked):
         warnings.append(
             f"There are more than {history.MOST_CHANGES} changes, and the others are left out. Give since, until or hosts."
         )
-    every_mark = (marks.from_store(store, asked.groups) if store else []) + marks.from_option(
-        arguments["marks"], asked.groups
-    )
+    stored, wrong = marks.from_store(store, asked.groups) if store else ([], [])
+    warnings += wrong
+    every_mark = stored + marks.from_option(arguments["marks"], asked.groups)
     found = list(filter(_wanted(arguments), history.attributed(store, records, every_mark)))
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
     together = groups.grouped(shown)
@@ -363,10 +364,12 @@ def _hosts(store, asked):
 def _marks(store, asked):
     every = mark_store.read(store)
     limit = asked.arguments["limit"]
+    _marks, warnings = marks.from_store(store, asked.groups)
     return {
         "marks": [mark.as_data() for mark in every[:limit]],
         "left_out": max(0, len(every) - limit),
         "lines": _cut(mark_store.lines(every[:limit]), "mark") or ["The fleet store has no marks."],
+        "warnings": warnings,
     }
 
 
