@@ -614,6 +614,11 @@ def test_a_symlink_is_followed_unless_another_user_made_it(tmp_path):
     with open_store(str(link), write=True) as store:
         add(store, change(0))
     assert there.is_file() and link.is_symlink()
+    content = there.read_bytes()
+    there.write_bytes(b"x" * 9999)
+    with pytest.raises(FleetError, match="'%s' is corrupt" % there):
+        open_store(str(link))
+    there.write_bytes(content)
     if os.geteuid() != 0:
         assert not os.environ.get("CI"), "giving a symlink to a user needs root"
         pytest.skip("giving a symlink to a user needs root")

@@ -180,6 +180,31 @@ def test_a_playbook_that_is_killed_between_store_and_files_loses_nothing(control
     assert controller.changes() == ["a", "b"] and controller.file() == ["b"]
 
 
+def test_what_a_killed_playbook_left_is_removed_once_it_is_old(controller, machine):
+    controller.fetch(machine)
+    folder = controller.folder / "web01"
+    names = [
+        ".Packages.json." + "0a" * 16,
+        ".Changes.json." + "f" * 32,
+        ".Files.json." + "1" * 32,
+        ".notes.json." + "x" * 32,
+    ]
+    for name in names:
+        (folder / name).write_text("[")
+    (folder / names[2]).unlink()
+    (folder / names[2]).symlink_to("Packages.json")
+    for name in names[0], names[3]:
+        os.utime(str(folder / name), (0, 0))
+    os.utime(str(folder / names[2]), (0, 0), follow_symlinks=False)
+    controller.fetch(machine)
+    assert sorted(path.name for path in folder.glob(".*.json.*")) == sorted(names[1:])
+    if os.geteuid() == 0:
+        os.utime(str(folder / names[1]), (0, 0))
+        os.chown(str(folder / names[1]), 54321, 54321)
+        controller.fetch(machine)
+        assert (folder / names[1]).exists()
+
+
 def test_check_mode_writes_no_store(controller, machine):
     controller.check_mode = True
     controller.fetch(machine)

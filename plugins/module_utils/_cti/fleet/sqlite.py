@@ -66,6 +66,8 @@ class Sqlite:
         seconds = LOCK_SECONDS if lock_seconds is None else lock_seconds
         try:
             real = _find(path, write)
+            if os.path.islink(path):
+                self.name = real  # next to which the files are that end in -wal and -shm
             uri = "file://%s?mode=%s" % (quote(os.fsencode(real)), "rw" if write else "ro")
             self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
         except FileNotFoundError:
