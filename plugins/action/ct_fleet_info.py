@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -96,7 +96,7 @@ class ActionModule(ActionBase):
         try:
             where = _location(arguments)
             asked = Asked(arguments, task_vars.get("groups") or {}, task_vars)
-            with _opened(where, asked) as store, store.reading() if store else nullcontext():
+            with _reading(where, asked) as store:
                 warnings = _ignored(arguments) + (
                     _check_hosts(store, asked) + _too_early(store, asked) if store and not arguments["results"] else []
                 )
@@ -139,14 +139,20 @@ def _ignored(arguments):
     ]
 
 
-def _opened(where, asked):
-    """Return the store; None where there is none, which a question about results can do without."""
+@contextmanager
+def _reading(where, asked):
+    """A store whose content stays the same while it is read; None where there is none, which a question about results can do without."""
     try:
-        return open_store(where) if where else nullcontext()
+        store = open_store(where) if where else None
     except FleetMissing:
         if asked.arguments["results"] is None:
             raise
-        return nullcontext()
+        store = None
+    if store is None:
+        yield None
+    else:
+        with store, store.reading():
+            yield store
 
 
 def _check_hosts(store, asked):

@@ -912,9 +912,8 @@ def test_no_error_has_any_part_of_the_password(url, monkeypatch):
         raise psycopg.OperationalError("cannot reach\n%s" % options)
 
     monkeypatch.setattr(psycopg, "connect", refuse)
-    with pytest.raises(
-        FleetError, match=r"Cannot connect to the fleet store|The URL of the fleet store .* is invalid"
-    ) as caught:
+    refusals = r"Cannot connect to the fleet store|The URL of the fleet store .* is invalid"
+    with pytest.raises(FleetError, match=refusals) as caught:
         open_store(url)
     printed = "".join(traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__))
     assert "cret" not in printed and "sec%ret" not in printed and "\n" not in str(caught.value)
@@ -961,7 +960,7 @@ def test_a_writer_that_hangs_does_not_keep_the_others_waiting(server, monkeypatc
         patched.setattr(postgresql, "IDLE_SECONDS", 1)
         gone = open_store(where, write=True)
     lost = pytest.raises(FleetError, match="cannot be used")
-    with open_store(where, write=True) as other, gone, lost, gone.writing() as transaction:
+    with gone, lost, open_store(where, write=True) as other, gone.writing() as transaction:
         transaction.machine(machine())
         transaction.query("SELECT 1")
         assert add(other, change(0)) == 1  # waits until the server has ended the first transaction

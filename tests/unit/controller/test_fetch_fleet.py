@@ -171,8 +171,12 @@ def test_a_playbook_that_is_killed_between_store_and_files_loses_nothing(control
     machine.change("a")
     controller.fetch(machine)
     machine.change("b")
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        patched.setattr(fetch.NewFiles, "put", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(fetch.NewFiles, "put", interrupted)
         with pytest.raises(KeyboardInterrupt):
             controller.fetch(machine)
     assert controller.changes() == ["a", "b"] and controller.file() == ["a"]

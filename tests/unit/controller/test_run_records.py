@@ -213,7 +213,7 @@ TASK = Task(
 
 
 def spooled(folder, *records):
-    spool = Spool(str(folder), 1 << 20, lambda text: pytest.fail(text))
+    spool = Spool(str(folder), 1 << 20, pytest.fail)
     for record in records:
         spool.append(record if isinstance(record, bytes) else to_line(record), 1)
     return spool
