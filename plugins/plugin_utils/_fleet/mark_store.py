@@ -99,7 +99,8 @@ def _row(number: int, word: Any, what: Any, *texts: Any) -> StoredMark:
     if error:
         error = f"The fleet store has a mark that {error}. Delete mark {number} of the table marks (ct_fleet_mark: state=absent number={number})."
         selected = {}
-    return StoredMark(number, str(word), normalized(selected), *[str(text or "") for text in texts], error=error)
+    mark = StoredMark(number, str(word), normalized(selected), *[str(text or "") for text in texts])
+    return mark._replace(error=error)
 
 
 def find(store: Queried, mark: StoredMark) -> StoredMark | None:
