@@ -24,6 +24,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import fleet as fleet_module
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
@@ -383,7 +384,7 @@ def test_the_package_for_postgresql_is_loaded_before_the_workers_are_forked():
     """ansible-core loads the action plugin in its main process. For each worker, psycopg would take longer than all else."""
     pytest.importorskip("psycopg")
     code = "import sys, %s; sys.exit('psycopg' not in sys.modules)" % fetch.__name__
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], env=importing(), check=True)
 
 
 @pytest.mark.parametrize("days", [0, -1, 10**9])
