@@ -370,7 +370,7 @@ def _hosts(store, asked):
 def _marks(store, asked):
     every = mark_store.read(store)
     limit = asked.arguments["limit"]
-    _marks, warnings = marks.from_store(store, asked.groups)
+    _used, warnings = marks.from_store(store, asked.groups)
     return {
         "marks": [mark.as_data() for mark in every[:limit]],
         "left_out": max(0, len(every) - limit),

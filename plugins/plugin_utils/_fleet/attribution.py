@@ -12,8 +12,7 @@ as well.
     run    A task that names nothing, such as a command, was active at the right time. It may have made the change.
     drift  Neither. Somebody or something else made at least a part of the change.
 
-All times are compared on the host's clock, as it was in this run or in another one. If the host never returned its time, its clock is
-taken to be the controller's.
+All times are compared on the host's clock. If the host never returned its time, its clock is taken to be the controller's.
 """
 
 from __future__ import annotations
@@ -67,10 +66,11 @@ class Tasks:
     """The recorded tasks of any number of hosts and runs."""
 
     def __init__(self, tasks: Iterable[Task]) -> None:
-        of_host: dict[str, list[Task]] = defaultdict(list)
+        of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
         for task in tasks:
-            of_host[task.host].append(task)
-        self._of_host = {host: Timeline(_windows(some)) for host, some in of_host.items()}
+            if effect(task.module) != NOTHING:
+                of_host[task.host].append((window(task), task))
+        self._of_host = {host: Timeline(some) for host, some in of_host.items()}
 
     def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:
         """Attribute the changes of any number of hosts. Those of one host shed light on each other."""
@@ -126,17 +126,6 @@ class Tasks:
         if others is None or not (change.kind == "services" or (change.kind == "files" and change.removed)):
             return False
         return any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
-
-
-def _windows(tasks: list[Task]) -> Iterator[tuple[Window, Task]]:
-    """When the tasks of one host were active that can change something. A task of a run in which the host did not return its time
-    has the clock of the last run before in which it did, or else of the first one after."""
-    tasks = sorted(tasks, key=lambda task: task.started_at)
-    clock = next((task.clock for task in tasks if task.clock is not None), None)
-    for task in tasks:
-        clock = task.clock or clock
-        if effect(task.module) != NOTHING:
-            yield window(task, clock), task
 
 
 def _latest(change: Change) -> float:

@@ -291,20 +291,6 @@ def test_a_host_whose_clock_is_two_hours_behind():
     assert said(written(at=-90), task(**ahead, clock=(-7201.0, -7199.0))) == (DRIFT, None)
 
 
-@pytest.mark.parametrize("start", [-90_000, 90_000])
-def test_a_run_that_did_not_learn_the_time_of_a_host_has_the_clock_of_another_run(start):
-    ahead = task(start=7100.0, end=7102.0, named=COPY)
-    other = task("setup", start=start, end=start + 1, clock=(-7201.0, -7199.0))
-    assert said(written(), ahead, other) == (TASK, "copy")
-    assert said(written(at=-90), ahead, other) == (DRIFT, None)
-    assert said(written(), ahead, other._replace(host="web02")) == (DRIFT, None)
-    correct = task("setup", start=7000, end=7001, clock=(-1.0, 1.0))
-    assert said(written(), ahead, task("setup", start=-99_000, end=-99_000, clock=(-7201.0, -7199.0)), correct) == (
-        DRIFT,
-        None,
-    )
-
-
 def test_a_host_whose_clock_was_set_back_between_two_snapshots():
     """The seconds between them are not known, and what was written before has a time after the second one."""
     service = change("services", "nginx", fields="SvcState", SvcState="Running", LastSnapshotAge=0)
