@@ -39,11 +39,13 @@ class Part:
     def texts(self, record: Record) -> List[Any]:
         """The values, each as a text; None for AdditionalColumns."""
         values = [record.get(name) for name in self.names]
-        return [value if type(value) is str and value.isprintable() else text(value) for value in values]
+        return [value if isinstance(value, str) and value.isprintable() else text(value) for value in values]
 
     def digest(self, values: Sequence[Any]) -> bytes:
         """The same as that of the values of all columns, where those that are missing are None."""
-        parts = [_quote(value) if type(value) is str else "null" if value is None else str(value) for value in values]
+        parts = [
+            _quote(value) if isinstance(value, str) else "null" if value is None else str(value) for value in values
+        ]
         return _hash(self._all % tuple(parts))
 
 
@@ -109,7 +111,7 @@ def text(value: Any) -> Optional[str]:
     """A value as a text that both databases can store; None stays None."""
     if value is None:
         return None
-    if type(value) is int:
+    if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
         value = json.dumps(value, sort_keys=True)
