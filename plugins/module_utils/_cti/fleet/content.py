@@ -39,7 +39,7 @@ class Part:
     def texts(self, record: Record) -> List[Any]:
         """The values, each as a text; None for AdditionalColumns."""
         values = [record.get(name) for name in self.names]
-        return [value if isinstance(value, str) and value.isprintable() else text(value) for value in values]
+        return [str(value) if isinstance(value, str) and value.isprintable() else text(value) for value in values]
 
     def digest(self, values: Sequence[Any]) -> bytes:
         """The same as that of the values of all columns, where those that are missing are None."""
