@@ -41,9 +41,9 @@ def stored(database, table, host, with_id):
     for row in database.execute("SELECT * FROM %s WHERE Computer = ?" % table, (host,)):
         record = dict(row)
         record.update(json.loads(record.pop("AdditionalColumns") or "{}"))
-        del record["Stream"]
-        if not with_id:
-            del record["RecordId"]
+        assert record["Host"] == host
+        for name in ("Host", "HostId", "Stream", "Seq") if with_id else ("Host", "HostId", "Stream", "RecordId"):
+            del record[name]
         yield line(record)
 
 

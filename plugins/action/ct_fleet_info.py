@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -96,17 +96,18 @@ class ActionModule(ActionBase):
         try:
             where = _location(arguments)
             asked = Asked(arguments, task_vars.get("groups") or {}, task_vars)
-            with _opened(where, asked) as store, store.reading() if store else nullcontext():
+            with _reading(where, asked) as store:
                 warnings = _ignored(arguments) + (
                     _check_hosts(store, asked) + _too_early(store, asked) if store and not arguments["results"] else []
                 )
                 answer = ANSWERS[arguments["ask"]](store, asked)
+                warnings += answer.pop("warnings", [])
+                if arguments["format"] == LINES:
+                    answer = {name: value for name, value in answer.items() if name in BRIEF}
+                answer = calm_data({**answer, **({"warnings": warnings} if warnings else {})})
         except (CtiError, ValueError) as error:
             return {"failed": True, "msg": calm(str(error))}
-        warnings += answer.pop("warnings", [])
-        if arguments["format"] == LINES:
-            answer = {name: value for name, value in answer.items() if name in BRIEF}
-        return {"changed": False, **calm_data({**answer, **({"warnings": warnings} if warnings else {})})}
+        return {"changed": False, **answer}
 
 
 def _location(arguments):
@@ -138,14 +139,20 @@ def _ignored(arguments):
     ]
 
 
-def _opened(where, asked):
-    """Return the store; None where there is none, which a question about results can do without."""
+@contextmanager
+def _reading(where, asked):
+    """A store whose content stays the same while it is read; None where there is none, which a question about results can do without."""
     try:
-        return open_store(where) if where else nullcontext()
+        store = open_store(where) if where else None
     except FleetMissing:
         if asked.arguments["results"] is None:
             raise
-        return nullcontext()
+        store = None
+    if store is None:
+        yield None
+    else:
+        with store, store.reading():
+            yield store
 
 
 def _check_hosts(store, asked):
@@ -201,9 +208,9 @@ def _changes(store, asked):
         warnings.append(
             f"There are more than {history.MOST_CHANGES} changes, and the others are left out. Give since, until or hosts."
         )
-    every_mark = (marks.from_store(store, asked.groups) if store else []) + marks.from_option(
-        arguments["marks"], asked.groups
-    )
+    stored, wrong = marks.from_store(store, asked.groups) if store else ([], [])
+    warnings += wrong
+    every_mark = stored + marks.from_option(arguments["marks"], asked.groups)
     found = list(filter(_wanted(arguments), history.attributed(store, records, every_mark)))
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
     together = groups.grouped(shown)
@@ -363,10 +370,12 @@ def _hosts(store, asked):
 def _marks(store, asked):
     every = mark_store.read(store)
     limit = asked.arguments["limit"]
+    _used, warnings = marks.from_store(store, asked.groups)
     return {
         "marks": [mark.as_data() for mark in every[:limit]],
         "left_out": max(0, len(every) - limit),
         "lines": _cut(mark_store.lines(every[:limit]), "mark") or ["The fleet store has no marks."],
+        "warnings": warnings,
     }
 
 

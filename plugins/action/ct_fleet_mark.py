@@ -112,7 +112,7 @@ def _add(where, arguments, groups, check_mode):
 
 def _remove(where, arguments, check_mode):
     with open_store(where) as store:
-        before = _to_remove(mark_store.read(store), arguments)
+        before = _to_remove(mark_store.read_all(store), arguments)
     if before and not check_mode:
         with open_store(where, write=True) as store, store.writing() as transaction:
             mark_store.remove(transaction, [mark.number for mark in before])
@@ -133,7 +133,8 @@ def _to_remove(every, arguments):
     return [
         mark
         for mark in every
-        if (mark.word, mark.selected) == (wanted.word, wanted.selected)
+        if not mark.error
+        and (mark.word, mark.selected) == (wanted.word, wanted.selected)  # noqa: W503
         and wanted.start in ("", mark.start)  # noqa: W503
         and wanted.end in ("", mark.end)  # noqa: W503
     ]

@@ -128,7 +128,7 @@ from ..plugin_utils._bounded import calm
 from ..plugin_utils._fleet import health, history, marks
 from ..plugin_utils._fleet.attribution import DRIFT
 from ..plugin_utils._fleet.expressions import Expression, names_in
-from ..plugin_utils._fleet.names import usable
+from ..plugin_utils._fleet.names import is_of, usable
 from ..plugin_utils._fleet.selection import matching, past
 from ..plugin_utils._fleet.values import Values
 from ..plugin_utils._untrusted import TEXT_IS_TEMPLATE
@@ -203,7 +203,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
     def _hosts(self, entries):
         """Return {name: (number, entry)} of the hosts to add."""
         via = self.get_option("via")
-        wanted = [pair for pair in entries if pair[1]["via"] in via]
+        wanted = [pair for pair in entries if is_of(pair[1]["via"], via)]
         named = [pair for pair in wanted if usable(pair[1]["host"], pair[1]["via"])]
         if len(named) < len(wanted):
             skipped = next(entry["host"] for _number, entry in wanted if not usable(entry["host"], entry["via"]))
@@ -234,7 +234,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         groups = self.inventory.get_groups_dict()
         given = self.get_option("marks")
         given = self._in_folder(given) if isinstance(given, str) and given else given
-        every_mark = marks.from_store(store, groups) + marks.from_option(given, groups)
+        stored, wrong = marks.from_store(store, groups)
+        for warning in wrong:
+            self.display.warning(calm(warning))
+        every_mark = stored + marks.from_option(given, groups)
         since = past(self.get_option("drift_since"), "drift_since")
         records, more = history.read(store, since, None, matching(()))
         if more:

@@ -279,6 +279,10 @@ inventory:
               RV(packed). C(sources) has the reason.
           type: int
           returned: with O(state), if there are any
+        left_out:
+          description: Number of items that RV(packed) leaves out, because the kind has more than a result can hold. A warning says whose they are.
+          type: int
+          returned: with O(report=full), if there are any
         digest:
           description: Checksum over the values that count as changes. Two results with the same digest have no change between them.
           type: str

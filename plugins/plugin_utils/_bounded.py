@@ -105,9 +105,11 @@ def calm(text: str) -> str:
 
 
 def calm_data(value: Any) -> Any:
-    """The same data, with each text in it made calm()."""
+    """The same data, with each text in it made calm(). Raises TypeError for bytes, which are no data of JSON."""
     if isinstance(value, str):
         return calm(value)
+    if isinstance(value, bytes) or (isinstance(value, Mapping) and any(isinstance(key, bytes) for key in value)):
+        raise TypeError("bytes are no text")
     if isinstance(value, Mapping):
         return {key: calm_data(element) for key, element in value.items()}
     return list(map(calm_data, value)) if isinstance(value, (list, tuple)) else value

@@ -152,41 +152,44 @@ def megabytes(where, store):
     return os.path.getsize(where) / 1e6
 
 
-def measure(where, options):
-    """(what, figure) for a new store."""
+def measure(where, options, tell):
+    """Call tell(what, figure) for each figure of a new store."""
     begun = time.perf_counter()
     with open_store(where, write=True) as store:
-        yield "create", "%.0f ms" % ((time.perf_counter() - begun) * 1000)
+        tell("create", "%.0f ms" % ((time.perf_counter() - begun) * 1000))
         per_host = options.changes // options.hosts
-        yield "first fill, a host", fill(store, options.hosts, 0, per_host, 1, options.at_once)
-        yield "size", "%.0f MB" % megabytes(where, store)
+        tell("first fill, a host", fill(store, options.hosts, 0, per_host, 1, options.at_once))
+        tell("size", "%.0f MB" % megabytes(where, store))
         took = fill(store, options.hosts, 1, 12, 2, options.at_once)
-        yield "a round, 1 % of the items and 12 changes, a host", took
-        yield "size then", "%.0f MB" % megabytes(where, store)
+        tell("a round, 1 % of the items and 12 changes, a host", took)
+        tell("size then", "%.0f MB" % megabytes(where, store))
         begun = time.perf_counter()
         with store.writing() as transaction:
             transaction.execute("UPDATE meta SET value = 0 WHERE name = 'cleaned'")
             retention.clean(transaction)
-        yield "delete what is unused, once a day", "%.1f s" % (time.perf_counter() - begun)
+        tell("delete what is unused, once a day", "%.1f s" % (time.perf_counter() - begun))
         for table in TABLES:
-            yield "rows of " + table, "%d" % store.query("SELECT count(*) FROM " + table)[0][0]
+            tell("rows of " + table, "%d" % store.query("SELECT count(*) FROM " + table)[0][0])
     begun = time.perf_counter()
     open_store(where, write=True).close()
-    yield "open", "%.0f ms" % ((time.perf_counter() - begun) * 1000)
+    tell("open", "%.0f ms" % ((time.perf_counter() - begun) * 1000))
     for title, sql in re.findall(r"^-- (.*)\n(SELECT [^;]*);$", PAGE.read_text("utf-8"), re.MULTILINE):
         with open_store(where) as store:
             begun = time.perf_counter()
             rows = store.query(sql)
-            yield "%s (%d rows)" % (title, len(rows)), "%.3f s" % (time.perf_counter() - begun)
+            tell("%s (%d rows)" % (title, len(rows)), "%.3f s" % (time.perf_counter() - begun))
 
 
 def measured(where, options):
     """{what: figure}, printed as they come."""
     print(where, flush=True)
     figures = {}
-    for what, figure in measure(where, options):
+
+    def tell(what, figure):
         print("  %-60s %20s" % (what, figure), flush=True)
         figures[what] = figure
+
+    measure(where, options, tell)
     return figures
 
 

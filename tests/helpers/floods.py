@@ -155,6 +155,22 @@ def handshake_storm(target):
             is_on()
 
 
+def half_records(target):
+    """TLS records of which the end never comes, after whole handshakes."""
+    target.count = target.count * 5 // 2
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    socks = []
+    for _unused in range(target.count):
+        sock = context.wrap_socket(target.connect())
+        socks.append(sock)
+        raw = socket.socket(fileno=os.dup(sock.fileno()))
+        offer(raw, b"\x17\x03\x03\x40\x00" + b"x" * 16000)
+        raw.close()
+    stay(socks)
+
+
 # --- half messages
 
 

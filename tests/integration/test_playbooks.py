@@ -38,6 +38,27 @@ def test_a_query_of_the_answer_is_taken(play):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("ct_kinds=package,files", "The value of ct_kinds has package. Give some of packages, services, files."),
+        ('{"ct_kinds": ["services", 1]}', "The value of ct_kinds has 1. Give some of"),
+        ("ct_kinds=", "The value of ct_kinds has no kind. Give some of"),
+        (
+            "ct_dest=~nobody_has_this_name/x",
+            "The value of ct_dest is '~nobody_has_this_name/x'. Give the path of a folder",
+        ),
+        ('{"ct_dest": " "}', "The value of ct_dest is ' '. Give the path of a folder"),
+    ],
+)
+def test_a_mistake_in_a_variable_is_printed_once_whatever_the_number_of_hosts(play, tmp_path, wrong, message):
+    (tmp_path / "hosts").write_text((HOSTS % (sys.executable, tmp_path)).replace("web01", "web[01:03]"))
+    done = play("inventory", "-e", wrong)
+    assert done.returncode != 0 and not (tmp_path / "inventory").exists()
+    said = " ".join(done.stdout.split())
+    assert said.count("fatal:") == 1 and said.count(message) <= 2  # ansible-core 2.19 prints an error as well
+
+
 def test_a_limit_that_leaves_out_this_machine_is_refused_by_the_report(play):
     done = play("report", "--limit", "web01")
     assert done.returncode != 0

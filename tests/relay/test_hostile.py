@@ -34,6 +34,7 @@ AT = {
     "handshakes": ("tls",),
     "hellos": ("tls",),
     "handshake_storm": ("tls",),
+    "half_records": ("tls",),
     "halves": ("local", "tcp"),
     "small_halves": ("tcp",),
     "dripping": ("tcp",),

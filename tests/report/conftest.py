@@ -21,9 +21,12 @@ PHONE = {"width": 360, "height": 740}
 Opened = namedtuple("Opened", "page requests problems")
 
 
-def write(where, path, days=30, groups=fleet.GROUPS, **more):
+def write(where, path, days=30, groups=None, **more):
     """Write the report of a store, as ct_fleet_report does."""
-    scope = report.Scope("Fleet report", fleet.NOW, fleet.NOW - days * fleet.DAY, 2.0 * fleet.DAY, groups, **more)
+    since = fleet.NOW - days * fleet.DAY
+    scope = report.Scope(
+        "Fleet report", fleet.NOW, since, 2.0 * fleet.DAY, fleet.GROUPS if groups is None else groups, **more
+    )
     with open_store(where) as store:
         made = report.make(store, scope)
     report.save(made.text, str(path))

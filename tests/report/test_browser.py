@@ -227,7 +227,7 @@ def test_all_of_it_works_with_the_keyboard_alone(example, show):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    for _ in range(60):
+    for _press in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "SUMMARY" and "hosts" in page.evaluate(
             "document.activeElement.textContent"
@@ -303,7 +303,9 @@ def hostile(tmp_path_factory):
     with fleet.Fleet(where) as filled:
         for number, text in enumerate((*MARKUP, long)):
             host = f"h{number:02d}{text[:40]}"
-            packages = [fleet.package(one, one, one) for one in {text, "openssl"}] + [fleet.package(long, long, long)]
+            packages = [fleet.package(one, one, one) for one in sorted({text, "openssl"})] + [
+                fleet.package(long, long, long)
+            ]
             files = [fleet.file("/" + text)._replace(owner=text, group=text, link_target=text)]
             services = [fleet.service("s")._replace(name=text, description=text, path=text)]
             sources = {text[:99]: {"status": "failed", "message": text}}

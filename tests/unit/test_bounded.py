@@ -54,13 +54,17 @@ def limits(monkeypatch):
 def returned(known=None, **kinds):
     """What the controller reads, and the warnings. `kinds`: the rows of each owner."""
     warned = []
+    summaries = {kind: {} for kind in kinds}
     items = {
         kind: bounded.Items(
             [(owner, row) for owner, rows in owned for row in rows], lambda one: one[1], lambda one: one[0]
         )
         for kind, owned in kinds.items()
     }
-    return unpack(bounded.pack_items(items, known or {}, "web01", warned.append)), warned
+    found = unpack(bounded.pack_items(items, known or {}, "web01", warned.append, summaries))
+    for kind, rows in found.items():
+        assert summaries[kind].get("left_out", 0) == sum(one.get(bounded.LEFT_OUT, 0) for one in rows)
+    return found, warned
 
 
 def test_the_limits_of_the_sender_are_those_of_the_receiver():
@@ -183,6 +187,7 @@ def test_a_user_with_too_many_files_costs_no_other_item_and_no_change(limits, tm
     result, by, left, warned = run()
     assert (by["bob"], by["root"], result["inventory"]["files"]["count"]) == (5, 5, count + 10)
     assert by["alice"] + sum(left) == count and bool(left) == (count == 400) == bool(warned)
+    assert result["inventory"]["files"].get("left_out", 0) == sum(left)
     assert all(re.search("of 400 items in folders of uid=%d left out" % USER, text) for text in warned)
     (tmp_path / "home" / "root" / ("x" * 120 + "000")).unlink()
     (tmp_path / "home" / "alice" / ("x" * 120 + "%03d" % (count - 1))).unlink()
@@ -233,7 +238,10 @@ def test_items_of_one_user_do_not_fill_the_disk_and_those_of_others_are_in_the_f
 
     assert write(200, 60, 40) == ([200, 60, 40], "")
     found, sentence = write(200, 1000, 30)
-    assert found == [200, 70, 30] and "930 items in folders of uid=1001. Narrow" in sentence
+    assert found == [200, 70, 30] and "930 of 1000 items in folders of uid=1001. Narrow" in sentence
     found, sentence = write(3, 200, 100)
-    assert found == [3, 50, 50] and "150 items in folders of uid=1001, 50 items in folders of uid=1002." in sentence
+    assert (
+        found == [3, 50, 50]
+        and "150 of 200 items in folders of uid=1001, 50 of 100 items in folders of uid=1002." in sentence
+    )
     assert sorted(os.listdir(str(tmp_path))) == ["File.json", "state.db"]

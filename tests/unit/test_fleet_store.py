@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti import sqlite_time
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet import (
+    content,
     postgresql,
     retention,
     schema,
@@ -154,6 +156,48 @@ def test_a_row_for_what_is_left_out_is_counted_and_is_no_item(store):
         store, "web01", package("a"), dict.fromkeys(package("x"), None), {"SoftwareName": "(5 left out)", "LeftOut": 5}
     )
     assert store.query("SELECT items, left_out FROM inventories") == [(2, 5)]
+
+
+def test_a_value_that_is_no_integer_is_kept_as_json(store):
+    rows = [package("a"), dict(package("b"), Size="a lot"), dict(package("c"), Size=None), dict(package("d"), Size="")]
+    keep(store, "web01", *rows, dict(package("e"), Size="8"))
+    sql = "SELECT Size, AdditionalColumns FROM ConfigurationData ORDER BY SoftwareName"
+    assert store.query(sql) == [(7, None), (None, '{"Size": "a lot"}'), (None, None), (None, None), (8, None)]
+
+
+@pytest.mark.parametrize("columns", [content.ITEMS, content.CHANGES])
+def test_a_digest_is_that_of_all_columns_whichever_of_them_a_record_has(columns):
+    names = schema.ITEM_COLUMNS if columns is content.ITEMS else schema.CHANGE_COLUMNS
+    for record in (package("a"), change(1), package("\ud800 %s", Odd=1, FileSystemPath=None), {}):
+        form = columns.form(record)
+        values = dict(zip(form.content.names, form.values(record)))
+        assert form.content.digest(list(values.values())) == content.digest(values.get(name) for name in names)
+    assert columns.form({"Size": 1, "Mode": "7"}) is columns.form({"Size": 2, "Mode": "8"})
+
+
+def test_records_of_any_keys_take_little_memory(monkeypatch):
+    monkeypatch.setattr(content, "MAX_FORMS", 4)
+    columns = content.Columns(schema.ITEM_COLUMNS)
+    for number in range(10):
+        columns.form({"key %d" % number: 1})
+        columns.form({"x" * (content.FORM_BYTES + number): 1})
+    assert len(columns._forms) <= 4 and all(len(keys[0]) < 10 for keys in columns._forms)
+
+
+def test_changes_of_many_hosts_are_added_at_once_and_only_those_that_are_new(store):
+    with store.writing() as transaction:
+        hosts = [transaction.host("relay", "web%03d" % n, "", machine("web%03d" % n)).host for n in range(400)]
+        some = [(host, change(number)) for host in hosts[::2] for number in range(3)]
+        assert transaction.add_all_changes("s", some) == 600
+    with store.writing() as transaction:
+        assert (
+            transaction.add_all_changes("s", some + [(host, change(number)) for host in hosts for number in range(4)])
+            == 1000
+        )
+        assert transaction.add_all_changes("s", some) == 0
+    sql = "SELECT Host, count(*), count(DISTINCT RecordId), min(Stream), max(Size) FROM ConfigurationChange GROUP BY Host ORDER BY Host"
+    assert store.query(sql) == [("web%03d" % n, 4, 4, "s", 3) for n in range(400)]
+    assert store.query("SELECT count(*) FROM batches") == [(400,)]
 
 
 def test_a_change_comes_back_as_it_was_and_is_there_once(store):
@@ -570,6 +614,11 @@ def test_a_symlink_is_followed_unless_another_user_made_it(tmp_path):
     with open_store(str(link), write=True) as store:
         add(store, change(0))
     assert there.is_file() and link.is_symlink()
+    content = there.read_bytes()
+    there.write_bytes(b"x" * 9999)
+    with pytest.raises(FleetError, match="'%s' is corrupt" % there):
+        open_store(str(link))
+    there.write_bytes(content)
     if os.geteuid() != 0:
         assert not os.environ.get("CI"), "giving a symlink to a user needs root"
         pytest.skip("giving a symlink to a user needs root")
@@ -627,6 +676,16 @@ def test_a_second_connection_does_not_end_the_lock_of_the_first(tmp_path):
         open_store(path).close()
         done = subprocess.run([sys.executable, "-c", TRY_TO_WRITE, path], stderr=subprocess.PIPE, check=False)
         assert b"database is locked" in done.stderr
+
+
+def test_who_opens_a_new_file_while_another_one_creates_the_tables_waits(tmp_path, monkeypatch):
+    path = str(tmp_path / "fleet.db")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # SQLite refuses a write-ahead log at once
+    monkeypatch.setattr(sqlite_time.time, "sleep", lambda _seconds: other.execute("COMMIT"))
+    with open_store(path, write=True) as store:
+        assert store.query("PRAGMA journal_mode") == [("wal",)]
+    other.close()
 
 
 def test_a_file_on_a_network_file_system_has_no_write_ahead_log(tmp_path, monkeypatch):
@@ -853,9 +912,8 @@ def test_no_error_has_any_part_of_the_password(url, monkeypatch):
         raise psycopg.OperationalError("cannot reach\n%s" % options)
 
     monkeypatch.setattr(psycopg, "connect", refuse)
-    with pytest.raises(
-        FleetError, match=r"Cannot connect to the fleet store|The URL of the fleet store .* is invalid"
-    ) as caught:
+    refusals = r"Cannot connect to the fleet store|The URL of the fleet store .* is invalid"
+    with pytest.raises(FleetError, match=refusals) as caught:
         open_store(url)
     printed = "".join(traceback.format_exception(type(caught.value), caught.value, caught.value.__traceback__))
     assert "cret" not in printed and "sec%ret" not in printed and "\n" not in str(caught.value)
@@ -902,7 +960,7 @@ def test_a_writer_that_hangs_does_not_keep_the_others_waiting(server, monkeypatc
         patched.setattr(postgresql, "IDLE_SECONDS", 1)
         gone = open_store(where, write=True)
     lost = pytest.raises(FleetError, match="cannot be used")
-    with open_store(where, write=True) as other, gone, lost, gone.writing() as transaction:
+    with gone, lost, open_store(where, write=True) as other, gone.writing() as transaction:
         transaction.machine(machine())
         transaction.query("SELECT 1")
         assert add(other, change(0)) == 1  # waits until the server has ended the first transaction

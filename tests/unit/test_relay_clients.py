@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import clients
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.clients import (
     CONFIG,
+    HALF_RECORDS,
     HANDSHAKES,
     HELD_BYTES,
     KINDS,
@@ -189,6 +190,31 @@ def test_few_tls_handshakes_go_on_at_a_time_and_those_of_one_peer_or_silent_ones
     handshakes[3].handshaking = False  # it has ended
     place.clients.count_held(handshakes[3])
     assert not place.clients.full(NETWORK) and idle in place.clients
+    place.close()
+
+
+def test_few_tls_records_are_incomplete_at_a_time_and_those_of_one_peer_are_closed():
+    place = Place(2 * HALF_RECORDS)
+
+    def begin(*peer):
+        connection = place.connect(*peer)
+        connection.in_record = True
+        place.clients.count_held(connection)
+        return connection
+
+    honest = begin("honest")
+    many = [begin("many") for _unused in range(HALF_RECORDS - 1)]
+    assert place.clients.surplus_record() is None
+    place.clients.count_held(many[0])  # it has another part, and is no newer for it
+    other = begin("other")
+    assert place.clients.surplus_record() is many[0]
+    place.clients.remove(many[0])
+    assert place.clients.surplus_record() is None
+    begin("many")
+    assert place.clients.surplus_record() is many[1]
+    honest.in_record = False
+    place.clients.count_held(honest)
+    assert place.clients.surplus_record() is None and other in place.clients
     place.close()
 
 
@@ -417,6 +443,39 @@ def test_who_does_not_take_what_tls_answers_costs_no_turns_and_ends(place):
         assert connection.receive(10) == 0 and not connection.owes and connection.since is None
         connection.watch(selector)
         assert [key.events for key in selector.get_map().values()] == [selectors.EVENT_READ]
+
+
+class Records:
+    """A TLS socket that has these."""
+
+    def __init__(self, sock, *records):
+        self._sock = sock
+        self._records = list(records)
+
+    def do_handshake(self):
+        pass
+
+    def pending(self):
+        return 0
+
+    def recv(self, _limit):
+        record = self._records.pop(0)
+        if record is None:
+            raise ssl.SSLWantReadError()
+        return record
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+
+def test_a_record_of_tls_is_incomplete_if_something_came_and_nothing_can_be_read(place):
+    connection = place.connect("slow", handshaking=True)
+    connection.sock = Records(connection.sock, None, MESSAGE, None, None, b"x")
+    found = []
+    for _unused in range(6):
+        connection.receive(10)
+        found.append((connection.handshaking, connection.in_record))
+    assert found == [(False, False), (False, True), (False, False), (False, True), (False, True), (False, False)]
 
 
 def test_single_bytes_do_not_prolong_the_time_for_a_message(place):

@@ -27,7 +27,7 @@ from .attribution_services import UNIT_FILE, judge_service, unit_path
 from .changes import MODIFIED, Change
 from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, WRITTEN, Verdict, is_related, path_is_related
-from .runs import Clock, Task
+from .runs import Task
 from .windows import Timeline, Window, window
 
 TASK, RUN, DRIFT = "task", "run", "drift"
@@ -63,13 +63,13 @@ class Others:
 
 
 class Tasks:
-    """The recorded tasks of any number of hosts and runs. `clocks`: of hosts that did not return their time in a run."""
+    """The recorded tasks of any number of hosts and runs."""
 
-    def __init__(self, tasks: Iterable[Task], clocks: dict[str, Clock] | None = None) -> None:
+    def __init__(self, tasks: Iterable[Task]) -> None:
         of_host: dict[str, list[tuple[Window, Task]]] = defaultdict(list)
         for task in tasks:
             if effect(task.module) != NOTHING:
-                of_host[task.host].append((window(task, (clocks or {}).get(task.host)), task))
+                of_host[task.host].append((window(task), task))
         self._of_host = {host: Timeline(some) for host, some in of_host.items()}
 
     def attribute_all(self, changes: Iterable[Change]) -> Iterator[Attribution]:

@@ -20,7 +20,7 @@ from ...module_utils._cti.text import timestamp
 from .._bounded import calm
 from . import history, marks
 from .groups import entry
-from .names import usable
+from .names import is_of, usable
 from .selection import moment
 
 AT_ONCE = 1_000  # changes
@@ -48,6 +48,7 @@ class Batch(NamedTuple):
     skipped: list[
         str
     ]  # names of hosts whose changes are no events, because Ansible would not take the name for that of one host
+    warnings: list[str]  # of marks that cannot be used
 
 
 class Events:
@@ -78,13 +79,14 @@ class Events:
         """The events after this place; none after a wait of WAIT_SECONDS without any. If the store has fewer numbers than the place,
         it is a new one, and read from its beginning."""
         store = self._opened()
-        counter = store.counter()
-        if counter < place:
-            place = 0
-        batch = self._read(store, place)
-        if batch.reached == place and store.wait(counter, WAIT_SECONDS) > counter:
+        with store.checking():
+            counter = store.counter()
+            if counter < place:
+                place = 0
             batch = self._read(store, place)
-        return batch
+            if batch.reached == place and store.wait(counter, WAIT_SECONDS) > counter:
+                batch = self._read(store, place)
+            return batch
 
     def close(self) -> None:
         if self._store is not None:
@@ -103,20 +105,21 @@ class Events:
         with store.reading():
             rows = list(store.rows(f"{_CHANGES} WHERE Seq > ? ORDER BY Seq LIMIT ?", place, AT_ONCE))
             if not rows:
-                return Batch([], place, [])
+                return Batch([], place, [], [])
             via = dict(store.query("SELECT host, via FROM hosts"))
-            every_mark = marks.from_store(store, {}) + marks.from_option(self._marks, {})
+            stored, wrong = marks.from_store(store, {})
+            every_mark = stored + marks.from_option(self._marks, {})
             found = list(history.attributed(store, _context(store, rows), every_mark))
         first, last = rows[0]["Seq"], rows[-1]["Seq"]
         events, skipped = [], set()
         for one in found:
             values = one.change.values
-            if first <= values["Seq"] <= last and via.get(values["HostId"]) in self._via:
+            if first <= values["Seq"] <= last and is_of(via[values["HostId"]], self._via):
                 if usable(one.change.host, via[values["HostId"]]):
                     events.append(Event(values["Seq"], _event(one)))
                 else:
                     skipped.add(one.change.host)
-        return Batch(sorted(events, key=lambda event: event.seq), last, sorted(skipped))
+        return Batch(sorted(events, key=lambda event: event.seq), last, sorted(skipped), wrong)
 
 
 def _context(store: Store, rows: list[dict[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
@@ -142,4 +145,6 @@ def _harmless(value: Any) -> Any:
         return _TEMPLATE.sub(r"\g<0> ", calm(value))
     if isinstance(value, Mapping):
         return {key: _harmless(element) for key, element in value.items() if element is not None}
+    if isinstance(value, bytes):
+        raise TypeError("bytes are no text")
     return [_harmless(element) for element in value] if isinstance(value, (list, tuple)) else value

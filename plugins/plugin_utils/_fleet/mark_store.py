@@ -36,6 +36,7 @@ class StoredMark(NamedTuple):
     made_at: str
     start: str
     end: str
+    error: str = ""  # why it cannot be read, if a program wrote it wrongly; it then selects nothing
 
     def entry(self) -> dict[str, Any]:
         """The mark as a file of marks has it. An acknowledgement without an end covers what was found before it was made."""
@@ -76,20 +77,30 @@ def normalized(selected: Mapping[str, Any]) -> Selected:
 
 
 def read(store: Queried) -> list[StoredMark]:
-    """The marks, the oldest first. Raises ValueError."""
+    """The marks that can be read, the oldest first."""
+    return [mark for mark in read_all(store) if not mark.error]
+
+
+def read_all(store: Queried) -> list[StoredMark]:
+    """All marks, the oldest first."""
     return [_row(*row) for row in store.query(f"SELECT {_COLUMNS} FROM marks ORDER BY mark")]
 
 
-def _row(number: int, word: str, what: str, *texts: str | None) -> StoredMark:
+def _row(number: int, word: Any, what: Any, *texts: Any) -> StoredMark:
     try:
         selected = json.loads(what)
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         selected = None
+    error = ""
     if not isinstance(selected, dict):
-        raise ValueError(
-            f"The fleet store has a mark that is not JSON of an object: {str(what)[:80]!r}. Delete mark {number} of the table marks."
-        )
-    return StoredMark(number, word, normalized(selected), *[text or "" for text in texts])
+        error = f"is not JSON of an object: {str(what)[:80]!r}"
+    elif not all(isinstance(text, (str, type(None))) for text in (word, *texts)):
+        error = "has a value that is no text"
+    if error:
+        error = f"The fleet store has a mark that {error}. Delete mark {number} of the table marks (ct_fleet_mark: state=absent number={number})."
+        selected = {}
+    mark = StoredMark(number, str(word), normalized(selected), *[str(text or "") for text in texts])
+    return mark._replace(error=error)
 
 
 def find(store: Queried, mark: StoredMark) -> StoredMark | None:

@@ -17,6 +17,7 @@ import yaml
 
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.registry import all_kinds
+from ...module_utils._cti.text import plural
 from . import mark_store
 from .changes import ADDED, MODIFIED, REMOVED, Change
 from .selection import Groups, matching, moment, selecting
@@ -24,6 +25,7 @@ from .selection import Groups, matching, moment, selecting
 IGNORE, WINDOW, ACKNOWLEDGE = WORDS = ("ignore", "window", "acknowledge")
 MOST = 10_000
 MAX_BYTES = 8 << 20
+MOST_WRONG = 3  # marks that are named in warnings
 _ABOUT = ("from", "until", "reason", "by")
 _CATEGORIES = (ADDED, REMOVED, MODIFIED)
 _FIELDS = dict.fromkeys(name for kind in all_kinds().values() for name in kind.columns[1:])
@@ -59,10 +61,23 @@ def first(marks: Iterable[Mark], change: Change) -> Mark | None:
     return next((mark for mark in marks if mark.covers(change)), None)
 
 
-def from_store(store: Store, groups: Groups) -> list[Mark]:
-    """The marks of the table `marks`. Raises ValueError."""
-    where = " of the fleet store (ct_fleet_mark removes it with state=absent number={})"
-    return [from_entry(mark.entry(), groups, where.format(mark.number)) for mark in mark_store.read(store)]
+def from_store(store: Store, groups: Groups) -> tuple[list[Mark], list[str]]:
+    """The marks of the table `marks`; and warnings of those that a program wrote wrongly, which cover nothing."""
+    made, wrong = [], []
+    for mark in mark_store.read_all(store):
+        where = f" of the fleet store (ct_fleet_mark removes it with state=absent number={mark.number})"
+        try:
+            if mark.error:
+                raise ValueError(mark.error)
+            made.append(from_entry(mark.entry(), groups, where))
+        except (ValueError, OverflowError) as error:
+            wrong.append(str(error))
+    more = len(wrong) - MOST_WRONG
+    if more > 0:
+        wrong[MOST_WRONG:] = [
+            f"{plural(more, 'other mark')} of the fleet store cannot be used, either. Correct or delete these, and ask again."
+        ]
+    return made, wrong
 
 
 def from_option(value: Any, groups: Groups) -> list[Mark]:

@@ -35,6 +35,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def is_of(via: str, wanted: list[str]) -> bool:
+    """Whether the store is filled in one of these ways with a host. Raises TypeError if a program has stored something else than a text."""
+    if not isinstance(via, str):
+        raise TypeError("via is no text")
+    return via in wanted
+
+
 def check_via(via: object) -> list[str]:
     """The values of an option that selects how the store is filled. Raises ValueError."""
     values = list(map(str, via if isinstance(via, list) else [via]))

@@ -50,13 +50,14 @@ class Report(NamedTuple):
     hosts: int
     changes: int
     left_out: int  # items and changes that do not fit into the report
-    warnings: list[str]  # of names of hosts that match none
+    warnings: list[str]  # of names of hosts that match none, and of marks that cannot be used
 
 
 def make(store: Store, scope: Scope) -> Report:
     """Raises FleetError, and ValueError for what cannot be selected."""
     with store.reading():
-        marks = from_store(store, scope.groups) + from_option(scope.marks, scope.groups)
+        stored, wrong = from_store(store, scope.groups)
+        marks = stored + from_option(scope.marks, scope.groups)
         known = {name for (name,) in store.query("SELECT name FROM hosts")}
         warnings = check_hosts("hosts", scope.hosts, scope.groups, known) if scope.hosts else []
         hosts = read_hosts(store, selecting(scope.hosts, scope.groups))
@@ -81,7 +82,7 @@ def make(store: Store, scope: Scope) -> Report:
         "groups": _groups(scope.groups, {host.name: number for number, host in enumerate(hosts)}),
     }
     left_out = items.left_out + changes.left_out
-    return Report(_page(data), len(hosts), changes.total, left_out, warnings)
+    return Report(_page(data), len(hosts), changes.total, left_out, warnings + wrong)
 
 
 def save(text: str, path: str) -> None:

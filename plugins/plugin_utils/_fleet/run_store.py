@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -80,18 +81,36 @@ def delete_old(transaction: Transaction) -> None:
 
 
 def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0) -> Iterator[Task]:
-    """The tasks that ended after `since` by the clock of their host (or have no end), of these hosts or all, for attribution."""
+    """The tasks that ended after `since` by the clock of their host (or have no end), of these hosts or all, for attribution.
+
+    A task of a run in which the host did not return its time has the clock of the last run before in which it did so, of those of the same
+    controller, or else of the first one after.
+    """
     sql = (
-        "SELECT r.uuid, t.number, t.name, t.play, t.title, t.module, t.started_at, t.ended_at, t.clock_offset, t.named, t.details"
-        " FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at + coalesce(t.clock_offset, 0) >= ?)"
+        "SELECT r.uuid, t.number, t.name, t.play, t.title, t.module, t.started_at, t.ended_at, t.clock_offset, t.named, t.details,"
+        " r.controller FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at + coalesce(t.clock_offset, 0) >= ?)"
     )
     if hosts is None:
-        yield from map(_task, store.query(sql, since))
+        yield from _with_clocks(store.query(sql, since))
         return
     for start in range(0, len(hosts), 500):
         some = hosts[start : start + 500]  # noqa: E203
         marks = ", ".join("?" * len(some))
-        yield from map(_task, store.query(f"{sql} AND t.name IN ({marks})", since, *some))
+        yield from _with_clocks(store.query(f"{sql} AND t.name IN ({marks})", since, *some))
+
+
+def _with_clocks(rows: list[tuple[Any, ...]]) -> Iterator[Task]:
+    """The tasks, those of one host and controller in their order."""
+    of_pair: dict[Any, list[Task]] = defaultdict(list)
+    for *row, controller in rows:
+        task = _task(*row)
+        of_pair[task.host, controller].append(task)
+    for tasks in of_pair.values():
+        tasks.sort(key=lambda task: task.started_at)
+        clock = next((task.clock for task in tasks if task.clock is not None), None)
+        for task in tasks:
+            clock = task.clock or clock
+            yield task if task.clock == clock else task._replace(clock=clock)
 
 
 def _parts(file: SpoolFile) -> Iterator[list[tuple[int, bytes]]]:
@@ -167,7 +186,7 @@ def _run(transaction: Transaction, runs: dict[str, int], run: Run) -> int:
     return runs[run.uuid]
 
 
-def _task(row: tuple[Any, ...]) -> Task:
+def _task(*row: Any) -> Task:
     uuid, number, host, play, title, module, started_at, ended_at, offset, named, details = row
     known = _json(details)
     clock = None

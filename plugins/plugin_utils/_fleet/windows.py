@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .runs import Clock, Task
+from .runs import Task
 
 # A snapshot has one time, but is read over a while: what a task did shortly before that time may not be in it yet.
 SLACK = 60.0
@@ -38,10 +38,10 @@ class Window(NamedTuple):
         return second is not None and second + 1 <= self.start
 
 
-def window(task: Task, clock: Clock | None = None) -> Window:
-    """`clock` is used for a task without one. A measurement that allows for equal clocks is taken as that: it is the rule, and
+def window(task: Task) -> Window:
+    """A measurement of the clock that allows for equal clocks is taken as that: it is the rule, and
     a window without leeway names no change that was made just after the task."""
-    low, high = task.clock or clock or (0.0, 0.0)
+    low, high = task.clock or (0.0, 0.0)
     if low <= 0 <= high:
         low = high = 0.0
     return Window(task.started_at + low, math.inf if task.ended_at is None else task.ended_at + high)

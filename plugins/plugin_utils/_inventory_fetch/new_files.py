@@ -8,6 +8,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import stat
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,6 +20,8 @@ from ...module_utils._cti.text import calm_json
 from ...module_utils._cti.tracking.report import text_pieces
 
 MAX_DIFF = 8 << 20  # bytes of a file that a difference shows
+OLD_SECONDS = 86400.0  # of a file that nobody writes any more
+_TEMPORARY = re.compile(r"\.\w+\.json\.[0-9a-f]{32}\Z", re.ASCII).match
 
 
 class _New:
@@ -49,7 +54,8 @@ class _New:
 
 
 class NewFiles:
-    """A context, at whose end the files that were not `put` are gone. Raises OSError, and what the rows raise."""
+    """A context, at whose end the files that were not `put` are gone, and those that a killed run left. Raises OSError, and what the
+    rows raise."""
 
     def __init__(self, folder: str, check_mode: bool, diff: bool) -> None:
         self._folder = folder
@@ -65,6 +71,9 @@ class NewFiles:
             if new.temporary:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(new.temporary)
+        if not self._check_mode:
+            with contextlib.suppress(OSError):  # they do no harm
+                _remove_old(self._folder)
 
     def write(self, name: str, rows: Iterable[dict[str, Any]]) -> int:
         """Write a file as it will be; returns the number of its rows."""
@@ -114,6 +123,17 @@ class NewFiles:
             "before": calm_json(_read(path).decode("utf-8", "replace")),
             "after": after().decode("utf-8"),
         }
+
+
+def _remove_old(folder: str) -> None:
+    """Remove what a run of this user that was killed left in the folder. Raises OSError."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY(entry.name):
+                status = entry.stat(follow_symlinks=False)
+                ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+                if ours and time.time() - status.st_mtime > OLD_SECONDS:
+                    os.unlink(entry.path)
 
 
 def sha256(path: str) -> str | None:

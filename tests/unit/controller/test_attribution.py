@@ -288,7 +288,6 @@ def test_a_host_whose_clock_is_two_hours_behind():
     ahead = {"start": 7100.0, "end": 7102.0, "named": COPY}
     assert said(written(), task(**ahead)) == (DRIFT, None)
     assert said(written(), task(**ahead, clock=(-7201.0, -7199.0))) == (TASK, "copy")
-    assert said(written(), task(**ahead), clocks={"web01": (-7201.0, -7199.0)}) == (TASK, "copy")
     assert said(written(at=-90), task(**ahead, clock=(-7201.0, -7199.0))) == (DRIFT, None)
 
 

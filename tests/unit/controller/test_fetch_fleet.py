@@ -24,6 +24,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.pack
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import fleet as fleet_module
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._inventory_fetch import places
+from ansible_collections.changetracking.inventory.tests.helpers.child import importing
 
 OK = {"dpkg": {"status": "ok", "count": 1}}
 FAILED = {"dpkg": {"status": "failed", "count": 0, "message": "locked"}}
@@ -171,13 +172,42 @@ def test_a_playbook_that_is_killed_between_store_and_files_loses_nothing(control
     machine.change("a")
     controller.fetch(machine)
     machine.change("b")
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        patched.setattr(fetch.NewFiles, "put", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(fetch.NewFiles, "put", interrupted)
         with pytest.raises(KeyboardInterrupt):
             controller.fetch(machine)
     assert controller.changes() == ["a", "b"] and controller.file() == ["a"]
     controller.fetch(machine)
     assert controller.changes() == ["a", "b"] and controller.file() == ["b"]
+
+
+def test_what_a_killed_playbook_left_is_removed_once_it_is_old(controller, machine):
+    controller.fetch(machine)
+    folder = controller.folder / "web01"
+    names = [
+        ".Packages.json." + "0a" * 16,
+        ".Changes.json." + "f" * 32,
+        ".Files.json." + "1" * 32,
+        ".notes.json." + "x" * 32,
+    ]
+    for name in names:
+        (folder / name).write_text("[")
+    (folder / names[2]).unlink()
+    (folder / names[2]).symlink_to("Packages.json")
+    for name in names[0], names[3]:
+        os.utime(str(folder / name), (0, 0))
+    os.utime(str(folder / names[2]), (0, 0), follow_symlinks=False)
+    controller.fetch(machine)
+    assert sorted(path.name for path in folder.glob(".*.json.*")) == sorted(names[1:])
+    if os.geteuid() == 0:
+        os.utime(str(folder / names[1]), (0, 0))
+        os.chown(str(folder / names[1]), 54321, 54321)
+        controller.fetch(machine)
+        assert (folder / names[1]).exists()
 
 
 def test_check_mode_writes_no_store(controller, machine):
@@ -354,7 +384,7 @@ def test_the_package_for_postgresql_is_loaded_before_the_workers_are_forked():
     """ansible-core loads the action plugin in its main process. For each worker, psycopg would take longer than all else."""
     pytest.importorskip("psycopg")
     code = "import sys, %s; sys.exit('psycopg' not in sys.modules)" % fetch.__name__
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], env=importing(), check=True)
 
 
 @pytest.mark.parametrize("days", [0, -1, 10**9])

@@ -144,6 +144,34 @@ def test_marked_changes_say_so(tmp_path):
     assert event["change"]["mark"]["word"] == "ignore"
 
 
+def test_a_wrong_mark_is_one_warning_and_the_events_come(tmp_path, caplog):
+    where = str(tmp_path / "fleet.db")
+    store = FleetStore(where)
+    store.execute("INSERT INTO marks (mark, word, what, made_at) VALUES (7, 'ignore', '[]', '')")
+    store.change(*ssh("web01", "b"))
+    assert len(taken({"store": where, "since": "all"}, 2, lambda: store.change(*ssh("web02", "b")))) == 2
+    assert caplog.text.count("Delete mark 7") == 1
+
+
+@pytest.mark.parametrize("column", ["hosts.via", "contents.Architecture"])
+def test_a_value_that_is_no_text_is_one_sentence_and_no_event_is_lost(tmp_path, caplog, column):
+    where = str(tmp_path / "fleet.db")
+    store = FleetStore(where)
+    store.change("web01", None, package("p"))
+    table, name = column.split(".")
+    db = sqlite3.connect(where)
+    ((text,),) = db.execute(f"SELECT {name} FROM {table}").fetchall()
+    db.execute(f"UPDATE {table} SET {name} = ?", (b"\xff",))
+    db.commit()
+
+    def correct():
+        db.execute(f"UPDATE {table} SET {name} = ?", (text,))
+        db.commit()
+
+    assert len(taken({"store": where, "since": "all"}, 1, correct)) == 1
+    assert caplog.text.count("has a value of the wrong type in %s." % column) == 1
+
+
 def test_many_changes_of_one_run_are_judged_together(tmp_path, monkeypatch):
     where = str(tmp_path / "fleet.db")
     store = FleetStore(where)

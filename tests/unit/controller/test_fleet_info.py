@@ -307,8 +307,30 @@ def test_a_wrong_mark_of_a_program_is_named_with_what_removes_it(tmp_path):
     fleet = FleetStore(str(tmp_path / "fleet.db"))
     sql = "INSERT INTO marks (mark, word, what, made_at) VALUES (7, 'ignore', ?, '2026-01-01T00:00:00Z')"
     fleet.execute(sql, json.dumps({"kind": "file"}))
-    message = ask(fleet)["msg"]
+    (message,) = ask(fleet)["warnings"]
     assert "of the fleet store (ct_fleet_mark removes it with state=absent number=7): kind is 'file'." in message
+
+
+@pytest.mark.parametrize(
+    ("column", "question"),
+    [
+        ("hosts.via", "hosts"),
+        ("hosts.failure", "hosts"),
+        ("inventories.type", "hosts"),
+        ("items.CurrentVersion", "versions"),
+        ("contents.Current", "changes"),
+    ],
+)
+def test_a_value_that_is_no_text_is_one_sentence(tmp_path, column, question):
+    fleet = FleetStore(str(tmp_path / "fleet.db"))
+    fleet.host("web01", OLD)
+    fleet.change("web01", OLD, NEW)
+    table, name = column.split(".")
+    fleet.execute(f"UPDATE OR IGNORE {table} SET {name} = ?", b"\xff\0")
+    answer = ask(fleet, ask=question)
+    assert (
+        answer["failed"] and f"has a value of the wrong type in {column}. Correct or delete that row" in answer["msg"]
+    )
 
 
 def test_an_acknowledged_record_needs_no_time(fleet):
@@ -336,7 +358,8 @@ def test_marks_in_the_store_count(fleet):
     answer = ask(fleet)
     assert answer["totals"]["acknowledge"] == 1 and answer["changes"][0]["first"] == "2026-01-02T12:00:00Z"
     fleet.execute("UPDATE marks SET what = 'x'")
-    assert "not JSON" in ask(fleet)["msg"]
+    answer = ask(fleet)
+    assert "not JSON" in answer["warnings"][0] and answer["totals"]["changes"] == 2
 
 
 @pytest.mark.parametrize(

@@ -304,10 +304,19 @@ def test_a_store_that_cannot_be_used_is_one_sentence(fleet, tmp_path, monkeypatc
     assert "cannot be used (no such table: inventories)" in refusal(write(tmp_path))
 
 
-@pytest.mark.parametrize("column", ["name", "last_seen", "failure"])
+@pytest.mark.parametrize("column", ["name", "via", "last_seen", "failure"])
 def test_a_value_that_is_no_text_is_one_sentence(fleet, tmp_path, column):
     fleet.execute(f"UPDATE hosts SET {column} = ? WHERE name = 'db01'", b"\xff")
     assert f"has a value of the wrong type in hosts.{column}. Correct or delete that row" in refusal(write(tmp_path))
+
+
+def test_a_wrong_mark_is_a_warning_and_the_others_count(fleet, tmp_path):
+    for number, what in ((1, "x"), (2, json.dumps({"item": "/etc/a"}))):
+        sql = "INSERT INTO marks (mark, word, what, made_at) VALUES (?, 'ignore', ?, '')"
+        fleet.execute(sql, number, what)
+    _groups, variables, errors = listed(tmp_path, write(tmp_path, drift=True, drift_since="2025-01-01"))
+    assert "not JSON of an object: 'x'. Delete mark 1 of the table marks" in errors
+    assert [variables["web02"]["ct_drift"]] == [1]
 
 
 def test_a_number_is_read_as_the_text_that_sqlite_makes_of_it(fleet, tmp_path):

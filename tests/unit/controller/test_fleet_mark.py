@@ -167,7 +167,46 @@ def test_marks_that_a_program_wrote_are_known(fleet):
     )
     assert not mark(fleet, mark="ignore", items=["openssl"], reason="", by="cmdb")["changed"]
     fleet.execute("UPDATE marks SET what = '[]'")
-    assert "is not JSON of an object: '[]'. Delete mark 1" in ask(fleet, ask="marks")["msg"]
+    answer = ask(fleet, ask="marks")
+    assert not answer.get("failed") and answer["marks"] == []
+    assert "is not JSON of an object: '[]'. Delete mark 1" in answer["warnings"][0] and len(answer["warnings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("what", "x", "not JSON of an object: 'x'"),
+        ("what", b"\xff\0", "not JSON of an object"),
+        ("what", "[" * 100_000, "not JSON of an object"),
+        ("word", "ignored", "has 0 of the keys"),
+        ("word", b"ignore", "a value that is no text"),
+        ("valid_until", "soon", "The value of until is 'soon'"),
+        ("valid_from", b"\xff", "a value that is no text"),
+        ("reason", b"\xff", "a value that is no text"),
+    ],
+)
+def test_a_mark_that_a_program_wrote_wrongly_is_a_warning_and_the_others_count(fleet, column, value, message):
+    if fleet.where.startswith("postgresql") and not isinstance(value, str):
+        pytest.skip("PostgreSQL checks types")
+    mark(fleet, mark="ignore", items=["openssl"], hosts=["web01"], reason="a")
+    columns = "mark, word, what, made_by, made_at"
+    fleet.execute(f"INSERT INTO marks ({columns}) VALUES (99, 'ignore', ?, 'cmdb', '')", json.dumps({"item": "x"}))
+    fleet.execute(f"UPDATE marks SET {column} = ? WHERE mark = 99", value)
+    answer = ask(fleet)
+    assert answer["totals"]["ignore"] == 1 and "failed" not in answer
+    (warning,) = answer["warnings"]
+    assert message in warning and "number=99" in warning and "\n" not in warning and len(warning) < 500
+    assert ask(fleet, ask="marks")["warnings"] == [warning]
+    assert mark(fleet, mark="ignore", items=["bash"], reason="b")["changed"]
+    assert mark(fleet, state="absent", number=99)["changed"]
+    assert "warnings" not in ask(fleet) and len(stored(fleet)) == 2
+
+
+def test_many_wrong_marks_are_few_warnings(fleet):
+    for number in range(1, 11):
+        fleet.execute("INSERT INTO marks (mark, word, what, made_at) VALUES (?, 'ignore', '[]', '')", number)
+    warnings = ask(fleet)["warnings"]
+    assert len(warnings) == 4 and warnings[3].startswith("7 other marks of the fleet store cannot be used, either.")
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ TASK = Task(
 
 
 def spooled(folder, *records):
-    spool = Spool(str(folder), 1 << 20, lambda text: pytest.fail(text))
+    spool = Spool(str(folder), 1 << 20, pytest.fail)
     for record in records:
         spool.append(record if isinstance(record, bytes) else to_line(record), 1)
     return spool
@@ -237,6 +237,23 @@ def test_a_task_before_the_host_returned_its_time_gets_its_clock_and_its_accurac
     with open_store(str(tmp_path / "fleet.db"), write=True) as store:
         store_spool(spooled(tmp_path / "spool", RUN, TASK._replace(clock=None), end), store)
         assert list(read_tasks(store)) == [TASK]
+
+
+def test_a_task_of_a_run_without_the_time_of_its_host_gets_the_clock_of_another_run_of_the_controller(tmp_path):
+    def ran(number, clock=None, controller=RUN.controller, host=TASK.host):
+        uuid, at = "uuid-%d" % number, 1.7e9 + 1000 * number
+        task = TASK._replace(run=uuid, host=host, started_at=at + 1, ended_at=at + 2, clock=clock)
+        return RUN._replace(uuid=uuid, controller=controller, started_at=at, ended_at=at + 3), task
+
+    behind, correct = (-7201.0, -7199.0), (-1.0, 1.0)
+    runs = [ran(1), ran(2, behind), ran(3, (7000.0, 7100.0), "elsewhere"), ran(4), ran(5, correct), ran(6)]
+    runs += [ran(7, None, "elsewhere"), ran(8, None, "a third"), ran(9, None, RUN.controller, "web02")]
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        store_spool(spooled(tmp_path / "spool", *[record for pair in runs for record in pair]), store)
+        clocks = {task.run[-1]: task.clock for task in read_tasks(store)}
+    assert [clocks[str(number)] for number in (1, 2, 4)] == [behind] * 3
+    assert [clocks[str(number)] for number in (5, 6)] == [correct] * 2
+    assert [clocks[str(number)] for number in (3, 7, 8, 9)] == [(7000.0, 7100.0), (7000.0, 7100.0), None, None]
 
 
 def test_runs_that_can_explain_no_kept_change_are_deleted(tmp_path):

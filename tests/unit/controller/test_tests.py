@@ -23,7 +23,7 @@ def versions(seed, alphabet, separators):
     upstream = ["1", "1.0", "1.0.1", "1.10", "1.9", "3.0.2", "3.0.11", "20240101", "1.01", "5.14.0"]
     while True:
         text = choose.choice(upstream)
-        for _ in range(choose.randrange(3)):
+        for _part in range(choose.randrange(3)):
             text += choose.choice(separators) + "".join(choose.choices(alphabet, k=choose.randrange(1, 4)))
         revision = choose.choice(["", "-1", "-2", "-10", "-1" + choose.choice(separators) + choose.choice(alphabet)])
         yield choose.choice(["", "", "", "0:", "1:", "2:"]) + text + revision
@@ -31,7 +31,7 @@ def versions(seed, alphabet, separators):
 
 def pairs(*arguments):
     endless = versions(*arguments)
-    return [(next(endless), next(endless)) for _ in range(PAIRS)]
+    return [(next(endless), next(endless)) for _pair in range(PAIRS)]
 
 
 def need(tool):

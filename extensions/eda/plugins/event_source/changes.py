@@ -242,6 +242,10 @@ class Source:
                 ascii(name)[:100],
             )
             self._skipped.add(name)
+        for warning in batch.warnings:
+            if warning not in self._skipped:
+                LOG.warning("%s", warning)
+        self._skipped.update(batch.warnings)
         for event in batch.events:
             if self._feedback is not None:
                 self._pending.add(event)

@@ -6,7 +6,8 @@
 import hashlib
 import json
 import re
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from json.encoder import encode_basestring_ascii as _quote
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..packed import LEFT_OUT
 from ..records import INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
@@ -15,54 +16,103 @@ from . import schema
 DIGEST_BYTES = 16
 MAX_LEFT_OUT = 10**9  # of one row
 KEY_BYTES = 800  # of a text in an index: an entry of a B-tree of PostgreSQL takes 2,704 bytes, of all columns
+MAX_FORMS = 256
+FORM_BYTES = 8192  # of keys; records with more are unlike any others
 _MAX_INTEGER = (1 << 63) - 1
 _SKIPPED = frozenset((*schema.MACHINE, TIME, schema.AGE, RECORD_ID, INVENTORY_RECORDS))
 _INTEGER: Callable[[str], Any] = re.compile(r"-?[0-9]{1,19}\Z").match
+_INTEGERS = frozenset(INTEGER_COLUMNS)
 _to_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 Values = Tuple[Any, ...]
 Record = Mapping[str, Any]
 
 
-class Columns(NamedTuple):
+class Part:
+    """The columns of one table in which records with the same keys have values."""
+
+    def __init__(self, columns: Sequence[str], present: FrozenSet[str]) -> None:
+        self.names = tuple([name for name in columns if name in present])
+        self.integers = [at for at, name in enumerate(self.names) if name in INTEGER_COLUMNS]
+        self._all = "[%s]" % ",".join(["%s" if name in present else "null" for name in columns])
+
+    def texts(self, record: Record) -> List[Any]:
+        """The values, each as a text; None for AdditionalColumns."""
+        values = [record.get(name) for name in self.names]
+        return [str(value) if isinstance(value, str) and value.isprintable() else text(value) for value in values]
+
+    def digest(self, values: Sequence[Any]) -> bytes:
+        """The same as that of the values of all columns, where those that are missing are None."""
+        parts = [
+            _quote(value) if isinstance(value, str) else "null" if value is None else str(value) for value in values
+        ]
+        return _hash(self._all % tuple(parts))
+
+
+class Form:
+    """How records with the same keys are stored. There are many records, and few such sets of keys."""
+
+    def __init__(self, columns: Sequence[str], keys: Sequence[str]) -> None:
+        present = frozenset(keys)
+        times = present.intersection(schema.TIMES)
+        own = present.intersection(columns[:-1])
+        self._others = tuple(present - own - times - _SKIPPED)
+        # A value that is no integer is in AdditionalColumns.
+        self.content = Part(columns, own.union([schema.MORE]) if self._others or own & _INTEGERS else own)
+        self.times = Part(schema.TIMES, times)
+
+    def values(self, record: Record) -> List[Any]:
+        """The values of the content. What has no column, or does not fit it, is in AdditionalColumns."""
+        values = self.content.texts(record)
+        more = {name: record[name] for name in self._others}
+        for at in self.content.integers:
+            name = self.content.names[at]
+            value = record[name]
+            values[at] = integer(value)
+            if values[at] is None and value is not None and value != "":
+                more[name] = value
+        if self.content.names[-1:] == (schema.MORE,):
+            values[-1] = text(more) if more else None
+        return values
+
+
+class Columns:
     """The columns of one table of contents; the last one is AdditionalColumns."""
 
-    names: Tuple[str, ...]
-    known: frozenset  # type: ignore[type-arg]
+    def __init__(self, names: Tuple[str, ...]) -> None:
+        self._names = names
+        self._forms: Dict[Tuple[str, ...], Form] = {}
+
+    def form(self, record: Record) -> Form:
+        keys = tuple(record)
+        form = self._forms.get(keys)
+        if form is None:
+            form = Form(self._names, keys)
+            if sum(map(len, keys)) <= FORM_BYTES:
+                if len(self._forms) >= MAX_FORMS:
+                    self._forms.clear()
+                self._forms[keys] = form
+        return form
 
 
-ITEMS = Columns(schema.ITEM_COLUMNS, frozenset((*schema.ITEM_COLUMNS[:-1], *schema.TIMES)))
-CHANGES = Columns(schema.CHANGE_COLUMNS, frozenset((*schema.CHANGE_COLUMNS[:-1], *schema.TIMES)))
-
-
-def split(columns: Columns, record: Record) -> Tuple[Values, Values]:
-    """The values of the columns, and those of the times. What has no column, or does not fit it, is in AdditionalColumns."""
-    more: Dict[str, Any] = {}
-    values: List[Any] = []
-    for name in columns.names[:-1]:
-        value = record.get(name)
-        if name in INTEGER_COLUMNS and value is not None:
-            number = integer(value)
-            if number is None and value != "":
-                more[name] = value
-            values.append(number)
-        else:
-            values.append(text(value))
-    for name in record:
-        if name not in columns.known and name not in _SKIPPED:
-            more[name] = record[name]
-    values.append(text(more) if more else None)
-    return tuple(values), tuple([text(record.get(name)) for name in schema.TIMES])
+ITEMS = Columns(schema.ITEM_COLUMNS)
+CHANGES = Columns(schema.CHANGE_COLUMNS)
 
 
 def digest(values: Iterable[Any]) -> bytes:
-    return hashlib.sha256(_to_json(list(values)).encode("ascii")).digest()[:DIGEST_BYTES]
+    return _hash(_to_json(list(values)))
+
+
+def _hash(json_text: str) -> bytes:
+    return hashlib.sha256(json_text.encode("ascii")).digest()[:DIGEST_BYTES]
 
 
 def text(value: Any) -> Optional[str]:
     """A value as a text that both databases can store; None stays None."""
     if value is None:
         return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if not isinstance(value, str):
         value = json.dumps(value, sort_keys=True)
     elif value.isprintable():

@@ -110,14 +110,14 @@ class Postgresql:
                 if len(rows) < COPIED:
                     sql = "INSERT INTO %s (%s) VALUES (%s) ON CONFLICT DO NOTHING"
                     values = ", ".join(["%s"] * len(rows[0])) if rows else ""
-                    cursor.executemany(sql % (table, names, values), map(storable, rows))
+                    cursor.executemany(sql % (table, names, values), rows)
                     return
                 cursor.execute(
                     "CREATE TEMP TABLE incoming ON COMMIT DROP AS SELECT %s FROM %s WITH NO DATA" % (names, table)
                 )
                 with cursor.copy("COPY incoming (%s) FROM STDIN" % names) as copy:
                     for row in rows:
-                        copy.write_row(storable(row))
+                        copy.write_row(row)
                 cursor.execute(
                     "INSERT INTO %s (%s) SELECT %s FROM incoming ON CONFLICT DO NOTHING" % (table, names, names)
                 )

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ..errors import SourceFailed
 from ..kinds.registry import all_kinds
-from ..sqlite_time import limit_time
+from ..sqlite_time import enable_wal, limit_time
 from ..text import quoted
 from . import schema, sqlite_schema
 from .content import storable
@@ -66,6 +66,8 @@ class Sqlite:
         seconds = LOCK_SECONDS if lock_seconds is None else lock_seconds
         try:
             real = _find(path, write)
+            if os.path.islink(path):
+                self.name = real  # next to which the files are that end in -wal and -shm
             uri = "file://%s?mode=%s" % (quote(os.fsencode(real)), "rw" if write else "ro")
             self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
         except FileNotFoundError:
@@ -85,11 +87,17 @@ class Sqlite:
             self.execute("PRAGMA trusted_schema = OFF")
             if write:
                 # With a write-ahead log, readers and a writer do not wait for each other. Processes of different hosts cannot share one.
-                self.execute("PRAGMA journal_mode = %s" % ("DELETE" if _is_on_network(real) else "WAL"))
+                if _is_on_network(real):
+                    self.execute("PRAGMA journal_mode = DELETE")
+                else:
+                    enable_wal(self._db, seconds)
                 self.execute("PRAGMA synchronous = FULL")
                 self.execute("PRAGMA wal_autocheckpoint = %d" % CHECKPOINT_PAGES)
             self.execute("PRAGMA cache_size = -%d" % CACHE_KIB)
             self._db.set_progress_handler(None, 0)
+        except sqlite3.Error as error:
+            self.close()
+            raise self._error(error) from error
         except FleetError:
             self.close()
             raise
@@ -101,11 +109,11 @@ class Sqlite:
             raise self._error(error) from error
 
     def insert(self, table: str, columns: Iterable[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Insert rows; one that is already there is left as it is."""
+        """Insert rows of values as storable() returns them; one that is already there is left as it is."""
         names = [schema.column(name) for name in columns]
         sql = "INSERT OR IGNORE INTO %s (%s) VALUES (%s)" % (table, ", ".join(names), ", ".join("?" * len(names)))
         try:
-            self._db.executemany(sql, map(storable, rows))
+            self._db.executemany(sql, rows)
         except (sqlite3.Error, OverflowError) as error:
             raise self._error(error) from error
 

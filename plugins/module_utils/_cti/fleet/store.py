@@ -85,6 +85,15 @@ class Store:
         finally:
             self.close()
 
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """For what uses values without closing the store. Raises FleetError if that fails because a value has the wrong type."""
+        try:
+            yield
+        except (TypeError, AttributeError):
+            self._check_types()
+            raise
+
     def _check_types(self) -> None:
         """After an error of whoever uses a value: say so if it is not of the type of its column. Raises FleetError."""
         column = self._db.mistyped()

@@ -4,8 +4,8 @@
 """What is written to the fleet store in one transaction: the inventory of a host, its changes, and its place in them."""
 
 import time
-from itertools import islice
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from itertools import chain, islice
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from ..records import RECORD_ID, TIME
 from ..text import timestamp
@@ -22,7 +22,7 @@ from .content import (
     integer,
     left_out,
     machine,
-    split,
+    storable,
     text,
 )
 
@@ -34,7 +34,10 @@ _SAMPLE = 32  # items of a host, by which a set that fits is found
 _CANDIDATES = 4  # sets that are compared in full
 _FEW = 16  # items in which every host may differ from its set
 
+_Some = TypeVar("_Some")
 Rows = Sequence[Sequence[Any]]
+Batch = Tuple[int, str, str]  # host, TimeGenerated, what the RecordIds share
+Content = Tuple[Sequence[str], Sequence[Any]]  # columns, and their values
 Pairs = Dict[int, Optional[int]]  # item -> moment; None where a host does not have the item of its set
 
 
@@ -85,10 +88,10 @@ class Transaction:
         """Run a statement. Returns the number of its rows."""
         return int(self._db.execute(sql, parameters).rowcount)
 
-    def insert(self, table: str, columns: Sequence[str], rows: Rows) -> None:
-        """Insert rows; one that is already there is left as it is."""
+    def insert(self, table: str, columns: Sequence[str], rows: Rows, checked: bool = False) -> None:
+        """Insert rows; one that is already there is left as it is. `checked`: each text is one that content.text() returned."""
         if rows:
-            self._db.insert(table, columns, rows)
+            self._db.insert(table, columns, rows if checked else list(map(storable, rows)))
 
     def finish(self) -> int:
         """Store the counter. Returns it where it has grown, else 0."""
@@ -121,7 +124,7 @@ class Transaction:
             if len(self._machines) >= _BATCH:
                 self._machines.clear()
             mark = digest(values)
-            self._machines[values] = self._stored("machines", "machine", schema.MACHINE, {mark: values})[mark]
+            self._machines[values] = self._stored("machines", "machine", {mark: (schema.MACHINE, values)})[mark]
         return self._machines[values]
 
     def failed(self, via: str, name: str, source: str, why: str) -> None:
@@ -158,9 +161,8 @@ class Transaction:
         missing = 0
         for rows in _batches(records):
             missing += left_out(rows)
-            items, moments = self._contents(
-                "items", "item", ITEMS, [row for row in rows if "LeftOut" not in row], about.type
-            )
+            own = [dict(row, ConfigDataType=about.type) for row in rows if "LeftOut" not in row]
+            items, moments = self._contents("items", "item", ITEMS, own)
             pairs.update(zip(items, moments))
         self.replace_pairs(host, about, pairs, missing)
         return len(pairs)
@@ -222,7 +224,8 @@ class Transaction:
         if best is not None:
             return best
         base = self.number()
-        self.insert("set_items", ("base", "item", "moment"), [(base, *pair) for pair in sorted(pairs.items())])
+        rows = [(base, *pair) for pair in sorted(pairs.items())]
+        self.insert("set_items", ("base", "item", "moment"), rows, checked=True)
         return base, {}
 
     def _difference(self, base: int, pairs: Pairs) -> Pairs:
@@ -246,47 +249,65 @@ class Transaction:
     # --- changes
 
     def add_changes(self, host: int, stream: str, records: Iterable[Record]) -> int:
-        """Add changes. Those that are there already, by RecordId, are left. Returns the number of new ones."""
+        """Add changes of a host, as add_all_changes()."""
+        return self.add_all_changes(stream, ((host, record) for record in records))
+
+    def add_all_changes(self, stream: str, records: Iterable[Tuple[int, Record]]) -> int:
+        """Add changes, each with its host. Those that are there already, by RecordId, are left. Returns the number of new ones."""
         added = 0
+        columns = ("seq", "batch", "number", "age", "content", "moment")
         for rows in _batches(records):
-            new = self._new(host, stream, rows)
-            contents, moments = self._contents(
-                "contents", "content", CHANGES, [row for _batch, _number, row in new], None
-            )
-            columns = ("seq", "batch", "number", "age", "content", "moment")
+            new = self._new(stream, rows)
+            contents, moments = self._contents("contents", "content", CHANGES, [row for _batch, _number, row in new])
             values: Rows = [
                 (self.number(), batch, number, integer(row.get(schema.AGE)), content, moment)
                 for (batch, number, row), content, moment in zip(new, contents, moments)
             ]
-            self.insert("changes", columns, values)
+            self.insert("changes", columns, values, checked=True)
             added += len(new)
         return added
 
-    def _new(self, host: int, stream: str, rows: Sequence[Record]) -> List[Tuple[int, int, Record]]:
+    def _new(self, stream: str, rows: Iterable[Tuple[int, Record]]) -> List[Tuple[int, int, Record]]:
         """Those that are not stored yet, with their batch and number."""
-        grouped: Dict[Tuple[str, str], Dict[int, Record]] = {}
-        for row in rows:
+        grouped: Dict[Batch, Dict[int, Record]] = {}
+        for host, row in rows:
             own, generated = row.get(RECORD_ID), row.get(TIME)
             record, number = batch_and_number(digest([row]).hex() if own is None else str(text(own)))
             at = self.now if generated is None else as_key(generated)
-            grouped.setdefault((at, record), {}).setdefault(number, row)
-        new: List[Tuple[int, int, Record]] = []
-        for (at, record), numbered in grouped.items():
-            sql = "SELECT batch FROM batches WHERE host = ? AND TimeGenerated = ? AND record = ?"
-            found = self.query(sql, host, at, record)
-            stored = set(self.query("SELECT number FROM changes WHERE batch = ?", found[0][0])) if found else set()
-            fresh = [(number, row) for number, row in numbered.items() if (number,) not in stored]
-            if fresh:
-                batch = found[0][0] if found else self._batch(host, at, record, stream, fresh[0][1])
-                new.extend((batch, number, row) for number, row in fresh)
-        return new
+            grouped.setdefault((host, at, record), {}).setdefault(number, row)
+        batches = self._stored_batches(list(grouped))
+        for key, batch in batches.items():
+            for (number,) in self.query("SELECT number FROM changes WHERE batch = ?", batch):
+                grouped[key].pop(number, None)
+        batches.update(self._add_batches(stream, {key: rows for key, rows in grouped.items() if key not in batches}))
+        return [(batches[key], number, row) for key, rows in grouped.items() for number, row in rows.items()]
 
-    def _batch(self, host: int, at: str, record: str, stream: str, row: Record) -> int:
+    def _stored_batches(self, keys: List[Batch]) -> Dict[Batch, int]:
+        """Those that are stored, with their numbers."""
+        found: Dict[Batch, int] = {}
+        for some in _slices(keys, _AT_ONCE // 3):
+            sql = (
+                "WITH k (host, at, record) AS (VALUES %s) SELECT b.host, b.TimeGenerated, b.record, b.batch FROM k CROSS JOIN batches b"
+                " WHERE b.host = k.host AND b.TimeGenerated = k.at AND b.record = k.record"
+            )
+            rows = self.query(sql % ", ".join(["(?, ?, ?)"] * len(some)), *chain.from_iterable(some))
+            found.update(((host, at, record), batch) for host, at, record, batch in rows)
+        return found
+
+    def _add_batches(self, stream: str, new: Dict[Batch, Dict[int, Record]]) -> Dict[Batch, int]:
+        if not new:
+            return {}
         self.day("changes")
-        batch = self.number()
+        numbers: Dict[Batch, int] = {}
+        values: List[Values] = []
+        name = text(stream)
+        for (host, at, record), rows in new.items():
+            machine = self.machine(next(iter(rows.values())))
+            numbers[host, at, record] = batch = self.number()
+            values.append((batch, host, machine, at, record, name))
         columns = ("batch", "host", "machine", "TimeGenerated", "record", "stream")
-        self.insert("batches", columns, [(batch, host, self.machine(row), at, record, text(stream))])
-        return batch
+        self.insert("batches", columns, values, checked=True)
+        return numbers
 
     def day(self, content: str) -> int:
         """The number of today, among the days on which rows of this content arrived."""
@@ -303,36 +324,38 @@ class Transaction:
 
     def items(self, records: Sequence[Record]) -> List[Tuple[int, int]]:
         """The numbers of the items and of the times of records of ConfigurationData."""
-        return list(zip(*self._contents("items", "item", ITEMS, records, None)))
+        return list(zip(*self._contents("items", "item", ITEMS, records)))
 
     def _contents(
-        self, table: str, key: str, columns: Columns, records: Sequence[Record], type_: Optional[str]
+        self, table: str, key: str, columns: Columns, records: Iterable[Record]
     ) -> Tuple[List[int], List[int]]:
         """The numbers of the contents and of the times of records, in their order."""
-        contents: Dict[bytes, Values] = {}
-        moments: Dict[bytes, Values] = {}
+        contents: Dict[bytes, Content] = {}
+        moments: Dict[bytes, Content] = {}
         marks: List[Tuple[bytes, bytes]] = []
         for record in records:
-            values, times = split(columns, record if type_ is None else dict(record, ConfigDataType=type_))
-            mark = digest(values), digest(times)
-            contents[mark[0]], moments[mark[1]] = values, times
+            form = columns.form(record)
+            values, times = form.values(record), form.times.texts(record)
+            mark = form.content.digest(values), form.times.digest(times)
+            contents[mark[0]], moments[mark[1]] = (form.content.names, values), (form.times.names, times)
             marks.append(mark)
-        numbers = self._stored(table, key, columns.names, contents)
-        times_ = self._stored("moments", "moment", schema.TIMES, moments)
+        numbers = self._stored(table, key, contents)
+        times_ = self._stored("moments", "moment", moments)
         return [numbers[mark] for mark, _time in marks], [times_[mark] for _content, mark in marks]
 
-    def _stored(self, table: str, key: str, columns: Sequence[str], values: Dict[bytes, Values]) -> Dict[bytes, int]:
+    def _stored(self, table: str, key: str, contents: Dict[bytes, Content]) -> Dict[bytes, int]:
         """The numbers of rows by their digests, of which those that are missing are added."""
         numbers: Dict[bytes, int] = {}
-        for marks in _slices(list(values)):
+        for marks in _slices(list(contents)):
             sql = "SELECT digest, %s FROM %s WHERE digest IN (%s)" % (key, table, _marks(marks))
             numbers.update((bytes(mark), number) for mark, number in self.query(sql, *marks))
-        new: List[Sequence[Any]] = []
-        for mark, row in values.items():
+        new: Dict[Sequence[str], List[Values]] = {}
+        for mark, (names, values) in contents.items():
             if mark not in numbers:
                 numbers[mark] = self.number()
-                new.append((numbers[mark], mark, *row))
-        self.insert(table, (key, "digest", *columns), new)
+                new.setdefault(names, []).append((numbers[mark], mark, *values))
+        for names, rows in new.items():
+            self.insert(table, (key, "digest", *names), rows, checked=True)
         return numbers
 
 
@@ -340,10 +363,10 @@ def _marks(values: Sequence[Any]) -> str:
     return ", ".join("?" * len(values))
 
 
-def _slices(values: List[Any]) -> Iterator[List[Any]]:
-    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))  # noqa: E203
+def _slices(values: List[Any], most: int = _AT_ONCE) -> Iterator[List[Any]]:
+    return (values[start : start + most] for start in range(0, len(values), most))  # noqa: E203
 
 
-def _batches(records: Iterable[Record]) -> Iterator[List[Record]]:
+def _batches(records: Iterable[_Some]) -> Iterator[List[_Some]]:
     iterator = iter(records)
     return iter(lambda: list(islice(iterator, _BATCH)), [])

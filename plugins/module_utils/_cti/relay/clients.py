@@ -28,6 +28,8 @@ WORK_BYTES = (
 )  # of messages of one kind that are being decoded; above this, none is started and only the oldest goes on
 LEAST_BYTES = WORK_BYTES // 16  # minimum that counts for a message being decoded, which also limits their number
 LARGE_BYTES = 2 << 20  # messages larger than this also wait for those of the other kinds
+RECORD_BYTES = 16 << 10  # of a TLS record, for which OpenSSL makes room when its first byte comes
+HALF_RECORDS = HELD_BYTES // RECORD_BYTES  # TLS records that are incomplete at the same time
 READ_ON = 3  # messages, each of another peer
 SMALL_BYTES = 4 << 10  # smaller messages are read even if memory is short
 READ_BYTES = 256 << 10  # read from one connection in one turn
@@ -60,6 +62,7 @@ class Clients:
         self._by_peer: Dict[str, Dict[str, Set[Connection]]] = {kind: {} for kind in KINDS}
         self._number = dict.fromkeys(KINDS, 0)
         self._handshakes: Set[Connection] = set()
+        self._half_records: Dict[Connection, None] = {}  # in the order in which they began
         self._held = dict.fromkeys(KINDS, 0)
         self._short = dict.fromkeys(KINDS, False)
         self._read_on: Dict[str, Dict[Connection, Turn]] = {kind: {} for kind in KINDS}
@@ -104,6 +107,7 @@ class Clients:
             return
         connections.remove(connection)
         self._handshakes.discard(connection)
+        self._half_records.pop(connection, None)
         for path in _paths(connection):
             self._sharing[path] -= 1
             if not self._sharing[path] and path[1:]:
@@ -209,12 +213,24 @@ class Clients:
             self._works[connection.kind].pop(connection, None)
 
     def count_held(self, connection: Connection) -> None:
-        """Update what counts for a connection after it was read: the bytes of an incomplete message, and its handshake."""
+        """Update what counts for a connection after it was read: the bytes of an incomplete message, its handshake, and its TLS record."""
         held = len(connection.unpacker)
         self._held[connection.kind] += held - connection.held
         connection.held = held
         if not connection.handshaking:
             self._handshakes.discard(connection)
+        if connection.in_record:
+            self._half_records[connection] = None
+        else:
+            self._half_records.pop(connection, None)
+
+    def surplus_record(self) -> Optional[Connection]:
+        """The connection to close where too many have an incomplete TLS record: the oldest one of the peer with the most of them."""
+        if len(self._half_records) <= HALF_RECORDS:
+            return None
+        number = collections.Counter(connection.peer for connection in self._half_records)
+        most = max(number.values())
+        return next(connection for connection in self._half_records if number[connection.peer] == most)
 
     def share_memory(self, now: float) -> List[Connection]:
         """Pause reading of most large messages while incomplete messages use too much memory.

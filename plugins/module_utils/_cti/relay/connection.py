@@ -46,6 +46,7 @@ class Connection:
         self.ended = False  # the client will send no more
         self.paused = False
         self.handshaking = hasattr(client.sock, "do_handshake")
+        self.in_record = False  # OpenSSL holds the beginning of a TLS record, in a buffer for a whole one
         self.spoken = False  # has sent a whole message
         self.work: Optional[Work] = None  # its message that is being read
         self.held = 0  # bytes of a half message, as they were counted last
@@ -74,6 +75,7 @@ class Connection:
             if self.handshaking:
                 self.sock.do_handshake()  # type: ignore[attr-defined]
                 self.handshaking = False
+                return 0  # what follows is still in the kernel, and the selector says whether something does
             data = self.sock.recv(limit)
         except (BlockingIOError, InterruptedError):
             return 0
@@ -81,7 +83,10 @@ class Connection:
             if not _would_block(error):
                 raise
             self.wants_write = type(error).__name__ == "SSLWantWriteError"
+            if not (self.handshaking or waited or self.wants_write):
+                self.in_record = True  # because something came
             return 0
+        self.in_record = False
         pending = getattr(self.sock, "pending", None)  # TLS: the selector does not see what is decrypted already
         while data and pending is not None and pending():
             data += self.sock.recv(pending())

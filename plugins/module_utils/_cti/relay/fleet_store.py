@@ -7,7 +7,7 @@ An inventory replaces the previous one. Changes, and all other records, are kept
 """
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ..errors import CtiError
 from ..fleet import retention
@@ -83,22 +83,29 @@ class FleetUploader(Uploader):
         """Add records. Returns how many are new."""
         inventories, added = Inventories(transaction), 0
         for batch in batches:
-            changes: Dict[int, List[Dict[str, Any]]] = {}
+            changes: List[Tuple[int, Dict[str, Any]]] = []
             data: List[Entry] = []
             others: List[Entry] = []
             for entry in batch:
                 record = entry[1]
                 if "ConfigChangeType" in record:
-                    own = {RECORD_ID: record_id(stream, entry), TIME: generated(entry)}
-                    changes.setdefault(inventories.host(record).host, []).append(dict(record, **own))
+                    changes.append((inventories.host(record).host, _identified(stream, entry)))
                 else:
                     (data if "ConfigDataType" in record else others).append(entry)
-            for host, records in changes.items():
-                added += transaction.add_changes(host, stream, records)
+            added += transaction.add_all_changes(stream, changes)
             inventories.add(stream, data)
             added += _add_others(transaction, stream, others)
         inventories.settle()
         return added + inventories.arrived
+
+
+def _identified(stream: str, entry: Entry) -> Dict[str, Any]:
+    """The record with RecordId and TimeGenerated, which its sender may have left out."""
+    record = entry[1]
+    own, time = record_id(stream, entry), generated(entry)
+    if record.get(RECORD_ID) == own and record.get(TIME) == time:
+        return record
+    return dict(record, **{RECORD_ID: own, TIME: time})
 
 
 def _add_others(transaction: Transaction, stream: str, entries: List[Entry]) -> int:
@@ -108,5 +115,5 @@ def _add_others(transaction: Transaction, stream: str, entries: List[Entry]) -> 
         row = (transaction.number(), as_key(record_id(stream, entry)), text(stream), as_key(generated(entry)))
         rows.append((*row, text(json.dumps(more, sort_keys=True)) if more else None, transaction.day("other")))
     columns = ("row", "RecordId", "Stream", "TimeGenerated", "AdditionalColumns", "day")
-    transaction.insert("OtherRecords", columns, rows)
+    transaction.insert("OtherRecords", columns, rows, checked=True)
     return len(rows)

@@ -45,7 +45,6 @@ class Inventories:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._hosts: Dict[int, Host] = {}
         self._names: Dict[Any, Host] = {}
         self._settled: Dict[Arriving, bool] = {}  # whether it is complete or was replaced
         self.arrived = 0
@@ -55,43 +54,34 @@ class Inventories:
         name = (record.get("Computer") or "", record.get("SourceComputerId") or "", record.get("VMUUID"))
         key = tuple(map(str, name))
         if key not in self._names:
-            host = self._transaction.host(RELAY, _text(name[0]), _text(name[1]), record)
-            self._names[key] = self._hosts[host.host] = host
+            self._names[key] = self._transaction.host(RELAY, _text(name[0]), _text(name[1]), record)
         return self._names[key]
 
     def add(self, stream: str, entries: List[Entry]) -> None:
         """Store records of ConfigurationData, except for those of inventories that are complete or were replaced."""
         transaction = self._transaction
-        new, hosts = [], []
+        new, records = [], []
         for entry in entries:
-            host = self.host(entry[1])
-            arriving = self._arriving(host.host, entry)
-            if arriving is None or not self._is_settled(arriving):
-                new.append((stream, entry, arriving))
-                hosts.append(host)
-                if arriving is not None and INVENTORY_RECORDS in entry[1]:
-                    self._announce(arriving, entry[1][INVENTORY_RECORDS])
-        rows = []
-        contents = transaction.items([entry[1] for _stream, entry, _arriving in new])
-        for (_stream, entry, arriving), host, (item, moment) in zip(new, hosts, contents):
+            own = entry[1]
+            host, time = self.host(own), as_key(generated(entry))
             record, number = batch_and_number(_text(record_id(stream, entry)))
-            type_ = None if arriving is None else arriving.type
-            row = (transaction.number(), host.host, host.machine, type_, as_key(generated(entry)), record, number)
-            rows.append((*row, _text(stream), item, moment, transaction.day("data")))
+            type_ = own["ConfigDataType"] if number >= 0 and _is_replaceable(own) else None
+            if type_ is not None:
+                arriving = Arriving(host.host, type_, time, record)
+                if self._is_settled(arriving):
+                    continue
+                if INVENTORY_RECORDS in own:
+                    self._announce(arriving, own[INVENTORY_RECORDS])
+            new.append((host.host, host.machine, type_, time, record, number))
+            records.append(own)
+        name, day = _text(stream), transaction.day("data") if new else 0
+        contents = transaction.items(records)
+        rows = [(transaction.number(), *row, name, *content, day) for row, content in zip(new, contents)]
         columns = (
-            "row",
-            "host",
-            "machine",
-            "type",
-            "TimeGenerated",
-            "record",
-            "number",
-            "stream",
-            "item",
-            "moment",
-            "day",
+            *("row", "host", "machine", "type", "TimeGenerated", "record", "number"),
+            *("stream", "item", "moment", "day"),
         )
-        transaction.insert("loose", columns, rows)
+        transaction.insert("loose", columns, rows, checked=True)
         self.arrived += len(rows)
 
     def settle(self) -> None:
@@ -99,18 +89,6 @@ class Inventories:
         for arriving, settled in self._settled.items():
             if not settled:
                 self._settle(arriving)
-
-    def _arriving(self, host: int, entry: Entry) -> Optional[Arriving]:
-        """The inventory that a record belongs to; None if it belongs to none that can be replaced."""
-        record = entry[1]
-        type_, own = record.get("ConfigDataType"), record.get("RecordId")
-        if not isinstance(type_, str) or type_ not in _TYPES or not isinstance(own, str):
-            return None
-        batch, number = batch_and_number(_text(own))
-        computer, source = record.get("Computer"), record.get("SourceComputerId") or ""
-        if number < 0 or not (computer and isinstance(computer, str) and isinstance(source, str)):
-            return None
-        return Arriving(host, type_, as_key(generated(entry)), batch)
 
     def _is_settled(self, arriving: Arriving) -> bool:
         if arriving not in self._settled:
@@ -207,6 +185,13 @@ class Inventories:
             " OR o.machine IN (SELECT machine FROM loose WHERE host = ? AND type = ?))"
         )
         return bool(self._transaction.query(sql, machine, other, type_, other, type_))
+
+
+def _is_replaceable(record: Any) -> bool:
+    """Whether the inventory of this record, which has a number, can be replaced: its kind and host are known."""
+    type_, computer, source = record["ConfigDataType"], record.get("Computer"), record.get("SourceComputerId") or ""
+    named = computer and isinstance(computer, str) and isinstance(source, str)
+    return bool(named and isinstance(type_, str) and type_ in _TYPES)
 
 
 def _text(value: Any) -> str:

@@ -176,6 +176,11 @@ class Relay:
             if connection.owes and connection.since is None:
                 connection.since = time.monotonic()
             connection.watch(self._selector)
+            surplus = self._clients.surplus_record()
+            if surplus is not None:
+                self._drop(
+                    surplus, "%d TLS records are incomplete, and this one for the longest time" % clients.HALF_RECORDS
+                )
 
     def _read(self, connection: Connection, crowd: int) -> None:
         received = connection.receive(self._clients.limit(connection, crowd))

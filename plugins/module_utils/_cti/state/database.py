@@ -117,8 +117,14 @@ class Database:
                 raise self._error(ValueError(found.splitlines()[-1]))
 
     def enable_wal(self) -> None:
-        """Let others read while a run writes, from now on (https://sqlite.org/wal.html)."""
-        self._query("PRAGMA journal_mode = WAL")
+        """Let others read while a run writes, from now on."""
+        from ..sqlite_time import enable_wal  # for the agent only
+
+        if self._db is not None:
+            try:
+                enable_wal(self._db, LOCK_SECONDS)
+            except sqlite3.Error as error:
+                raise self._error(error) from error
 
     def _find(self) -> bool:
         """Whether there is a file, after creating one unless read-only. It must not be opened and closed here: that would

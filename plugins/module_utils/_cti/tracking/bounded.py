@@ -58,10 +58,14 @@ def of_snapshot(snapshot: Snapshot, full: bool = False) -> Items:
 
 
 def pack_items(
-    items: Mapping[str, Items], known: Mapping[str, Optional[str]], computer: str, warn: Callable[[str], None]
+    items: Mapping[str, Items],
+    known: Mapping[str, Optional[str]],
+    computer: str,
+    warn: Callable[[str], None],
+    summaries: Mapping[str, Dict[str, Any]],
 ) -> str:
     """The items by kind, packed, without the kinds of which the caller has the same, see run_host(). `warn` gets a sentence for each
-    kind of which items are left out; `computer` is the name in it."""
+    kind of which items are left out, and its summary gets their number; `computer` is the name in the sentence."""
     packer = Packer()
     for name, of_kind in items.items():
         digest = known.get(name)
@@ -73,6 +77,7 @@ def pack_items(
         except TooLarge:
             selection = Selection(all_kinds()[name], of_kind)
             warn(selection.sentence(computer))
+            summaries[name]["left_out"] = sum(loss.items for loss in selection.losses)
             if digest is not None and digest == _digest(selection.rows()):
                 continue
             attempt = packer.copy()

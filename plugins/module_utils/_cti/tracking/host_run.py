@@ -61,7 +61,7 @@ def run_host(
         from . import bounded
 
         items = {snapshot.kind.name: bounded.of_snapshot(snapshot, full_rows) for snapshot in snapshots}
-        result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn)
+        result["packed"] = bounded.pack_items(items, known or {}, str(machine["Computer"]), warn, result["inventory"])
     if store is not None and wanted != "summary":
         if changed and store.read_only:  # the run that stores them gives them their ids
             from ..records import RECORD_ID

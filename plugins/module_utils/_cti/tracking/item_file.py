@@ -49,6 +49,7 @@ class _Bounded:
     def __init__(self, folder_owners: Mapping[str, str]) -> None:
         self._owners = folder_owners  # see snapshot.owners()
         self._shares: Dict[str, int] = {}
+        self._counts: Dict[str, int] = {}  # of items
         self._left_out: Dict[str, int] = {}
 
     def all(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -68,6 +69,7 @@ class _Bounded:
             owner = self._owner(item)
             if owner != ROOT:
                 sizes[owner] = sizes.get(owner, 0) + _size(item)
+                self._counts[owner] = self._counts.get(owner, 0) + 1
         self._shares = divide(sizes, OTHERS_BYTES)
 
     def fitting(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -83,7 +85,10 @@ class _Bounded:
 
     def losses(self) -> str:
         most = sorted(self._left_out.items(), key=lambda loss: (-loss[1], loss[0]))
-        named = ["%s in folders of %s" % (plural(count, "item"), owner) for owner, count in most[:_SHOWN]]
+        named = [
+            "%d of %s in folders of %s" % (count, plural(self._counts[owner], "item"), owner)
+            for owner, count in most[:_SHOWN]
+        ]
         return ", ".join(named) + (", ..." if len(most) > _SHOWN else "")
 
     def _owner(self, item: Item) -> str:

@@ -42,7 +42,7 @@ def from_database(
         result: Dict[str, Any] = {"inventory": {one.kind.name: report.summary(one, with_state=False) for one in seen}}
         if wanted == "full":
             items = {one.kind.name: bounded.of_snapshot(one) for one in seen}
-            result["packed"] = bounded.pack_items(items, {}, str(machine["Computer"]), warn)
+            result["packed"] = bounded.pack_items(items, {}, str(machine["Computer"]), warn, result["inventory"])
     with pages.History(path, owner=owner, leave_no_files=True) as changes:
         if since is None and wanted == "summary":
             page = changes.end()
@@ -100,7 +100,8 @@ def from_item_files(folder: str, kinds: Sequence[str], wanted: str, warn: Callab
     }
     if wanted == "full":
         items = {kind: bounded.Items(file.items, dict, _owner) for kind, file in found.items()}
-        result["packed"] = bounded.pack_items(items, {}, str(host.identity()["Computer"]), warn)
+        computer = str(host.identity()["Computer"])
+        result["packed"] = bounded.pack_items(items, {}, computer, warn, result["inventory"])
     return result
 
 
