@@ -21,6 +21,7 @@ from ansible_collections.changetracking.inventory.tests.helpers import postgres
 KILLS = int(os.environ.get("CT_STORE_KILLS", "8"))
 HOSTS = ("web01", "web02", "web03")
 PLAYBOOK = "changetracking.inventory.inventory"
+PATIENCE = 60  # seconds
 
 
 class Changing(threading.Thread):
@@ -93,8 +94,14 @@ class Fleet:
                 pass
 
     def wait(self):
-        """Until the workers of killed playbooks have ended."""
+        """Until the workers of killed playbooks have ended.
+
+        One with a large result waits for ever for its playbook to read it, since ansible-core leaves it both ends of the pipe.
+        """
+        end = time.monotonic() + PATIENCE
         while self.processes():
+            if time.monotonic() > end:
+                self.kill()
             time.sleep(0.1)
 
     def found(self, table, host):

@@ -4,7 +4,6 @@
 """A browser, and reports in it."""
 
 import os
-import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -16,6 +15,12 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet im
 from ansible_collections.changetracking.inventory.tests.report import fleet
 
 CHROMIUM = "/usr/bin/chromium"
+GO = """(address) => new Promise((done) => {
+  const drawn = () => requestAnimationFrame(done);
+  if (location.hash === new URL(address, location).hash) return drawn();
+  window.addEventListener("hashchange", drawn, { once: true }); // after that of the page
+  location.hash = address;
+})"""
 DESKTOP = {"width": 1100, "height": 760}
 PHONE = {"width": 360, "height": 740}
 Opened = namedtuple("Opened", "page requests problems")
@@ -80,10 +85,9 @@ def axe():
 
 
 def wait_for(page, text):
-    page.get_by_text(text).first.wait_for(timeout=5000)
+    page.get_by_text(text).first.wait_for(timeout=30000)
 
 
 def go(page, address):
-    page.evaluate("address => { location.hash = address; }", address)
-    time.sleep(0.05)
-    page.evaluate("() => new Promise(requestAnimationFrame)")
+    """Open a view, and wait until it is drawn."""
+    page.evaluate(GO, address)

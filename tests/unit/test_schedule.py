@@ -161,8 +161,8 @@ def test_a_thread_that_waits_in_one_call_of_the_kernel_is_stuck_and_no_other():
         assert stuck == {"waits": [0, most, 2 * most, 3 * most, 4 * most], "works": [0] * 5}
         assert driven.schedule.stuck("unknown") == 0
     finally:
+        driven.end()  # before the tasks end, which are due again
         os.write(writer, b"x")
-        driven.end()
     for thread in [task.thread for task in driven.schedule._tasks.values()]:
         thread.join(PATIENCE)
     assert driven.schedule.stuck("waits") == 0

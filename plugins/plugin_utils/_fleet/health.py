@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.text import line, timestamp
 from .groups import MAX_LENGTH
+from .json_columns import read_list, read_mapping
 from .selection import Selects
 
 Entry = dict[str, Any]
@@ -42,17 +42,11 @@ STATUSES = ("failed", "stale", "partial", "ok")
 
 def _host(row: tuple[Any, ...], inventories: Iterable[tuple[Any, ...]], stale_before: str) -> Entry:
     _number, name, via, computer, source, first_seen, last_seen, failed_at, failure, problems = row
-    found = _list(problems)
+    found = read_list(problems)
     items: dict[str, int] = {}
     for type_, count, left_out, sources in inventories:
         items[type_] = count
-        found += [
-            f"{type_}: {source}: {about.get('message') or 'could not be read'}"
-            for source, about in _mapping(sources).items()
-            if isinstance(about, dict) and about.get("status") == "failed"
-        ]
-        if left_out:
-            found.append(f"{type_}: {left_out} items are left out")
+        found += problems_of(type_, sources, left_out)
     status = "failed" if failure else "stale" if last_seen < stale_before else "partial" if found else "ok"
     return {
         "host": name,
@@ -69,6 +63,15 @@ def _host(row: tuple[Any, ...], inventories: Iterable[tuple[Any, ...]], stale_be
     }
 
 
+def problems_of(type_: str, sources: Any, left_out: Any) -> Iterator[str]:
+    """What could not be read of a kind, and how much is left out of its inventory. `sources` and `left_out`: as in the table `inventories`."""
+    for name, source in read_mapping(sources).items():
+        if isinstance(source, dict) and source.get("status") == "failed":
+            yield f"{type_}: {name}: {source.get('message') or 'could not be read'}"
+    if left_out:
+        yield f"{type_}: {left_out} items are left out"
+
+
 def lines(entries: list[Entry], missing: list[str]) -> list[str]:
     shown = []
     for entry in entries:
@@ -77,20 +80,3 @@ def lines(entries: list[Entry], missing: list[str]) -> list[str]:
             seen = entry["last_seen"] or "never"
             shown.append(line(f"{entry['status']:<8}{entry['host']}  last seen {seen}  {why}".rstrip(), MAX_LENGTH))
     return shown + [line(f"missing {host}  never collected", MAX_LENGTH) for host in missing]
-
-
-def _list(text: Any) -> list[Any]:
-    value = _json(text)
-    return value if isinstance(value, list) else []
-
-
-def _mapping(text: Any) -> dict[str, Any]:
-    value = _json(text)
-    return value if isinstance(value, dict) else {}
-
-
-def _json(text: Any) -> Any:
-    try:
-        return json.loads(text or "null")
-    except (ValueError, RecursionError):
-        return None

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.fleet.parameters import AT_ONCE, placeholders, slices
 from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, TIME, change_columns
@@ -24,7 +24,6 @@ from .selection import DAY, Selects
 UNKNOWN = "unknown"  # no run was recorded by then, so nothing can be said
 LEVELS = (DRIFT, UNKNOWN, RUN, TASK)  # in the order in which they need attention
 MOST_CHANGES = 100_000  # that are in memory at a time
-AT_ONCE = 450  # parameters of a query, or half of them; SQLite before 3.32 takes 999
 COLUMNS = ("Host", RECORD_ID, *(name for name in change_columns() if name != CONTENT_DIFF))
 _MARGIN = 2 * DAY  # by which the clocks of a host and of the controller may differ if no run measured it
 
@@ -85,7 +84,7 @@ def _where(sql: str, host: str, times: list[tuple[str, Any]], hosts: list[int] |
     """The query with its conditions, and its parameters."""
     conditions = ["1 = 1", *(f"TimeGenerated {sign} ?" for sign, _at in times)]
     if hosts is not None:
-        conditions.append(f"{host} IN ({', '.join('?' * len(hosts)) or 'NULL'})")
+        conditions.append(f"{host} IN ({placeholders(hosts) or 'NULL'})")
     return f"{sql} WHERE {' AND '.join(conditions)}", [*(at for _sign, at in times), *(hosts or [])]
 
 
@@ -135,7 +134,7 @@ def _runs(store: Store, uuids: set[str]) -> dict[str, Ran]:
         uuid: Ran(playbook or "", user or "")
         for uuids_ in slices(sorted(uuids))
         for uuid, playbook, user in store.query(
-            f"SELECT uuid, playbook, username FROM runs WHERE uuid IN ({', '.join('?' * len(uuids_))})", *uuids_
+            f"SELECT uuid, playbook, username FROM runs WHERE uuid IN ({placeholders(uuids_)})", *uuids_
         )
     }
 
@@ -149,7 +148,7 @@ def with_installed(store: Store, changes: list[Change]) -> Iterator[Change]:
         # With the versions, those that all the other hosts have need not be read.
         sql = (
             "SELECT Host, SoftwareName, Architecture, CurrentVersion, InstalledOn FROM ConfigurationData"
-            f" WHERE SoftwareName IN ({', '.join('?' * len(names))}) AND CurrentVersion IN ({', '.join('?' * len(versions))})"
+            f" WHERE SoftwareName IN ({placeholders(names)}) AND CurrentVersion IN ({placeholders(versions)})"
         )
         for *version, at in store.query(sql, *names, *versions):
             if tuple(version) in wanted:
@@ -161,8 +160,3 @@ def with_installed(store: Store, changes: list[Change]) -> Iterator[Change]:
 
 def _version(change: Change) -> tuple[Any, ...]:
     return change.host, change.name, change.values.get("Architecture"), change.values.get("Current")
-
-
-def slices(values: list[Any]) -> Iterator[list[Any]]:
-    iterator = iter(values)
-    return iter(lambda: list(islice(iterator, AT_ONCE)), [])

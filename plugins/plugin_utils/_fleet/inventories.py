@@ -14,12 +14,13 @@ from functools import reduce
 from operator import or_
 from typing import Any, NamedTuple
 
+from ...module_utils._cti.fleet.parameters import placeholders, slices
 from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import timestamp
-from .history import COLUMNS, slices
+from .history import COLUMNS
 from .selection import Selects
 
 # The columns that make two items of one name different variants.
@@ -124,7 +125,7 @@ def _items(store: Store, kind: Kind, items: list[str], matches: Selects) -> Iter
     sql = f"SELECT item, {name}, {architecture}, {columns} FROM items WHERE ConfigDataType = ?"
     if items and not any(_MAGIC & set(item) for item in items):
         for some in slices(items):
-            yield from store.query(f"{sql} AND {name} IN ({', '.join('?' * len(some))})", kind.config_type, *some)
+            yield from store.query(f"{sql} AND {name} IN ({placeholders(some)})", kind.config_type, *some)
         return
     yield from (row for row in store.query(sql, kind.config_type) if row[1] is not None and matches(row[1]))
 
@@ -168,7 +169,7 @@ def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, 
         yield from store.query(f"SELECT {what}")
         return
     for some in slices(items):
-        yield from store.query(f"SELECT {what} WHERE item IN ({', '.join('?' * len(some))})", *some)
+        yield from store.query(f"SELECT {what} WHERE item IN ({placeholders(some)})", *some)
 
 
 class _Undone:

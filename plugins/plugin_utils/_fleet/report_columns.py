@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import calendar
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...module_utils._cti.text import line
+from . import changes
 
 MAX_NAME = 500  # characters
 MAX_TEXT = 200
@@ -38,11 +37,8 @@ def coded(values: Sequence[str]) -> dict[str, Any]:
 
 
 def seconds(text: Any) -> int:
-    """Unix seconds of a time of the store; 0 where there is none."""
-    try:
-        return calendar.timegm(time.strptime(str(text)[:19], "%Y-%m-%dT%H:%M:%S"))
-    except ValueError:
-        return 0
+    """Unix seconds of a time of the store, without fractions; 0 where there is none."""
+    return int(changes.seconds(f"{str(text)[:19]}Z") or 0)
 
 
 def share(costs: Sequence[tuple[int, int]], budget: int) -> float:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +14,8 @@ from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.fleet.transaction import PLAYBOOK
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
+from .health import problems_of
+from .json_columns import read_list
 from .report_columns import MAX_NAME, MAX_TEXT, coded, delta, seconds, share, shown
 from .selection import Selects
 
@@ -63,7 +64,7 @@ def read_hosts(store: Store, selects: Selects) -> list[Host]:
     for number, via, name, source, last_seen, failed_at, failure, stated, computer in rows:
         if not selects(name):
             continue
-        found = [shown(problem, 2 * MAX_TEXT) for problem in [*_list(stated), *problems[number]]]
+        found = [shown(problem, 2 * MAX_TEXT) for problem in [*read_list(stated), *problems[number]]]
         label = shown(name)
         if label in labels:
             label = f"{label} ({via})" if via != PLAYBOOK else f"{label} ({shown(source, 40) or number})"
@@ -77,16 +78,12 @@ def read_hosts(store: Store, selects: Selects) -> list[Host]:
 
 
 def _source_problems(store: Store) -> dict[int, list[str]]:
-    """What could not be read of each host, and how much is left out of its inventory."""
+    """What health.problems_of() says of each host."""
     problems: dict[int, list[str]] = defaultdict(list)
     for host, kind, sources, left_out in store.query(
         "SELECT host, type, sources, left_out FROM inventories ORDER BY host, type"
     ):
-        for name, source in _mapping(sources).items():
-            if isinstance(source, dict) and source.get("status") == "failed":
-                problems[host].append(f"{kind}: {name}: {source.get('message') or 'could not be read'}")
-        if left_out:
-            problems[host].append(f"{kind}: {left_out} items are left out")
+        problems[host] += problems_of(kind, sources, left_out)
     return problems
 
 
@@ -243,20 +240,3 @@ class _Items:
             "gone": [delta(number[item] for item in self._gone.get(place, ())) for place in range(self._hosts)],
             "missing": self._missing,
         }
-
-
-def _list(text: Any) -> list[Any]:
-    value = _json(text)
-    return value if isinstance(value, list) else []
-
-
-def _mapping(text: Any) -> dict[str, Any]:
-    value = _json(text)
-    return value if isinstance(value, dict) else {}
-
-
-def _json(text: Any) -> Any:
-    try:
-        return json.loads(text or "null")
-    except (ValueError, RecursionError):
-        return None

@@ -17,11 +17,13 @@ from typing import Any
 
 from ansible import constants
 
+from ...module_utils._cti.fleet.parameters import placeholders, slices
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.fleet.transaction import Transaction
 from ...module_utils._cti.text import timestamp
 from .._spool import Spool, SpoolFile
 from .changes import seconds
+from .json_columns import read_mapping
 from .runs import CHANGED, Run, Task, from_line
 
 FOLDER = "run_log"
@@ -93,10 +95,8 @@ def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0)
     if hosts is None:
         yield from _with_clocks(store.query(sql, since))
         return
-    for start in range(0, len(hosts), 500):
-        some = hosts[start : start + 500]  # noqa: E203
-        marks = ", ".join("?" * len(some))
-        yield from _with_clocks(store.query(f"{sql} AND t.name IN ({marks})", since, *some))
+    for some in slices(hosts):
+        yield from _with_clocks(store.query(f"{sql} AND t.name IN ({placeholders(some)})", since, *some))
 
 
 def _with_clocks(rows: list[tuple[Any, ...]]) -> Iterator[Task]:
@@ -116,10 +116,7 @@ def _with_clocks(rows: list[tuple[Any, ...]]) -> Iterator[Task]:
 def _parts(file: SpoolFile) -> Iterator[list[tuple[int, bytes]]]:
     """The lines of a file, at most AT_ONCE at a time."""
     lines = file.lines()
-    part = list(islice(lines, AT_ONCE))
-    while part:
-        yield part
-        part = list(islice(lines, AT_ONCE))
+    return iter(lambda: list(islice(lines, AT_ONCE)), [])
 
 
 def _add(transaction: Transaction, runs: dict[str, int], line: bytes) -> int:
@@ -160,7 +157,7 @@ def _set_clocks(transaction: Transaction, run: int, record: Run) -> None:
             low, high = map(float, clock)
             without = "SELECT task, details FROM run_tasks WHERE run = ? AND name = ? AND clock_offset IS NULL"
             for task, details in transaction.query(without, run, host):
-                more = json.dumps({**_json(details), "clock_error": (high - low) / 2})
+                more = json.dumps({**read_mapping(details), "clock_error": (high - low) / 2})
                 sql = "UPDATE run_tasks SET clock_offset = ?, details = ? WHERE task = ?"
                 transaction.execute(sql, (low + high) / 2, more, task)
 
@@ -188,7 +185,7 @@ def _run(transaction: Transaction, runs: dict[str, int], run: Run) -> int:
 
 def _task(*row: Any) -> Task:
     uuid, number, host, play, title, module, started_at, ended_at, offset, named, details = row
-    known = _json(details)
+    known = read_mapping(details)
     clock = None
     if offset is not None:
         error = float(known.get("clock_error") or 0)
@@ -196,15 +193,7 @@ def _task(*row: Any) -> Task:
     return Task(
         *(uuid, number, host, play or "", title or "", module or "", started_at, ended_at),
         outcome=str(known.get("outcome") or CHANGED),
-        named=_json(named),
+        named=read_mapping(named),
         clock=clock,
         no_log=bool(known.get("no_log")),
     )
-
-
-def _json(text: Any) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.errors import CtiError
+from ...module_utils._cti.fleet.parameters import placeholders, slices
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.packages.versions import compare_dpkg, compare_rpm
 from ...module_utils._cti.kinds.registry import all_kinds
 from .._bounded import calm
-from .history import slices
 from .selection import matching
 
 # The column that is the value of an item.
@@ -86,12 +86,12 @@ def _items(store: Store, kind: str, names: list[str]) -> Iterator[tuple[int, str
         yield from (row for row in store.query(sql, type_) if matches(row[1]))
         return
     for some in slices(sorted(set(names))):
-        yield from store.query(f"{sql} AND {name} IN ({', '.join('?' * len(some))})", type_, *some)
+        yield from store.query(f"{sql} AND {name} IN ({placeholders(some)})", type_, *some)
 
 
 def _of_items(store: Store, what: str, items: Iterable[int]) -> Iterator[tuple[Any, ...]]:
     for some in slices(list(items)):
-        yield from store.query(f"SELECT {what} WHERE item IN ({', '.join('?' * len(some))})", *some)
+        yield from store.query(f"SELECT {what} WHERE item IN ({placeholders(some)})", *some)
 
 
 def _is_newer(one: str, other: str) -> bool:

@@ -25,10 +25,10 @@ from .content import (
     storable,
     text,
 )
+from .parameters import AT_ONCE, placeholders, slices
 
 PLAYBOOK, RELAY = "playbook", "relay"
 MAX_STATES = 8  # of one host, such as that of root and that of a user
-_AT_ONCE = 500  # parameters of a query; SQLite before 3.32 takes 999
 _BATCH = 2000  # records in memory at a time
 _SAMPLE = 32  # items of a host, by which a set that fits is found
 _CANDIDATES = 4  # sets that are compared in full
@@ -217,7 +217,7 @@ class Transaction:
         best: Optional[Tuple[int, Pairs]] = None
         if sample:
             sql = "SELECT base, count(*) FROM set_items WHERE item IN (%s) GROUP BY base ORDER BY 2 DESC, 1 LIMIT ?"
-            for base, _count in self.query(sql % _marks(sample), *sample, _CANDIDATES):
+            for base, _count in self.query(sql % placeholders(sample), *sample, _CANDIDATES):
                 own = self._difference(base, pairs)
                 if len(own) <= few and (best is None or len(own) < len(best[1])):
                     best = base, own
@@ -239,8 +239,8 @@ class Transaction:
         sql = "SELECT item, moment FROM host_items WHERE host = ? AND type = ?"
         before: Pairs = dict(self.query(sql, host, type_))
         gone = [item for item, moment in before.items() if item not in own or own[item] != moment]
-        for items in _slices(gone):
-            self.execute("DELETE FROM host_items WHERE host = ? AND item IN (%s)" % _marks(items), host, *items)
+        for items in slices(gone):
+            self.execute("DELETE FROM host_items WHERE host = ? AND item IN (%s)" % placeholders(items), host, *items)
         new = [
             (host, item, type_, own[item]) for item in sorted(own) if item not in before or before[item] != own[item]
         ]
@@ -285,7 +285,7 @@ class Transaction:
     def _stored_batches(self, keys: List[Batch]) -> Dict[Batch, int]:
         """Those that are stored, with their numbers."""
         found: Dict[Batch, int] = {}
-        for some in _slices(keys, _AT_ONCE // 3):
+        for some in slices(keys, AT_ONCE // 3):
             sql = (
                 "WITH k (host, at, record) AS (VALUES %s) SELECT b.host, b.TimeGenerated, b.record, b.batch FROM k CROSS JOIN batches b"
                 " WHERE b.host = k.host AND b.TimeGenerated = k.at AND b.record = k.record"
@@ -346,8 +346,8 @@ class Transaction:
     def _stored(self, table: str, key: str, contents: Dict[bytes, Content]) -> Dict[bytes, int]:
         """The numbers of rows by their digests, of which those that are missing are added."""
         numbers: Dict[bytes, int] = {}
-        for marks in _slices(list(contents)):
-            sql = "SELECT digest, %s FROM %s WHERE digest IN (%s)" % (key, table, _marks(marks))
+        for marks in slices(list(contents)):
+            sql = "SELECT digest, %s FROM %s WHERE digest IN (%s)" % (key, table, placeholders(marks))
             numbers.update((bytes(mark), number) for mark, number in self.query(sql, *marks))
         new: Dict[Sequence[str], List[Values]] = {}
         for mark, (names, values) in contents.items():
@@ -357,14 +357,6 @@ class Transaction:
         for names, rows in new.items():
             self.insert(table, (key, "digest", *names), rows, checked=True)
         return numbers
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _slices(values: List[Any], most: int = _AT_ONCE) -> Iterator[List[Any]]:
-    return (values[start : start + most] for start in range(0, len(values), most))  # noqa: E203
 
 
 def _batches(records: Iterable[_Some]) -> Iterator[List[_Some]]:
