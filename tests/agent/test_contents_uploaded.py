@@ -93,7 +93,9 @@ def test_the_text_is_there_before_its_record_and_what_may_not_leave_is_not(host,
     assert found["secret"][1] is None
     content = cloud.content(found["open"][1])
     assert content == b"for everybody\n" and hashlib.sha256(content).hexdigest() == found["open"][0]
-    assert len(cloud.azure.blobs) == 1 and not any(b"password" in content for content, _ in cloud.azure.blobs.values())
+    assert len(cloud.azure.blobs) == 1 and not any(
+        b"password" in content for content, _described in cloud.azure.blobs.values()
+    )
     assert "Contents: 1 file uploaded since the start" in host.run("status")[1]
 
 

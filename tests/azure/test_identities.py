@@ -146,7 +146,7 @@ def test_an_application_signs_with_its_certificate_as_azure_identity_does(applic
     (their_body,), (our_body,) = (
         [dict(parse_qsl(request.body.decode())) for request in side] for side in (expected, found)
     )
-    (their_head, their_claims, _), (our_head, our_claims, _) = (
+    (their_head, their_claims, _theirs), (our_head, our_claims, _ours) = (
         body.pop("client_assertion").split(".") for body in (their_body, our_body)
     )
     their_body.pop("client_info")

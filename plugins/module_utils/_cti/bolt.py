@@ -164,7 +164,7 @@ def _meta(file: int, offset: int, number: int) -> Optional[_Meta]:
     raw = os.pread(file, _PAGE.size + _META.size, offset)
     if len(raw) < _PAGE.size + _META.size:
         return None
-    fields = raw[_PAGE.size :]
+    fields = raw[_PAGE.size :]  # noqa: E203
     magic, version, page_size, _flags, root, _sequence, _free, pages, transaction, checksum = _META.unpack(fields)
     if _PAGE.unpack_from(raw)[:2] != (number, _META_PAGE) or (magic, version) != (_MAGIC, _VERSION):
         return None
@@ -190,7 +190,7 @@ class _Page(NamedTuple):
         """A key or a value, which is behind the elements."""
         if start < _PAGE.size + _LEAF.size * self.count or start + length > len(self.data):
             raise _Invalid("an element is outside of its page")
-        return self.data[start : start + length]
+        return self.data[start : start + length]  # noqa: E203
 
 
 class _Reader:
@@ -235,7 +235,7 @@ class _Reader:
         if len(value) < _BUCKET.size:
             raise _Invalid("a bucket has no header")
         root = _BUCKET.unpack_from(value)[0]
-        return self._leaves(root) if root else self._inline(value[_BUCKET.size :])
+        return self._leaves(root) if root else self._inline(value[_BUCKET.size :])  # noqa: E203
 
     def _inline(self, data: bytes) -> Iterator[_Page]:
         self._count(len(data), "the buckets")

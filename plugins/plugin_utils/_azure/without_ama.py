@@ -110,8 +110,6 @@ def removal(options: Mapping[str, Any]) -> list[Resource]:
 
 def is_sender(options: Mapping[str, Any], principal: str, assignments: Sequence[Mapping[str, Any]]) -> bool:
     """Whether an identity has the role. `assignments`: those of the rule."""
-    return any(
-        same(one.get("properties", {}).get("principalId"), principal)
-        and str(one.get("properties", {}).get("roleDefinitionId")).lower().endswith(PUBLISHER)
-        for one in assignments
-    )
+    found = [one.get("properties", {}) for one in assignments]
+    senders = [has.get("principalId") for has in found if str(has.get("roleDefinitionId")).lower().endswith(PUBLISHER)]
+    return any(same(one, principal) for one in senders)

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # look RULE: prints what of the path from Azure to the tables is on this host, one name=value a line. Changes nothing.
 chunks=/etc/opt/microsoft/azuremonitoragent/config-cache/configchunks
 has() { if [ -n "$1" ]; then echo 1; else echo 0; fi; }

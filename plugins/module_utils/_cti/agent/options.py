@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20
+_AZURE = "azure:"
 
 
 class OptionError(CtiError):
@@ -85,20 +86,25 @@ class AgentOptions(NamedTuple):
     @property
     def to_azure(self) -> bool:
         """Whether records go to Log Analytics."""
-        return self.address.startswith("azure:")
+        return self.address.startswith(_AZURE)
 
     @property
     def receiver(self) -> Address:
-        if self.to_azure:
-            from ..azure.ingestion import parse_rule  # loaded only if it is used
-
-            endpoint = parse_rule(self.address).endpoint
-            return Address("https", endpoint.host, endpoint.port)
-        return parse(self.address)
+        return _receiver(self.address)
 
     def path(self, name: str) -> str:
         """The path of a file in the state directory."""
         return os.path.join(self.state, name)
+
+
+def _receiver(address: str) -> Address:
+    """What records are sent to. Raises ForwardError and AzureError."""
+    if not address.startswith(_AZURE):
+        return parse(address)
+    from ..azure.ingestion import parse_rule  # loaded only if it is used
+
+    endpoint = parse_rule(address).endpoint
+    return Address("https", endpoint.host, endpoint.port)
 
 
 HELP = {
@@ -203,12 +209,13 @@ def load(arguments: argparse.Namespace) -> AgentOptions:
     if not options.state:
         raise OptionError("The option state is empty. Give the path of a directory.")
     Retention.checked(options.history_days, options.history_mib)
-    for name, address in (("address", options.address), ("config_address", options.config_address)):
+    for name, address, read in (
+        ("address", options.address, _receiver),
+        ("config_address", options.config_address, parse),
+    ):
         try:
-            if address and name == "address":
-                _ = options.receiver
-            elif address:
-                parse(address)
+            if address:
+                read(address)
         except CtiError as error:
             raise OptionError("The option %s is invalid: %s." % (name, str(error).rstrip("."))) from error
     if options.to_azure:

@@ -78,16 +78,10 @@ def arc_key(challenge: str) -> str:
     form that the agent gives it, and only where root and the agent's user alone control the folder.
     """
     scheme, _blank, parameter = challenge.strip().partition(" ")
-    name, equals, path = parameter.strip().partition("=")
+    name, _equals, path = parameter.strip().partition("=")
     path = path.strip('"')
     folder, _slash, base = path.rpartition("/")
-    if (
-        scheme.lower() != "basic"
-        or name.lower() != "realm"
-        or not equals
-        or folder != KEYS
-        or not _NAME.fullmatch(base)
-    ):
+    if (scheme.lower(), name.lower(), folder) != ("basic", "realm", KEYS) or not _NAME.fullmatch(base):
         raise AzureError(
             "The answer for an Arc machine names '%s' as its key, which is not a .key file in %s. It is not read. %s"
             % (quoted(challenge, 100), KEYS, _NOT_ARC)
@@ -180,7 +174,7 @@ def _sign(pem: bytes, data: bytes, path: str) -> bytes:
         os.write(writer, pem)  # a pipe holds 64 KiB
         os.close(writer)
         writer = -1
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             ["openssl", "dgst", "-sha256", "-sign", "/dev/fd/%d" % reader, "-passin", "pass:"],
             input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[reader], timeout=OPENSSL_SECONDS,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}, check=False,

@@ -111,7 +111,8 @@ class Spool:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        assert self._db is not None
+        if self._db is None:
+            raise StateError("'%s' is not open." % self.path)
         return self._db
 
     def add(self, texts: Iterable[Waiting]) -> Tuple[List[Waiting], int]:

@@ -248,7 +248,8 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--upload",
         metavar="WHERE",
-        help="destination: jsonl:DIR, sqlite:PATH, postgresql://..., forward:ADDRESS or azure:https://HOST/ID; default: jsonl files in the directory `records` next to --events",
+        help="destination: jsonl:DIR, sqlite:PATH, postgresql://..., forward:ADDRESS or azure:https://HOST/ID; default: jsonl files in the"
+        " directory `records` next to --events",
     )
     run.add_argument(
         "--interval",

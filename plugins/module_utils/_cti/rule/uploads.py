@@ -24,12 +24,8 @@ def with_upload(where: str, items: List[FileRule], setting: Any, warnings: Warni
     found = {} if is_expression(setting) else read_section(where, setting, KEYS, warnings)
     values = [found.get(key) or "" for key in KEYS]
     for key, value, form in zip(KEYS, values, _FORMS):
-        if (
-            not isinstance(value, str)
-            or is_expression(value)
-            or len(value) > MAX_CHARACTERS
-            or (not value and key == KEYS[0])
-        ):
+        usable = isinstance(value, str) and not is_expression(value) and len(value) <= MAX_CHARACTERS
+        if not usable or (not value and key == KEYS[0]):
             warnings.add(_NOTHING.__mod__, (where, key, shown(value) if value else "missing", form))
             return items
     return [item._replace(upload=tuple(values)) if item.contents else item for item in items]

@@ -106,7 +106,7 @@ def describe(
         result["inventory"][FILES.name] = {"count": len(found.items), "collected_at": timestamp(found.written_at)}
     if wanted == "full":
         items = {FILES.name: bounded.Items(list(found.items.values()), dict, _owner)} if FILES.name in kinds else {}
-        result["packed"] = bounded.pack_items(items, {}, str(host.identity()["Computer"]), warn)
+        result["packed"] = bounded.pack_items(items, {}, str(host.identity()["Computer"]), warn, result["inventory"])
     return result
 
 

@@ -186,7 +186,7 @@ class _Joined(Collection):
             elif not self._is_added(folder, item):
                 self.new += 1
                 before.append(item)
-        slice_ = part.name[len(folder) :] if "//" in part.name else ""
+        slice_ = part.name[len(folder) :] if "//" in part.name else ""  # noqa: E203
         for path in [path for path in files if not slice_ or slice_name(slice_of(path)) == slice_]:
             if (path,) in part.unsure:
                 before.append(files.pop(path).alone())
