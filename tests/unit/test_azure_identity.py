@@ -16,6 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azur
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.errors import AzureError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.https import Endpoint
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.identity import Identity, Tokens
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.ingestion import open_ingestion
 from ansible_collections.changetracking.inventory.tests.helpers import web
 
 TOKEN = "eyJ0.secret-token.x"
@@ -157,6 +158,21 @@ def test_what_is_missing_is_said_with_the_remedy(serve, status, description, rem
     sentence = refusal(Tokens(Identity("vm")))
     assert "No token (the answer is %d, invalid_request" % status in sentence and remedy in sentence
     assert len(server.requests) == 1 and "\x1b" not in sentence and len(sentence) < 500
+
+
+def test_a_host_outside_of_azure_is_told_so(serve):
+    serve(lambda request: web.answer(200)).close()
+    sentence = refusal(Tokens(Identity("vm")))
+    assert "(Connection refused). Only virtual machines of Azure have this service. On another host, give" in sentence
+
+
+def test_the_doctor_does_not_wait_for_a_service_that_is_busy(serve):
+    server = serve(lambda request: web.answer(404))
+    where = "azure:https://x.westeurope-1.ingest.monitor.azure.com/dcr-0"
+    with open_ingestion(where, Identity("vm"), seconds=5.0, token_patience=0.0) as ingestion:
+        with pytest.raises(AzureError, match="the answer is 404"):
+            ingestion.check()
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,8 @@ class _Examination:
         from ..azure.ingestion import open_ingestion  # loaded only if it is used
 
         try:
-            with open_ingestion(self._options.address, self._options.azure) as ingestion:
+            opened = open_ingestion(self._options.address, self._options.azure, seconds=DEADLINE, token_patience=0.0)
+            with opened as ingestion:
                 ingestion.check()
         except CtiError as error:
             return Link("receiver", BROKEN, str(error), _WAIT)

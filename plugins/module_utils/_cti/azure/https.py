@@ -103,7 +103,8 @@ def http_date(text: str) -> Optional[float]:
 
 class Client:
     """Requests to an endpoint. `ca`: PEM file of the authorities to trust instead of those of the system. `proxy`: http://HOST:PORT to
-    connect through; empty: none. `rate`: bytes a second to send at most. To be used by one thread at a time, and closed."""
+    connect through; empty: none. `rate`: bytes a second to send at most. `remedy`: what to do where there is no answer. To be used by one
+    thread at a time, and closed."""
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class Client:
         seconds: float = SECONDS,
         max_bytes: int = MAX_BYTES,
         rate: float = 0.0,
+        remedy: str = _NETWORK,
     ) -> None:
         self.endpoint = endpoint
         self.seconds = seconds
@@ -120,6 +122,7 @@ class Client:
         self._proxy = parse(proxy, ("http",)) if proxy else None
         self._max_bytes = max_bytes
         self._rate = rate
+        self._remedy = remedy
         self._connection: Optional[_Connection] = None
 
     def __enter__(self) -> "Client":
@@ -160,7 +163,7 @@ class Client:
 
     def _failed(self, reason: str) -> AzureError:
         self.close()
-        remedy = _CERTIFICATES if "CERTIFICATE" in reason.upper() else _NETWORK
+        remedy = _CERTIFICATES if "CERTIFICATE" in reason.upper() else self._remedy
         through = f" through the proxy {self._proxy}" if self._proxy else ""
         return AzureError(f"No answer from {self.endpoint}{through} ({quoted(reason)}). {remedy}")
 

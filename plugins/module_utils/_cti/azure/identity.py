@@ -41,6 +41,8 @@ _TOLERATED_SECONDS = 60.0  # that a clock may be off
 
 _NO_IDENTITY = "Assign a managed identity to this machine, or give the identity of an application (azure_identity)."
 
+_NO_VM = "Only virtual machines of Azure have this service. On another host, give the identity of an application (azure_identity)."
+
 
 class Identity(NamedTuple):
     """Whose tokens to get. The fields are the options azure_* of the programs."""
@@ -169,7 +171,7 @@ class Tokens:
         values = {"api-version": "2018-02-01", "resource": resource}
         if self.identity.client_id:
             values["msi_res_id" if self.identity.client_id.startswith("/") else "client_id"] = self.identity.client_id
-        with Client(IMDS, seconds=self._seconds) as client:
+        with Client(IMDS, seconds=self._seconds, remedy=_NO_VM) as client:
             target = "/metadata/identity/oauth2/token" + https.query(values)
             return client.request("GET", target, {"Metadata": "true"})
 

@@ -19,7 +19,7 @@ from ..records import RECORD_ID, TIME
 from ..text import plural, quoted
 from .errors import AzureError
 from .https import Client, Endpoint, describe, parse
-from .identity import Identity, Tokens
+from .identity import METADATA_SECONDS, PATIENCE, Identity, Tokens
 from .tables import CALL_BYTES, Table, encode_row, table_of
 
 SCHEME = "azure:"
@@ -261,10 +261,18 @@ class Ingestion:
         return "%s answers %s. %s" % (self._rule.endpoint, text, _COMPARE)
 
 
-def open_ingestion(text: str, identity: Identity, patience: float = 0.0) -> Ingestion:
-    """The rule that a text in FORM names, for an identity. No request is made yet. Raises AzureError."""
+def open_ingestion(
+    text: str,
+    identity: Identity,
+    patience: float = 0.0,
+    seconds: float = SECONDS,
+    token_patience: float = PATIENCE,
+) -> Ingestion:
+    """The rule that a text in FORM names, for an identity. No request is made yet. `seconds`: for one request. `token_patience`: see
+    Tokens. Raises AzureError."""
     rule = parse_rule(text)
-    return Ingestion(rule, Client(rule.endpoint, identity.ca, identity.proxy, SECONDS), Tokens(identity), patience)
+    tokens = Tokens(identity, token_patience, min(seconds, METADATA_SECONDS))
+    return Ingestion(rule, Client(rule.endpoint, identity.ca, identity.proxy, seconds), tokens, patience)
 
 
 _COMPARE = "Compare endpoint, immutable id and streams with the rule in Azure"
