@@ -169,9 +169,9 @@ def test_a_host_outside_of_azure_is_told_so(serve):
 def test_the_doctor_does_not_wait_for_a_service_that_is_busy(serve):
     server = serve(lambda request: web.answer(404))
     where = "azure:https://x.westeurope-1.ingest.monitor.azure.com/dcr-0"
-    with open_ingestion(where, Identity("vm"), seconds=5.0, token_patience=0.0) as ingestion:
-        with pytest.raises(AzureError, match="the answer is 404"):
-            ingestion.check()
+    opened = open_ingestion(where, Identity("vm"), seconds=5.0, token_patience=0.0)
+    with opened as ingestion, pytest.raises(AzureError, match="the answer is 404"):
+        ingestion.check()
     assert len(server.requests) == 1
 
 
