@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 
@@ -205,6 +206,21 @@ def test_switched_off_nothing_is_uploaded_and_what_waited_is_discarded_and_named
     write(host, "c", "text\n")
     assert host.run("once", *cloud.options)[0] == 0
     assert len(cloud.web.requests) == asked and not cloud.azure.blobs
+
+
+def test_a_clone_with_the_same_machine_id_does_not_upload_what_waited(host, cloud):
+    """As with a disk that is copied to another virtual machine: its VMUUID alone differs."""
+    assert host.run("once", *cloud.options)[0] == 0
+    cloud.azure.role = False
+    write(host, "a", "text\n")
+    assert "The contents of 1 file wait." in host.run("once", *cloud.options)[1]
+    cloud.azure.role = True
+    with sqlite3.connect(str(host.state / "changetracking.db")) as db:
+        db.execute("UPDATE state SET computer = 'another machine'")
+    db.close()
+    code, log = host.run("once", *cloud.options)
+    assert code == 0 and "1 file that waited for their upload are discarded: another machine queued them." in log
+    assert not cloud.azure.blobs
 
 
 def link_of(report, name):

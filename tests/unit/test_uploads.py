@@ -246,7 +246,58 @@ def test_texts_for_an_account_that_the_rule_no_longer_names_are_not_sent_and_tha
     host.options = host.options._replace(upload_hosts=[])
     host.restart()
     assert host.upload() is None and not host.web.requests
-    assert "The contents of 1 file are not uploaded: the rule no longer names" in host.log.getvalue()
+    assert "The contents of 1 file are not uploaded: the rule no longer has them uploaded" in host.log.getvalue()
+
+
+def test_the_text_of_a_file_that_the_rule_withdraws_is_not_sent_and_the_others_are(host):
+    host.run()
+    host.write("a")
+    host.write("b")
+    links = host.run()
+    (rule,) = host.settings.file_rules
+    host.settings = host.settings._replace(
+        file_rules=[
+            rule._replace(name="a", path=str(host.tracked / "a")),
+            rule._replace(path=str(host.tracked / "b"), contents=False),
+        ]
+    )
+    assert host.upload() is None and host.waiting() == 0
+    assert host.found(links["a"]) == b"text\n" and len(host.azure.blobs) == 1
+    assert "The contents of 1 file are not uploaded: the rule no longer has them uploaded" in host.log.getvalue()
+
+
+def test_another_identity_for_the_same_account_uploads_what_waits(host):
+    host.run()
+    host.write("a")
+    links = host.run()
+    (rule,) = host.settings.file_rules
+    host.settings = host.settings._replace(file_rules=[rule._replace(upload=(*rule.upload[:2], "another"))])
+    assert host.upload() is None and host.found(links["a"]) == b"text\n"
+
+
+def test_a_text_that_a_newer_rule_queues_during_an_upload_is_not_judged_by_the_older_one(host):
+    host.run()
+    host.write("a")
+    host.run()
+    old = host.settings
+    (rule,) = old.file_rules
+    made = {}
+
+    def queue_another(request):
+        if request.method == "PUT" and not made:
+            (host.folder / "new").mkdir(mode=0o755)
+            (host.folder / "new").chmod(0o755)
+            host.settings = old._replace(
+                file_rules=[rule, rule._replace(name="n", path=str(host.folder / "new") + "/*")]
+            )
+            host.run()
+            host.write("../new/n")
+            made.update(host.run())
+
+    host.azure.trouble = queue_another
+    assert host.uploads.upload(old) == 5 and host.waiting() == 1
+    host.now += 5
+    assert host.upload() is None and host.found(made["n"]) == b"text\n"
 
 
 def test_a_rule_that_names_a_strange_host_gets_nothing_and_is_named(host):
@@ -364,11 +415,11 @@ def test_what_is_discarded_leaves_nothing_on_the_disk(host):
     host.write("a")
     host.run()
     (host.folder / (spool.FILE + "-journal")).write_bytes(b"")
-    assert spool.discard(str(host.folder)) == [
+    assert spool.discard(str(host.folder), "upload_contents is off") == [
         "The contents of 1 file that waited for their upload are discarded: upload_contents is off."
     ]
     assert not [name for name in os.listdir(str(host.folder)) if name.startswith(spool.FILE)]
-    assert spool.discard(str(host.folder)) == []
+    assert spool.discard(str(host.folder), "upload_contents is off") == []
 
 
 def test_only_its_owner_can_read_the_spool(host):

@@ -195,7 +195,7 @@ class Agent:
         there is nothing to compare any more. Raises _Stopping."""
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
-            notes += store.claim(machine)
+            notes += self._claim(store, machine)
             snapshot = self._run_or_end(kind, settings, store)
             if snapshot is None:
                 return None
@@ -265,17 +265,20 @@ class Agent:
     # --- the contents of files
 
     def _open_uploads(self) -> Optional["Uploads"]:
-        state = self._options.state
         if not self._options.upload_contents:
-            if any(name.startswith("uploads.db") for name in os.listdir(state)):
-                from ..azure.spool import discard  # loaded only if it is used
-
-                for note in discard(state):
-                    self._log.warning(note)
+            self._discard_texts("upload_contents is off")
             return None
         from .uploads import Uploads  # loaded only if it is used
 
         return Uploads(self._options, self._log, self._status)
+
+    def _discard_texts(self, why: str) -> None:
+        """Remove the texts that wait for their upload."""
+        if any(name.startswith("uploads.db") for name in os.listdir(self._options.state)):
+            from ..azure.spool import discard  # loaded only if it is used
+
+            for note in discard(self._options.state, why):
+                self._log.warning(note)
 
     def _upload(self) -> None:
         if self._uploads is not None:
@@ -410,7 +413,7 @@ class Agent:
             with Store(self._options.database) as store:
                 store.check()
                 store.enable_wal()
-                for note in store.claim(host.identity()):
+                for note in self._claim(store, host.identity()):
                     self._log.warning(note)
                 if not self._options.contents and store.texts():
                     store.forget_texts()  # stored while the option was on
@@ -418,6 +421,13 @@ class Agent:
             self._set_aside(error)
             with Database(self._options.database) as database:
                 database.enable_wal()
+
+    def _claim(self, store: Store, machine: Dict[str, Optional[str]]) -> List[str]:
+        """See Store.claim(). The texts that wait are those of the machine that made the state, and go first: a crash in between must
+        not leave them to this one."""
+        if store.is_foreign(machine):
+            self._discard_texts("another machine queued them")
+        return store.claim(machine)
 
     def _repair(self, error: RowDamaged) -> None:
         from ..state.repair import repair  # loaded only if it is used

@@ -8,6 +8,7 @@ record has the link of the blob. Then it is uploaded, before the record is sent 
 upload holds no record back: it is repeated until it succeeds, and then the link of the record leads to the text.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from ..daemon import Log
 from ..errors import StateError
 from ..kinds.files.hashing import LENGTHS, constructor
 from ..kinds.files.kind import File
-from ..kinds.files.scope import FileRule
+from ..kinds.files.scope import FileRule, reaches
 from ..rule.settings import Settings
 from ..state.store import Store
 from ..text import plural, quoted
@@ -75,6 +76,16 @@ def open_blobs(account: Account, options: AgentOptions, patience: float = PATIEN
         identity.proxy,
         seconds=seconds,
     )
+
+
+def _destination(text: Waiting, rules: Sequence[Tuple[FileRule, Account]]) -> Optional[Account]:
+    """Where a text that waits is to be uploaded to, by the rule as it is now: to the account of its link, as the identity that the rule
+    names for it; None where the rule no longer asks for that."""
+    path = os.fsdecode(text.path)
+    found = [
+        account for rule, account in rules if str(account.endpoint) == text.endpoint and reaches(rule, path, "file")
+    ]
+    return min(found, key=lambda account: account.identity != text.identity, default=None)
 
 
 class Uploads:
@@ -171,7 +182,7 @@ class Uploads:
             with Spool(self._path) as texts:
                 self._log_error(texts.note)
                 try:
-                    uploaded = self._upload_texts(texts, known, errors)
+                    uploaded = self._upload_texts(texts, settings, known, errors)
                 finally:
                     for opened in self._blobs.values():
                         opened.close()
@@ -182,16 +193,21 @@ class Uploads:
             self._log("The contents of %s were uploaded, %d waiting." % (plural(uploaded, "file"), waiting))
         return self._conclude(uploaded, waiting, errors)
 
-    def _upload_texts(self, texts: Spool, known: Sequence[Account], errors: List[AzureError]) -> int:
+    def _upload_texts(
+        self, texts: Spool, settings: Settings, known: Sequence[Account], errors: List[AzureError]
+    ) -> int:
         """Upload as many as possible, and add to `errors`. Returns their number."""
-        by_name = {(str(account.endpoint), account.identity): account for account in known}
+        rules = self._uploading(settings)
         machine = host.identity()["SourceComputerId"] or ""
         failed: Dict[Account, None] = {}
         uploaded = dropped = 0
+        newest = texts.newest()  # what is queued from now on may be by another rule than this one
         for number, text in texts.texts():
-            account = by_name.get((text.endpoint, text.identity))
             if self._stopping or (known and len(failed) == len(known)):
                 break
+            account = _destination(text, rules)
+            if account is None and number > newest:
+                continue
             if account is None or text.machine != machine:
                 texts.remove(number)
                 dropped += 1
@@ -212,10 +228,19 @@ class Uploads:
                     failed[account] = None
         if dropped:
             self._log.warning(
-                "The contents of %s are not uploaded: the rule no longer names their storage account, or they are another machine's."
-                % plural(dropped, "file")
+                "The contents of %s are not uploaded: the rule no longer has them uploaded to their storage account, or they are another"
+                " machine's." % plural(dropped, "file")
             )
         return uploaded
+
+    def _uploading(self, settings: Settings) -> List[Tuple[FileRule, Account]]:
+        """The file items of a rule whose texts are uploaded, and where to."""
+        found = []
+        for rule in settings.file_rules:
+            if rule.contents and rule.upload:
+                with contextlib.suppress(AzureError):  # accounts() returns it
+                    found.append((rule, account_of(rule, self._options.upload_hosts)))
+        return found
 
     def _put(self, account: Account, text: Waiting) -> None:
         """Upload a text. Raises ValueError where it is not the one that the checksum is of, and AzureError."""

@@ -33,7 +33,7 @@ class Waiting(NamedTuple):
     link: str  # the URL of its blob
     name: str  # of the blob
     endpoint: str  # of the storage account
-    identity: str  # that the rule names; empty: the system-assigned one
+    identity: str  # that the rule named for it; empty: the system-assigned one
     computer: str
     machine: str  # SourceComputerId
     path: bytes
@@ -157,12 +157,16 @@ class Spool:
     def remove(self, number: int) -> None:
         self._connection.execute("DELETE FROM waiting WHERE id = ?", (number,))
 
+    def newest(self) -> int:
+        """The number of the text that was added last; 0 if none waits."""
+        return int(self._connection.execute("SELECT coalesce(max(id), 0) FROM waiting").fetchone()[0])
+
     def count(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
 
 
-def discard(folder: str) -> List[str]:
-    """Remove the database in a state directory, also one that was moved aside. Returns what there is to say about it."""
+def discard(folder: str, why: str) -> List[str]:
+    """Remove the database in a state directory, also one that was moved aside. `why`: for the sentence that is returned if texts waited in it."""
     waiting = 0
     try:
         with Spool(os.path.join(folder, FILE)) as spool:
@@ -174,7 +178,4 @@ def discard(folder: str) -> List[str]:
             os.unlink(os.path.join(folder, name))
     if not waiting:
         return []
-    return [
-        "The contents of %s that waited for their upload are discarded: upload_contents is off."
-        % plural(waiting, "file")
-    ]
+    return ["The contents of %s that waited for their upload are discarded: %s." % (plural(waiting, "file"), why)]
