@@ -56,6 +56,21 @@ def test_azure_says_when_to_come_back(host, azure):
     assert "429, RateLimit" in host.status()["Delivery"]["Error"]
 
 
+def test_nothing_is_sent_before_that_time_though_more_is_collected(host, azure):
+    azure.workspace.faults = lambda _number, _rows: error(429, "RateLimit", **{"retry-after": "3600"})
+    host.relay.start()
+    host.write("a")
+    host.start(*options(azure))
+    host.expect("The next attempt is in 3600 s")
+    calls = azure.workspace.calls
+    for name in ("b", "c"):
+        host.write(name)
+        host.expect("files: 1 added")
+    for _run in range(2):
+        host.expect("received in this run")
+    assert azure.workspace.calls == calls and host.status()["Outbox"]["Records"] == 3
+
+
 def test_a_record_that_azure_refuses_is_set_aside_and_holds_up_no_other(host, azure):
     def faults(_number, rows):
         return error(400, "InvalidRecord") if any("bad" in row.get("FileSystemPath", "") for row in rows) else None

@@ -31,7 +31,7 @@ from .lock import StateLock
 from .options import AgentOptions, OptionError
 from .receivers import Receivers
 from .rule import RuleSource
-from .schedule import Schedule
+from .schedule import Schedule, uptime
 from .status import Status
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Agent:
         self._silence: float = ONCE_SECONDS  # see ONCE_SECONDS
         self._round: float = math.inf
         self._backoff = 0.0
+        self._not_before = 0.0  # by uptime(): when the receiver takes records again, as it asked
         self._delivery_error = ""  # of the last delivery, empty if it succeeded
         self._ingestion: Optional["Ingestion"] = None  # for records that go to Log Analytics; it keeps its token
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
@@ -228,6 +229,10 @@ class Agent:
 
     def deliver(self) -> bool:
         """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""
+        wait = self._not_before - uptime()
+        if wait > 0:
+            self._schedule.run_within("delivery", wait)
+            return False
         if self._uploads is not None:
             self._uploads.wait()
         try:
@@ -334,6 +339,7 @@ class Agent:
 
     def _not_delivered(self, why: str, retry_after: float = 0.0) -> None:
         self._backoff = max(next_backoff(self._backoff), retry_after)
+        self._not_before = uptime() + retry_after
         self._schedule.run_within("delivery", self._backoff)
         self._status.not_delivered(why)
         if why != self._delivery_error:
