@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import delivery
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import identified, sealed
@@ -69,12 +69,12 @@ class Host(threading.Thread):
                 break
             if failures % 20 == 1:
                 print(reason, file=sys.stderr, flush=True)
-            backoff = agent.next_backoff(backoff)
+            backoff = delivery.next_backoff(backoff)
             time.sleep(backoff)
         self._results.put((time.monotonic() - start, failures))
 
     def deliver(self):
-        times = {"deadline": agent.DELIVERY_SECONDS, "silence": agent.TURN_SECONDS}
+        times = {"deadline": delivery.DELIVERY_SECONDS, "silence": delivery.TURN_SECONDS}
         sender = Sender(self._where, [str(os.geteuid())], **times)
         with sender, Outbox(self.state) as outbox:
             deliver(outbox, sender.send, TAGS)

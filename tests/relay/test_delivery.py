@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import agent
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import delivery
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay import known
@@ -170,7 +170,7 @@ def test_a_herd_gets_done_and_sends_little_twice(relay, tmp_path):
 def test_hosts_that_failed_together_do_not_come_again_together():
     backoff = 0.0
     for _failure in range(20):
-        chosen = [agent.next_backoff(backoff) for _host in range(50)]
+        chosen = [delivery.next_backoff(backoff) for _host in range(50)]
         assert len(set(chosen)) > 1 and min(chosen) >= 1 and max(chosen) <= 300
         assert min(chosen) >= backoff or backoff > 90
         backoff = max(chosen)

@@ -32,7 +32,7 @@ LOCAL, REMOTE = ("@name", "/path"), ("tcp://localhost:1", "tls://localhost:1")
 def of_agent(address, of_rule, _given, state):
     agent = Agent(AgentOptions(state=state, address=address), LogLines())
     agent._source.rule = ActiveRule("a test", {}, default()._replace(streams=of_rule))
-    return agent._tags()
+    return agent._delivery.tags(agent._source.rule)
 
 
 def of_doctor(address, of_rule, _given, state):

@@ -4,56 +4,38 @@
 """The agent: finds the rule, collects each kind at the rule's interval, and delivers the records, as independent tasks."""
 
 import functools
-import math
 import os
 import random
 import signal
 import time
-from typing import TYPE_CHECKING, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from .. import host, itemfiles
 from ..daemon import Log, Notifier
-from ..errors import CtiError, ForwardError, RowDamaged, StateDamaged, StateError, describe_defect
+from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..kinds.files.kind import FILES
 from ..kinds.kind import Kind, Row
 from ..kinds.registry import all_kinds
-from ..rule import tags
 from ..rule.settings import Settings
 from ..state.database import Database
-from ..state.outbox import Outbox, deliver
+from ..state.outbox import Outbox
 from ..state.store import Store, run_until_stored
 from ..text import plural
 from ..tracking import enqueue, item_file, report, run
 from ..tracking.snapshot import Snapshot
-from ..wire.sender import Sender
 from . import baseline
+from .delivery import Delivery
 from .lock import StateLock
 from .options import AgentOptions, OptionError
-from .receivers import Receivers
 from .rule import RuleSource
-from .schedule import Schedule, uptime
+from .schedule import Schedule
 from .status import Status
 
 if TYPE_CHECKING:
-    from ..azure.ingestion import Ingestion
     from .uploads import Uploads
 
 STOP_SECONDS = 10  # to wait for running tasks
-ONCE_SECONDS = 10  # to wait for a receiver that takes nothing, while somebody waits for the agent
-TURN_SECONDS = 300  # the same in the background: thousands of agents may send to one relay at once
-DELIVERY_SECONDS = 3600  # for one message, however slow the receiver is
-ROUND_SECONDS = 300  # of sending to a slow receiver, before the agent reads the tags of the rule again
 STUCK_SECONDS = 600  # for which a run may wait in one call of the kernel, such as to a file system that does not answer
-BACKOFF_SECONDS = (5, 300)  # until the next delivery: after the first failure, and at most
-
-
-def next_backoff(last: float) -> float:
-    """Seconds until the next delivery after a failed one. `last`: the value before that, or 0.
-
-    Random, so that hosts whose deliveries failed at the same time do not retry at the same time.
-    """
-    first, most = BACKOFF_SECONDS
-    return min(max(first, last * 2), most) * random.uniform(0.6, 1)
 
 
 class _Stopping(Exception):
@@ -73,28 +55,20 @@ class Agent:
         self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
-        self._silence: float = ONCE_SECONDS  # see ONCE_SECONDS
-        self._round: float = math.inf
-        self._backoff = 0.0
-        self._not_before = 0.0  # by uptime(): when the receiver takes records again, as it asked
-        self._delivery_error = ""  # of the last delivery, empty if it succeeded
-        self._ingestion: Optional["Ingestion"] = None  # for records that go to Log Analytics; it keeps its token
+        self._delivery = Delivery(options, log, self._status)
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
         self._discarded = False  # whether a run was, see _Stopping
         self._stuck = False  # whether a run is, see STUCK_SECONDS
         self._baseline: Optional[baseline.Taken] = None  # until it is stored
-        self._receivers: Optional[Receivers] = None
 
     def run(self) -> int:
         """Run until SIGTERM. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_signal: self._schedule.end())
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
-        self._silence, self._round = TURN_SECONDS, ROUND_SECONDS
-        if self._options.receiver.is_local:
-            self._receivers = Receivers()
+        self._delivery.be_patient()
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("upload", self._upload, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
@@ -227,45 +201,32 @@ class Agent:
             self._remove_items(kind)
         return run.end_kind(kind, settings, store, self._options.rehash_days)
 
+    def _check_outbox(self) -> None:
+        with Outbox(self._options.database) as outbox:
+            depth = outbox.depth()
+        if depth.full:
+            raise StateError(
+                "%s and fill the outbox, so nothing is collected until some are delivered. Several changes of an item"
+                " until then are reported as one." % plural(depth.records, "record", "waits")
+            )
+
     def deliver(self) -> bool:
         """Deliver the records in the outbox. Returns whether that worked; if not, another attempt is scheduled."""
-        wait = self._not_before - uptime()
+        wait = self._delivery.pause()
         if wait > 0:
             self._schedule.run_within("delivery", wait)
             return False
         if self._uploads is not None:
             self._uploads.wait()
         try:
-            with Outbox(self._options.database) as outbox:
-                if not outbox.depth().records:
-                    self._status.delivered(0)
-                    return True
-                try:
-                    with self._sender() as sender:
-                        delivery = deliver(outbox, sender.send, self._tags())
-                finally:
-                    for note in outbox.notes:
-                        self._log.error(note)
+            delivered, task, seconds = self._delivery.deliver(self._source.rule)
         except StateDamaged as error:
             self._damaged = error
             self._schedule.end()
             return False
-        except ForwardError as error:
-            if self._receivers is not None and self._receivers.changed:
-                self._backoff = 0.0
-                self._schedule.run_within("rule")  # which delivers afterwards
-                return False
-            self._not_delivered(str(error), error.retry_after)
-            return False
-        except CtiError as error:
-            self._not_delivered(str(error))
-            return False
-        self._backoff, self._delivery_error = 0.0, ""
-        self._status.delivered(delivery.delivered)
-        self._log("%s delivered, %d waiting." % (plural(delivery.delivered, "record", "was"), delivery.waiting))
-        if delivery.waiting:
-            self._schedule.run_within("delivery")
-        return True
+        if task:
+            self._schedule.run_within(task, seconds)
+        return delivered
 
     # --- the contents of files
 
@@ -295,10 +256,11 @@ class Agent:
     # --- the rule
 
     def _find_rule(self) -> None:
-        receiver = self._receivers.seen if self._receivers is not None else None
+        receivers = self._delivery.receivers
+        receiver = receivers.seen if receivers is not None else None
         rule = self._source.find()
-        if self._receivers is not None:
-            self._receivers.known = receiver
+        if receivers is not None:
+            receivers.known = receiver
         self._status.rule(rule, self._source.reasons)
         for kind in all_kinds().values():
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
@@ -310,50 +272,7 @@ class Agent:
             self._schedule.run_within("rule", self._source.retry_seconds)
         if rule is not None:
             self._schedule.run_within("upload")
-            self._schedule.run_within("delivery", self._backoff)
-
-    # --- delivery
-
-    def _sender(self) -> "Union[Sender, Ingestion]":
-        options = self._options
-        if options.to_azure:
-            if self._ingestion is None:
-                from ..azure.ingestion import open_ingestion  # loaded only if it is used
-
-                self._ingestion = open_ingestion(options.address, options.azure)
-            return self._ingestion
-        return Sender(
-            options.receiver,
-            options.allow_users,
-            options.acks,
-            deadline=DELIVERY_SECONDS,
-            silence=self._silence,
-            tls=options.tls,
-            turn=self._round,
-            check=self._receivers.check if self._receivers is not None else None,
-        )
-
-    def _tags(self) -> Dict[str, Sequence[str]]:
-        rule = self._source.rule
-        return tags.choose(self._options.receiver, rule.settings.streams if rule is not None else {}, {})
-
-    def _not_delivered(self, why: str, retry_after: float = 0.0) -> None:
-        self._backoff = max(next_backoff(self._backoff), retry_after)
-        self._not_before = uptime() + retry_after
-        self._schedule.run_within("delivery", self._backoff)
-        self._status.not_delivered(why)
-        if why != self._delivery_error:
-            self._delivery_error = why
-            self._log.error("%s. The next attempt is in %d s." % (why.rstrip("."), self._backoff))
-
-    def _check_outbox(self) -> None:
-        with Outbox(self._options.database) as outbox:
-            depth = outbox.depth()
-        if depth.full:
-            raise StateError(
-                "%s and fill the outbox, so nothing is collected until some are delivered. Several changes of an item"
-                " until then are reported as one." % plural(depth.records, "record", "waits")
-            )
+            self._schedule.run_within("delivery", self._delivery.backoff)
 
     # --- results
 
