@@ -12,6 +12,7 @@ import struct
 import tempfile
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,19 @@ def test_one_value_for_many_keys_takes_no_memory(path):
     started = time.monotonic()
     assert "a form that is not known" in refused(hostile(path, 3, bytes(page)))
     assert time.monotonic() - started < 1
+
+
+def test_one_key_for_many_children_takes_no_memory(path):
+    """Elements of a branch page that share one large key: 2,000 times 100 KB."""
+    count, length = 2000, 100000
+    page = bytearray(maker.leaf(3, [(0, b"", b"")] * count + [(0, b"z" * length, b"")]))
+    struct.pack_into("<H", page, 8, maker.BRANCH)
+    for at in range(count):
+        struct.pack_into("<IIQ", page, 16 + 16 * at, 16 * (count + 1 - at), length, 3)
+    tracemalloc.start()
+    assert "a form that is not known" in refused(hostile(path, 3, bytes(page)))
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
 
 
 def test_what_is_too_large_is_refused(path, monkeypatch):

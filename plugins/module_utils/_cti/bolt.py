@@ -259,13 +259,20 @@ class _Reader:
                     raise _Invalid("its keys are not in order")
                 yield page
                 continue
-            children = [
-                (_BRANCH.unpack_from(page.data, _PAGE.size + _BRANCH.size * at)[2], self._key(page, _BRANCH, at))
-                for at in range(page.count)
-            ]
+            children = list(self._children(page))
             if not children or children[0][1] < least:
                 raise _Invalid("page %d does not lead on" % number)
             pending += reversed(children)
+
+    def _children(self, page: _Page) -> Iterator[Tuple[int, bytes]]:
+        """The number and the least key of each child of a branch page."""
+        used = 0
+        for at in range(page.count):
+            key = self._key(page, _BRANCH, at)
+            used += len(key)
+            if used > len(page.data):  # elements may not share their bytes
+                raise _Invalid("an element has a form that is not known")
+            yield _BRANCH.unpack_from(page.data, _PAGE.size + _BRANCH.size * at)[2], key
 
     def _key(self, page: _Page, form: struct.Struct, at: int) -> bytes:
         offset = _PAGE.size + form.size * at
