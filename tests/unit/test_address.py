@@ -96,6 +96,13 @@ def test_what_is_no_address_is_refused_in_one_sentence_that_quotes_it(text):
     assert repr(text) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["tls://user:secret@host", "tcp://me:secret@host:x:1", "https://host/id?sig=secret"])
+def test_what_is_no_address_shows_no_password_and_no_signature(text):
+    with pytest.raises(ForwardError) as caught:
+        address.parse(text)
+    assert "secret" not in str(caught.value) and "host" in str(caught.value)
+
+
 @MODEST
 @given(st.text() | st.builds("{0}{1}".format, st.sampled_from(["@", "/", "tcp://", "tls://", "tcp://["]), st.text()))
 def test_any_text_is_an_address_or_refused(text):

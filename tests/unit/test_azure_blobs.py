@@ -244,3 +244,13 @@ def test_the_check_stores_nothing_and_says_what_is_missing(cloud):
     cloud.azure.role, cloud.azure.container = True, False
     with pytest.raises(AzureError, match="Create the container"):
         cloud.blobs.check("web01")
+
+
+def test_a_date_that_cannot_be_written_is_ignored_and_a_code_shows_no_token(cloud):
+    token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsIng1dCI6.abc"
+    date = "Fri, 31 Dec 9999 23:59:59 -2300"
+    cloud.azure.trouble = lambda request: None if "/token" in request.target else azure.failed(403, token, Date=date)
+    assert "(the answer is 403, ...)" in cloud.refusal()
+    cloud.azure.trouble = lambda request: None
+    cloud.blobs.put(NAME, b"text", {})
+    assert cloud.azure.blobs[NAME][0] == b"text"

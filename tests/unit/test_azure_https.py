@@ -176,6 +176,24 @@ def test_half_an_answer_is_none(raw, answer):
     assert "No answer from" in refusal(raw([answer]))
 
 
+def test_what_is_no_answer_shows_no_secret_that_it_repeats(raw):
+    token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiIsIng1dCI6.abc"
+    for answer in (b"Bearer %s\r\n\r\n", b"HTTP/1.1 %s\r\n\r\n", b"HTTP/%s 200 OK\r\n\r\n"):
+        sentence = refusal(raw([answer % token.encode()]))
+        assert "No answer from" in sentence and "eyJ0" not in sentence
+
+
+def test_a_connection_that_a_check_refuses_gets_not_one_byte(serve):
+    server = serve(lambda request: web.answer(200))
+
+    def check(sock):
+        assert sock.getpeername()[1] == server.port
+        raise AzureError("Refused.")
+
+    assert refusal(server.port, check=check) == "Refused."
+    assert not server.requests
+
+
 def test_a_value_that_is_no_header_is_in_no_message(serve):
     server = serve(lambda request: web.answer(200))
     with pytest.raises(AzureError) as caught, client(server.port) as asked:
@@ -266,6 +284,26 @@ def test_a_url_of_another_form_is_refused(url):
         https.parse(url)
 
 
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        ("https://a.b/c?sv=1&sig=SECRET", "https://a.b/c?..."),
+        ("https://a.b/#SECRET", "https://a.b/#..."),
+        ("https://u:SECRET@a.b/c", "...@a.b/c"),
+        ("https://u:SECRET@a.b/c?SECRET", "...@a.b/c?..."),
+        ("https://u:SECRET?SECRET@a.b", "?..."),
+        ("https://u:x@SECRET#SECRET@a.b", "#..."),
+        ("https://a.b/?sig=SECRET@SECRET", "?..."),
+        ("https://a.b/?SECRET\nSECRET", "https://a.b/?..."),
+        ("ftp://a.b", "ftp://a.b"),
+    ],
+)
+def test_a_url_that_is_refused_is_shown_without_password_and_signature(url, shown):
+    with pytest.raises(AzureError) as caught:
+        https.parse(url)
+    assert "The URL '%s' cannot be used." % shown in str(caught.value)
+
+
 def test_a_url_is_shown_as_it_was_given():
     for url in ("https://a", "https://a.b:4443/c/d", "https://[::1]:10000/c"):
         assert str(https.parse(url)) == url
@@ -280,6 +318,8 @@ def test_a_url_is_shown_as_it_was_given():
         ({"retry-after": "99999999"}, 3600),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 -2300"}, None),
+        ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT", "date": "Fri, 31 Dec 9999 23:59:59 GMT"}, 0),
         ({"retry-after": "Thu, 26 Nov 2026 10:01:00 GMT", "date": "Thu, 26 Nov 2026 10:00:30 GMT"}, 30),
         ({"retry-after": "Thu, 26 Nov 2026 10:00:00 GMT", "date": "Thu, 26 Nov 2026 10:00:30 GMT"}, 0),
     ],

@@ -6,6 +6,8 @@
 import base64
 import json
 import os
+import signal
+import socket
 import subprocess
 import time
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -298,6 +300,49 @@ def test_another_process_in_the_place_of_the_arc_agent_is_asked_nothing(serve, k
     assert "Nobody listens at port" in refusal(Tokens(Identity("arc")))
 
 
+def test_another_process_that_took_the_place_after_the_first_look_is_asked_nothing(serve, keys, monkeypatch):
+    server = serve(arc(keys / "a.key"))
+    monkeypatch.setattr(credentials, "check_himds", lambda port: None)
+    monkeypatch.setattr(credentials, "_owners", lambda: (123456,))
+    assert "Another process than the Azure Connected Machine agent answers" in refusal(Tokens(Identity("arc")))
+    assert not server.requests
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process of another user")
+def test_another_process_that_has_the_connection_is_noticed_when_it_listens_no_more():
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    done, accepted = os.pipe()
+    stranger = os.fork()
+    if not stranger:
+        os.setuid(65533)
+        listener.listen(1)
+        os.write(accepted, b"l")
+        _connection = listener.accept()
+        listener.close()
+        os.write(accepted, b"a")
+        time.sleep(60)
+        os._exit(0)
+    try:
+        listener.close()
+        os.read(done, 1)
+        with socket.create_connection(("127.0.0.1", port)) as sock, socket.socket() as ours:
+            os.read(done, 1)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            ours.bind(("127.0.0.1", port))
+            ours.listen(1)
+            credentials.check_himds(port)
+            with pytest.raises(AzureError, match="Another process than the Azure Connected Machine agent"):
+                credentials.check_peer(sock)
+    finally:
+        os.kill(stranger, signal.SIGKILL)
+        os.waitpid(stranger, 0)
+        os.close(done)
+        os.close(accepted)
+
+
 def test_an_arc_machine_has_one_identity():
     with pytest.raises(AzureError, match="Remove azure_client_id"):
         Tokens(Identity("arc", "client"))
@@ -368,6 +413,21 @@ def test_a_secret_that_is_refused_is_not_repeated_in_the_message(authority):
     sentence = refusal(Tokens(application))
     assert "AADSTS7000215: Invalid client secret provided." in sentence and "may have expired" in sentence
     assert "Trace" not in sentence and len(server.requests) == 1
+
+
+def test_a_secret_or_key_that_an_answer_repeats_is_not_in_the_message(authority, serve, keys, monkeypatch):
+    secret = "a+b/c=?d e"
+    said = {
+        "error": "invalid_client",
+        "error_description": "Bad: a+b/c=?d e or a%2Bb%2Fc%3D%3Fd%20e or a%2Bb%2Fc%3D%3Fd+e.",
+    }
+    _server, application = authority(lambda request: web.answer(401, said, x_ms_error_code=secret), content=secret)
+    assert "No token (the answer is 401, ..., invalid_client, Bad: ... or ... or ....)" in refusal(Tokens(application))
+    monkeypatch.setattr(credentials, "check_himds", lambda port: None)
+    (keys / "ab.key").write_text("KEY")
+    challenge = {"WWW_Authenticate": "Basic realm=%s/ab.key" % keys}
+    serve(lambda request: web.answer(401, {"error": request.headers.get("authorization", "")}, **challenge))
+    assert "No token (the answer is 401, Basic ...)" in refusal(Tokens(Identity("arc")))
 
 
 @pytest.mark.parametrize(

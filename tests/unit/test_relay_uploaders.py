@@ -201,6 +201,9 @@ def test_a_destination_that_is_none_shows_no_password():
     with pytest.raises(RelayError, match="is no destination") as caught:
         open_uploader("postgre://me:secret@h/db", [], Tls())
     assert "secret" not in str(caught.value) and "h/db" in str(caught.value)
+    with pytest.raises(RelayError, match="is no destination") as caught:
+        open_uploader("https://a.blob.core.windows.net/c?sig=secret", [], Tls())
+    assert "secret" not in str(caught.value) and "a.blob.core" in str(caught.value)
 
 
 def test_nothing_a_client_says_can_forge_a_line_of_the_log():

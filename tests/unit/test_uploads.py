@@ -341,6 +341,22 @@ def test_a_text_that_was_damaged_on_the_disk_is_not_sent(host):
     assert "is damaged" in host.log.getvalue() and set(links) == {"a", "b"}
 
 
+def test_no_error_of_an_upload_costs_a_text(host, monkeypatch):
+    host.run()
+    host.write("a")
+    link = host.run()["a"]
+
+    def put(*_arguments):
+        raise ValueError("year 10000 is out of range")
+
+    monkeypatch.setattr(uploads.Blobs, "put", put)
+    with pytest.raises(ValueError, match="year 10000"):
+        host.upload()
+    monkeypatch.undo()
+    host.restart()
+    assert host.upload() is None and host.found(link) == b"text\n"
+
+
 def test_a_corrupt_spool_is_moved_aside_and_named_and_the_next_text_is_uploaded(host):
     host.run()
     (host.folder / spool.FILE).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)

@@ -102,6 +102,16 @@ def quoted(name: str, limit: int = 300) -> str:
     return line(printable(name), limit)
 
 
+def without_secrets(url: str) -> str:
+    """What of a URL may be in a message: nothing of a user, of a query, such as a shared access signature, or of a fragment."""
+    start, mark, secret = re.fullmatch(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    if "@" in secret:  # so all of it may be a password
+        start = ""
+    elif "@" in start:
+        start = "...@" + start.rpartition("@")[2]
+    return start + (mark + "..." if mark else "")
+
+
 def plural(count: int, noun: str, verb: str = "") -> str:
     """A number and what it is of: `1 file`, `2 files`, `2 directories`. With a verb: `1 file is`, `2 files are`, `2 files wait`."""
     if count != 1:

@@ -213,14 +213,17 @@ class Uploads:
                 dropped += 1
             elif account not in failed:
                 try:
-                    self._put(account, text)
-                    uploaded += 1
-                    texts.remove(number)
+                    content = _content(text)
                 except ValueError as error:
                     texts.remove(number)
                     self._log.error(
                         "The text of %s that waited is damaged (%s) and is not uploaded." % (quoted(text.name), error)
                     )
+                    continue
+                try:
+                    self._put(account, text, content)
+                    uploaded += 1
+                    texts.remove(number)
                 except TextRefused as error:
                     errors.append(error)
                 except AzureError as error:
@@ -242,12 +245,8 @@ class Uploads:
                     found.append((rule, account_of(rule, self._options.upload_hosts)))
         return found
 
-    def _put(self, account: Account, text: Waiting) -> None:
-        """Upload a text. Raises ValueError where it is not the one that the checksum is of, and AzureError."""
-        content = text.content()
-        algorithm = "md5" if len(text.checksum) == LENGTHS["md5"] else "sha256"
-        if constructor(algorithm)(content).hexdigest() != text.checksum:
-            raise ValueError("its checksum differs")
+    def _put(self, account: Account, text: Waiting, content: bytes) -> None:
+        """Upload a text. Raises AzureError."""
         if account not in self._blobs:
             self._blobs[account] = open_blobs(account, self._options)
         described = blobs.metadata(text.computer, os.fsdecode(text.path))
@@ -275,3 +274,12 @@ class Uploads:
     def _log_error(self, text: str) -> None:
         if text:
             self._log.error(text)
+
+
+def _content(text: Waiting) -> bytes:
+    """The content of a text. Raises ValueError where it is not the one that the checksum is of."""
+    content = text.content()
+    algorithm = "md5" if len(text.checksum) == LENGTHS["md5"] else "sha256"
+    if constructor(algorithm)(content).hexdigest() != text.checksum:
+        raise ValueError("its checksum differs")
+    return content

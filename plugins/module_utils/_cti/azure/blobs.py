@@ -208,7 +208,7 @@ class Blobs:
             remedy = "The upload is repeated automatically."
         else:
             remedy = "Check that this is the blob service of a storage account."
-        said = https.describe(response, 300) if not code else quoted("%d, %s" % (response.status, code), 300)
+        said = https.describe(response, 300) if not code else https.said("%d, %s" % (response.status, code))
         text = "%s does not accept the contents of files (the answer is %s). %s" % (str(self.endpoint), said, remedy)
         kind = TextRefused if response.status in (400, 413) else AzureError
         return kind(text, response.status, response.retry_after)

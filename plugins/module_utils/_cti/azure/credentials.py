@@ -9,9 +9,10 @@ import json
 import os
 import pwd
 import re
+import socket
 import subprocess
 import uuid
-from typing import Collection, List, Tuple
+from typing import Collection, Iterator, NamedTuple, Tuple
 
 from .. import folders
 from ..text import quoted
@@ -26,7 +27,7 @@ OPENSSL_SECONDS = 20
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,250}\.key")
 _VALUE = re.compile(r"[\x21-\x7e]{1,4096}")  # of a header
-_LISTENS = "0A"  # TCP_LISTEN, see proc(5)
+_LISTENS, _CONNECTED = "0A", ("01", "03")  # TCP_LISTEN; TCP_ESTABLISHED and TCP_SYN_RECV. See proc(5)
 _NOT_ARC = "Check that the Azure Connected Machine agent runs: azcmagent show."
 
 
@@ -38,7 +39,7 @@ def check_himds(port: int) -> None:
 
     Raises AzureError. Source: proc(5), /proc/net/tcp.
     """
-    uids = _listeners(port)
+    uids = [row.uid for row in _rows() if row.state == _LISTENS and row.port == port]
     if not uids:
         raise AzureError("Nobody listens at port %d of localhost. %s" % (port, _NOT_ARC))
     strangers = sorted(set(uids) - set(_owners()))
@@ -49,18 +50,42 @@ def check_himds(port: int) -> None:
         )
 
 
-def _listeners(port: int) -> List[int]:
-    uids = []
+def check_peer(sock: socket.socket) -> None:
+    """Check that nobody but root and the user himds is at the other end of this connection to localhost. Raises AzureError.
+
+    Any user may have listened until it was made. So the listeners come first: whoever has accepted it by then is its owner, and nobody
+    accepts it later but one of them. Source: proc(5), and get_tcp4_sock() of Linux.
+    """
+    port, own = sock.getpeername()[1], sock.getsockname()[1]
+    check_himds(port)
+    uids = [row.uid for row in _rows() if row.state in _CONNECTED and (row.port, row.peer_port) == (port, own)]
+    if not uids or set(uids) - set(_owners()):
+        raise AzureError(
+            "Another process than the Azure Connected Machine agent answers at port %d of localhost. Nothing was sent. %s"
+            % (port, _NOT_ARC)
+        )
+
+
+class _Row(NamedTuple):
+    """A TCP socket of this host."""
+
+    port: int
+    peer_port: int
+    state: str
+    uid: int
+
+
+def _rows() -> Iterator[_Row]:
     for name in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         try:
             with open(name, encoding="ascii", errors="replace") as file:
                 rows = [row.split() for row in file]
         except OSError:
             continue
-        for row in rows:
-            if len(row) > 7 and row[3] == _LISTENS and row[1].rpartition(":")[2] == "%04X" % port:
-                uids.append(int(row[7]))
-    return uids
+        for row in rows[1:]:
+            if len(row) > 7:
+                ports = [int(address.rpartition(":")[2], 16) for address in row[1:3]]
+                yield _Row(ports[0], ports[1], row[3], int(row[7]))
 
 
 def _owners() -> Tuple[int, ...]:

@@ -14,11 +14,11 @@ import socket
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import quote, urlsplit
 
 from ..errors import CtiError
-from ..text import quoted
+from ..text import quoted, without_secrets
 from ..wire.sockets import Deadline
 from ..wire.tls import Tls, tls_context
 from .errors import AzureError
@@ -26,6 +26,7 @@ from .errors import AzureError
 SECONDS = 30.0  # for one request, from the connection to the last byte of the answer
 MAX_BYTES = 1 << 20  # of one answer, with its headers
 MAX_RETRY_SECONDS = 3600.0  # that a server may ask to wait
+_MAX_DATE = 1 << 36  # in the year 4147; nobody can write a date after 9999
 _PIECE = 64 << 10
 _DROPPED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
@@ -66,8 +67,7 @@ def parse(url: str, schemes: Tuple[str, ...] = ("https",)) -> Endpoint:
             return Endpoint(parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
     except ValueError:
         pass
-    shown = "...@" + url.rpartition("@")[2] if "@" in url else url  # without a password
-    raise AzureError("The URL '%s' cannot be used. Give %s://HOST." % (quoted(shown), schemes[0]))
+    raise AzureError("The URL '%s' cannot be used. Give %s://HOST." % (quoted(without_secrets(url)), schemes[0]))
 
 
 class Response(NamedTuple):
@@ -94,17 +94,18 @@ class Response(NamedTuple):
 
 
 def http_date(text: str) -> Optional[float]:
-    """Unix seconds of a date in a header; None where it is none."""
+    """Unix seconds of a date in a header; None where it is none, or is in a year that cannot be meant."""
     try:
-        return parsedate_to_datetime(text).timestamp() if text else None
+        seconds = parsedate_to_datetime(text).timestamp() if text else -1.0
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
+    return seconds if 0 <= seconds < _MAX_DATE else None
 
 
 class Client:
     """Requests to an endpoint. `ca`: PEM file of the authorities to trust instead of those of the system. `proxy`: http://HOST:PORT to
-    connect through; empty: none. `rate`: bytes a second to send at most. `remedy`: what to do where there is no answer. To be used by one
-    thread at a time, and closed."""
+    connect through; empty: none. `rate`: bytes a second to send at most. `remedy`: what to do where there is no answer. `check`: looks at
+    a new connection before anything is sent, and raises AzureError. To be used by one thread at a time, and closed."""
 
     def __init__(
         self,
@@ -115,6 +116,7 @@ class Client:
         max_bytes: int = MAX_BYTES,
         rate: float = 0.0,
         remedy: str = _NETWORK,
+        check: Optional[Callable[[socket.socket], None]] = None,
     ) -> None:
         self.endpoint = endpoint
         self.seconds = seconds
@@ -123,6 +125,7 @@ class Client:
         self._max_bytes = max_bytes
         self._rate = rate
         self._remedy = remedy
+        self._check = check
         self._connection: Optional[_Connection] = None
 
     def __enter__(self) -> "Client":
@@ -152,7 +155,7 @@ class Client:
                 raise self._failed("no answer within %g s" % self.seconds) from None
             except (OSError, http.client.HTTPException) as error:
                 if is_new or not isinstance(error, _DROPPED):
-                    raise self._failed(getattr(error, "strerror", None) or str(error)) from error
+                    raise self._failed(getattr(error, "strerror", None) or said(str(error))) from error
                 self.close()
             except ValueError:  # of a header, whose value the text of the error has
                 self.close()
@@ -175,6 +178,8 @@ class Client:
         first = self._proxy or self.endpoint
         sock = _connect(first.host, first.port, deadline)
         try:
+            if self._check is not None:
+                self._check(sock)
             if self._proxy is not None:
                 _open_tunnel(sock, self.endpoint, deadline)
             if context is not None:
@@ -359,5 +364,9 @@ def describe(response: Response, limit: int = 200) -> str:
     words = list(
         dict.fromkeys(text.strip().splitlines()[0] for text in texts if isinstance(text, str) and text.strip())
     )
-    said = "".join(", " + _SECRET.sub("...", word) for word in words)
-    return quoted("%d%s" % (response.status, said), limit)
+    return said(", ".join([str(response.status), *words]), limit)
+
+
+def said(text: str, limit: int = 300) -> str:
+    """A text of a server as it stands in a message: on one line, without what looks like a secret."""
+    return quoted(_SECRET.sub("...", text), limit)

@@ -14,6 +14,7 @@ import re
 import threading
 import time
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import quote, quote_plus
 
 from ..text import quoted
 from . import credentials, https
@@ -184,12 +185,13 @@ class Tokens:
         credentials.check_himds(HIMDS.port)
         values = {"api-version": "2020-06-01", "resource": resource}
         target = "/metadata/identity/oauth2/token" + https.query(values)
-        with Client(HIMDS, seconds=self._seconds) as client:
+        with Client(HIMDS, seconds=self._seconds, check=credentials.check_peer) as client:
             challenge = client.request("GET", target, {"Metadata": "true"})
             if challenge.status != 401:
                 return challenge
             key = credentials.arc_key(challenge.headers.get("www-authenticate", ""))
-            return client.request("GET", target, {"Metadata": "true", "Authorization": "Basic " + key})
+            answer = client.request("GET", target, {"Metadata": "true", "Authorization": "Basic " + key})
+            return _without(key, answer)
 
     # --- applications
 
@@ -204,8 +206,8 @@ class Tokens:
         authority = https.parse(identity.authority)
         with Client(authority, identity.ca, identity.proxy) as client:
             if kind == SECRET:
-                fields["client_secret"] = credentials.secret(identity.credential_file)
-                return _post(client, target, fields)
+                fields["client_secret"] = secret = credentials.secret(identity.credential_file)
+                return _without(secret, _post(client, target, fields))
             response = _post(client, target, dict(fields, **self._assertion(target, time.time())))
             # An assertion is valid by the clock of the authority.
             now = https.http_date(response.headers.get("date", ""))
@@ -225,6 +227,15 @@ class Tokens:
 def _post(client: Client, target: str, fields: Mapping[str, str]) -> Response:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
     return client.request("POST", target, headers, https.query(fields)[1:].encode("ascii"))
+
+
+def _without(secret: str, response: Response) -> Response:
+    """An answer without what was sent, which a message about it may quote."""
+    headers, body = dict(response.headers), response.body
+    for form in (secret, quote(secret, safe=""), quote_plus(secret)):
+        headers = {name: value.replace(form, "...") for name, value in headers.items()}
+        body = body.replace(form.encode("utf-8"), b"...")
+    return response._replace(headers=headers, body=body)
 
 
 def _read_token(response: Response, asked_at: float) -> _Token:

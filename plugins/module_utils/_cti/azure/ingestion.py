@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 from ..daemon import VERSION
 from ..errors import ForwardError, Refused
 from ..records import RECORD_ID, TIME
-from ..text import plural, quoted
+from ..text import plural, quoted, without_secrets
 from .errors import AzureError
 from .https import Client, Endpoint, describe, parse
 from .identity import METADATA_SECONDS, PATIENCE, Identity, Tokens
@@ -60,9 +60,9 @@ def parse_rule(text: str) -> Rule:
             return Rule(endpoint._replace(path=""), immutable_id)
     except AzureError:
         pass
-    shown = quoted(text.rpartition("@")[2])  # without a password
     raise AzureError(
-        "'%s' names no rule. Give %s: the endpoint for log ingestion of the rule, and its immutable id." % (shown, FORM)
+        "'%s' names no rule. Give %s: the endpoint for log ingestion of the rule, and its immutable id."
+        % (quoted(without_secrets(text)), FORM)
     )
 
 

@@ -12,6 +12,7 @@ from ..errors import FormatError, ForwardError
 from ..fleet.retention import KEEP_DAYS
 from ..fleet.store import is_url
 from ..records import RECORD_ID
+from ..text import without_secrets
 from ..wire import address as addresses
 from ..wire.ama import AMA_USERS
 from ..wire.forward import flat
@@ -54,10 +55,9 @@ def open_uploader(
             from .log_analytics import LogAnalyticsUploader
 
             return LogAnalyticsUploader(text, Identity(**(azure or {})))
-    shown = "...@" + text.rpartition("@")[2] if "@" in text else text  # without a password
     raise RelayError(
         "%r is no destination. Give jsonl:DIR, sqlite:PATH, postgresql://..., forward:ADDRESS or azure:https://HOST/ID."
-        % shown
+        % without_secrets(text)
     )
 
 

@@ -9,6 +9,7 @@ import os
 from typing import NamedTuple
 
 from ..errors import ForwardError
+from ..text import without_secrets
 
 SUN_PATH = 108  # bytes, unix(7)
 
@@ -40,12 +41,16 @@ def parse(text: str) -> Address:
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            raise ForwardError(f"{text!r}: write an IPv6 address in brackets, as in {scheme}://[::1]:24224")
+            raise ForwardError(
+                f"{without_secrets(text)!r}: write an IPv6 address in brackets, as in {scheme}://[::1]:24224"
+            )
         if not host or len(port) > 5 or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ForwardError(f"{text!r}: write host and port, as in {scheme}://localhost:24224")
+            raise ForwardError(f"{without_secrets(text)!r}: write host and port, as in {scheme}://localhost:24224")
         return Address(scheme, host, int(port))
     if text[:1] not in ("@", "/"):
-        raise ForwardError(f"{text!r} is no address: write @name, /path, tcp://host:port or tls://host:port")
+        raise ForwardError(
+            f"{without_secrets(text)!r} is no address: write @name, /path, tcp://host:port or tls://host:port"
+        )
     address = Address("abstract", text[1:]) if text[0] == "@" else Address("file", text)
     if not address.name or "\0" in text or len(os.fsencode(address.name)) >= SUN_PATH:
         raise ForwardError(f"{text!r}: the name of a unix socket has 1 to {SUN_PATH - 1} bytes")
