@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -41,6 +42,13 @@ UNREACHABLE = re.compile(
     "failed to resolve|name or service not known|name resolution|connection (refused|reset)|timed out|unreachable",
     re.IGNORECASE,
 )
+# Any other URL may name another server, which azcollection would send the token to.
+OF_ARM = re.compile(r"/[^/]")
+SECRETS = {
+    "secret": "AZURE_SECRET",
+    "password": "AZURE_PASSWORD",
+}  # keys of azure_credentials, and the variables for them
+TOKEN = re.compile(r"\beyJ[\w-]{10,}[\w.-]*", re.ASCII)
 SUBSCRIPTION = re.compile(r"/subscriptions/([^/?]+)", re.IGNORECASE)
 REMEDIES = {
     "AuthorizationFailed": "Give these credentials a role that permits this; a new role assignment takes up to ten minutes to work.",
@@ -106,17 +114,19 @@ class Arm:
         page = ident
         for _number in range(MOST_PAGES):
             found = self.get(page, api_version)
-            if not isinstance(found, Mapping):
+            value = found.get("value") if isinstance(found, Mapping) else None
+            elements += [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
+            following = found.get("nextLink") if isinstance(found, Mapping) else None
+            if not following or not isinstance(following, str):
                 break
-            elements += found.get("value") or []
-            if not found.get("nextLink"):
-                break
-            following = urlsplit(found["nextLink"])  # asked of the same server, whatever it says
-            page = f"{following.path}?{following.query}"
+            parts = urlsplit(following)  # asked of the same server, whatever it says
+            page = f"{parts.path}?{parts.query}"
         return elements
 
     def send(self, method: str, ident: str, api_version: str, body: Any, what: str) -> Any:
         """What ARM answers to GET, PUT, PATCH or DELETE, once it takes it. Raises ArmError."""
+        if not isinstance(ident, str) or not OF_ARM.match(ident):
+            raise ArmError(f"Cannot {what}: '{ident}' is not the id of a resource in Azure. Nothing was sent.")
         arguments = {"url": ident, "api_version": api_version, "method": method}
         if body is not None:
             arguments["body"] = body
@@ -168,7 +178,14 @@ class Arm:
         result = self._run({**self._credentials, **known, **arguments})
         if not result.get("failed"):
             return result
-        raise _failure(result, what)
+        raise _failure(result, what, self._hide)
+
+    def _hide(self, text: str) -> str:
+        """A text of Azure without secrets and tokens: it may repeat what it was sent."""
+        for key, variable in SECRETS.items():
+            for secret in (self._credentials.get(key), os.environ.get(variable)):
+                text = text.replace(str(secret), "...") if secret else text
+        return TOKEN.sub("...", text)
 
 
 def short(ident: str) -> str:
@@ -195,7 +212,7 @@ def _asked_for(message: str) -> float:
     return int(found.group(1)) * (60.0 if found.group(2).lower() == "minute" else 1.0) if found else 0.0
 
 
-def _failure(result: Mapping[str, Any], what: str) -> ArmError:
+def _failure(result: Mapping[str, Any], what: str, hide: Callable[[str], str]) -> ArmError:
     """Why a module of azcollection failed. An answer that it does not expect is the arguments of the exception that ends it."""
     # From ansible-core 2.19 on, `exception` is an object with an event, and `msg` may be missing.
     given = [result.get(key) for key in ("msg", "exception", "module_stderr", "module_stdout")]
@@ -204,8 +221,8 @@ def _failure(result: Mapping[str, Any], what: str) -> ArmError:
     refused = REFUSED.search(text)
     if refused:
         code, message = _reason(ast.literal_eval(refused.group(1)))
-        return Refusal(what, int(refused.group(2)), code or "without a reason", message)
-    first = texts[0] if texts else "no answer"
+        return Refusal(what, int(refused.group(2)), hide(code) or "without a reason", hide(message))
+    first = hide(texts[0]) if texts else "no answer"
     if "Failed to import the required Python library" in text:
         return ArmError(f"{first.partition('. ')[0]}. {COLLECTION}")
     reason = _last_line(first)

@@ -9,8 +9,8 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, recommended
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import compare, rule
-from ansible_collections.changetracking.inventory.tests.helpers.arm import Fault
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import arm, compare, rule
+from ansible_collections.changetracking.inventory.tests.helpers.arm import SECRET, Fault
 from ansible_collections.changetracking.inventory.tests.helpers.azure_role import (
     ACCOUNT,
     AMA,
@@ -172,6 +172,51 @@ def test_a_list_of_several_pages_is_read_to_its_end(azure):
     removed = role(azure, VM)
     removed.remove()
     assert removed.kept == ["the rule ct-dcr stays: %sa0 and 9 more use it." % (ARC + ASSOCIATION)]
+
+
+@pytest.mark.parametrize(
+    "link", ["https://localhost:1/next?b=c", "x:https://elsewhere/next", "//elsewhere/next", "next", 7, ["/next"]]
+)
+def test_no_link_of_an_answer_leads_to_another_server(link):
+    asked = []
+
+    def ask(arguments):
+        asked.append(arguments["url"])
+        return {"response": {"value": [{"id": "/a"}, "b"], "nextLink": link}} if len(asked) == 1 else {"response": {}}
+
+    try:
+        assert arm.Arm(ask, {}, 10).list("/list", "1") == [{"id": "/a"}]
+    except arm.ArmError as error:
+        assert "is not the id of a resource in Azure. Nothing was sent." in str(error)
+    assert asked in (["/list"], ["/list", "/next?b=c"], ["/list", "/next?"])
+
+
+@pytest.mark.parametrize("ident", ["https://elsewhere/subscriptions/s", "//elsewhere/x", "", "x", None, {}])
+def test_no_id_in_an_answer_is_asked_of_another_server(azure, ident):
+    azure.add(VM + ASSOCIATION + "other", properties={"dataCollectionRuleId": ident})
+    try:
+        role(azure, VM).deploy()
+    except arm.ArmError as error:
+        assert "is not the id of a resource in Azure. Nothing was sent." in str(error)
+    assert all(path.startswith("/subscriptions/") for _method, path, _body in azure.requests)
+
+
+@pytest.mark.parametrize("how", ["credentials", "environment"])
+def test_no_secret_or_token_that_azure_repeats_is_in_a_message(monkeypatch, how):
+    token = "eyJ0eXAiOiJKV1Qi.eyJhdWQiOiJodHRw.c2lnbmF0dXJl"
+    if how == "environment":
+        monkeypatch.setenv("AZURE_SECRET", SECRET)
+    repeated = f"You sent {SECRET} and Bearer {token} for x."
+    body = json.dumps({"error": {"code": f"Bad{SECRET}", "message": repeated}})
+    for answer in (f"Task failed: {(body, 403)!r}", repeated, f"AADSTS7000215: {repeated}"):
+        asked = arm.Arm(
+            lambda _arguments: {"failed": True, "msg": answer},
+            {"secret": SECRET} if how == "credentials" else {},
+            1,  # noqa: B023
+        )
+        with pytest.raises(arm.ArmError, match=r"You sent \.\.\. and Bearer \.\.\. for x") as caught:
+            asked.get(VM, "1")
+        assert SECRET not in str(caught.value) and token not in str(caught.value)
 
 
 def test_the_rule_stays_while_other_machines_use_it(azure):
