@@ -80,7 +80,7 @@ class Azure:
         if request.method == "GET":
             if name not in self.blobs:
                 return failed(404, "BlobNotFound")
-            return web.answer(200, self.blobs[name][0])
+            return self._found(request, self.blobs[name][0])
         if request.method != "PUT" or headers.get("x-ms-blob-type") != "BlockBlob" or not name:
             self.wrong.append(request)
             return failed(400, "UnsupportedHttpVerb")
@@ -95,3 +95,11 @@ class Azure:
         described = {key[10:]: value for key, value in headers.items() if key.startswith("x-ms-meta-")}
         self.blobs[name] = (request.body, described)
         return web.answer(201, ETag='"0x1"', **({"Content_MD5": md5} if md5 else {}))
+
+    def _found(self, request, content):
+        if "range" not in request.headers:
+            return web.answer(200, content)
+        first, last = map(int, request.headers["range"][len("bytes=") :].split("-"))
+        if first >= len(content):
+            return failed(416, "InvalidRange")
+        return web.answer(206, content[first : last + 1])

@@ -254,3 +254,28 @@ def test_a_date_that_cannot_be_written_is_ignored_and_a_code_shows_no_token(clou
     cloud.azure.trouble = lambda request: None
     cloud.blobs.put(NAME, b"text", {})
     assert cloud.azure.blobs[NAME][0] == b"text"
+
+
+@pytest.mark.parametrize("others", [b"x" * (3 << 20), b"", b"texts"], ids=["long", "empty", "other"])
+def test_what_another_one_put_there_is_about_this_text_alone(cloud, others):
+    cloud.azure.blobs[NAME] = (others, {})
+    with pytest.raises(blobs.TextRefused, match="has another content"):
+        cloud.blobs.put(NAME, b"text", {})
+
+
+def test_an_empty_text_that_is_there_already_is_done(cloud):
+    cloud.azure.blobs[NAME] = (b"", {})
+    cloud.blobs.put(NAME, b"", {})
+    cloud.azure.blobs[NAME] = (b"x", {})
+    with pytest.raises(blobs.TextRefused, match="has another content"):
+        cloud.blobs.put(NAME, b"", {})
+
+
+@pytest.mark.parametrize(
+    "method, status, code", [("PUT", 412, "LeaseIdMissing"), ("GET", 409, "BlobArchived"), ("GET", 412, "LeaseLost")]
+)
+def test_a_blob_that_another_one_holds_is_about_this_text_alone(cloud, method, status, code):
+    cloud.azure.blobs[NAME] = (b"text", {})
+    cloud.azure.trouble = lambda request: azure.failed(status, code) if request.method == method else None
+    with pytest.raises(blobs.TextRefused, match=code):
+        cloud.blobs.put(NAME, b"text", {})

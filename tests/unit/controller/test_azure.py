@@ -209,11 +209,8 @@ def test_no_secret_or_token_that_azure_repeats_is_in_a_message(monkeypatch, how)
     repeated = f"You sent {SECRET} and Bearer {token} for x."
     body = json.dumps({"error": {"code": f"Bad{SECRET}", "message": repeated}})
     for answer in (f"Task failed: {(body, 403)!r}", repeated, f"AADSTS7000215: {repeated}"):
-        asked = arm.Arm(
-            lambda _arguments: {"failed": True, "msg": answer},
-            {"secret": SECRET} if how == "credentials" else {},
-            1,  # noqa: B023
-        )
+        result = {"failed": True, "msg": answer}
+        asked = arm.Arm(lambda _arguments, result=result: result, {"secret": SECRET} if how == "credentials" else {}, 1)
         with pytest.raises(arm.ArmError, match=r"You sent \.\.\. and Bearer \.\.\. for x") as caught:
             asked.get(VM, "1")
         assert SECRET not in str(caught.value) and token not in str(caught.value)

@@ -158,12 +158,15 @@ class Blobs:
 
     def _compare(self, name: str, content: bytes, conflict: Response) -> None:
         """Check what a blob has that is there already."""
-        found = self._request("GET", name, {})
+        found = self._request("GET", name, {"Range": "bytes=0-%d" % len(content)})  # one byte more, if it is longer
         if found.status == 404:  # so the conflict is about something else, such as a container that is being deleted
             raise self._refusal(conflict)
-        if found.status != 200:
+        if found.status == 409:  # such as a blob in an archive
+            raise TextRefused(str(self._refusal(found)))
+        is_empty = found.status == 416
+        if found.status not in (200, 206) and not is_empty:
             raise self._refusal(found)
-        if found.body != content:
+        if (b"" if is_empty else found.body) != content:
             raise TextRefused(
                 "The blob '%s' of %s has another content than the file that it is named after. Delete it."
                 % (name, str(self.endpoint))
@@ -206,9 +209,11 @@ class Blobs:
             remedy = "Check that the storage account is in the tenant of %s." % who
         elif response.status in (408, 409, 429) or response.status >= 500:
             remedy = "The upload is repeated automatically."
+        elif response.status == 412:
+            remedy = "Somebody holds a lease on the blob. Break it, or delete the blob."
         else:
             remedy = "Check that this is the blob service of a storage account."
         said = https.describe(response, 300) if not code else https.said("%d, %s" % (response.status, code))
         text = "%s does not accept the contents of files (the answer is %s). %s" % (str(self.endpoint), said, remedy)
-        kind = TextRefused if response.status in (400, 413) else AzureError
+        kind = TextRefused if response.status in (400, 412, 413) else AzureError
         return kind(text, response.status, response.retry_after)
