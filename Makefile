@@ -6,8 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DEFAULT_GOAL := help
 
-# One more than there are CPUs: some steps mostly wait.
-JOBS ?= $(shell expr $$(nproc) + 1)
+# Two more than there are CPUs: on average a step keeps half a CPU busy, and waits for hosts and processes otherwise.
+JOBS ?= $(shell expr $$(nproc) + 2)
 BUILD := $(CURDIR)/.build
 VENV := $(BUILD)/venv
 COLLECTIONS := $(BUILD)/collections

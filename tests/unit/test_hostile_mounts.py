@@ -127,6 +127,25 @@ def test_a_mount_that_comes_during_a_scan_does_not_hold_it_up(place, monkeypatch
     check(place)
 
 
+@pytest.mark.parametrize("name", ["m", "f"])
+def test_no_mount_is_opened_after_another_one_had_the_table_read_again(place, monkeypatch, kernel, name):
+    place.rules = [place.rule(links="follow")]
+    another = place.home / "a"
+    another.mkdir()
+    (place.home / "l").symlink_to("a/inner")
+    in_child(place.run)
+    (place.home / "f").write_bytes(b"changed")
+    mount_during_scan(monkeypatch, place, place.home / name)
+    real = place.mount
+
+    def mount_both(path):
+        real(path)
+        real(another)
+
+    monkeypatch.setattr(place, "mount", mount_both)
+    check(place)
+
+
 def test_a_mount_on_a_file_that_was_never_read_does_not_hold_up_a_scan(place, monkeypatch, kernel):
     in_child(place.run)
     (place.home / "f").write_bytes(b"changed")

@@ -167,9 +167,14 @@ class Maker:
             return HashResult(status, known, "")
 
         def open_file() -> int:
-            if target is None:
-                return self._paths.open_regular(name, place.descriptor, place.real.rstrip("/") + "/" + name)
-            return self._open_target(place, target)
+            try:
+                if target is None:
+                    return self._paths.open_regular(
+                        name, place.descriptor, place.real.rstrip("/") + "/" + name, place.home
+                    )
+                return self._open_target(place, target)
+            except Barred as barred:
+                raise Replaced(str(barred)) from barred
 
         reading = read_file(open_file, new, status, self._budget, owner)
         if shared and not reading.problem and reading.status is not None and len(self._checksums) < _MAX_REMEMBERED:
@@ -177,10 +182,7 @@ class Maker:
         return reading
 
     def _open_target(self, place: OpenDirectory, target: Target) -> int:
-        try:
-            step = self._paths.find(target.real, home=place.home)
-        except Barred as barred:
-            raise Replaced(str(barred)) from barred
+        step = self._paths.find_now(target.real, home=place.home)
         try:
             return reopen(step.descriptor)
         finally:

@@ -242,7 +242,7 @@ class Lister:
         place = listing.place
         before = self.paths.names
         try:
-            step = self.paths.find(text, place.real, place.home)
+            step = self.paths.find_now(text, place.real, place.home)
         except Barred as barred:
             # Hosts have many symlinks into /proc and the like, such as /etc/mtab: only those that are tracked are noted.
             if tracked or barred.kind not in PSEUDO:

@@ -181,6 +181,10 @@ class Mounts:
         and on none that came later."""
         return self.points.get(mount_id(descriptor)) in (self.of(real), self.of(real.rpartition("/")[0] or "/"))
 
+    def is_current(self, descriptor: int, real: str) -> bool:
+        """Whether the open entry with this real path is on the mount that the table has there: nothing was mounted or unmounted since."""
+        return self.points.get(mount_id(descriptor)) == self.of(real)
+
     def status_of(self, point: str) -> StatusOf:
         """What gives the status of an entry on this mount, unless another one was mounted on the entry."""
         kind = self.kinds.get(point, "")

@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import sys
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 from .budget import MAX_DEPTH, SMALL_BYTES
 from .mounts import Barred, Mounts, mount_id
@@ -167,9 +167,16 @@ class Paths:
 
     def close(self) -> None:
         os.close(self.descriptors)
-        for step in self._folders.values():
-            os.close(step.descriptor)
+        self._close_folders()
+
+    def _close_folders(self) -> None:
+        close(self._folders.values())
         self._folders.clear()
+
+    def read_mounts(self) -> None:
+        """Read the table of mounts again: something was mounted or unmounted since. Raises SourceFailed."""
+        self.mounts = Mounts.read()
+        self._close_folders()
 
     def reopen(self) -> None:
         """To be called in a fork of the process."""
@@ -196,6 +203,16 @@ class Paths:
                 return step
             path, base = _read_link(step), folder.real
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+    def find_now(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
+        """The same, also where something was mounted on the way since the table was read. Raises SourceFailed as well."""
+        try:
+            return self.find(path, base, home)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        self.read_mounts()
+        return self.find(path, base, home)
 
     def walk(self, path: str, home: Optional[str] = None, follow: bool = True) -> List[Step]:
         """Open every directory of an absolute path, from `/` to the entry itself, following symlinks, which are not included.
@@ -243,17 +260,26 @@ class Paths:
         finally:
             os.close(step.descriptor)
 
-    def open_mounted(self, name: str, directory: int, real: str) -> int:
-        """Open with O_PATH an entry that may be on another mount than its directory, if the table has that mount. Raises OSError."""
+    def open_mounted(self, name: str, directory: int, real: str, home: Optional[str]) -> int:
+        """Open with O_PATH an entry that may be on another mount than its directory, if the table has that mount. `home`: see find().
+        Raises Barred and OSError."""
+        self.mounts.check(real, home)
         path = os.open(name, _PATH, dir_fd=directory)
         if not self.mounts.has(path, real):
             os.close(path)
             raise OSError(errno.EXDEV, "something was mounted there during the scan", name)
         return path
 
-    def open_regular(self, name: str, directory: int, real: str) -> int:
-        """A descriptor to read the regular file `name` of an open directory. Raises Replaced for anything else, and OSError."""
-        path = self.open_mounted(name, directory, real)
+    def open_regular(self, name: str, directory: int, real: str, home: str) -> int:
+        """A descriptor to read the regular file `name` of an open directory on the mount `home`, or what was mounted on the file since the
+        table was read. Raises Replaced for anything else, Barred, OSError and SourceFailed."""
+        try:
+            path = self.open_mounted(name, directory, real, home)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self.read_mounts()
+            path = self.open_mounted(name, directory, real, home)
         try:
             return reopen(path)
         finally:
@@ -280,11 +306,11 @@ class Paths:
         if trigger:
             return Step(os.open(name, _PATH | trigger, dir_fd=folder.descriptor), real)
         if real in self.mounts.kinds:
-            return Step(self.open_mounted(name, folder.descriptor, real), real)
+            return Step(self.open_mounted(name, folder.descriptor, real, home), real)
         return Step(_open_path_within(name, folder.descriptor), real)
 
 
-def close(steps: List[Step]) -> None:
+def close(steps: Iterable[Step]) -> None:
     for step in steps:
         os.close(step.descriptor)
 

@@ -45,7 +45,9 @@ class _Frame(NamedTuple):
     path: str  # as the rules name it; natively, see file_rules.to_text
     name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
     real: str  # without links
-    home: str  # mount point
+    home: (
+        str  # mount point of the directory it was found in; of its own where it is the root of a walk or behind a link
+    )
     claims: Claimants
     above: Optional[_Above]
     links: int  # followed on the way here
@@ -100,12 +102,12 @@ class Scan(Collection):
 
     def __iter__(self) -> Iterator[Part]:
         try:
-            self._mounts = Mounts.read()
+            mounts = Mounts.read()
         except SourceFailed as error:
             self.sources = {name: Source("failed", 0, str(error)) for name, _rule, _spec in self._rules}
             self.unseen = ["/"]
             return
-        self._paths = Paths(self._mounts)
+        self._paths = Paths(mounts)
         try:
             yield from self._scan()
         finally:
@@ -159,11 +161,14 @@ class Scan(Collection):
 
     def _judge_gone(self) -> None:
         """Tell the known parts that are gone from those that a mount hides, and from those that are too many for one run."""
-        homes = {home_id(point) for point in self._mounts.kinds}
+        homes: Set[str] = set()
         changes = self._budget.changes
         for name in self._known.names():
             if name in self._seen or name in self.replaced or name in self._parts.beyond or self._unseen.has(name):
                 continue
+            if not homes:
+                self._paths.read_mounts()  # a mount may have come or gone since the scan looked there
+                homes = {home_id(point) for point in self._paths.mounts.kinds}
             path = name.partition("//")[0] or "/"
             if self._unseen.may_have(name) and self._paths.may_have_folder(to_name(path)):
                 self._later.add(name)
@@ -171,7 +176,8 @@ class Scan(Collection):
             mark = parse_mark(self._known.signature(name))
             # Behind a link, the mount point of the path is not the one that counts.
             if mark.home and (
-                mark.home not in homes or not (mark.linked or mark.home == home_id(self._mounts.of(to_name(path))))
+                mark.home not in homes
+                or not (mark.linked or mark.home == home_id(self._paths.mounts.of(to_name(path))))
             ):
                 if self._known.count(name):
                     self._note_over("covered", path)
@@ -197,7 +203,7 @@ class Scan(Collection):
         if spec.syntax == "regex":
             match = self._budget.matches(match)
         try:
-            step = self._paths.find(directory)
+            step = self._paths.find_now(directory)
             try:
                 if not stat.S_ISDIR(os.fstat(step.descriptor).st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -217,8 +223,8 @@ class Scan(Collection):
                 self._claim(path, inside, Claim(rule, None, rule.recurse))
             if name and not (inside and rule.type == "file"):
                 self._claim(directory, step.real, Claim(rule, match, rule.recurse and spec.syntax != "literal"))
-        if self._mounts.has_automounts:
-            self._read_mounts()  # the path may have led to something that was mounted just now
+        if self._paths.mounts.has_automounts:
+            self._paths.read_mounts()  # the path may have led to something that was mounted just now
 
     def _refuse(self, rule: Rule, path: str, barred: Barred) -> None:
         rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
@@ -228,14 +234,14 @@ class Scan(Collection):
         """The real directory at a literal path; "" for any other entry. Raises OSError where there is no entry."""
         entry = _join(real, name)
         try:
-            self._mounts.check(entry)
+            self._paths.mounts.check(entry)
         except Barred as barred:  # what is known of the entry, from before it was mounted over, stays
             self._refuse(rule, entry, barred)
             return ""
         kind = mode(local_status_of(directory, os.fsencode(name)))
         if stat.S_ISLNK(kind) and rule.links == "follow":
             try:
-                step = self._paths.find(name, real)
+                step = self._paths.find_now(name, real)
             except Barred:
                 return ""
             except OSError as error:
@@ -246,16 +252,13 @@ class Scan(Collection):
             os.close(step.descriptor)
         return entry if stat.S_ISDIR(kind) else ""
 
-    def _read_mounts(self) -> None:
-        self._mounts = self._paths.mounts = Mounts.read()
-
     def _claim(self, path: str, real: str, claim: Claim) -> None:
         self._pending[path] = self._pending.get(path, ()) + (claim,)
         self._roots[path] = real
 
     def _walk(self, path: str, real: str) -> Iterator[Part]:
         """Walk a tree, depth first. Each directory stays open until those below it are done, which are opened relative to it."""
-        root = _Frame(path, "", real, self._mounts.of(real), (), None, 0, ROOT)
+        root = _Frame(path, "", real, self._paths.mounts.of(real), (), None, 0, ROOT)
         levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
         try:
             while levels:
@@ -313,7 +316,7 @@ class Scan(Collection):
         holder = None
         if owner and not frame.linker and status.st_mode & stat.S_ISVTX and status.st_mode & 0o022:
             holder = self._budget.owners.of_user(status.st_uid)
-        device, status_of = device_of(status.st_dev), self._mounts.status_of(home)
+        device, status_of = device_of(status.st_dev), self._paths.mounts.status_of(home)
         return _tuple(
             OpenDirectory,
             (descriptor, frame.path, real, home, owner, frame.linker, identity, device, status_of, holder),
@@ -324,21 +327,32 @@ class Scan(Collection):
         return frame.linker or (ROOT if directory < 0 else self._budget.owners.of_folder(os.fstat(directory)))
 
     def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
-        if frame.name:
-            if frame.real not in self._mounts.kinds:
-                try:
-                    return open_directory_within(frame.name, directory), frame.real
-                except OSError as error:
-                    if error.errno != errno.EXDEV:
-                        raise
-                self._check_new_mount(frame)
-            step = Step(self._paths.open_mounted(frame.name, directory, frame.real), frame.real)
-        else:
-            try:
-                step = self._paths.find(frame.real, home=frame.home if frame.links else None)
-            except Barred as barred:
-                raise _NotEntered("mount", barred.kind) from None
+        """Open a directory as the table of mounts has it, which is read again where it has changed on the way."""
         try:
+            return self._open_by_table(directory, frame, strictly=True)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        if frame.name:
+            self._check_new_mount(frame)
+        else:
+            self._paths.read_mounts()
+        return self._open_by_table(directory, frame, strictly=False)
+
+    def _open_by_table(self, directory: int, frame: _Frame, strictly: bool) -> Tuple[int, str]:
+        """Raises OSError EXDEV for a mount that the table does not have, and `strictly`, for one that is not there."""
+        if frame.name and frame.real not in self._paths.mounts.kinds:
+            return open_directory_within(frame.name, directory), frame.real
+        try:
+            if frame.name:
+                step = Step(self._paths.open_mounted(frame.name, directory, frame.real, frame.home), frame.real)
+            else:
+                step = self._paths.find(frame.real, home=frame.home if frame.links else None)
+        except Barred as barred:
+            raise _NotEntered("mount", barred.kind) from None
+        try:
+            if strictly and not self._paths.mounts.is_current(step.descriptor, step.real):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), step.real)
             return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
         finally:
             os.close(step.descriptor)
@@ -347,7 +361,7 @@ class Scan(Collection):
         """The mount point that an open directory is on. Raises _NotEntered."""
         identity = (status.st_dev, status.st_ino)
         above = frame.above
-        if frame.name and above is not None and above[0] != status.st_dev and real not in self._mounts.kinds:
+        if frame.name and above is not None and above[0] != status.st_dev and real not in self._paths.mounts.kinds:
             # A btrfs subvolume, or a mount that came after the table was read.
             self._check_new_mount(frame)
         if frame.links:
@@ -356,13 +370,14 @@ class Scan(Collection):
                     raise _NotEntered("loop")
                 above = above[2]
             self._count_linked(identity, owner)
-        return real if real in self._mounts.kinds else self._mounts.of(real) if frame.links else frame.home
+        is_on_home = frame.name and real not in self._paths.mounts.kinds
+        return frame.home if is_on_home else self._paths.mounts.of(real)
 
     def _check_new_mount(self, frame: _Frame) -> None:
         """Read the mounts again. Raises _NotEntered for a directory that is a mount which is not entered."""
-        self._read_mounts()
+        self._paths.read_mounts()
         try:
-            self._mounts.check(frame.real, frame.home)
+            self._paths.mounts.check(frame.real, frame.home)
         except Barred as barred:
             raise _NotEntered("mount", barred.kind) from None
 
@@ -475,11 +490,10 @@ class Scan(Collection):
                 path = prefix + name
                 if behind is None:
                     real = _join(place.real, name)
-                    home = real if real in self._mounts.kinds else place.home
-                    yield _tuple(_Frame, (path, name, real, home, claims.below, above, frame.links, frame.linker))
+                    yield _tuple(_Frame, (path, name, real, place.home, claims.below, above, frame.links, frame.linker))
                 elif frame.links < MAX_LINKS:
                     real, linker = behind
-                    home = self._mounts.of(real)
+                    home = self._paths.mounts.of(real)
                     yield _Frame(path, "", real, home, claims.behind, above, frame.links + 1, linker)
                 else:
                     claims.note("deep", path)
