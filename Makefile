@@ -38,6 +38,7 @@ SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule
 # Where the root images of test hosts are kept, and what the tests find them by (see tests/hosts).
 export CT_TEST_CACHE ?= $(BUILD)/roots
 export CT_TESTHOST := $(CURDIR)/tests/hosts/testhost
+export CT_NPM := $(BUILD)/azure/node_modules/.bin
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_HOME := $(BUILD)/ansible
 export PYTHONDONTWRITEBYTECODE := 1
@@ -70,11 +71,11 @@ PROCESSES := agent-3.6 agent-3.13 relay-3.6 relay-3.13
 WIRE := $(PROCESSES) interop
 
 # What steps need; it comes first, so that steps start in this order: the longest first, which overlap with all the rest.
-NEEDS := debian-packages unit-packages build $(IMAGES:%=image-%) \
+NEEDS := debian-packages unit-packages npm-packages build $(IMAGES:%=image-%) \
   $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure azcollection)
 STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda azure-deploy integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
   lint-importer report azure quickstart-user $(UNIT) $(LINT) interop
-.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
+.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages npm-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -170,6 +171,8 @@ debian-packages:
 # Some unit tests compare with rpm itself, or use a PostgreSQL server. Without root they are skipped where it is missing, except under CI.
 unit-packages:
 	@$(PREPARE) $@ - sh -c '{ [ "$$(id -u)" != 0 ] && [ -z "$$CI" ]; } || tests/tools/apt-need rpm postgresql'
+npm-packages:
+	@$(PREPARE) $@ - tests/tools/npm
 $(IMAGES:%=image-%): image-%: debian-packages
 	@$(PREPARE) $@ - tests/hosts/image $*
 
@@ -218,7 +221,7 @@ interop: $(VENV)/interop/done debian-packages
 	@$(TESTS) $@ interop tests/tools/interop $(call pytest,tests/interop)
 report: $(VENV)/report/done ## the fleet report in Chromium, also for screen readers, on paper and with hostile text; as root the first time
 	@$(TESTS) $@ report tests/tools/report $(call pytest,tests/report)
-azure: $(VENV)/azure/done ## what we send to Azure, beside what Azure's own clients send, and to an Azurite; as root the first time
+azure: $(VENV)/azure/done npm-packages ## what we send to Azure, beside what Azure's own clients send, and to an Azurite; as root the first time
 	@$(TESTS) $@ azure tests/tools/azure $(call pytest,tests/azure)
 report-pictures: $(VENV)/report/done ## make the pictures of docs/report.md again
 	@CT_PICTURES=$(CURDIR)/docs/pictures $(STEP) $@ report tests/tools/report $(call pytest,tests/report -k pictures)
@@ -236,3 +239,4 @@ $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done
 
 $(MOLECULE): molecule-%: $(VENV)/tools/done $(IMAGES:%=image-%)
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ tools tests/tools/molecule $*
+molecule-azure: npm-packages

@@ -28,11 +28,11 @@ def unsigned_token(**changes):
 class Azurite:
     """One account, `devstoreaccount1`. It may be ended and started again with what it had."""
 
-    def __init__(self, folder, certificate):
+    def __init__(self, folder, certificate, port=0):
         self.folder = folder
         self._certificate = certificate
         with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
+            sock.bind(("127.0.0.1", port))
             self.port = sock.getsockname()[1]
         self.host = "localhost:%d" % self.port
         self.url = "https://%s/devstoreaccount1" % self.host
