@@ -38,7 +38,12 @@ def serve():
 @pytest.fixture
 def raw():
     """raw(pieces, pause) -> port of a server that sends these bytes to each client, with a pause after each piece."""
-    listeners = []
+    listeners, threads = [], []
+    ended = threading.Event()
+
+    def run(target, *arguments):  # no thread may be left: other tests count those of the process
+        threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        threads[-1].start()
 
     def start(pieces, pause=0.0):
         listener = socket.socket()
@@ -51,10 +56,12 @@ def raw():
                 connection.recv(65536)
                 for piece in pieces:
                     connection.sendall(piece)
-                    time.sleep(pause)
-                connection.close()
+                    if ended.wait(pause):
+                        break
             except OSError:
                 pass
+            finally:
+                connection.close()
 
         def accept():
             while True:
@@ -62,14 +69,18 @@ def raw():
                     connection = listener.accept()[0]
                 except OSError:
                     return
-                threading.Thread(target=talk, args=(connection,), daemon=True).start()
+                run(talk, connection)
 
-        threading.Thread(target=accept, daemon=True).start()
+        run(accept)
         return listener.getsockname()[1]
 
     yield start
+    ended.set()
     for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)  # ends accept(), which close() does not
         listener.close()
+    for thread in threads:
+        thread.join(10)
 
 
 def client(url_or_port, **options):
@@ -260,6 +271,7 @@ def start_proxy(port, answer):
             onward = socket.create_connection(("127.0.0.1", port))
             threading.Thread(target=pass_on, args=(onward, sock), daemon=True).start()
             pass_on(sock, onward)
+            onward.shutdown(socket.SHUT_RDWR)  # ends the other direction
         except OSError:
             pass
 
