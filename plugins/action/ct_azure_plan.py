@@ -9,7 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from ..plugin_utils._azure import chain, machine, plan, policy, removal, without_ama
 from ..plugin_utils._azure.arm import ArmError
-from ..plugin_utils._azure.asked import ARGUMENTS, arm_of
+from ..plugin_utils._azure.asked import ARGUMENTS, answer, arm_of
 
 
 class ActionModule(ActionBase):
@@ -32,10 +32,7 @@ class ActionModule(ActionBase):
             }
         )
         self._arm = arm_of(self, given, task_vars)
-        try:
-            return {"changed": False, **PARTS[given["part"]](self, given["options"], given)}
-        except ArmError as error:
-            return {"failed": True, "msg": str(error)}
+        return answer(lambda: {"changed": False, **PARTS[given["part"]](self, given["options"], given)})
 
     def _read(self, resources):
         reads = {}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils._azure.arm import ArmError, short
-from ..plugin_utils._azure.asked import ARGUMENTS, arm_of
+from ..plugin_utils._azure.arm import short
+from ..plugin_utils._azure.asked import ARGUMENTS, answer, arm_of
 from ..plugin_utils._azure.resource import Wanted, ensure, remove
 
 LISTED = {
@@ -44,14 +44,13 @@ class ActionModule(ActionBase):
             given["id"], given["api_version"], given["body"], given["name"] or short(given["id"]), given["method"],
             given["create_only"], given["mark"], given["wait"], given["used_by"],
         )  # fmt: skip
-        arm = arm_of(self, given, task_vars)
+        return answer(lambda: self._outcome(arm_of(self, given, task_vars), wanted, given))
+
+    def _outcome(self, arm, wanted, given):
         check = self._task.check_mode
-        try:
-            outcome = (
-                remove(arm, wanted, check) if given["state"] == "absent" else ensure(arm, wanted, check, given["found"])
-            )
-        except ArmError as error:
-            return {"failed": True, "msg": str(error)}
+        outcome = (
+            remove(arm, wanted, check) if given["state"] == "absent" else ensure(arm, wanted, check, given["found"])
+        )
         result = {"changed": outcome.changed, "resource": outcome.resource, "kept": outcome.kept}
         if outcome.lost:
             lost = ", ".join(outcome.lost)

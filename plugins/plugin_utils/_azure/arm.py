@@ -190,7 +190,7 @@ class Arm:
 
 def short(ident: str) -> str:
     """The end of a resource id, as people name it: its last type and name."""
-    return "/".join(ident.partition("?")[0].rstrip("/").split("/")[-2:])
+    return "/".join(str(ident).partition("?")[0].rstrip("/").split("/")[-2:])
 
 
 def provisioning_state(found: Any) -> str:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -17,6 +19,19 @@ ARGUMENTS: dict[str, Any] = {
     "timeout": {"type": "float", "default": 1800},
     "delay": {"type": "float", "default": FIRST_DELAY},
 }
+
+
+def answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The result of a task, or the sentence why it failed."""
+    try:
+        return work()
+    except ArmError as error:
+        return {"failed": True, "msg": str(error)}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        what = f"A value has another form than documented ({type(error).__name__} in {place})."
+        return {"failed": True, "msg": f"{what} Check the options, and which server answers as Azure."}
 
 
 def arm_of(action: Any, given: Mapping[str, Any], task_vars: Any) -> Arm:

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, recommended
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import arm, compare, rule
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import arm, asked, compare, rule
 from ansible_collections.changetracking.inventory.tests.helpers.arm import SECRET, Fault
 from ansible_collections.changetracking.inventory.tests.helpers.azure_role import (
     ACCOUNT,
@@ -178,17 +178,17 @@ def test_a_list_of_several_pages_is_read_to_its_end(azure):
     "link", ["https://localhost:1/next?b=c", "x:https://elsewhere/next", "//elsewhere/next", "next", 7, ["/next"]]
 )
 def test_no_link_of_an_answer_leads_to_another_server(link):
-    asked = []
+    urls = []
 
     def ask(arguments):
-        asked.append(arguments["url"])
-        return {"response": {"value": [{"id": "/a"}, "b"], "nextLink": link}} if len(asked) == 1 else {"response": {}}
+        urls.append(arguments["url"])
+        return {"response": {"value": [{"id": "/a"}, "b"], "nextLink": link}} if len(urls) == 1 else {"response": {}}
 
     try:
         assert arm.Arm(ask, {}, 10).list("/list", "1") == [{"id": "/a"}]
     except arm.ArmError as error:
         assert "is not the id of a resource in Azure. Nothing was sent." in str(error)
-    assert asked in (["/list"], ["/list", "/next?b=c"], ["/list", "/next?"])
+    assert urls in (["/list"], ["/list", "/next?b=c"], ["/list", "/next?"])
 
 
 @pytest.mark.parametrize("ident", ["https://elsewhere/subscriptions/s", "//elsewhere/x", "", "x", None, {}])
@@ -201,6 +201,15 @@ def test_no_id_in_an_answer_is_asked_of_another_server(azure, ident):
     assert all(path.startswith("/subscriptions/") for _method, path, _body in azure.requests)
 
 
+@pytest.mark.parametrize("key", ["identity", "properties", "location", "id"])
+@pytest.mark.parametrize("odd", [7, "x", ["a"], {"a": [None]}, True])
+def test_an_answer_of_another_form_is_one_sentence(azure, key, odd):
+    azure.get(VM)[key] = odd
+    azure.add(VM + ASSOCIATION + "other", properties={"dataCollectionRuleId": odd})
+    found = asked.answer(lambda: {"changed": role(azure, VM).deploy()})
+    assert found["failed"] and "\n" not in found["msg"]
+
+
 @pytest.mark.parametrize("how", ["credentials", "environment"])
 def test_no_secret_or_token_that_azure_repeats_is_in_a_message(monkeypatch, how):
     token = "eyJ0eXAiOiJKV1Qi.eyJhdWQiOiJodHRw.c2lnbmF0dXJl"
@@ -210,9 +219,9 @@ def test_no_secret_or_token_that_azure_repeats_is_in_a_message(monkeypatch, how)
     body = json.dumps({"error": {"code": f"Bad{SECRET}", "message": repeated}})
     for answer in (f"Task failed: {(body, 403)!r}", repeated, f"AADSTS7000215: {repeated}"):
         result = {"failed": True, "msg": answer}
-        asked = arm.Arm(lambda _arguments, result=result: result, {"secret": SECRET} if how == "credentials" else {}, 1)
+        azure = arm.Arm(lambda _arguments, result=result: result, {"secret": SECRET} if how == "credentials" else {}, 1)
         with pytest.raises(arm.ArmError, match=r"You sent \.\.\. and Bearer \.\.\. for x") as caught:
-            asked.get(VM, "1")
+            azure.get(VM, "1")
         assert SECRET not in str(caught.value) and token not in str(caught.value)
 
 
