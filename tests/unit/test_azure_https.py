@@ -181,6 +181,9 @@ def test_an_answer_without_end_is_refused_at_its_limit(raw, start):
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnumber\r\n",
         b"\x16\x03\x01\x00\x05\x01\n",
         b"HTTP/1.1 two OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nx",
+        b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     ],
 )
 def test_half_an_answer_is_none(raw, answer):
@@ -284,6 +287,7 @@ def test_nobody_there_is_one_sentence():
         sock.bind(("127.0.0.1", 0))
         assert "(Connection refused). Check the name" in refusal(sock.getsockname()[1])
     assert "No answer from http://nowhere.invalid (" in refusal("http://nowhere.invalid")
+    assert "No answer from http://a..b (a host name or an answer" in refusal("http://a..b")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@
 """Requests to one server, over one connection that is kept open.
 
 Each request ends within its deadline, and each answer within its size, however the server behaves. Redirects are refused, and the
-environment names no proxy and no authority: only options do. No header or body is in any message.
+environment names no proxy: only an option does. (SSL_CERT_FILE and SSL_CERT_DIR name authorities, as for every program that uses OpenSSL.)
+No header or body is in any message.
 """
 
 import http.client
@@ -157,9 +158,8 @@ class Client:
                 if is_new or not isinstance(error, _DROPPED):
                     raise self._failed(getattr(error, "strerror", None) or said(str(error))) from error
                 self.close()
-            except ValueError:  # of a header, whose value the text of the error has
-                self.close()
-                raise AzureError(f"A header of a request to {self.endpoint} is not valid.") from None
+            except ValueError:  # of http.client or a codec, whose text may have any part of an answer
+                raise self._failed("a host name or an answer that is not valid") from None
             except BaseException:
                 self.close()
                 raise
@@ -203,8 +203,13 @@ class Client:
         body: bytes,
     ) -> Response:
         connection.wire.begin(deadline, self._max_bytes, self._rate)
-        connection.request(method, self.endpoint.path + target, body or None, dict(headers))
+        try:
+            connection.request(method, self.endpoint.path + target, body or None, dict(headers))
+        except ValueError:  # of a header, whose value the text of the error has
+            raise AzureError(f"A header of a request to {self.endpoint} is not valid.") from None
         answer = connection.getresponse()
+        if answer.status < 200:  # the real one would be taken for that of the next request
+            raise http.client.HTTPException("the answer has the status %d" % answer.status)
         raw = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}
         if answer.will_close:
