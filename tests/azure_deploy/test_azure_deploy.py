@@ -17,7 +17,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import recommended
 from ansible_collections.changetracking.inventory.tests.helpers import pages, reader
-from ansible_collections.changetracking.inventory.tests.helpers.arm import SECRET, TOKEN, Fault
+from ansible_collections.changetracking.inventory.tests.helpers.arm import CLIENT, SECRET, TENANT, TOKEN, Fault
 from ansible_collections.changetracking.inventory.tests.helpers.azure_role import (
     AMA,
     ARC,
@@ -58,8 +58,8 @@ class World:
         self.commands = set()
         self.environment = self.azure.environment(folder)
         secret = {
-            "tenant": "t",
-            "client_id": "c",
+            "tenant": TENANT,
+            "client_id": CLIENT,
             "secret": self.environment.pop("AZURE_SECRET"),
             "disable_instance_discovery": True,
         }

@@ -20,6 +20,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 SECRET = "s3cr3t-of-the-service-principal"  # which no output may have
 TOKEN = "t0k3n-of-the-service-principal"
+# As long as Azure's: ansible-core masks both in every result of a module, letter by letter if they are letters.
+TENANT = "00000000-0000-0000-0000-00000000da7a"
+CLIENT = "00000000-0000-0000-0000-0000000c11e7"
 LISTS = re.compile(r"/(extensions|datacollectionruleassociations|associations|resources|roleassignments)$")
 PAGE = 3  # elements of a list; Azure's are longer
 WRITES = ("PUT", "PATCH", "POST", "DELETE")
@@ -85,8 +88,8 @@ class Arm:
             "ARM_CLOUD_METADATA_URL": self.url + "/metadata/endpoints",
             "AZURE_CLOUD_ENVIRONMENT": self.url,
             "AZURE_DISABLE_INSTANCE_DISCOVERY": "true",
-            "AZURE_TENANT": "t",
-            "AZURE_CLIENT_ID": "c",
+            "AZURE_TENANT": TENANT,
+            "AZURE_CLIENT_ID": CLIENT,
             "AZURE_SECRET": SECRET,
             "AZURE_SUBSCRIPTION_ID": "00000000-0000-0000-0000-000000000001",
             "AZURE_CONFIG_DIR": str(folder / "azure"),
@@ -187,15 +190,15 @@ class Arm:
                 {
                     "name": "Double", "resourceManager": self.url, "portal": self.url, "graph": self.url, "suffixes": {},
                     "authentication": {
-                        "loginEndpoint": self.url, "audiences": [self.url], "tenant": "t", "identityProvider": "AAD",
+                        "loginEndpoint": self.url, "audiences": [self.url], "tenant": TENANT, "identityProvider": "AAD",
                     },
                 }
             ]  # fmt: skip
         if path.endswith("/.well-known/openid-configuration"):
             return {
-                "issuer": self.url + "/t/v2.0",
-                "authorization_endpoint": self.url + "/t/oauth2/v2.0/authorize",
-                "token_endpoint": self.url + "/t/oauth2/v2.0/token",
+                "issuer": self.url + "/" + TENANT + "/v2.0",
+                "authorization_endpoint": self.url + "/" + TENANT + "/oauth2/v2.0/authorize",
+                "token_endpoint": self.url + "/" + TENANT + "/oauth2/v2.0/token",
             }
         if path.endswith("/oauth2/v2.0/token"):
             return {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}
