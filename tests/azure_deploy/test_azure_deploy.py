@@ -71,7 +71,7 @@ class World:
         for block in BLOCKS:
             if block.file:
                 (folder / block.file).write_text(block.text)
-        (folder / "python").write_text("#!/bin/sh\necho '%s'\n" % json.dumps(HOSTILE))
+        (folder / "python").write_text("#!/bin/sh\ncat <<'END'\n%s\nEND\n" % json.dumps(HOSTILE))
         (folder / "python").chmod(0o755)
         (folder / "host_vars").mkdir()
         (folder / "host_vars/web01.yml").write_text("ansible_python_interpreter: %s/python\n" % folder)
