@@ -71,7 +71,7 @@ class Host:
 
     def scan(self, progress=None):
         with Store(self.state) as store:
-            scope = Scope([list(rule) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules))
+            scope = Scope([list(rule.tracking) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules))
             return compare_and_store(all_kinds()["files"], lambda known: Folders(self), store, scope, progress=progress)
 
 
@@ -79,7 +79,7 @@ class Folders(Collection):
     def __init__(self, host, rules=None):
         super().__init__()
         self.host = host
-        self.rules = [list(rule) for rule in host.rules] if rules is None else rules
+        self.rules = [list(rule.tracking) for rule in host.rules] if rules is None else rules
         self.unseen = list(host.hidden)
 
     def __iter__(self):
