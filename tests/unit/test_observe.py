@@ -71,7 +71,9 @@ class Host:
 
     def scan(self, progress=None):
         with Store(self.state) as store:
-            scope = Scope([list(rule.tracking) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules))
+            scope = Scope(
+                [list(rule.tracking) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules)
+            )
             return compare_and_store(all_kinds()["files"], lambda known: Folders(self), store, scope, progress=progress)
 
 

@@ -175,10 +175,8 @@ class Scan(Collection):
                 continue
             mark = parse_mark(self._known.signature(name))
             # Behind a link, the mount point of the path is not the one that counts.
-            if mark.home and (
-                mark.home not in homes
-                or not (mark.linked or mark.home == home_id(self._paths.mounts.of(to_name(path))))
-            ):
+            point = self._paths.mounts.of(to_name(path))
+            if mark.home and (mark.home not in homes or not (mark.linked or mark.home == home_id(point))):
                 if self._known.count(name):
                     self._note_over("covered", path)
                 self._hide(to_name(path), mark.owner)
