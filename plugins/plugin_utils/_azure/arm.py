@@ -34,6 +34,17 @@ BUSY = (408, 429, 500, 502, 503, 504)
 FINISHED = ("Succeeded", "Failed", "Canceled")
 # The identity exists, but not everywhere yet, or a resource that was just made is not visible yet.
 YOUNG = ("PrincipalNotFound", "ResourceNotReady")
+# Answers 404 of another cause than that the resource does not exist.
+MISTAKEN = ("SubscriptionNotFound", "InvalidResourceNamespace", "InvalidResourceType")
+# Answers 409 that are the same however often the request is repeated.
+LASTING = (
+    "InvalidResourceGroupLocation",
+    "InvalidResourceLocation",
+    "MissingSubscriptionRegistration",
+    "ReadOnlyDisabledSubscription",
+    "RoleAssignmentExists",
+    "ScopeLocked",
+)
 STOPPED = re.compile(r"\b(not running|deallocated|stopped)\b", re.IGNORECASE)
 LATER = re.compile(r"after '?(\d{1,5})'? (second|minute)", re.IGNORECASE)
 REFUSED = re.compile(r"""\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"), ([1-5]\d\d)\)""")
@@ -55,6 +66,12 @@ REMEDIES = {
     "LinkedAuthorizationFailed": "Give these credentials a role that permits this on both resources.",
     "InvalidAuthenticationToken": "Sign in again, and check the clock of the controller.",
     "SubscriptionNotFound": "Correct the subscription in the id, or give credentials that can see it.",
+    "InvalidSubscriptionId": "Correct the subscription in the id.",
+    "InvalidAuthenticationTokenTenant": "Sign in to the tenant of the subscription, or correct the subscription in the id.",
+    "ReadOnlyDisabledSubscription": "Ask the owner of the subscription to enable it.",
+    "InvalidResourceLocation": "Give the id of another resource, or set azure_location to the region that the message names.",
+    "LocationNotAvailableForResourceGroup": "Correct azure_location.",
+    "LocationNotAvailableForResourceType": "Set azure_location to one of the regions that the message names.",
     "ResourceGroupNotFound": "Create the resource group, or correct the id.",
     "MissingSubscriptionRegistration": "Register the resource provider that the message names: az provider register --namespace NAME",
     "RequestDisallowedByPolicy": "Ask the owner of the policy that the message names for an exemption.",
@@ -104,7 +121,7 @@ class Arm:
         try:
             return self.send("GET", ident, api_version, None, f"read {short(ident)}")
         except Refusal as error:
-            if error.status == 404:
+            if error.status == 404 and error.code not in MISTAKEN:
                 return None
             raise
 
@@ -202,7 +219,7 @@ def provisioning_state(found: Any) -> str:
 def _passes(error: Refusal) -> bool:
     """Whether it is worth while to send the same request again."""
     if error.status == 409:
-        return not STOPPED.search(error.message) and error.code not in ("RoleAssignmentExists", "ScopeLocked")
+        return not STOPPED.search(error.message) and error.code not in LASTING
     return error.status in BUSY or error.code in YOUNG
 
 
