@@ -51,8 +51,12 @@ class ActionModule(ActionBase):
         plan.identity_of(options)
         if options.get("azure_policy_scope"):
             policy.scope_of(options)
+            if options.get("azure_state") != "absent":
+                policy.refuse_other_agent(options)
         rule = without_ama.direct_rule_of(options) if plan.is_without_ama(options) else plan.rule_of(options)
-        return {"machines": machine.machines_of(options), "rule": rule, "options": options}
+        checked = {"machines": machine.machines_of(options), "rule": rule, "options": options}
+        warnings = plan.without_effect(options)
+        return {**checked, "warnings": warnings} if warnings else checked
 
     def _read_shared(self, options):
         reads = plan.reads_of_shared(options)

@@ -232,7 +232,7 @@ def _no_extension(ident: str, reads: Mapping[str, Any]) -> Check:
             CT,
             BROKEN,
             f"{name_of(ident)} has the extension {CT}, so every change is reported twice.",
-            "Delete it, or set azure_agent to microsoft.",
+            "Delete it as soon as the agent of this collection runs (docs/moving.md), or set azure_agent to microsoft.",
         )
     return _check(CT, OK, f"{name_of(ident)} does not have the extension {CT}.")
 

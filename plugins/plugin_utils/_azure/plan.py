@@ -165,7 +165,14 @@ def rule_body(options: Mapping[str, Any], reads: Mapping[str, Any], location: st
     if not track and document is None:
         if not found:
             raise ArmError("There is no rule yet. Set azure_dcr to recommended, or azure_track to what to track.")
-        rule.check(found, f"'{name_of(rule_of(options))}' in Azure", allowed)
+        name = f"'{name_of(rule_of(options))}' in Azure"
+        rule.check(found, name, allowed)
+        upload = upload_setting(options)
+        if upload and not rule.uploads_to(found, upload):
+            raise ArmError(
+                f"azure_contents_account is set, but the rule {name} does not upload to {name_of(upload['storageAccountResourceId'])}, and"
+                " without azure_dcr and azure_track it is left as it is. Set one of them, or set enableUpload and uploadSetting in the rule."
+            )
         return None
     settings = rule.settings_of_track(track) if track else rule.settings_of_document(document)
     if document is not None:
@@ -173,6 +180,24 @@ def rule_body(options: Mapping[str, Any], reads: Mapping[str, Any], location: st
     made = rule.body(settings, workspace_of(options), location, document, upload_setting(options))
     rule.check(made, "made of azure_track" if track else "made of azure_dcr", allowed)
     return made
+
+
+def without_effect(options: Mapping[str, Any]) -> list[str]:
+    """A sentence for each option that is set, and that the other options make of no effect."""
+    found = []
+    if is_without_ama(options):
+        found += [
+            f"{name} has no effect with azure_agent=without_ama: the agents track what agent_dcr or agent_track says."
+            for name in ("azure_dcr", "azure_track")
+            if options.get(name)
+        ]
+    elif options.get("azure_senders"):
+        found.append("azure_senders has no effect without azure_agent=without_ama.")
+    if options.get("azure_blob_endpoint") and not options.get("azure_contents_account"):
+        found.append("azure_blob_endpoint has no effect without azure_contents_account.")
+    if options.get("azure_policy_parameters") and not options.get("azure_policy_scope"):
+        found.append("azure_policy_parameters has no effect without azure_policy_scope.")
+    return found
 
 
 def upload_setting(options: Mapping[str, Any]) -> Resource:

@@ -36,6 +36,16 @@ def scope_of(options: Mapping[str, Any]) -> str:
     return scope
 
 
+def refuse_other_agent(options: Mapping[str, Any]) -> None:
+    """Raises ArmError unless Microsoft's agent is wanted, which the initiatives install on every machine of the scope."""
+    agent = options.get("azure_agent", "microsoft")
+    if agent != "microsoft":
+        raise ArmError(
+            f"azure_policy_scope is set, and azure_agent is {agent}: the policy initiatives install Microsoft's agent on every machine of"
+            " the scope, so every change would be reported twice. Set azure_agent to microsoft, or unset azure_policy_scope."
+        )
+
+
 def assignments(options: Mapping[str, Any], location: str) -> list[Resource]:
     """One assignment for each kind of machine. Raises ArmError."""
     return [_assignment(options, kind, location) for kind in kinds_of(options)]

@@ -16,6 +16,7 @@ from ...module_utils._cti.errors import DcrError
 from ...module_utils._cti.rule import dcr, forms
 from ...module_utils._cti.rule.settings import EXTENSION, Settings
 from .arm import ArmError
+from .ids import same
 
 NAME = "CTDataSource-Linux"
 DESTINATION = "Microsoft-CT-Dest"
@@ -125,6 +126,19 @@ def check(rule: Any, origin: str, allow_ignored: bool) -> Settings:
             f"{problems[0]}{more} Azure would not say so. Correct the rule, or set azure_allow_ignored to true."
         )
     return settings
+
+
+def uploads_to(document: Any, upload: Mapping[str, Any]) -> bool:
+    """Whether the rule has contents of files uploaded to the account of `upload`, an uploadSetting."""
+    for one in _extensions(document):
+        settings = one.get("extensionSettings")
+        if one.get("extensionName") != EXTENSION or not isinstance(settings, Mapping):
+            continue
+        section = settings.get("fileSettings")
+        has = section.get("uploadSetting") if isinstance(section, Mapping) else None
+        if settings.get("enableUpload") is True and isinstance(has, Mapping):
+            return any(same(has.get(key), upload[key]) for key in ("storageAccountResourceId", "blobEndpoint"))
+    return False
 
 
 def _extensions(document: Any) -> Sequence[Mapping[str, Any]]:

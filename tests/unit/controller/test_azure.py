@@ -376,6 +376,17 @@ def test_a_rule_that_exists_is_left_as_it_is_where_none_is_given(azure):
     assert "Set azure_dcr to recommended, or azure_track" in Role(subscription()).problem()
 
 
+def test_a_rule_that_is_left_as_it_is_must_upload_to_the_account(azure):
+    azure.add(ACCOUNT)
+    role(azure).deploy()
+    options = {"document": None, "contents_account": ACCOUNT}
+    problem = role(azure, VM, **options).problem()
+    assert "but the rule 'ct-dcr' in Azure does not upload to contents1" in problem
+    assert not [one for _method, one in azure.written() if one.startswith(ACCOUNT)]
+    role(azure, contents_account=ACCOUNT).deploy()
+    assert role(azure, VM, **options).problem() == ""
+
+
 def test_a_key_that_azure_did_not_keep_is_named(azure):
     azure.ignored = ("enableServices",)
     deployed = role(azure)
@@ -406,6 +417,28 @@ def test_waiting_ends_with_a_sentence(azure):
         "Azure refuses to create the extension AzureMonitorLinuxAgent of web01 (409 Conflict: Another operation is in progress)."
         " It was tried again for 100 s. Run this again later."
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        ("MissingSubscriptionRegistration", "Register the resource provider that the message names"),
+        ("ReadOnlyDisabledSubscription", "Ask the owner of the subscription to enable it."),
+        ("InvalidResourceLocation", "Give the id of another resource, or set azure_location"),
+    ],
+)
+def test_an_answer_that_stays_the_same_is_not_waited_for(azure, code, remedy):
+    azure.faults = [Fault("PUT", "workspaces/logs$", 409, code, "Why.", times=99)]
+    deployed = role(azure)
+    assert "(409 %s: Why). %s" % (code, remedy) in deployed.problem() and deployed.waited == []
+
+
+@pytest.mark.parametrize("function", ["deploy", "remove"])
+@pytest.mark.parametrize("code", ["SubscriptionNotFound", "InvalidResourceNamespace"])
+def test_an_answer_404_that_is_not_about_the_resource_is_an_error(azure, code, function):
+    azure.faults = [Fault("GET", "", 404, code, "Why.", times=99)]
+    assert "(404 %s: Why)." % code in role(azure, VM).problem(function)
+    assert azure.written() == []
 
 
 def test_half_a_deployment_that_failed_is_completed_by_the_next_run(azure):
@@ -460,12 +493,30 @@ def test_another_rule_for_change_tracking_is_refused(azure):
         ({"rule": RULE.replace("/ops/", "/other/")}, "which is not in the resource group of the workspace"),
         ({"machines": ["web01"]}, "azure_machine is 'web01', which is not the id of a machine."),
         ({"policy_scope": "x"}, "azure_policy_scope is 'x'."),
+        ({"policy_scope": SUBSCRIPTION, "agent": "own"}, "azure_policy_scope is set, and azure_agent is own: the policy initiatives install Microsoft's"),
+        ({"policy_scope": SUBSCRIPTION, "agent": "without_ama"}, "azure_policy_scope is set, and azure_agent is without_ama"),
         ({"location": ""}, "does not exist. Correct azure_workspace, or set azure_location to the region to make it in."),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_named_before_anything_is_written(azure, options, problem):
     assert problem in role(azure, **options).problem()
     assert azure.written() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"agent": "without_ama", "dcr": "recommended"}, "azure_dcr has no effect with azure_agent=without_ama: the agents track what agent_dcr"),
+        ({"agent": "without_ama", "track": {"files": ["/etc"]}}, "azure_track has no effect with azure_agent=without_ama"),
+        ({"senders": ["relay-1"]}, "azure_senders has no effect without azure_agent=without_ama."),
+        ({"blob_endpoint": "https://x/"}, "azure_blob_endpoint has no effect without azure_contents_account."),
+        ({"policy_parameters": {"effect": "Disabled"}}, "azure_policy_parameters has no effect without azure_policy_scope."),
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_is_a_warning(azure, options, sentence):
+    (warning,) = role(azure, VM, **options).plan("preflight")["warnings"]
+    assert warning.startswith(sentence)
+    assert "warnings" not in role(azure, VM).plan("preflight")
 
 
 # --- the checks
