@@ -60,6 +60,7 @@ SECRETS = {
     "password": "AZURE_PASSWORD",
 }  # keys of azure_credentials, and the variables for them
 TOKEN = re.compile(r"\beyJ[\w-]{10,}[\w.-]*", re.ASCII)
+UNKNOWN_OPTIONS = re.compile(r"Unsupported parameters for \(\S+\) module: (.{1,200}?)\. Supported")
 SUBSCRIPTION = re.compile(r"/subscriptions/([^/?]+)", re.IGNORECASE)
 REMEDIES = {
     "AuthorizationFailed": "Give these credentials a role that permits this; a new role assignment takes up to ten minutes to work.",
@@ -242,6 +243,11 @@ def _failure(result: Mapping[str, Any], what: str, hide: Callable[[str], str]) -
     first = hide(texts[0]) if texts else "no answer"
     if "Failed to import the required Python library" in text:
         return ArmError(f"{first.partition('. ')[0]}. {COLLECTION}")
+    unknown = UNKNOWN_OPTIONS.search(first)
+    if unknown:  # what else is sent, the module knows
+        return ArmError(
+            f"azure_credentials has what {MODULE} does not know: {unknown.group(1)}. Use its options, such as tenant, client_id and secret."
+        )
     reason = _last_line(first)
     if UNREACHABLE.search(text) or not SIGN_IN.search(text):
         return ArmError(f"Cannot {what}: {reason}. Check the network from the controller to Azure.")

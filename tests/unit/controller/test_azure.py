@@ -433,6 +433,19 @@ def test_an_answer_that_stays_the_same_is_not_waited_for(azure, code, remedy):
     assert "(409 %s: Why). %s" % (code, remedy) in deployed.problem() and deployed.waited == []
 
 
+def test_a_misspelled_key_of_the_credentials_is_named(azure, monkeypatch):
+    refused = {
+        "failed": True,
+        "msg": "Unsupported parameters for (azure.azcollection.azure_rm_resource) module: tennant. Supported parameters include:"
+        " subscription_id, tenant.",
+    }
+    monkeypatch.setattr(azure, "ask", lambda _arguments: refused)
+    assert role(azure).problem() == (
+        "azure_credentials has what azure.azcollection.azure_rm_resource does not know: tennant."
+        " Use its options, such as tenant, client_id and secret."
+    )
+
+
 @pytest.mark.parametrize("function", ["deploy", "remove"])
 @pytest.mark.parametrize("code", ["SubscriptionNotFound", "InvalidResourceNamespace"])
 def test_an_answer_404_that_is_not_about_the_resource_is_an_error(azure, code, function):
