@@ -37,7 +37,7 @@ MACHINES = {"web01": VM, "front": VMSS, "rack1": ARC}
 DEPLOYED = "web01,rack1"  # each request takes a second of CPU time
 SOLUTION = GROUP + "/providers/Microsoft.OperationsManagement/solutions/ChangeTracking(logs)"
 OPTIONS = {
-    "azure_check_wait": 0, "ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": "/usr/bin/python3",
+    "azure_check_wait": 0, "azure_timeout": 300, "ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": "/usr/bin/python3",
 }  # fmt: skip
 OURS = "ct-inventory"
 # What a hostile host answers to every module: also facts by which another server would get the secret.
