@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import bolt
@@ -173,6 +173,7 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(maker.item(__file__), V
 
 
 @settings(max_examples=100, deadline=None)
+@example(item={"Size": "\u00b2", "Uid": "\u00b2"})  # a digit, and no number
 @given(item=ITEMS)
 def test_an_item_of_any_form_can_be_compared(item):
     known = takeover.recorded("/etc/a", item)

@@ -158,7 +158,7 @@ def found(folder: str, now: float) -> List[Segment]:
     segments = []
     for name in sorted(os.listdir(folder)):
         stem = name[: -len(SUFFIX)]
-        if name.endswith(SUFFIX) and stem.isdigit():
+        if name.endswith(SUFFIX) and stem.isdecimal():
             path = os.path.join(folder, name)
             rows, size = _count(path)
             segments.append(Segment(path, rows, size, now, size))

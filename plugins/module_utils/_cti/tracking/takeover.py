@@ -76,7 +76,7 @@ def recorded(path: str, item: Row) -> Recorded:
 
 
 def _number(value: Any) -> Optional[int]:
-    if isinstance(value, str) and value.isdigit() and len(value) < 16:
+    if isinstance(value, str) and value.isdecimal() and len(value) < 16:
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
 
@@ -234,7 +234,7 @@ class _Joined(Collection):
 
 def _comparable(known: Optional[str], name: str) -> str:
     """The name of a user or group before. A number is not compared with a name."""
-    return name if known is None or known.isdigit() != name.isdigit() else known
+    return name if known is None or known.isdecimal() != name.isdecimal() else known
 
 
 def _folder(path: str) -> str:

@@ -58,7 +58,7 @@ class Owners:
         """The owner that a user counts to, by the name or the number in an item; None for an unknown name."""
         if user not in self._uids:
             try:
-                self._uids[user] = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+                self._uids[user] = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
             except (KeyError, OSError):
                 self._uids[user] = None
         uid = self._uids[user]
@@ -86,7 +86,7 @@ class Owners:
             return uid
         first, _last, user = narrowest
         try:
-            holder = int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid
+            holder = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
         except (KeyError, OSError):
             return first
         return first if holder in self._trusted else holder
@@ -121,7 +121,7 @@ def _read(path: str) -> List[_Range]:
     ranges = []
     for line in lines:
         user, *numbers = line.split(":")
-        if len(numbers) == 2 and user and all(number.isdigit() and len(number) <= 10 for number in numbers):
+        if len(numbers) == 2 and user and all(number.isdecimal() and len(number) <= 10 for number in numbers):
             first, length = map(int, numbers)
             ranges.append((first, first + length - 1, user))
     return ranges

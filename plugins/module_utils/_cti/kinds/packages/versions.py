@@ -149,4 +149,4 @@ def _rank(segment: Optional[str]) -> Tuple[int, _Number]:
         return 1, (0, "")
     if segment in "~^":
         return "~ ^".index(segment), (0, "")
-    return (4, _number(segment)) if segment.isdigit() else (3, (0, segment))
+    return (4, _number(segment)) if segment.isdecimal() else (3, (0, segment))

@@ -170,4 +170,4 @@ def _texts(reply: Reply) -> List[str]:
 def _number(version: str) -> int:
     """The number in "257.8-1~deb13u1"; that of a recent systemd where there is none."""
     digits = version.lstrip("v").partition(".")[0].partition(" ")[0].partition("-")[0].partition("~")[0]
-    return int(digits) if digits.isdigit() else UNKNOWN_VERSION
+    return int(digits) if digits.isdecimal() else UNKNOWN_VERSION

@@ -144,7 +144,7 @@ def _version_on_disk(root: str) -> int:
     for folder in _LIBRARIES:
         for path in sorted(glob(os.path.join(escape(root), folder, "libsystemd-shared-[0-9]*"))):
             digits = os.path.basename(path).split("-")[2].partition(".")[0]
-            if digits.isdigit():
+            if digits.isdecimal():
                 return int(digits)
     return UNKNOWN_VERSION
 
