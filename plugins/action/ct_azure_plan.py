@@ -58,6 +58,10 @@ class ActionModule(ActionBase):
         warnings = plan.without_effect(options)
         return {**checked, "warnings": warnings} if warnings else checked
 
+    def _agreement(self, options, _given):
+        plan.refuse_different(options)
+        return {}
+
     def _read_shared(self, options):
         reads = plan.reads_of_shared(options)
         if plan.is_without_ama(options):
@@ -135,6 +139,7 @@ class ActionModule(ActionBase):
 
 PARTS = {
     "preflight": ActionModule._preflight,
+    "agreement": ActionModule._agreement,
     "shared": ActionModule._shared,
     "machine": ActionModule._machine,
     "grants": ActionModule._grants,

@@ -16,13 +16,14 @@ description:
 options:
   part:
     description:
-      - V(preflight) validates O(options) and reads nothing. V(look) reads what all machines share, and V(checks) checks a machine. Each
-        other part returns RV(plan) for what its name says.
+      - V(preflight) validates O(options), and V(agreement) refuses hosts that differ in what is made once for all of them. Both read nothing.
+      - V(look) reads what all machines share, and V(checks) checks a machine. Each other part returns RV(plan) for what its name says.
     type: str
-    choices: [preflight, shared, machine, grants, policy, policy_grants, look, checks, remove_machine, remove_policy, remove_shared]
+    choices: [preflight, agreement, shared, machine, grants, policy, policy_grants, look, checks, remove_machine, remove_policy, remove_shared]
     required: true
   options:
-    description: The options of the role P(changetracking.inventory.azure#role), without C(azure_credentials).
+    description: The options of the role P(changetracking.inventory.azure#role), without C(azure_credentials). With V(agreement), those of
+      each host, by its name.
     type: dict
     required: true
   machine:
@@ -76,7 +77,7 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description: Resources, each as options of M(changetracking.inventory.ct_azure_resource).
-  returned: for every part but V(preflight), V(look) and V(checks)
+  returned: for every part but V(preflight), V(agreement), V(look) and V(checks)
   type: list
   elements: dict
 machines:

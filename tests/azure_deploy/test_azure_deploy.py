@@ -118,6 +118,15 @@ def test_check_mode_shows_what_would_be_made_and_writes_nothing_and_nothing_secr
     assert SECRET not in output and TOKEN not in output
 
 
+def test_hosts_that_differ_in_what_is_made_once_are_refused(world):
+    other = world.folder / "host_vars/rack1.yml"
+    other.write_text("azure_agent: without_ama\n")
+    status, output, requests = world.play("azure_deploy -i hosts --check --diff", "--limit", DEPLOYED)
+    other.unlink()
+    assert status == 2 and requests == []
+    assert "azure_agent of rack1 is not that of web01" in re.sub(r"\s+", " ", output)
+
+
 def test_everything_is_made_in_order_while_azure_is_busy(world):
     world.azure.faults = [
         Fault(

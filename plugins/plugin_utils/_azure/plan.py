@@ -30,6 +30,12 @@ from .ids import (
 MADE_BY = "changetracking.inventory"
 TAG = {"tags": {"made-by": MADE_BY}}
 DESCRIPTION = {"properties": {"description": f"Made by {MADE_BY}"}}
+# Options from which the same is made for all hosts of a run. The identity is in the rule if there are contents to upload.
+SHARED = (
+    "azure_state", "azure_workspace", "azure_location", "azure_retention_days", "azure_rule", "azure_track", "azure_dcr", "azure_allow_ignored",
+    "azure_agent", "azure_senders", "azure_contents_account", "azure_blob_endpoint", "azure_policy_scope", "azure_policy_kinds",
+    "azure_policy_parameters", "azure_policy_remediate", "azure_remove_data", "azure_identity",
+)  # fmt: skip
 LATER = "known after the identity is made"  # in check mode
 API = {
     "group": "2021-04-01",
@@ -198,6 +204,20 @@ def without_effect(options: Mapping[str, Any]) -> list[str]:
     if options.get("azure_policy_parameters") and not options.get("azure_policy_scope"):
         found.append("azure_policy_parameters has no effect without azure_policy_scope.")
     return found
+
+
+def refuse_different(hosts: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ArmError if hosts differ in an option from which the same is made for all of them. `hosts`: the options of each."""
+    known: dict[str, tuple[str, str]] = {}
+    for host, options in hosts.items():
+        for name in SHARED if options.get("azure_contents_account") else SHARED[:-1]:
+            value = is_without_ama(options) if name == "azure_agent" else options.get(name)
+            first, other = known.setdefault(name, (host, str(value)))
+            if str(value) != other:
+                raise ArmError(
+                    f"{name} of {host} is not that of {first}, and what is made from it is shared by all hosts of a run. Run the playbook"
+                    " once for each value, with ct_hosts."
+                )
 
 
 def upload_setting(options: Mapping[str, Any]) -> Resource:

@@ -9,7 +9,7 @@ import json
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import dcr, recommended
-from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import arm, asked, compare, rule
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import arm, asked, compare, plan, rule
 from ansible_collections.changetracking.inventory.tests.helpers.arm import SECRET, Fault
 from ansible_collections.changetracking.inventory.tests.helpers.azure_role import (
     ACCOUNT,
@@ -514,6 +514,33 @@ def test_another_rule_for_change_tracking_is_refused(azure):
 def test_a_wrong_option_is_named_before_anything_is_written(azure, options, problem):
     assert problem in role(azure, **options).problem()
     assert azure.written() == []
+
+
+@pytest.mark.parametrize(
+    "other, name",
+    [
+        ({"azure_agent": "without_ama"}, "azure_agent"),
+        ({"azure_dcr": "other.json"}, "azure_dcr"),
+        ({"azure_rule": "/x"}, "azure_rule"),
+    ],
+)
+def test_hosts_differ_in_nothing_that_is_made_once(other, name):
+    one = {
+        "azure_workspace": WORKSPACE,
+        "azure_agent": "microsoft",
+        "azure_dcr": "recommended",
+        "azure_machine": "/a",
+        "azure_identity": "system",
+    }
+    alike = {**one, "azure_machine": "/b", "azure_agent": "own", "azure_identity": "/own"}
+    plan.refuse_different({})
+    plan.refuse_different({"web01": one, "web02": alike})
+    with pytest.raises(arm.ArmError, match=r"^%s of web02 is not that of web01, .* with ct_hosts[.]$" % name):
+        plan.refuse_different({"web01": one, "web02": {**alike, **other}})
+    with pytest.raises(arm.ArmError, match=r"^azure_identity of web02"):
+        plan.refuse_different(
+            {host: {**of, "azure_contents_account": "/c"} for host, of in (("web01", one), ("web02", alike))}
+        )
 
 
 @pytest.mark.parametrize(
