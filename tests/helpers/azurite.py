@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
 
@@ -44,14 +45,16 @@ class Azurite:
             os.path.join(os.environ["CT_NPM"], "azurite-blob"), "--oauth", "basic", "--cert", certificate, "--key", key,
             "--skipApiVersionCheck", "--silent", "--disableTelemetry", "--blobPort", str(self.port), "--location", str(self.folder),
         ]  # fmt: skip
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + PATIENCE
+        with open(str(self.folder) + ".log", "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until = time.monotonic() + 3 * PATIENCE  # node reads thousands of files
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                assert self._process.poll() is None and time.monotonic() < until
+                assert self._process.poll() is None, Path(str(self.folder) + ".log").read_text()
+                assert time.monotonic() < until
                 time.sleep(0.2)
 
     def end(self):
