@@ -18,7 +18,8 @@ _BY_EFFECT = {
         "add_host assert async_status debug deprecate fail fetch gather_facts getent group_by import_playbook import_role"
         " import_tasks include_role include_tasks include_vars meta mount_facts package_facts pause ping service_facts set_fact"
         " set_stats setup slurp stat tempfile validate_argument_spec wait_for wait_for_connection",
-        "changetracking.inventory.ct_agent_info changetracking.inventory.ct_dcr_info changetracking.inventory.ct_file_facts"
+        "changetracking.inventory.ct_agent_info changetracking.inventory.ct_azure_plan changetracking.inventory.ct_azure_resource"
+        " changetracking.inventory.ct_dcr_info changetracking.inventory.ct_file_facts"
         " changetracking.inventory.ct_fleet_info changetracking.inventory.ct_fleet_mark changetracking.inventory.ct_fleet_report"
         " changetracking.inventory.ct_inventory_fetch changetracking.inventory.ct_inventory_info changetracking.inventory.ct_package_facts"
         " changetracking.inventory.ct_service_facts changetracking.inventory.ct_state_info changetracking.inventory.ct_zipapp",
