@@ -49,6 +49,9 @@ STOPPED = re.compile(r"\b(not running|deallocated|stopped)\b", re.IGNORECASE)
 LATER = re.compile(r"after '?(\d{1,5})'? (second|minute)", re.IGNORECASE)
 REFUSED = re.compile(r"""\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"), ([1-5]\d\d)\)""")
 SIGN_IN = re.compile("credential|AADSTS|authenticat|subscription_id|az login", re.IGNORECASE)
+# What is no reason in the output of a module that ended with an exception.
+FRAME = re.compile(r"\s|Traceback |During handling of |The above exception |MODULE FAILURE|See stdout/stderr ")
+EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception): ")
 UNREACHABLE = re.compile(
     "failed to resolve|name or service not known|name resolution|connection (refused|reset)|timed out|unreachable",
     re.IGNORECASE,
@@ -232,15 +235,13 @@ def _asked_for(message: str) -> float:
 
 def _failure(result: Mapping[str, Any], what: str, hide: Callable[[str], str]) -> ArmError:
     """Why a module of azcollection failed. An answer that it does not expect is the arguments of the exception that ends it."""
-    # From ansible-core 2.19 on, `exception` is an object with an event, and `msg` may be missing.
-    given = [result.get(key) for key in ("msg", "exception", "module_stderr", "module_stdout")]
-    texts = [str(getattr(getattr(value, "event", None), "msg", value)).strip() for value in given if value]
-    text = "\n".join(texts)
+    said = _said(result)
+    text = "\n".join(said)
     refused = REFUSED.search(text)
     if refused:
         code, message = _reason(ast.literal_eval(refused.group(1)))
         return Refusal(what, int(refused.group(2)), hide(code) or "without a reason", hide(message))
-    first = hide(texts[0]) if texts else "no answer"
+    first = hide(said[0]) if said else "no answer"
     if "Failed to import the required Python library" in text:
         return ArmError(f"{first.partition('. ')[0]}. {COLLECTION}")
     unknown = UNKNOWN_OPTIONS.search(first)
@@ -257,11 +258,23 @@ def _failure(result: Mapping[str, Any], what: str, hide: Callable[[str], str]) -
     )
 
 
+def _said(result: Mapping[str, Any]) -> list[str]:
+    """The texts of a failed module, the most important first, without the frames of tracebacks, which name files of all sorts.
+
+    Up to ansible-core 2.18, `msg` says of an exception only that there was one, and `module_stderr` has it. From 2.19 on, `exception` is
+    an object with an event, and `msg` may be missing.
+    """
+    given = [result.get(key) for key in ("msg", "exception", "module_stderr", "module_stdout")]
+    texts = [str(getattr(getattr(value, "event", None), "msg", value)).strip() for value in given if value]
+    lines = [[line for line in text.splitlines() if line.strip() and not FRAME.match(line)] for text in texts]
+    return ["\n".join(some) for some in lines if some]
+
+
 def _last_line(text: str) -> str:
-    """The line that says most: the last one of a traceback, or the one with a code of Entra ID."""
+    """The line that says most: the last one, which ends a traceback, or the one with a code of Entra ID."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    best = [line for line in lines if "AADSTS" in line] or lines[-1:] or ["no reason is known"]
-    return best[0].rstrip(".")[:500]
+    best = [line for line in lines if "AADSTS" in line] or lines or ["no reason is known"]
+    return EXCEPTION.sub("", best[-1]).rstrip(".")[:500]
 
 
 def _reason(body: str) -> tuple[str, str]:

@@ -446,6 +446,57 @@ def test_a_misspelled_key_of_the_credentials_is_named(azure, monkeypatch):
     )
 
 
+TRACEBACK = """%sTraceback (most recent call last):
+  File "/root/.ansible/tmp/ansible-tmp-1795752788.39/AnsiballZ_azure_rm_resource.py", line 99, in _ansiballz_main
+    invoke_module(zipped_mod, temp_path, ANSIBALLZ_PARAMS)
+  File "/usr/lib/python3/site-packages/azure/core/pipeline/policies/_authentication.py", line 100, in _get_token
+    return cast(SupportsTokenInfo, self._credential).get_token_info(*scopes, options=options)
+           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    "msg",
+    ["MODULE FAILURE\nSee stdout/stderr for the exact error", "MODULE FAILURE: No start of json char found\nSee stdout/stderr for the exact error", None],
+    ids=["2.16", "2.18", "2.21"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("logged", "exception", "text", "problem"),
+    [
+        (
+            "ClientSecretCredential.get_token_info failed: Authentication failed: AADSTS7000215: Invalid client secret provided.\n",
+            "azure.core.exceptions.ClientAuthenticationError: ", "Authentication failed: AADSTS7000215: Invalid client secret provided.",
+            "Cannot sign in to Azure to read workspaces/logs (%sAuthentication failed: AADSTS7000215: Invalid client secret provided). Run az",
+        ),
+        (
+            "", "AttributeError: ", "'StopIteration' object has no attribute 'message'",
+            "Cannot read workspaces/logs: %s'StopIteration' object has no attribute 'message'. Check the network from the controller to Azure.",
+        ),
+        (
+            "", "ansible_collections.azure.azcollection.plugins.module_utils.azure_rm_common_rest.SendRequestException: ",
+            repr((json.dumps({"error": {"code": "Conflict", "message": "Another operation's \"in\" progress."}}), 409)),
+            "Azure refuses to read workspaces/logs (409 Conflict: Another operation's \"in\" progress).",
+        ),
+    ],
+    ids=["secret", "server", "refusal"],
+)  # fmt: skip
+def test_the_reason_of_an_exception_is_found_in_what_each_ansible_core_returns(
+    azure, monkeypatch, msg, logged, exception, text, problem
+):
+    stderr = TRACEBACK % (logged, exception + text)
+    result = (
+        {"module_stderr": stderr, "module_stdout": "", "msg": msg, "rc": 1}
+        if msg
+        else {"msg": "Task failed: Module failed: " + text}
+    )
+    if msg and not logged:
+        result["exception"] = stderr
+    monkeypatch.setattr(azure, "ask", lambda _arguments: {"failed": True, "changed": False, **result})
+    expected = problem % ("" if msg else "Task failed: Module failed: ") if "%" in problem else problem
+    assert role(azure).problem().startswith(expected)
+
+
 @pytest.mark.parametrize("function", ["deploy", "remove"])
 @pytest.mark.parametrize("code", ["SubscriptionNotFound", "InvalidResourceNamespace"])
 def test_an_answer_404_that_is_not_about_the_resource_is_an_error(azure, code, function):
