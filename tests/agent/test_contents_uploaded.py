@@ -202,7 +202,9 @@ def test_switched_off_nothing_is_uploaded_and_what_waited_is_discarded_and_named
     write(host, "b", "text\n")
     assert "that waited for their upload are discarded: upload_contents is off." in host.run("once", *off)[1]
     assert len(cloud.web.requests) == asked and changed(host)[-1][2] is None
+    assert host.relay.stop() == 0  # which would have the rule of before for a moment
     track(host, cloud.setting, enableUpload=False)
+    host.relay.start()
     write(host, "c", "text\n")
     assert host.run("once", *cloud.options)[0] == 0
     assert len(cloud.web.requests) == asked and not cloud.azure.blobs
