@@ -8,7 +8,6 @@ The kind `mounts` in this folder is added to a copy of the collection, which the
 
 import difflib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 from ansible_collections.changetracking.inventory.tests.helpers.runs import Place
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,9 +118,7 @@ def place(collections, tmp_path):
 @pytest.fixture
 def mount(tmp_path):
     """Mounts a small file system at a folder. Needs root."""
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "mounting a file system needs root"
-        pytest.skip("mounting a file system needs root")
+    need_root("mounting a file system")
     folder = tmp_path / "mounted here"
     folder.mkdir()
     yield lambda: subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=64k", "ours", str(folder)])

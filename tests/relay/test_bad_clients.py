@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import msgpack
 from ansible_collections.changetracking.inventory.tests.helpers.relay_process import is_closed_by_peer, read_value
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 DATA = "dcr-1:CTDataSource-Linux:CONFIG_DATA_BLOB_V2"
 ENTRY = [1700000000, {"ConfigDataType": "Software", "RecordId": "a"}]
@@ -125,9 +126,7 @@ def test_a_config_client_that_asks_and_asks_and_never_reads_costs_no_memory(rela
 
 
 def test_a_user_who_is_not_allowed_is_turned_away_until_allowed(relay):
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "needs root, to be another user"
-        pytest.skip("needs root, to be another user")
+    need_root("being another user")
     os.chmod(str(relay.folder), 0o755)
     relay.start("--allow-user", "daemon")
     nobody = connect_as_nobody(relay)

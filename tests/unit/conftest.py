@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from ansible_collections.changetracking.inventory.tests.helpers import postgres
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, database=None)
@@ -36,9 +37,7 @@ def small_disk(tmp_path):
     """A file system of 256 KiB. Needs root."""
     folder = str(tmp_path / "small")
     os.mkdir(folder)
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "mounting a small file system needs root"
-        pytest.skip("mounting a small file system needs root")
+    need_root("mounting a small file system")
     subprocess.check_call(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", folder])
     yield folder
     subprocess.check_call(["umount", folder])

@@ -25,6 +25,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.repair import repair
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FILES = all_kinds()["files"]
 MACHINE = {"Computer": "host", "SourceComputerId": "id", "VMUUID": None}
@@ -276,10 +277,8 @@ def test_what_takes_a_files_place_after_the_scan_is_not_kept(host, what):
             number = os.makedev(1, 3 if what == "device" else 5)  # null and zero, see null(4)
             os.mknod(str(path), 0o020666, number)
 
-    if what in ("device", "endless") and os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
+    if what in ("device", "endless"):
+        need_root()
     host.meanwhile = replace
     host.run()
     assert host.kept() == {}
@@ -453,10 +452,7 @@ def test_the_differences_of_one_run_are_bounded_in_all(host, monkeypatch):
 
 def give(path, uid):
     """Make a user the owner of a path and of all below it."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
+    need_root()
     subprocess.run(["chown", "-R", str(uid), str(path)], check=True)
 
 

@@ -42,6 +42,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 NOBODY = pwd.getpwnam("nobody")
 
@@ -100,13 +101,6 @@ def write(path, content=b"content"):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
-
-
-def need_root():
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
 
 
 def as_nobody(function):

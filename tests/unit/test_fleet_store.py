@@ -36,6 +36,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 
@@ -619,9 +620,7 @@ def test_a_symlink_is_followed_unless_another_user_made_it(tmp_path):
     with pytest.raises(FleetError, match="'%s' is corrupt" % there):
         open_store(str(link))
     there.write_bytes(content)
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "giving a symlink to a user needs root"
-        pytest.skip("giving a symlink to a user needs root")
+    need_root("giving a symlink to a user")
     os.lchown(str(link), 54321, 54321)
     for write in (True, False):
         with pytest.raises(FleetError, match="a symlink of another user"):
@@ -631,9 +630,7 @@ def test_a_symlink_is_followed_unless_another_user_made_it(tmp_path):
 @pytest.fixture
 def nobody():
     """A folder in which a test may go on as another user."""
-    if os.geteuid() != 0:
-        assert not os.environ.get("CI"), "another user needs root"
-        pytest.skip("another user needs root")
+    need_root("another user")
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield folder

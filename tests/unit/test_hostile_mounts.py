@@ -22,6 +22,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, run
 from ansible_collections.changetracking.inventory.tests.helpers.fuse import USER, Silent, in_child, need_fuse
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FILES = all_kinds()["files"]
 
@@ -75,10 +76,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path):
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
+    need_root()
     need_fuse(tmp_path)
     folder = Path(tempfile.mkdtemp(prefix="mounts"))
     folder.chmod(0o755)

@@ -26,6 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import contents, enqueue, run
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens, exchange
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 RUNS = 20
 FILES = all_kinds()["files"]
@@ -103,10 +104,7 @@ class Battlefield:
 
 @pytest.fixture
 def field():
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
+    need_root()
     folder = Path(tempfile.mkdtemp(prefix="hostile"))
     folder.chmod(0o755)
     field = Battlefield(folder)

@@ -16,6 +16,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule import settings as rule_settings
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FILES = all_kinds()["files"]
 TIME = 1500000000  # of all files
@@ -105,10 +106,7 @@ def call_once(monkeypatch, owner, name, when, event):
 
 @pytest.fixture
 def places(tmp_path):
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs root")
-        pytest.skip("needs root")
+    need_root()
     made = []
 
     def make():
