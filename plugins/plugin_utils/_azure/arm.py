@@ -58,10 +58,8 @@ UNREACHABLE = re.compile(
 )
 # Any other URL may name another server, which azcollection would send the token to.
 OF_ARM = re.compile(r"/[^/]")
-SECRETS = {
-    "secret": "AZURE_SECRET",
-    "password": "AZURE_PASSWORD",
-}  # keys of azure_credentials, and the variables for them
+# Keys of azure_credentials, and the variables for them.
+SECRETS = {"secret": "AZURE_SECRET", "password": "AZURE_PASSWORD"}
 TOKEN = re.compile(r"\beyJ[\w-]{10,}[\w.-]*", re.ASCII)
 UNKNOWN_OPTIONS = re.compile(r"Unsupported parameters for \(\S+\) module: (.{1,200}?)\. Supported")
 SUBSCRIPTION = re.compile(r"/subscriptions/([^/?]+)", re.IGNORECASE)

@@ -34,7 +34,7 @@ DESCRIPTION = {"properties": {"description": f"Made by {MADE_BY}"}}
 SHARED = (
     "azure_state", "azure_workspace", "azure_location", "azure_retention_days", "azure_rule", "azure_track", "azure_dcr", "azure_allow_ignored",
     "azure_agent", "azure_senders", "azure_contents_account", "azure_blob_endpoint", "azure_policy_scope", "azure_policy_kinds",
-    "azure_policy_parameters", "azure_policy_remediate", "azure_remove_data", "azure_identity",
+    "azure_policy_parameters", "azure_policy_remediate", "azure_remove_data",
 )  # fmt: skip
 LATER = "known after the identity is made"  # in check mode
 API = {
@@ -210,14 +210,23 @@ def refuse_different(hosts: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises ArmError if hosts differ in an option from which the same is made for all of them. `hosts`: the options of each."""
     known: dict[str, tuple[str, str]] = {}
     for host, options in hosts.items():
-        for name in SHARED if options.get("azure_contents_account") else SHARED[:-1]:
-            value = is_without_ama(options) if name == "azure_agent" else options.get(name)
+        for name, value in _shared(options).items():
             first, other = known.setdefault(name, (host, str(value)))
             if str(value) != other:
                 raise ArmError(
                     f"{name} of {host} is not that of {first}, and what is made from it is shared by all hosts of a run. Run the playbook"
                     " once for each value, with ct_hosts."
                 )
+
+
+def _shared(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options from which something is made for all hosts, by what they come to: without AMA or with one of its agents, and an
+    identity only where the contents of files are uploaded with it."""
+    shared = {name: options.get(name) for name in SHARED}
+    shared["azure_agent"] = is_without_ama(options)
+    if options.get("azure_contents_account"):
+        shared["azure_identity"] = options.get("azure_identity")
+    return shared
 
 
 def upload_setting(options: Mapping[str, Any]) -> Resource:
