@@ -21,7 +21,14 @@ INVENTORY_RECORDS = "InventoryRecords"  # in the last record of an inventory of 
 CONTENT_DIFF = "ContentDiff"  # of a file whose text is kept
 CONTENT_LINK = "FileContentBlobLink"  # of a file whose text is uploaded; no column of the tables
 MACHINE_COLUMNS = ("Computer", "SourceComputerId", "VMUUID", TIME)
-INTEGER_COLUMNS = ("Size", "PreviousSize", "LastSnapshotAge")
+# Who made a change, by the kernel's audit; each is absent where that is not known.
+ACTOR_COLUMNS = (
+    "ChangedAt", "ChangedBy", "ChangedByUid", "ChangedByProcess", "ChangedByCommand", "ChangedBySession",
+    "ChangedByModule", "ChangedByCount",
+)  # fmt: skip
+INTEGER_COLUMNS = (
+    "Size", "PreviousSize", "LastSnapshotAge", "ChangedByUid", "ChangedBySession", "ChangedByCount",
+)  # fmt: skip
 
 
 def _changed(kind: Kind) -> Iterator[str]:
@@ -55,6 +62,7 @@ def change_columns() -> Tuple[str, ...]:
         ("ConfigChangeType", "ChangeCategory", "FieldsChanged", "LastSnapshotAge", "SvcDisplayName", "SvcChangeType"),
         *(_changed(kind) for kind in all_kinds().values()),
         (CONTENT_DIFF,),
+        ACTOR_COLUMNS,
     )
 
 

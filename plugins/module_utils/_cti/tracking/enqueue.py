@@ -17,6 +17,7 @@ from .snapshot import Snapshot
 BATCH = 1000  # records; so many share a message, and its acknowledgement
 Machine = Dict[str, Optional[str]]  # of host.identity()
 ByIdentity = Mapping[Tuple[str, ...], str]  # identity of an item -> a text
+Actors = Mapping[Tuple[str, ...], Row]  # identity of an item -> those of ACTOR_COLUMNS that are known
 
 
 def remember(
@@ -25,9 +26,10 @@ def remember(
     machine: Machine,
     diffs: Optional[ByIdentity] = None,
     links: Optional[ByIdentity] = None,
+    actors: Optional[Actors] = None,
 ) -> List[Row]:
     """The records of what changed, which the store remembers, those of root first. `diffs`: how the text of an item differs.
-    `links`: where it is uploaded to."""
+    `links`: where it is uploaded to. `actors`: who changed it."""
     records = list(identified(change_records(snapshot, machine)))
     for column, values in ((CONTENT_DIFF, diffs), (CONTENT_LINK, links)):
         if values:
@@ -35,6 +37,9 @@ def remember(
                 value = values.get(snapshot.kind.identity(change.new or change.old))
                 if value is not None:
                     record[column] = value
+    if actors:
+        for change, record in zip(snapshot.changes, records):
+            record.update(actors.get(snapshot.kind.identity(change.new or change.old), {}))
     owned: Dict[str, List[Row]] = {"": []}
     for change, record in zip(snapshot.changes, records):
         owned.setdefault(change.owner, []).append(record)
