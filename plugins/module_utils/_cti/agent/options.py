@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FILE = "/etc/ctagent/agent.json"
 MAX_BYTES = 1 << 20
 _AZURE = "azure:"
+REALTIME = ("auto", "off")
+WHO = ("off", "read", "rules")
 
 
 class OptionError(CtiError):
@@ -62,6 +64,9 @@ class AgentOptions(NamedTuple):
     history_days: float = KEEP.days
     history_mib: float = KEEP.mib
     baseline: str = ""
+    realtime: str = "auto"
+    who: str = "off"
+    who_arguments: bool = False
 
     @property
     def retention(self) -> Retention:
@@ -157,6 +162,15 @@ HELP = {
         "FILE",
         "database of Microsoft's agent, whose files are the baseline if there is no state yet; empty: the first run is the baseline",
     ),
+    "realtime": (
+        "|".join(REALTIME),
+        "auto: collect as soon as the kernel, the package manager or systemd announces a change; off: as often as the rule says, no more",
+    ),
+    "who": (
+        "|".join(WHO),
+        "read: take who made a change from the kernel's audit messages; rules: also add audit rules for what is tracked",
+    ),
+    "who_arguments": ("", "keep the arguments of the command that made a change, which may hold secrets"),
 }
 _FLAGS = {"allow_users": "--allow-user", "content_paths": "--content-path", "upload_hosts": "--upload-host"}
 _PATHS = (
@@ -171,6 +185,7 @@ _PATHS = (
     "azure_ca",
     "baseline",
 )
+_CHOICES = {"acks": ACKS, "realtime": REALTIME, "who": WHO}
 _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
@@ -287,7 +302,7 @@ def _check(name: str, value: Any) -> None:
         form = units.get(name, "a number of seconds")
     if name == "refresh" and good:
         good, form = value >= 1, "a number of seconds, at least 1"
-    if name == "acks" and value not in ACKS:
-        good, form = False, "one of " + ", ".join(ACKS)
+    if name in _CHOICES and value not in _CHOICES[name]:
+        good, form = False, "one of " + ", ".join(_CHOICES[name])
     if not good:
         raise OptionError("The option %s is %s. Give %s." % (name, json.dumps(value)[:80], form))
