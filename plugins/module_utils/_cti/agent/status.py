@@ -94,6 +94,13 @@ class Status:
                 self._state["Uploads"] = uploads
                 self._write()
 
+    def realtime(self, kinds: Dict[str, Any]) -> None:
+        """Report how each kind is woken, see realtime.waker.Waker.report()."""
+        with self._lock:
+            if self._state.get("Realtime") != kinds:
+                self._state["Realtime"] = kinds
+                self._write()
+
     def _kind(self, kind: str, **values: Any) -> None:
         with self._lock:
             state = self._state["Kinds"].setdefault(kind, {})
@@ -148,9 +155,12 @@ _KIND = {
 }  # fmt: skip
 _DELIVERY = {"At": _OPTIONAL, "Records": int, "Error": str}
 _UPLOADS = {"At": _OPTIONAL, "Texts": int, "Waiting": int, "Error": str}
+_REALTIME = {
+    "By": str, "Why": str, "Watches": int, "Unwatched": int, "Overflows": int, "Changes": int, "Missed": int, "Flapping": [str],
+}  # fmt: skip
 _FORM = {
     "Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {"": _KIND}, "Delivery": _DELIVERY,
-    "Uploads": _UPLOADS,
+    "Uploads": _UPLOADS, "Realtime": {"": _REALTIME},
 }  # fmt: skip
 
 
@@ -166,7 +176,7 @@ def _check_form(value: Any, form: Any, name: str) -> None:
             _check_form(element, form[0], name)
     elif isinstance(form, dict):
         optional = (
-            {"", "Error", "Failed", "Kept", "Progress", "Uploads"}
+            {"", "Error", "Failed", "Kept", "Progress", "Uploads", "Realtime"}
             if form is not _KIND or "CollectedAt" in value
             else set(form)
         )
@@ -220,6 +230,7 @@ def lines(state: Dict[str, Any]) -> List[str]:
             out.append("  %s: %s" % (name, message))
         if seen.get("Error"):
             out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
+    out += _realtime_lines(state.get("Realtime", {}))
     delivered = "%s since the start, last at %s" % (plural(delivery["Records"], "record"), delivery["At"])
     records = "unknown number of records" if unread else waiting["Records"]
     out.append("Delivery: %s; %s waiting" % (delivered if delivery["At"] else "none delivered yet", records))
@@ -234,3 +245,20 @@ def lines(state: Dict[str, Any]) -> List[str]:
         if uploads["Error"]:
             out.append("  " + uploads["Error"])
     return out + unread
+
+
+def _realtime_lines(kinds: Dict[str, Any]) -> List[str]:
+    out = []
+    for kind, seen in sorted(kinds.items()):
+        if seen["By"]:
+            watched = plural(seen["Watches"], "watched directory")
+            polled = ", %d polled" % seen["Unwatched"] if seen["Unwatched"] else ""
+            found = "%s announced, %d missed" % (plural(seen["Changes"], "change"), seen["Missed"])
+            out.append("Real time, %s: by %s; %s%s; %s" % (kind, seen["By"], watched, polled, found))
+        else:
+            out.append("Real time, %s: no" % kind)
+        if seen["Why"]:
+            out.append("  " + seen["Why"])
+        if seen["Flapping"]:
+            out.append("  Left to the schedule, because they change all the time: %s" % ", ".join(seen["Flapping"]))
+    return out
