@@ -198,7 +198,7 @@ def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
 @pytest.mark.parametrize("broken", ["packages", "services", "files"])
 @pytest.mark.parametrize("with_state", [True, False])
 def test_a_defect_in_one_kind_leaves_the_others_alone(tmp_path, monkeypatch, broken, with_state):
-    def collector(kind_name, rules, known, rehash_days):
+    def collector(kind_name, rules, known, *options):
         if kind_name == broken:
             raise AttributeError("no attribute 'blake2b'")
         return Sources([("source", lambda known: Part("source", None, []))], known)

@@ -3,24 +3,44 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What collects each kind, loaded when a kind is collected."""
 
-from typing import Any, Sequence
+from typing import TYPE_CHECKING, Any, Optional, Sequence
 
 from ..model import Collection, Known
 from .files.budget import REHASH_DAYS
 from .kind import Kind
 from .sources import Contained
 
+if TYPE_CHECKING:
+    from .files.partial import Named
+    from .files.scan import Watch
 
-def collect(kind: Kind, rules: Sequence[Any], known: Known, rehash_days: float = REHASH_DAYS) -> Collection:
+
+def collect(
+    kind: Kind,
+    rules: Sequence[Any],
+    known: Known,
+    rehash_days: float = REHASH_DAYS,
+    watch: "Optional[Watch]" = None,
+    named: "Optional[Named]" = None,
+) -> Collection:
     """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
 
     rules: the file items of a data collection rule, or their fields as the store keeps them; for a kind with `reaches`.
     rehash_days: within how many days every file is read again, though its times are the same; 0: never.
+    watch: see Scan. named: collect only this anew, and take the rest from `known`, see Partial; None: collect everything. Both are
+    for files only.
     """
-    return Contained(kind.name, lambda: _collector(kind.name, rules, known, rehash_days))
+    return Contained(kind.name, lambda: _collector(kind.name, rules, known, rehash_days, watch, named))
 
 
-def _collector(name: str, rules: Sequence[Any], known: Known, rehash_days: float) -> Collection:
+def _collector(
+    name: str,
+    rules: Sequence[Any],
+    known: Known,
+    rehash_days: float,
+    watch: "Optional[Watch]",
+    named: "Optional[Named]",
+) -> Collection:
     if name == "packages":
         from .packages import databases
 
@@ -33,5 +53,5 @@ def _collector(name: str, rules: Sequence[Any], known: Known, rehash_days: float
         from .files import scan
         from .files.scope import FileRule
 
-        return scan.Scan([FileRule(*rule) for rule in rules], known, rehash_days=rehash_days)
+        return scan.Scan([FileRule(*rule) for rule in rules], known, rehash_days=rehash_days, watch=watch)
     raise LookupError("Nothing collects the kind %r." % name)

@@ -4,7 +4,7 @@
 """Runs one kind: collects its items on the host, compares them with the state, and stores the result."""
 
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from ..errors import DcrError
 from ..kinds import collectors
@@ -17,6 +17,10 @@ from ..state.store import Run, Store, StoredPart, StoredParts
 from .diff import is_unsure
 from .judge import Judge, Scope
 from .snapshot import Snapshot, combined_digest, digest, in_order, outcomes, owners
+
+if TYPE_CHECKING:
+    from ..kinds.files.partial import Named
+    from ..kinds.files.scan import Watch
 
 Progress = Callable[[int], None]  # gets the number of items so far
 PROGRESS_SECONDS = 5
@@ -166,9 +170,15 @@ def run_kind(
     progress: Optional[Progress] = None,
     rehash_days: float = REHASH_DAYS,
     ends: bool = False,
+    watch: "Optional[Watch]" = None,
+    named: "Optional[Named]" = None,
 ) -> Snapshot:
-    """compare_and_store() with the collection of the settings. `rehash_days`: see collectors.collect(). `ends`: see
-    compare_and_store()."""
+    """compare_and_store() with the collection of the settings. `rehash_days`, `watch`, `named`: see collectors.collect(). `ends`: see
+    compare_and_store().
+
+    `named` counts only for files, and only where the last run saw everything by the same rules; else all is collected. Snapshot.partial
+    says which of the two was done.
+    """
 
     def collect_by(rules: Sequence[Any], known: Known) -> Collection:
         return collectors.collect(kind, rules, known, rehash_days)
@@ -176,9 +186,11 @@ def run_kind(
     scope = None
     if kind.reaches is not None:
         scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
-    return compare_and_store(
-        kind, lambda known: collect_by(settings.file_rules, known), store, scope, keep_items, progress, ends
-    )
+
+    def collect(known: Known) -> Collection:
+        return collectors.collect(kind, settings.file_rules, known, rehash_days, watch, named)
+
+    return compare_and_store(kind, collect, store, scope, keep_items, progress, ends)
 
 
 def end_kind(kind: Kind, settings: Settings, store: Store, rehash_days: float = REHASH_DAYS) -> Optional[Snapshot]:

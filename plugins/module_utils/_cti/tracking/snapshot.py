@@ -31,6 +31,7 @@ class Snapshot(NamedTuple):
     notes: List[str]
     owners: Dict[str, str] = {}  # see owners()
     kept: int = 0  # of `count`: items of an earlier run, whose part could not be read in this one
+    partial: bool = False  # whether only a part was collected anew, see collectors.collect()
 
     def failed(self) -> List[str]:
         """The names of the sources that could not be read in full."""

@@ -100,11 +100,13 @@ def _times(value: Any) -> Tuple[int, ...]:
     return (utc,) if utc == local else (utc, local)
 
 
-def run_files(settings: Settings, store: Store, microsoft: Microsoft, progress: Any, rehash_days: float) -> "Takeover":
+def run_files(
+    settings: Settings, store: Store, microsoft: Microsoft, progress: Any, rehash_days: float, watch: Any = None
+) -> "Takeover":
     """Collect files and compare them with what Microsoft's agent recorded; put the result into the store, which has no files yet.
-    `progress`, `rehash_days`: see run.run_kind(). Raises StateError."""
+    `progress`, `rehash_days`, `watch`: see run.run_kind(). Raises StateError."""
     rules = [list(rule.tracking) for rule in settings.file_rules]
-    base = collectors.collect(FILES, settings.file_rules, Known(), rehash_days)
+    base = collectors.collect(FILES, settings.file_rules, Known(), rehash_days, watch)
     joined = _Joined(base, settings.file_rules, microsoft)
     # Nothing was seen, but for the parts that _Joined gives a past.
     before = Run(int(microsoft.written_at), rules, ["/"])

@@ -37,6 +37,8 @@ _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 _tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
 _Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
+# (descriptor, path, owner, claims) of a directory that is about to be listed; see Scan
+Watch = Callable[[int, str, str, Claims], None]
 
 
 class _Frame(NamedTuple):
@@ -45,9 +47,8 @@ class _Frame(NamedTuple):
     path: str  # as the rules name it; natively, see file_rules.to_text
     name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
     real: str  # without links
-    home: (
-        str  # mount point of the directory it was found in; of its own where it is the root of a walk or behind a link
-    )
+    # Mount point of the directory it was found in; of its own where it is the root of a walk or behind a link.
+    home: str
     claims: Claimants
     above: Optional[_Above]
     links: int  # followed on the way here
@@ -61,7 +62,9 @@ class Scan(Collection):
     The source of a rule is `absent` where its directory does not exist, and `failed` where a part of it could not be read; what could
     be read is yielded nevertheless. max_files: entries above that number are counted, but not reported; 0: no limit. clock: returns
     unix seconds, which are compared with the time stamps of files. rehash_days: days within which every content is read
-    again, whatever its time stamps; 0: never. Raises DcrError for an invalid rule.
+    again, whatever its time stamps; 0: never. watch: called for each directory that the scan has entered, before it lists it, with
+    the open descriptor, the path as OpenDirectory has it, on whose account the directory counts, and the claims of the rules on it.
+    A directory that several paths lead to is watched once for each. Raises DcrError for an invalid rule.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Scan(Collection):
         clock: Callable[[], float] = time.time,
         rehash_days: float = REHASH_DAYS,
         budget: Optional[Budget] = None,
+        watch: Optional[Watch] = None,
     ) -> None:
         super().__init__()
         self._known = known
         self._max_files = max_files
         self._clock = clock
         self._budget = budget or Budget()
+        self._watch = watch
         self._parts = Parts(known, self._budget, max_files, rehash_days)
         self.replaced = self._parts.replaced
         self._rules = [
@@ -147,7 +152,7 @@ class Scan(Collection):
         self._readers = readers.Readers()
         self._reader = self._readers.start(min(READERS, cpus.usable() - 1))
         if self._reader is not None:
-            self._readers = None  # which are the scan's alone
+            self._readers = self._watch = None  # which are the scan's alone
             self._paths.reopen()
             self._reader.run(parts)
 
@@ -271,6 +276,8 @@ class Scan(Collection):
                 place = self._enter(directory, frame, claims, len(levels))
                 if place is not None:
                     levels.append((place.descriptor, iter(())))
+                    if self._watch is not None:
+                        self._watch(place.descriptor, place.path, place.owner, claims)
                     listings: List[Subdirectories] = []
                     yield from self._visit(place, frame, claims, listings)
                     levels[-1] = (place.descriptor, self._below(place, frame, claims, listings))
