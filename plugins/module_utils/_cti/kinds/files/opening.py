@@ -14,7 +14,7 @@ import os
 import stat
 import struct
 import sys
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, TypeVar
 
 from .budget import MAX_DEPTH, SMALL_BYTES
 from .mounts import Barred, Mounts, mount_id
@@ -31,6 +31,8 @@ _OPENAT2 = 437  # the number of the system call; alpha and mips have others
 _NO_XDEV = 1  # RESOLVE_NO_XDEV of linux/openat2.h
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _UNSEEN = _READ | os.O_NOATIME  # reading leaves no trace; for the owner only, see open(2)
+
+_Opened = TypeVar("_Opened")
 
 
 class Replaced(OSError):
@@ -206,13 +208,7 @@ class Paths:
 
     def find_now(self, path: str, base: str = "/", home: Optional[str] = None) -> Step:
         """The same, also where something was mounted on the way since the table was read. Raises SourceFailed as well."""
-        try:
-            return self.find(path, base, home)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-        self.read_mounts()
-        return self.find(path, base, home)
+        return self._retry_once(lambda: self.find(path, base, home))
 
     def walk(self, path: str, home: Optional[str] = None, follow: bool = True) -> List[Step]:
         """Open every directory of an absolute path, from `/` to the entry itself, following symlinks, which are not included.
@@ -273,17 +269,21 @@ class Paths:
     def open_regular(self, name: str, directory: int, real: str, home: str) -> int:
         """A descriptor to read the regular file `name` of an open directory on the mount `home`, or what was mounted on the file since the
         table was read. Raises Replaced for anything else, Barred, OSError and SourceFailed."""
-        try:
-            path = self.open_mounted(name, directory, real, home)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            self.read_mounts()
-            path = self.open_mounted(name, directory, real, home)
+        path = self._retry_once(lambda: self.open_mounted(name, directory, real, home))
         try:
             return reopen(path)
         finally:
             os.close(path)
+
+    def _retry_once(self, open_: Callable[[], _Opened]) -> _Opened:
+        """What `open_` returns; it is called again where something was mounted on the way since the table was read."""
+        try:
+            return open_()
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        self.read_mounts()
+        return open_()
 
     def _folder(self, directory: str, home: Optional[str]) -> Step:
         """The directory of a symlink's target, from a cache: symlinks next to each other often lead to one directory."""

@@ -58,7 +58,7 @@ class Owners:
         """The owner that a user counts to, by the name or the number in an item; None for an unknown name."""
         if user not in self._uids:
             try:
-                self._uids[user] = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+                self._uids[user] = _uid(user)
             except (KeyError, OSError):
                 self._uids[user] = None
         uid = self._uids[user]
@@ -86,7 +86,7 @@ class Owners:
             return uid
         first, _last, user = narrowest
         try:
-            holder = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+            holder = _uid(user)
         except (KeyError, OSError):
             return first
         return first if holder in self._trusted else holder
@@ -100,6 +100,11 @@ class Owners:
             ranges = [one for one in self._ranges if one[0] <= uid <= one[1]]
             self._narrowest[at] = min(ranges, key=lambda one: one[1] - one[0], default=None)
         return self._narrowest[at]
+
+
+def _uid(user: str) -> int:
+    """The uid of a user, by the name or the number. Raises KeyError and OSError."""
+    return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
 
 
 def _is_private(uid: int, gid: int) -> bool:

@@ -8,22 +8,23 @@ import os
 import stat
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
 from ...text import quoted
-from .budget import MAX_DEPTH, MAX_PATH, REHASH_DAYS, Budget
+from .budget import REHASH_DAYS, Budget
 from .destination import PathSpec
+from .directories import Directories, Frame, NotEntered, weight_of
 from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
 from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
 from .mounts import Barred, Mounts
-from .opening import Paths, Step, open_directory_within
+from .opening import Paths
 from .owners import ROOT
 from .parts import Parts
 from .scope import FileRule, parse_path
-from .statx import device_of, local_status_of, mode
+from .statx import local_status_of, mode
 from .unseen import Unseen
 
 if TYPE_CHECKING:
@@ -36,23 +37,8 @@ MAX_LINKS = 8  # to directories, in one path
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 _tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
-_Above = Tuple[int, int, Any]  # device and inode of a directory, and the same of the one above or None
 # (descriptor, path, owner, claims) of a directory that is about to be listed; see Scan
 Watch = Callable[[int, str, str, Claims], None]
-
-
-class _Frame(NamedTuple):
-    """A directory that the walk has yet to enter."""
-
-    path: str  # as the rules name it; natively, see file_rules.to_text
-    name: str  # in the directory it was found in; empty where it is the root of a walk or behind a link
-    real: str  # without links
-    # Mount point of the directory it was found in; of its own where it is the root of a walk or behind a link.
-    home: str
-    claims: Claimants
-    above: Optional[_Above]
-    links: int  # followed on the way here
-    linker: str  # on whose account these links are, see listing.Behind; ROOT where there is none
 
 
 class Scan(Collection):
@@ -94,8 +80,6 @@ class Scan(Collection):
         self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
         self._roots: Dict[str, str] = {}  # path -> real path
         self._merged: Dict[Claimants, Claims] = {}
-        self._visits: Set[Tuple[int, int, str]] = set()  # directories reached by way of links, and on whose account
-        self._direct = 0  # directories entered without links
         self._unseen = Unseen(self._budget.hidden)
         self._later: Set[str] = set()  # names of parts that are gone, or may be, which a later run reports
         self._seen: Set[str] = set()  # names of parts yielded
@@ -121,6 +105,7 @@ class Scan(Collection):
             self._paths.close()
 
     def _scan(self) -> Iterator[Part]:
+        self._directories = Directories(self._paths, self._budget)
         self._lister = Lister(self._paths, self._clock, self._budget)
         self._parts.begin(self._paths, self._clock())
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
@@ -189,7 +174,7 @@ class Scan(Collection):
                 self._note_over("postponed", path, mark.owner)
                 self._later.add(name)
             else:
-                changes.spend(mark.owner, _weight(path) * self._known.count(name))
+                changes.spend(mark.owner, weight_of(path) * self._known.count(name))
 
     def _note_over(self, kind: str, path: str, why: str = "") -> None:
         """Note a path in the rules that reach it."""
@@ -261,8 +246,8 @@ class Scan(Collection):
 
     def _walk(self, path: str, real: str) -> Iterator[Part]:
         """Walk a tree, depth first. Each directory stays open until those below it are done, which are opened relative to it."""
-        root = _Frame(path, "", real, self._paths.mounts.of(real), (), None, 0, ROOT)
-        levels: List[Tuple[int, Iterator[_Frame]]] = [(-1, iter((root,)))]
+        root = Frame(path, "", real, self._paths.mounts.of(real), (), None, 0, ROOT)
+        levels: List[Tuple[int, Iterator[Frame]]] = [(-1, iter((root,)))]
         try:
             while levels:
                 directory, frames = levels[-1]
@@ -285,116 +270,24 @@ class Scan(Collection):
             for directory, _frames in levels[1:]:
                 os.close(directory)
 
-    def _enter(self, directory: int, frame: _Frame, claims: Claims, depth: int) -> Optional[OpenDirectory]:
+    def _enter(self, directory: int, frame: Frame, claims: Claims, depth: int) -> Optional[OpenDirectory]:
         """Open a directory; None where it is gone, or where it must not be entered, which is noted."""
         try:
-            if depth > MAX_DEPTH or (
-                len(frame.path) > MAX_PATH // 4
-                and len(os.fsencode(frame.path)) >= MAX_PATH  # a character is up to 4 bytes  # noqa: W503
-            ):
-                raise _NotEntered("far")
-            descriptor, real = self._open(directory, frame)
-            try:
-                status = os.fstat(descriptor)
-                # What is behind a symlink counts to the owner of the symlink, unless that is root.
-                owner = frame.linker or self._budget.owners.of_folder(status)
-                home = self._admit(frame, real, status, owner)
-                if not self._budget.folders.take(owner, 1 if owner == ROOT else _weight(frame.path)):
-                    raise _NotEntered("folders", owner, owner)
-            except BaseException:
-                os.close(descriptor)
-                raise
-        except _NotEntered as refusal:
+            return self._directories.open(directory, frame, depth)
+        except NotEntered as refusal:
             if refusal.kind != "loop":
-                self._hide(frame.path, refusal.owner or self._holder(directory, frame))
+                self._hide(frame.path, refusal.owner or self._directories.holder(directory, frame))
             claims.note(refusal.kind, frame.path, refusal.why)
-            return None
         except OSError as error:
             if error.errno not in _GONE:
                 claims.note("unseen", frame.path, str(error.strerror))
-                self._hide(frame.path, self._holder(directory, frame))
-            return None
+                self._hide(frame.path, self._directories.holder(directory, frame))
         finally:
             self._pending.pop(frame.path, None)
-        self._direct += not frame.links
-        identity = (status.st_dev, status.st_ino)
-        holder = None
-        if owner and not frame.linker and status.st_mode & stat.S_ISVTX and status.st_mode & 0o022:
-            holder = self._budget.owners.of_user(status.st_uid)
-        device, status_of = device_of(status.st_dev), self._paths.mounts.status_of(home)
-        return _tuple(
-            OpenDirectory,
-            (descriptor, frame.path, real, home, owner, frame.linker, identity, device, status_of, holder),
-        )
-
-    def _holder(self, directory: int, frame: _Frame) -> str:
-        """On whose account a directory is that was not opened: of whoever may write to the one above."""
-        return frame.linker or (ROOT if directory < 0 else self._budget.owners.of_folder(os.fstat(directory)))
-
-    def _open(self, directory: int, frame: _Frame) -> Tuple[int, str]:
-        """Open a directory as the table of mounts has it, which is read again where it has changed on the way."""
-        try:
-            return self._open_by_table(directory, frame, strictly=True)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-        if frame.name:
-            self._check_new_mount(frame)
-        else:
-            self._paths.read_mounts()
-        return self._open_by_table(directory, frame, strictly=False)
-
-    def _open_by_table(self, directory: int, frame: _Frame, strictly: bool) -> Tuple[int, str]:
-        """Raises OSError EXDEV for a mount that the table does not have, and `strictly`, for one that is not there."""
-        if frame.name and frame.real not in self._paths.mounts.kinds:
-            return open_directory_within(frame.name, directory), frame.real
-        try:
-            if frame.name:
-                step = Step(self._paths.open_mounted(frame.name, directory, frame.real, frame.home), frame.real)
-            else:
-                step = self._paths.find(frame.real, home=frame.home if frame.links else None)
-        except Barred as barred:
-            raise _NotEntered("mount", barred.kind) from None
-        try:
-            if strictly and not self._paths.mounts.is_current(step.descriptor, step.real):
-                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), step.real)
-            return os.open("/proc/self/fd/%d" % step.descriptor, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), step.real
-        finally:
-            os.close(step.descriptor)
-
-    def _admit(self, frame: _Frame, real: str, status: os.stat_result, owner: str) -> str:
-        """The mount point that an open directory is on. Raises _NotEntered."""
-        identity = (status.st_dev, status.st_ino)
-        above = frame.above
-        if frame.name and above is not None and above[0] != status.st_dev and real not in self._paths.mounts.kinds:
-            # A btrfs subvolume, or a mount that came after the table was read.
-            self._check_new_mount(frame)
-        if frame.links:
-            while above is not None:
-                if above[:2] == identity:
-                    raise _NotEntered("loop")
-                above = above[2]
-            self._count_linked(identity, owner)
-        is_on_home = frame.name and real not in self._paths.mounts.kinds
-        return frame.home if is_on_home else self._paths.mounts.of(real)
-
-    def _check_new_mount(self, frame: _Frame) -> None:
-        """Read the mounts again. Raises _NotEntered for a directory that is a mount which is not entered."""
-        self._paths.read_mounts()
-        try:
-            self._paths.mounts.check(frame.real, frame.home)
-        except Barred as barred:
-            raise _NotEntered("mount", barred.kind) from None
-
-    def _count_linked(self, identity: Tuple[int, int], owner: str) -> None:
-        visit = (*identity, owner)
-        share = self._budget.repeated if visit in self._visits else self._budget.linked
-        if not share.take(owner, 1, self._direct):
-            raise _NotEntered("often", owner, owner)
-        self._visits.add(visit)
+        return None
 
     def _visit(
-        self, place: OpenDirectory, frame: _Frame, claims: Claims, listings: List[Subdirectories]
+        self, place: OpenDirectory, frame: Frame, claims: Claims, listings: List[Subdirectories]
     ) -> Iterator[Part]:
         """The parts of an open directory; `listings` gets the subdirectories of each."""
         name = to_text(place.path)
@@ -402,7 +295,7 @@ class Scan(Collection):
         # Contents are read at once only where they can be reported: a run that postpones them would read them in vain. What others
         # than root have is read later, when it is known on whose account.
         is_first = not (place.owner or sliced or self._known.signature(name)) and self._budget.changes.left(ROOT)
-        number = self._direct if is_first and not frame.links else 0
+        number = self._directories.direct if is_first and not frame.links else 0
         first = self._first_read(place, number) if is_first else None
         self._budget.owner = place.owner
         try:
@@ -452,14 +345,14 @@ class Scan(Collection):
 
     def _spend_changes(self, listing: Listing, name: str, changes: int) -> None:
         """Count the changes of a part for the owners of the entries, as far as these are known."""
-        weight = _weight(name)
+        weight = weight_of(name)
         for owner, number in listing.changed.items():
             number = min(number, changes)
             self._budget.changes.spend(owner, weight * number)
             changes -= number
         self._budget.changes.spend(listing.place.owner, weight * changes)
 
-    def _claims_on(self, frame: _Frame) -> Claims:
+    def _claims_on(self, frame: Frame) -> Claims:
         claimants = frame.claims
         if frame.path in self._pending:
             claimants = tuple(sorted(claimants + self._pending[frame.path], key=lambda claim: claim.rule.number))
@@ -484,8 +377,8 @@ class Scan(Collection):
         return below or self._known.signature(path) is not None
 
     def _below(
-        self, place: OpenDirectory, frame: _Frame, claims: Claims, listings: List[Subdirectories]
-    ) -> Iterator[_Frame]:
+        self, place: OpenDirectory, frame: Frame, claims: Claims, listings: List[Subdirectories]
+    ) -> Iterator[Frame]:
         if not claims.below:
             return
         above = (*place.identity, frame.above)
@@ -495,28 +388,13 @@ class Scan(Collection):
                 path = prefix + name
                 if behind is None:
                     real = _join(place.real, name)
-                    yield _tuple(_Frame, (path, name, real, place.home, claims.below, above, frame.links, frame.linker))
+                    yield _tuple(Frame, (path, name, real, place.home, claims.below, above, frame.links, frame.linker))
                 elif frame.links < MAX_LINKS:
                     real, linker = behind
                     home = self._paths.mounts.of(real)
-                    yield _Frame(path, "", real, home, claims.behind, above, frame.links + 1, linker)
+                    yield Frame(path, "", real, home, claims.behind, above, frame.links + 1, linker)
                 else:
                     claims.note("deep", path)
-
-
-class _NotEntered(Exception):
-    """A directory is not entered, with the kind of the note, its reason, and the owner whose share is used up."""
-
-    def __init__(self, kind: str, why: str = "", owner: str = ROOT) -> None:
-        super().__init__(kind, why)
-        self.kind = kind
-        self.why = why
-        self.owner = owner
-
-
-def _weight(folder: str) -> int:
-    """How much a folder, or a change in it, counts: as much as it takes in memory, where its path is long."""
-    return 1 + len(folder) // 256
 
 
 def _join(directory: str, name: str) -> str:
