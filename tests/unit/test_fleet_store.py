@@ -36,6 +36,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.transaction import Inventory
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import ACTOR_COLUMNS
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import HOSTILE, VIM, make_older
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
@@ -171,14 +173,87 @@ def test_a_digest_is_that_of_all_columns_whichever_of_them_a_record_has(columns)
     names = schema.ITEM_COLUMNS if columns is content.ITEMS else schema.CHANGE_COLUMNS
     for record in (package("a"), change(1), package("\ud800 %s", Odd=1, FileSystemPath=None), {}):
         form = columns.form(record)
-        values = dict(zip(form.content.names, form.values(record)))
-        assert form.content.digest(list(values.values())) == content.digest(values.get(name) for name in names)
+        values = dict(zip(form.content.names, form.values(record)[0]))
+        older = [values.get(name) for name in names if name not in ACTOR_COLUMNS]
+        assert form.content.digest(list(values.values())) == content.digest(older)
     assert columns.form({"Size": 1, "Mode": "7"}) is columns.form({"Size": 2, "Mode": "8"})
+
+
+def test_records_with_other_actors_have_other_digests():
+    seen = set()
+    for name in (*ACTOR_COLUMNS, None):
+        form = content.CHANGES.form(change(1, **({name: "a"} if name else {})))
+        values, times = form.values(change(1, **({name: "a"} if name else {})))
+        seen.add((form.content.digest(values), form.times.digest(times)))
+    assert len(seen) == len(ACTOR_COLUMNS) + 1
+
+
+def test_the_actor_of_a_change_is_stored_and_equal_contents_are_stored_once(store):
+    later = dict(VIM, ChangedAt="2026-01-01T11:59:01.000Z", ChangedBySession=8)
+    add(store, change(0, **VIM), dict(change(1, **later), Size=0))
+    names = ", ".join(ACTOR_COLUMNS)
+    rows = store.query("SELECT %s FROM ConfigurationChange ORDER BY Seq" % names)
+    assert rows[0] == tuple(VIM.get(name) for name in ACTOR_COLUMNS)
+    assert (rows[1][0], rows[1][5]) == ("2026-01-01T11:59:01.000Z", 8)
+    assert store.query("SELECT count(*) FROM contents") == [(1,)]
+
+
+def test_hostile_actors_are_stored_as_text_and_what_is_no_number_is_kept_beside(store):
+    add(
+        store,
+        change(0, **HOSTILE),
+        change(1, **{name: [1] for name in ACTOR_COLUMNS}),
+        change(2, **dict.fromkeys(ACTOR_COLUMNS)),
+    )
+    names = ", ".join((*ACTOR_COLUMNS, "AdditionalColumns"))
+    first, second, third = store.query("SELECT %s FROM ConfigurationChange ORDER BY Seq" % names)
+    assert first[1] == HOSTILE["ChangedBy"] and first[4] == "x" * 100_000
+    assert first[6] == "copy\\x00\\udc00\n--".replace("\\udc00", "\\ud800")
+    assert (first[2], first[5], first[7]) == (None, None, None)
+    assert json.loads(first[8]) == {"ChangedByUid": 1 << 70, "ChangedBySession": {"a": [1]}, "ChangedByCount": True}
+    assert second[1] == "[1]" and json.loads(second[8])["ChangedBySession"] == [1]
+    assert set(third) == {None}
+    assert store._db.mistyped() == ""
+
+
+def test_an_item_keeps_a_column_of_changes_beside(store):
+    keep(store, "web01", package("a", ChangedAt="x", ChangedBySession=1))
+    assert store.query("SELECT AdditionalColumns FROM ConfigurationData") == [
+        ('{"ChangedAt": "x", "ChangedBySession": 1}',)
+    ]
+
+
+def test_a_store_without_actors_is_read_and_then_gets_them_and_nothing_is_stored_anew(where):
+    make_older(where)
+    tables = "SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM contents), (SELECT count(*) FROM moments), (SELECT count(*) FROM set_items)"
+    with open_store(where) as reader:
+        assert reader.present("ConfigurationChange", ("Host", "ChangedBy", "Size")) == ["Host", "Size"]
+        before = reader.query(tables)
+        with open_store(where, write=True) as writer:
+            assert writer.query("SELECT count(*), count(ChangedBy) FROM ConfigurationChange") == [(3, 0)]
+            # The same inventory and the same change of another host.
+            for view, put in (("ConfigurationData", keep), ("ConfigurationChange", add)):
+                (row,) = writer.rows("SELECT * FROM %s WHERE Host = 'web02' AND SoftwareName IS NOT NULL" % view)
+                own = (
+                    {"HostId", "Host", "Seq", "Stream", "RecordId"}
+                    if put is keep
+                    else {"HostId", "Host", "Seq", "Stream"}
+                )
+                record = {name: value for name, value in row.items() if value is not None and name not in own}
+                if put is keep:
+                    keep(writer, "web03", record)
+                else:
+                    add(writer, record, name="web03")
+            assert writer.query(tables) == before
+            add(writer, change(1, **VIM))
+            assert writer.query("SELECT count(ChangedBy) FROM ConfigurationChange WHERE ChangedBySession = 7") == [(1,)]
+        assert reader.present("ConfigurationChange", ("Host", "ChangedBy")) == ["Host", "ChangedBy"]
+        assert reader.query("SELECT count(ChangedBy) FROM ConfigurationChange") == [(1,)]
 
 
 def test_records_of_any_keys_take_little_memory(monkeypatch):
     monkeypatch.setattr(content, "MAX_FORMS", 4)
-    columns = content.Columns(schema.ITEM_COLUMNS)
+    columns = content.Columns(schema.ITEM_COLUMNS, schema.TIMES)
     for number in range(10):
         columns.form({"key %d" % number: 1})
         columns.form({"x" * (content.FORM_BYTES + number): 1})

@@ -192,3 +192,32 @@ def test_an_inventory_record_is_the_row_with_its_type():
 def test_no_two_records_have_one_id():
     ids = [row[records.RECORD_ID] for _batch in range(3) for row in records.identified([{}, {}])]
     assert len(set(ids)) == 6
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        ({"ChangedBy": "alice", "ChangedByProcess": "/usr/bin/vim"}, "by alice (vim)"),
+        (
+            {"ChangedBy": "alice", "ChangedByProcess": "/usr/bin/python3.11", "ChangedByModule": "copy"},
+            "by alice, Ansible's copy",
+        ),
+        ({"ChangedBy": "1001"}, "by 1001"),
+        ({"ChangedByProcess": "/usr/sbin/cron"}, "by cron"),
+        ({"ChangedByModule": "apt"}, "by Ansible's apt"),
+        (
+            {"ChangedBy": "alice", "ChangedByProcess": "/usr/bin/vim", "ChangedByCount": 3},
+            "by alice (vim), the last of 3",
+        ),
+        ({"ChangedByUid": 0, "ChangedAt": "2026-01-01T00:00:00.000Z", "ChangedByCount": 2}, ""),
+    ],
+)
+def test_the_line_of_a_change_ends_with_who_made_it(columns, shown):
+    record = {
+        "ConfigChangeType": "Files",
+        "ChangeCategory": "Modified",
+        "FileSystemPath": "/etc/f",
+        "FieldsChanged": "Mode",
+    }
+    line = "Modified  Files  /etc/f  Mode"
+    assert records.change_line(dict(record, **columns)) == (line + "  " + shown if shown else line)

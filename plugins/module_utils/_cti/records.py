@@ -86,7 +86,8 @@ def change_record(kind: Kind, category: str, old: Optional[Item], new: Optional[
 
 
 def change_line(row: Row) -> str:
-    """A ConfigurationChange record in short: when, what happened to what, the old and new version, the fields that differ."""
+    """A ConfigurationChange record in short: when, what happened to what, the old and new version, the fields that differ, and by
+    whom, where that is known."""
     name, values = None, ""
     kind = next((kind for kind in all_kinds().values() if row.get(kind.columns[0])), None)
     if kind is not None:
@@ -95,7 +96,22 @@ def change_line(row: Row) -> str:
             current, previous = kind.tracked[kind.version]
             values = "%s -> %s" % (row.get(previous) or "-", row.get(current) or "-")
     words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
-    return "  ".join(str(word) for word in (*words, values, row.get("FieldsChanged")) if word)
+    return "  ".join(str(word) for word in (*words, values, row.get("FieldsChanged"), changed_by(row)) if word)
+
+
+def changed_by(row: Row) -> str:
+    """Who made a change, in short: `by alice (vim)`, or `by alice, Ansible's copy`; empty where it is not known."""
+    login, module, count = (row.get(name) for name in ("ChangedBy", "ChangedByModule", "ChangedByCount"))
+    process = str(row.get("ChangedByProcess") or "").rpartition("/")[2]
+    if module:
+        text = "%s, Ansible's %s" % (login, module) if login else "Ansible's %s" % module
+    elif login:
+        text = "%s (%s)" % (login, process) if process else str(login)
+    else:
+        text = process
+    if text and isinstance(count, int) and count > 1:
+        text += ", the last of %d" % count
+    return "by " + text if text else ""
 
 
 def data_record(kind: Kind, row: Row) -> Row:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.fleet.errors import FleetMissing
-from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store, open_store
 from ...module_utils._cti.text import timestamp
 from .._bounded import calm
@@ -29,8 +28,7 @@ REOPEN_SECONDS = 60.0  # so that a store that was moved aside is not read for ev
 NOW, EVERYTHING = "now", "all"
 # What makes a text a template: a delimiter, or the header by which a text gives itself other delimiters.
 _TEMPLATE = re.compile(r"\{(?=[{%#])|\A#(?=jinja2:)")
-_COLUMNS = ", ".join(map(column, ("Seq", "HostId", *history.COLUMNS)))
-_CHANGES = f"SELECT {_COLUMNS} FROM ConfigurationChange"
+_COLUMNS = ("Seq", "HostId", *history.COLUMNS)
 
 
 class Event(NamedTuple):
@@ -103,7 +101,8 @@ class Events:
 
     def _read(self, store: Store, place: int) -> Batch:
         with store.reading():
-            rows = list(store.rows(f"{_CHANGES} WHERE Seq > ? ORDER BY Seq LIMIT ?", place, AT_ONCE))
+            sql = f"{history.selected(store, _COLUMNS)} WHERE Seq > ? ORDER BY Seq LIMIT ?"
+            rows = list(store.rows(sql, place, AT_ONCE))
             if not rows:
                 return Batch([], place, [], [])
             via = dict(store.query("SELECT host, via FROM hosts"))
@@ -126,7 +125,7 @@ def _context(store: Store, rows: list[dict[str, Any]]) -> list[tuple[str, Mappin
     """The rows, and those of the same host and time that the limit has cut off before and after them: attribution looks at them together."""
     known = {row["Seq"]: row for row in rows}
     for edge in (rows[0], rows[-1]):
-        sql = f"{_CHANGES} WHERE HostId = ? AND TimeGenerated = ? LIMIT ?"
+        sql = f"{history.selected(store, _COLUMNS)} WHERE HostId = ? AND TimeGenerated = ? LIMIT ?"
         for row in store.rows(sql, edge["HostId"], edge["TimeGenerated"], history.MOST_CHANGES):
             known.setdefault(row["Seq"], row)
     return [

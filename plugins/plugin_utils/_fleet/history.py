@@ -72,12 +72,17 @@ def _records(
     store: Store, times: list[tuple[str, Any]], hosts: list[int] | None, most: int
 ) -> list[tuple[str, Record]]:
     """The latest changes of these hosts, or of all, as (host, record)."""
-    columns = ", ".join(map(column, COLUMNS))
-    sql, parameters = _where(f"SELECT {columns} FROM ConfigurationChange", "HostId", times, hosts)
+    sql, parameters = _where(selected(store, COLUMNS), "HostId", times, hosts)
     return [
         (str(row["Host"]), {name: value for name, value in row.items() if value is not None})
         for row in store.rows(f"{sql} ORDER BY TimeGenerated DESC LIMIT ?", *parameters, most)
     ]
+
+
+def selected(store: Store, names: Iterable[str]) -> str:
+    """The query for these columns of changes, as far as the store has them."""
+    columns = ", ".join(map(column, store.present("ConfigurationChange", names)))
+    return f"SELECT {columns} FROM ConfigurationChange"
 
 
 def _where(sql: str, host: str, times: list[tuple[str, Any]], hosts: list[int] | None) -> tuple[str, list[Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from ...module_utils._cti.fleet.schema import TIMES, column
+from ...module_utils._cti.fleet.schema import TIMES
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, change_columns
@@ -115,9 +115,8 @@ def _whole_hosts(
     store: Store, numbers: Mapping[int, int], since: str, chosen: set[int] | None
 ) -> Iterator[list[Record]]:
     """The records, those of a host together: attribution needs them all."""
-    columns = ", ".join(map(column, _COLUMNS))
     rows = store.rows(
-        f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated >= ? ORDER BY HostId, TimeGenerated DESC, Seq DESC",
+        f"{history.selected(store, _COLUMNS)} WHERE TimeGenerated >= ? ORDER BY HostId, TimeGenerated DESC, Seq DESC",
         since,
     )
     some: list[Record] = []

@@ -10,7 +10,7 @@ from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..packed import LEFT_OUT
-from ..records import INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
+from ..records import ACTOR_COLUMNS, INTEGER_COLUMNS, INVENTORY_RECORDS, RECORD_ID, TIME
 from . import schema
 
 DIGEST_BYTES = 16
@@ -22,6 +22,7 @@ _MAX_INTEGER = (1 << 63) - 1
 _SKIPPED = frozenset((*schema.MACHINE, TIME, schema.AGE, RECORD_ID, INVENTORY_RECORDS))
 _INTEGER: Callable[[str], Any] = re.compile(r"-?[0-9]{1,19}\Z").match
 _INTEGERS = frozenset(INTEGER_COLUMNS)
+_OPTIONAL = frozenset(ACTOR_COLUMNS)
 _to_json = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 Values = Tuple[Any, ...]
@@ -33,61 +34,72 @@ class Part:
 
     def __init__(self, columns: Sequence[str], present: FrozenSet[str]) -> None:
         self.names = tuple([name for name in columns if name in present])
-        self.integers = [at for at, name in enumerate(self.names) if name in INTEGER_COLUMNS]
-        self._all = "[%s]" % ",".join(["%s" if name in present else "null" for name in columns])
+        self._integers = [at for at, name in enumerate(self.names) if name in _INTEGERS]
+        self._all = "[%s]" % ",".join(filter(None, [_element(name, present) for name in columns]))
 
-    def texts(self, record: Record) -> List[Any]:
-        """The values, each as a text; None for AdditionalColumns."""
+    def values(self, record: Record, more: Dict[str, Any]) -> List[Any]:
+        """The values, as texts and integers; None for AdditionalColumns. What does not fit its column is added to `more`."""
         values = [record.get(name) for name in self.names]
-        return [str(value) if isinstance(value, str) and value.isprintable() else text(value) for value in values]
+        texts: List[Any] = [
+            str(value) if isinstance(value, str) and value.isprintable() else text(value) for value in values
+        ]
+        for at in self._integers:
+            texts[at] = integer(values[at])
+            if texts[at] is None and values[at] is not None and values[at] != "":
+                more[self.names[at]] = values[at]
+        return texts
 
     def digest(self, values: Sequence[Any]) -> bytes:
-        """The same as that of the values of all columns, where those that are missing are None."""
+        """The same as that of the values of all columns, where those that are missing are None. A column that stores of older
+        versions do not have counts only where it is present: so what is stored there keeps its digest."""
         parts = [
             _quote(value) if isinstance(value, str) else "null" if value is None else str(value) for value in values
         ]
         return _hash(self._all % tuple(parts))
 
 
+def _element(name: str, present: FrozenSet[str]) -> str:
+    """The place of a column in the text of a digest."""
+    if name in _OPTIONAL:
+        return _quote(name) + ",%s" if name in present else ""
+    return "%s" if name in present else "null"
+
+
 class Form:
     """How records with the same keys are stored. There are many records, and few such sets of keys."""
 
-    def __init__(self, columns: Sequence[str], keys: Sequence[str]) -> None:
+    def __init__(self, columns: Sequence[str], moments: Sequence[str], keys: Sequence[str]) -> None:
         present = frozenset(keys)
-        times = present.intersection(schema.TIMES)
+        times = present.intersection(moments)
         own = present.intersection(columns[:-1])
         self._others = tuple(present - own - times - _SKIPPED)
         # A value that is no integer is in AdditionalColumns.
-        self.content = Part(columns, own.union([schema.MORE]) if self._others or own & _INTEGERS else own)
-        self.times = Part(schema.TIMES, times)
+        self.content = Part(columns, own.union([schema.MORE]) if self._others or (own | times) & _INTEGERS else own)
+        self.times = Part(moments, times)
 
-    def values(self, record: Record) -> List[Any]:
-        """The values of the content. What has no column, or does not fit it, is in AdditionalColumns."""
-        values = self.content.texts(record)
+    def values(self, record: Record) -> Tuple[List[Any], List[Any]]:
+        """The values of the content and of the times. What has no column, or does not fit it, is in AdditionalColumns."""
         more = {name: record[name] for name in self._others}
-        for at in self.content.integers:
-            name = self.content.names[at]
-            value = record[name]
-            values[at] = integer(value)
-            if values[at] is None and value is not None and value != "":
-                more[name] = value
+        times = self.times.values(record, more)
+        values = self.content.values(record, more)
         if self.content.names[-1:] == (schema.MORE,):
             values[-1] = text(more) if more else None
-        return values
+        return values, times
 
 
 class Columns:
-    """The columns of one table of contents; the last one is AdditionalColumns."""
+    """The columns of one table of contents, the last one of which is AdditionalColumns, and those of moments."""
 
-    def __init__(self, names: Tuple[str, ...]) -> None:
+    def __init__(self, names: Tuple[str, ...], moments: Tuple[str, ...]) -> None:
         self._names = names
+        self._moments = moments
         self._forms: Dict[Tuple[str, ...], Form] = {}
 
     def form(self, record: Record) -> Form:
         keys = tuple(record)
         form = self._forms.get(keys)
         if form is None:
-            form = Form(self._names, keys)
+            form = Form(self._names, self._moments, keys)
             if sum(map(len, keys)) <= FORM_BYTES:
                 if len(self._forms) >= MAX_FORMS:
                     self._forms.clear()
@@ -95,8 +107,8 @@ class Columns:
         return form
 
 
-ITEMS = Columns(schema.ITEM_COLUMNS)
-CHANGES = Columns(schema.CHANGE_COLUMNS)
+ITEMS = Columns(schema.ITEM_COLUMNS, schema.TIMES)
+CHANGES = Columns(schema.CHANGE_COLUMNS, schema.MOMENTS)
 
 
 def digest(values: Iterable[Any]) -> bytes:

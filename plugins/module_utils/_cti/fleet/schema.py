@@ -12,19 +12,21 @@ from typing import Container, Dict, Iterable, Iterator, List
 from ..kinds.registry import all_kinds
 from ..records import INTEGER_COLUMNS, MACHINE_COLUMNS, TIME, change_columns, data_columns
 
-VERSION = 1
+VERSION = 2  # 2: ACTOR_COLUMNS
 AGE = "LastSnapshotAge"
 MORE = "AdditionalColumns"  # fields of a record without a column, as JSON
 TIMES = ("DateModified", "DateCreated", "InstalledOn", "PreviousDateModified", "PreviousDateCreated")
+# The columns of the table moments: what differs from host to host, and from time to time.
+MOMENTS = (*TIMES, "ChangedAt", "ChangedBySession")
 CHANNEL = "changetracking_fleet"  # of NOTIFY; the payload is the counter
 
 MACHINE = ("Computer", "SourceComputerId", "VMUUID")
 
-_COMMON = (*MACHINE_COLUMNS, AGE, *TIMES)
+_COMMON = (*MACHINE_COLUMNS, AGE, *MOMENTS)
 ITEM_COLUMNS = (*(name for name in data_columns() if name not in _COMMON), MORE)
 CHANGE_COLUMNS = (*(name for name in change_columns() if name not in _COMMON), MORE)
 
-COLUMNS = {"items": ITEM_COLUMNS, "contents": CHANGE_COLUMNS, "moments": TIMES}  # a later version may have more
+COLUMNS = {"items": ITEM_COLUMNS, "contents": CHANGE_COLUMNS, "moments": MOMENTS}  # a later version may have more
 CREATING = 1701864557  # PostgreSQL's advisory lock of whoever creates the tables
 
 Words = Dict[str, str]
@@ -62,7 +64,7 @@ _TABLES = (
     " PRIMARY KEY (host, state)){compact}",
     # An item without its times. `digest` is of all columns.
     "items (item {id}, digest {blob} NOT NULL UNIQUE, %s)" % _typed(ITEM_COLUMNS),
-    "moments (moment {id}, digest {blob} NOT NULL UNIQUE, %s)" % _typed(TIMES),
+    "moments (moment {id}, digest {blob} NOT NULL UNIQUE, %s)" % _typed(MOMENTS),
     # Items that many hosts have.
     "set_items (base {int} NOT NULL, item {int} NOT NULL, moment {int} NOT NULL, PRIMARY KEY (base, item)){compact}",
     # The last inventory of a kind of a host: the items of `base`, except for those in host_items.
@@ -158,11 +160,11 @@ def views(without: Container[str] = ()) -> Dict[str, str]:
 
 
 def _select(columns: Iterable[str], own: Dict[str, str], table: str) -> str:
-    """The columns of a view: as `own` says, times of t, and all others of `table`."""
+    """The columns of a view: as `own` says, those of MOMENTS of t, and all others of `table`."""
     out: List[str] = []
     for name in columns:
         out.append(
-            "%s AS %s" % (own.get(name) or (("t." if name in TIMES else table + ".") + column(name)), column(name))
+            "%s AS %s" % (own.get(name) or (("t." if name in MOMENTS else table + ".") + column(name)), column(name))
         )
     return ", ".join(out)
 

@@ -7,7 +7,7 @@ import os
 import re
 import time
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Tuple, Union
 
 from ..text import quoted
 from . import schema
@@ -112,6 +112,11 @@ class Store:
         cursor = self._db.execute(sql, parameters)
         names = [self._names.get(one[0].lower(), one[0]) for one in cursor.description]
         return (dict(zip(names, row)) for row in self._db.iterate(cursor))
+
+    def present(self, view: str, names: Iterable[str]) -> List[str]:
+        """Those of these columns of a view that the store has: one that an older version wrote has fewer, until the next run writes."""
+        known = self._db.columns(view)
+        return [name for name in names if name.lower() in known]
 
     def counter(self) -> int:
         """A number that grows with every change that is stored."""

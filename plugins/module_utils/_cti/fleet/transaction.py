@@ -335,7 +335,7 @@ class Transaction:
         marks: List[Tuple[bytes, bytes]] = []
         for record in records:
             form = columns.form(record)
-            values, times = form.values(record), form.times.texts(record)
+            values, times = form.values(record)
             mark = form.content.digest(values), form.times.digest(times)
             contents[mark[0]], moments[mark[1]] = (form.content.names, values), (form.times.names, times)
             marks.append(mark)
