@@ -22,6 +22,7 @@ from ..state.store import Store
 from ..text import plural, timestamp
 from ..wire import sockets
 from . import baseline, status
+from .doctor_realtime import examine_realtime
 from .options import AgentOptions
 from .rule import RETRY_SECONDS, ActiveRule, RuleSource
 
@@ -160,6 +161,7 @@ class _Examination:
 
             for found in examine_uploads(self._options, self._rule.settings, self._status.get("Uploads")):
                 yield Link(*found)
+        yield from (Link(*found) for found in examine_realtime(self._options, self._status))
         yield _microsoft()._replace(details=baseline.kept(self._options))
         yield self._privileges()
 
@@ -374,11 +376,8 @@ class _Examination:
 
 def _microsoft() -> Link:
     if not os.path.isdir(UNITS):
-        return Link(
-            "microsoft",
-            UNKNOWN,
-            "Cannot find out whether Microsoft's agent (%s) runs, because systemd does not run here." % MICROSOFT,
-        )
+        message = "Cannot find out whether Microsoft's agent (%s) runs, because systemd does not run here." % MICROSOFT
+        return Link("microsoft", UNKNOWN, message)
     if os.path.lexists(os.path.join(UNITS, "invocation:" + MICROSOFT)):
         remedy = "Remove one of the two agents. Otherwise, every change is reported twice."
         return Link("microsoft", WARNING, "Microsoft's agent (%s) runs as well." % MICROSOFT, remedy)
