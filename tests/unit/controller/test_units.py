@@ -1,7 +1,7 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit of the agent has the network only where it needs it."""
+"""The unit of the agent has the network, and capabilities, only where it needs them."""
 
 import re
 import shlex
@@ -16,16 +16,17 @@ VARIABLES = {
     "ansible_managed": "managed", "agent_item_files": {"own": ""}, "agent_layout": "own", "agent_python": "/usr/bin/python3",
     "agent_program": "/usr/local/lib/ctagent/agent.pyz", "agent_user": "ctagent", "agent_memory_max": "512M", "agent_cpu_quota": "50%",
     "agent_address": SOCKET, "agent_config_address": "", "agent_upload_contents": False,
+    "agent_who": "off",
 }  # fmt: skip
 
 
-def families(**variables):
-    """The address families that the unit allows."""
+def settings(**variables):
+    """The settings of the unit: the words of each."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     environment.tests["search"] = lambda text, pattern: re.search(pattern, text)
     environment.filters.update(bool=bool, quote=shlex.quote)
     text = environment.from_string(UNIT.read_text(encoding="utf-8")).render(dict(VARIABLES, **variables))
-    return re.search("^RestrictAddressFamilies=(.*)$", text, re.MULTILINE).group(1).split()
+    return {name: value.split() for name, value in re.findall("^([A-Za-z]+)=(.*)$", text, re.MULTILINE)}
 
 
 @pytest.mark.no_core
@@ -42,4 +43,23 @@ def families(**variables):
     ],
 )
 def test_the_network_is_open_where_an_address_or_an_upload_needs_it(variables, network):
-    assert families(**variables) == ["AF_UNIX"] + ["AF_INET", "AF_INET6"] * network
+    assert settings(**variables)["RestrictAddressFamilies"] == ["AF_UNIX"] + ["AF_INET", "AF_INET6"] * network
+
+
+@pytest.mark.no_core
+@pytest.mark.parametrize(
+    "who, socket, more, families",
+    [
+        ("off", None, [], ["AF_UNIX"]),
+        (False, None, [], ["AF_UNIX"]),  # off, as YAML reads it
+        ("read", ["ctagent-audit.socket"], [], ["AF_UNIX"]),
+        ("rules", ["ctagent-audit.socket"], ["CAP_AUDIT_CONTROL"], ["AF_UNIX", "AF_NETLINK"]),
+    ],
+)
+def test_only_rules_of_its_own_take_a_capability_more(who, socket, more, families):
+    unit = settings(agent_who=who)
+    assert unit.get("Sockets") == socket
+    assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == ["CAP_DAC_READ_SEARCH", *more]
+    assert unit["RestrictAddressFamilies"] == families
+    as_root = settings(agent_who=who, agent_user="root")
+    assert as_root["CapabilityBoundingSet"] == unit["CapabilityBoundingSet"] and "AmbientCapabilities" not in as_root
