@@ -88,6 +88,7 @@ def fleet(tmp_path):
     (tmp_path / "over").touch()
 
 
+@pytest.mark.no_core
 def test_no_change_is_lost_or_fetched_twice_whatever_breaks(fleet):
     for operator in ("one", "two"):
         assert fleet.fetch(operator), fleet.output
@@ -121,6 +122,7 @@ def test_no_change_is_lost_or_fetched_twice_whatever_breaks(fleet):
     assert fleet.changes("one") == ["d"]
 
 
+@pytest.mark.no_core
 def test_the_worker_of_a_killed_playbook_writes_nothing(fleet):
     """It lives on until the host answers, and nobody sees what it returns."""
     assert fleet.fetch("one"), fleet.output
@@ -144,6 +146,7 @@ def test_the_worker_of_a_killed_playbook_writes_nothing(fleet):
     assert fleet.changes("one") == ["a"]
 
 
+@pytest.mark.no_core
 def test_another_state_of_the_host_is_named_and_leaves_no_changes_of_the_first(fleet):
     assert fleet.fetch("one")
     (fleet.tracked / "a").write_text("")

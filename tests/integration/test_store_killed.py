@@ -129,6 +129,7 @@ def fleet(request, tmp_path):
     server.close()
 
 
+@pytest.mark.no_core
 def test_the_store_has_each_change_once_however_often_the_playbook_is_killed(fleet):
     seed = random.randrange(1 << 32)
     print("seed %d" % seed)
