@@ -1,0 +1,82 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The events of one file or unit, and which of them led from what one run saw to what the next one saw."""
+
+from typing import List, NamedTuple, Optional, Sequence
+
+from .messages import UNSET
+from .processes import Actor
+
+
+class Touch(NamedTuple):
+    """An event of one file."""
+
+    seconds: float  # unix seconds
+    serial: int
+    kind: bytes  # NORMAL PARENT CREATE DELETE
+    inode: int  # 0: not known
+    moved: bool  # whether a folder got or lost this name with all that is in it
+    actor: Actor
+
+
+class Found(NamedTuple):
+    """Who changed an item."""
+
+    seconds: float  # unix seconds
+    serial: int
+    actor: Actor
+    count: int  # type: ignore[assignment]  # of different users; nobody counts the fields of this tuple
+
+
+class Window(NamedTuple):
+    """Between two runs: only events in there count."""
+
+    since: float  # unix seconds; when the earlier run started
+    until: float  # when the later one did
+    after: int = 0  # the number of the last event that explained an earlier change of the item
+
+
+def is_in(window: Window, touch: Touch) -> bool:
+    """Whether the event is between the two runs."""
+    return window.since < touch.seconds <= window.until
+
+
+def is_systemd(actor: Actor) -> bool:
+    """Whether it is the service manager of the host or of a user, for whom nobody logged in."""
+    return actor.auid == UNSET and actor.exe.rpartition(b"/")[2] == b"systemd"
+
+
+def unit_of(path: bytes) -> bytes:
+    """The service that a file below a folder of unit files belongs to, or that a link there starts; empty: none."""
+    if b"/systemd/system" in path:
+        for name in reversed(path.split(b"/")[-2:]):
+            for end in (b".service", b".service.d"):
+                if name.endswith(end):
+                    return name[: -len(end)]
+    return b""
+
+
+def until_removed(touches: Sequence[Touch], inode: Optional[int], until: float) -> List[Touch]:
+    """The events up to the one that removed the file before a run; where none did, up to the first one that did so during the run.
+    `inode`: that the file had before them; None: not known."""
+    sure: List[Touch] = []
+    known = {inode}
+    for each in touches:
+        if each.kind == b"CREATE" and sure and sure[-1].kind == b"DELETE":
+            known.add(each.inode)
+        if inode is None or each.inode in known:
+            sure.append(each)
+    names = [each for each in sure if each.kind in (b"CREATE", b"DELETE")]
+    before = [each for each in names if each.seconds <= until]
+    during = [each for each in names if each.seconds > until and each.kind == b"DELETE"]
+    end = before[-1] if before and before[-1].kind == b"DELETE" else during[0] if during else None
+    return [each for each in sure if end is not None and each.serial <= end.serial]
+
+
+def last(touches: Sequence[Touch]) -> Optional[Found]:
+    """The last event, and how many users the events are of. None where there is none."""
+    if not touches:
+        return None
+    newest = max(touches, key=lambda each: each.serial)
+    return Found(newest.seconds, newest.serial, newest.actor, len({each.actor.user for each in touches}))
