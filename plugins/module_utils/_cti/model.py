@@ -60,6 +60,10 @@ class Known:
     def items(self, part: str) -> List[Item]:
         return []
 
+    def sources(self) -> Mapping[str, Source]:
+        """The status of each source in that run, by printable names."""
+        return {}
+
 
 class Collection:
     """The items of one kind on this host. Iterate once for the parts; `sources` and `unseen` are complete after that.
@@ -72,6 +76,7 @@ class Collection:
         self.sources: Dict[str, Source] = {}
         self.unseen: List[str] = []
         self.replaced: Set[str] = set()  # names of parts whose items are in other parts now, see Part.before
+        self.partial = False  # whether only a part was collected anew, and the rest is as it is known
         self.postponed = False  # whether changes are left for the next run, see Known.changes
 
     def __iter__(self) -> Iterator[Part]:

@@ -53,5 +53,10 @@ def _collector(
         from .files import scan
         from .files.scope import FileRule
 
-        return scan.Scan([FileRule(*rule) for rule in rules], known, rehash_days=rehash_days, watch=watch)
+        file_rules = [FileRule(*rule) for rule in rules]
+        if named is not None:
+            from .files.partial import Partial
+
+            return Partial(file_rules, known, named, rehash_days=rehash_days, watch=watch)
+        return scan.Scan(file_rules, known, rehash_days=rehash_days, watch=watch)
     raise LookupError("Nothing collects the kind %r." % name)

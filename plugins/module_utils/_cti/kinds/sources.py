@@ -69,6 +69,7 @@ class Contained(Collection):
         self.unseen.extend(self._collection.unseen)
         self.replaced = self._collection.replaced
         self.postponed = self._collection.postponed
+        self.partial = self._collection.partial
 
     def out_of_sight(self, part: str) -> bool:
         return self._broken or self._collection.out_of_sight(part)

@@ -365,3 +365,6 @@ class StoredParts(Known):
 
     def items(self, part: str) -> List[Item]:
         return self._store.items(self._kind, part) if part in self.parts else []
+
+    def sources(self) -> Mapping[str, Source]:
+        return self._store.last_sources(self._kind)

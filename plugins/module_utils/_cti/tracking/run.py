@@ -67,7 +67,7 @@ def compare_and_store(
         notes.append("The rule has switched off %s. This run compared them for the last time." % kind.name)
     store.finish(kind, Run(now, judge.rules(collection.postponed), unseen), sources)
     snapshot = observed.snapshot(now, None if last is None else max(0, now - last.collected_at), sources)
-    return snapshot._replace(notes=[*snapshot.notes, *notes])
+    return snapshot._replace(notes=[*snapshot.notes, *notes], partial=collection.partial)
 
 
 def _judge(kind: Kind, last: Optional[Run], known: StoredParts, scope: Optional[Scope]) -> Judge:
@@ -186,11 +186,24 @@ def run_kind(
     scope = None
     if kind.reaches is not None:
         scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
+    if named is not None and (scope is None or not _may_be_partial(kind, store, scope)):
+        named = None
 
     def collect(known: Known) -> Collection:
         return collectors.collect(kind, settings.file_rules, known, rehash_days, watch, named)
 
     return compare_and_store(kind, collect, store, scope, keep_items, progress, ends)
+
+
+def _may_be_partial(kind: Kind, store: Store, scope: Scope) -> bool:
+    """Whether the last run saw everything by these rules, so that a run may rely on what it stored."""
+    last = store.last_run(kind)
+    if last is None or last.scope != scope.rules:
+        return False
+    # An entry for all that an owner has, see Judge, would be lost: it stays only while the unsure parts are looked at.
+    if any(isinstance(entry, str) or len(entry) < 2 for entry in last.unseen):
+        return False
+    return all(source.status != "failed" for source in store.last_sources(kind).values())
 
 
 def end_kind(kind: Kind, settings: Settings, store: Store, rehash_days: float = REHASH_DAYS) -> Optional[Snapshot]:
