@@ -95,23 +95,22 @@ def change_line(row: Row) -> str:
         if kind.version:
             current, previous = kind.tracked[kind.version]
             values = "%s -> %s" % (row.get(previous) or "-", row.get(current) or "-")
+    who = actor(row)
     words = (row.get("TimeGenerated"), row.get("ChangeCategory"), row.get("ConfigChangeType"), name)
-    return "  ".join(str(word) for word in (*words, values, row.get("FieldsChanged"), changed_by(row)) if word)
+    return "  ".join(
+        str(word) for word in (*words, values, row.get("FieldsChanged"), "by " + who if who else "") if word
+    )
 
 
-def changed_by(row: Row) -> str:
-    """Who made a change, in short: `by alice (vim)`, or `by alice, Ansible's copy`; empty where it is not known."""
-    login, module, count = (row.get(name) for name in ("ChangedBy", "ChangedByModule", "ChangedByCount"))
+def actor(row: Row) -> str:
+    """Who made a change, in short: `alice (vim)`, or `alice, Ansible's copy`; empty where it is not known."""
+    login, module, count = (str(row.get(name) or "") for name in ("ChangedBy", "ChangedByModule", "ChangedByCount"))
     process = str(row.get("ChangedByProcess") or "").rpartition("/")[2]
     if module:
-        text = "%s, Ansible's %s" % (login, module) if login else "Ansible's %s" % module
-    elif login:
-        text = "%s (%s)" % (login, process) if process else str(login)
+        text = ", ".join(filter(None, (login, "Ansible's " + module)))
     else:
-        text = process
-    if text and isinstance(count, int) and count > 1:
-        text += ", the last of %d" % count
-    return "by " + text if text else ""
+        text = "%s (%s)" % (login, process) if login and process else login or process
+    return "%s, the last of %s" % (text, count) if text and count.isdecimal() and count != "1" else text
 
 
 def data_record(kind: Kind, row: Row) -> Row:

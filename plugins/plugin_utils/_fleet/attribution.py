@@ -12,6 +12,8 @@ as well.
     run    A task that names nothing, such as a command, was active at the right time. It may have made the change.
     drift  Neither. Somebody or something else made at least a part of the change.
 
+What the host says of the actor of a change is a second witness: it confirms a task, or the attribution says how it differs.
+
 All times are compared on the host's clock. If the host never returned its time, its clock is taken to be the controller's.
 """
 
@@ -29,14 +31,18 @@ from .effects import ANYTHING, COPIES, NOTHING, PACKAGES, effect
 from .evidence import NOT_THIS, POSSIBLE, PROVEN_BY_PLACE, WRITTEN, Verdict, is_related, path_is_related
 from .runs import Task
 from .windows import Timeline, Window, window
+from .witness import agrees, contradicts, in_short
 
 TASK, RUN, DRIFT = "task", "run", "drift"
+CONFIRMED, DIFFERS = "confirmed", "differs"
+NAMED = "named"  # it names an actor, which neither confirms nor contradicts the attribution
 
 
 class Attribution(NamedTuple):
     level: str  # task, run or drift
     task: Task | None = None  # that made the change; at level `run`: the last one that may have made it
     reason: str = ""
+    witness: str = ""  # what the host says of the actor: CONFIRMED, DIFFERS or NAMED; empty: nothing
 
 
 class Others:
@@ -82,6 +88,9 @@ class Tasks:
 
     def attribute(self, change: Change, others: Others | None = None) -> Attribution:
         """Attribute a change. `others`: changes of the same host, of which those of the same time count."""
+        return _witnessed(self._by_tasks(change, others), change)
+
+    def _by_tasks(self, change: Change, others: Others | None) -> Attribution:
         found = self._by_unit_file(change, others)
         if found is not None:
             return found._replace(reason=found.reason and f"of its unit file: {found.reason}")
@@ -126,6 +135,34 @@ class Tasks:
         if others is None or not (change.kind == "services" or (change.kind == "files" and change.removed)):
             return False
         return any(self.attribute(one).level == DRIFT for one in others.packages_like(change))
+
+
+def _witnessed(found: Attribution, change: Change) -> Attribution:
+    """The attribution, with what the host says of the actor."""
+    who = in_short(change.values)
+    if not who or found.witness:
+        return found
+    level, task, reason, witness = found.level, found.task, found.reason, NAMED
+    module = str(change.values.get("ChangedByModule") or "")
+    if task is None:
+        if module and level == DRIFT:
+            reason += f"; the host names a module of Ansible: {who}"
+    elif module:
+        verdict = agrees(task.module, module)
+        if verdict is False:
+            witness = DIFFERS
+            level, reason = RUN, f"a task may have made it, but the host names another module: {who}"
+        elif verdict and not change.values.get("ChangedByCount"):
+            witness = CONFIRMED
+            reason += f", confirmed by the host: {who}"
+        else:
+            reason += f"; the host names {who}"
+    elif level == TASK and contradicts(change, task.module):
+        witness = DIFFERS
+        level, task, reason = DRIFT, None, f"a task wrote it, but the host names no module of Ansible: {who}"
+    else:
+        reason += f"; not confirmed by the host, which names {who}"
+    return Attribution(level, task, reason, witness)
 
 
 def _latest(change: Change) -> float:

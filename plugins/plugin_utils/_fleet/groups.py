@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import line, plural, timestamp
-from .attribution import DRIFT, RUN, TASK
+from .attribution import CONFIRMED, DIFFERS, DRIFT, NAMED, RUN, TASK
 from .changes import MODIFIED, Change
 from .history import LEVELS, UNKNOWN, Found
+from .witness import actor_of, in_short
 
 MOST_HOSTS = 100  # whose names an entry has
 SHOWN_HOSTS = 3  # in a line
@@ -21,6 +22,8 @@ MAX_LENGTH = 300  # characters of a line
 _CONTENT = "FileContentChecksum"
 _FOLLOW = frozenset(("Size", "DateModified", "DateCreated"))  # change with the content
 _VERSION = "CurrentVersion"
+_HOST_SAYS = {CONFIRMED: "confirmed by the host: ", DIFFERS: "but on the host by ", NAMED: "on the host by "}
+_SHARED = ("login", "process", "module")  # of an actor: equal in a group
 _HEADINGS = {DRIFT: "Drift", UNKNOWN: "Changed", RUN: "Perhaps Ansible", TASK: "Ansible"}
 
 Entry = dict[str, Any]
@@ -41,6 +44,8 @@ def entry(found: Found) -> Entry:
         "after": after,
         "reason": found.attribution.reason,
         "task": _task(found),
+        "actor": actor_of(change.values),
+        "witness": found.attribution.witness or None,
         "mark": {"word": mark.word, "reason": mark.reason, "by": mark.by} if mark is not None else None,
         "host": change.host,
         "time": change.values.get("TimeGenerated"),
@@ -103,6 +108,8 @@ class Group(NamedTuple):
         shared = entry(self.first)
         for one in ("host", "time", "record"):
             del shared[one]
+        if shared["actor"] is not None:
+            shared["actor"] = {key: value for key, value in shared["actor"].items() if key in _SHARED}
         hosts = sorted(self.hosts)
         return {
             **shared,
@@ -132,7 +139,9 @@ def _key(found: Found) -> tuple[Any, ...]:
     ran = (found.ran, task.play, task.title, task.module) if task is not None else None
     values = tuple(before.items()), tuple(after.items())
     what = change.kind, change.category, change.name, change.values.get("Architecture"), tuple(_fields(change))
-    return (found.attribution.level, *what, values, ran, id(found.mark))
+    actor = actor_of(change.values) or {}
+    who = tuple(actor.get(key) for key in _SHARED)
+    return (found.attribution.level, found.attribution.witness, *what, values, ran, who, id(found.mark))
 
 
 def _order(group: Group) -> tuple[Any, ...]:
@@ -176,6 +185,9 @@ def _line(group: Group) -> str:
         words.append(f"{len(group.contents)} contents")
     if found.attribution.task is not None:
         words.append(_said(found))
+    who = in_short(change.values)
+    if who:
+        words.append(_HOST_SAYS[found.attribution.witness] + who if found.attribution.task is not None else f"by {who}")
     if found.mark is not None:
         words.append(f"[{found.mark.word}{': ' + found.mark.reason if found.mark.reason else ''}]")
     if len(hosts) > 1:

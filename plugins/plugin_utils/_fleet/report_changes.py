@@ -20,6 +20,7 @@ from .changes import MODIFIED
 from .marks import Mark
 from .report_columns import MAX_NAME, coded, delta, seconds, share, shown
 from .report_items import DIGITS, Host
+from .witness import in_short
 
 MAX_CHANGES = 300_000
 AT_ONCE = 20_000  # changes that are attributed together: those of whole hosts
@@ -45,7 +46,7 @@ class _Row(NamedTuple):
     when: int
     host: int
     content: tuple[str, ...]  # kind, category, name, detail
-    actor: tuple[str, ...]  # level, task, module, playbook, user
+    actor: tuple[str, ...]  # level, task, module, playbook, user; whom the host names, and whether that agrees
     mark: tuple[str, ...]  # word, reason, by; empty where there is none
 
 
@@ -132,9 +133,11 @@ def _whole_hosts(
 
 
 def _actor(found: history.Found) -> tuple[str, ...]:
-    level, task, _reason = found.attribution
+    level, task, _reason, witness = found.attribution
+    host = (in_short(found.change.values), witness)
     ran = (shown(found.ran.playbook), shown(found.ran.user)) if found.ran is not None else ("", "")
-    return (level, shown(task.title), shown(task.module), *ran) if task is not None else (level, "", "", *ran)
+    of_task = (shown(task.title), shown(task.module)) if task is not None else ("", "")
+    return (level, *of_task, *ran, *host)
 
 
 def _mark(found: history.Found) -> tuple[str, ...]:

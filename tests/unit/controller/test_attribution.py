@@ -15,6 +15,8 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.at
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.changes import from_record
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.effects import NOTHING, effect
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import FAILED, Task
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.witness import actor_of
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import HOSTILE, VIM, by_module
 
 pytestmark = pytest.mark.no_core
 
@@ -528,3 +530,88 @@ def test_a_million_pairs_take_no_time():
 def test_a_file_is_only_named_if_it_was_written_while_the_task_ran(at, start, length):
     level, _title = said(written(at=at), task(named=COPY, start=start, end=start + length))
     assert (level == TASK) == (start < at + 1 and at <= start + length)
+
+
+# --- what the host says of the actor
+
+
+WROTE = {"named": {"paths": ["/etc/motd"]}}
+
+
+def witnessed(module="template", columns=None, **more):
+    """Level, witness and reason of a change of a file that a task wrote."""
+    made = change("files", "/etc/motd", fields="FileContentChecksum", DateModified=-99, **(columns or {}))
+    found = Tasks([task(module, **{**WROTE, **more})]).attribute(made)
+    return found.level, found.witness, found.reason
+
+
+@pytest.mark.parametrize(
+    ("module", "seen"),
+    [("template", "copy"), ("copy", "copy"), ("lineinfile", "lineinfile"), ("community.general.ini_file", "ini_file")],
+)
+def test_a_host_that_names_the_module_of_the_task_confirms_it(module, seen):
+    level, witness, reason = witnessed(module, by_module(seen))
+    assert (level, witness) == (TASK, "confirmed")
+    assert reason.endswith("confirmed by the host: alice, Ansible's %s" % seen)
+
+
+def test_a_host_that_names_another_program_for_a_file_that_the_module_writes_itself_makes_it_drift():
+    level, witness, reason = witnessed(columns=VIM)
+    assert (level, witness) == (DRIFT, "differs")
+    assert reason == "a task wrote it, but the host names no module of Ansible: bob (vim)"
+
+
+def test_a_host_that_names_another_module_leaves_the_task_a_possible_one():
+    level, witness, reason = witnessed(columns=by_module("lineinfile"))
+    assert (level, witness) == (RUN, "differs")
+    assert reason == "a task may have made it, but the host names another module: alice, Ansible's lineinfile"
+
+
+@pytest.mark.parametrize(
+    ("module", "columns"),
+    [
+        ("template", dict(VIM, ChangedByProcess="/usr/libexec/platform-python3.6")),  # pipelining: no module is seen
+        ("ansible.posix.mount", dict(VIM, ChangedByProcess="/usr/bin/tool")),
+        ("some.other.thing", by_module("copy")),  # its action plugin may run any module
+        ("template", by_module("async_wrapper")),
+        ("template", {"ChangedBy": "bob"}),
+    ],
+)
+def test_what_neither_confirms_nor_contradicts_is_only_named(module, columns):
+    plain, (level, witness, reason) = witnessed(module), witnessed(module, columns)
+    assert (level, witness) == (plain[0], "named") and reason.startswith(plain[2] + ";")
+
+
+def test_the_last_of_several_actors_confirms_nothing():
+    level, witness, reason = witnessed(columns=by_module("copy", ChangedByCount=2))
+    assert (level, witness) == (TASK, "named") and reason.endswith("alice, Ansible's copy, the last of 2")
+
+
+def test_a_host_never_makes_a_change_ansibles():
+    made = change("files", "/etc/motd", fields="FileContentChecksum", DateModified=-99, **by_module("copy"))
+    found = Tasks([]).attribute(made)
+    assert (found.level, found.task, found.witness) == (DRIFT, None, "named")
+    assert found.reason == "no task made it; the host names a module of Ansible: alice, Ansible's copy"
+
+
+def test_without_an_actor_nothing_is_said():
+    assert witnessed()[1:] == ("", "it named this path and wrote it at that time")
+    assert witnessed(columns={"ChangedByUid": 0, "ChangedAt": "x"})[1] == ""
+
+
+def test_hostile_actors_are_bounded_text():
+    level, witness, reason = witnessed(columns=HOSTILE)
+    assert (level, witness) == (RUN, "differs") and len(reason) < 400 and reason.isprintable()
+    actor = actor_of({**HOSTILE, "ChangedByModule": ["copy"]})
+    assert set(actor) == {"login", "process", "command", "at"}
+    assert all(len(text) < 400 and text.isprintable() for text in actor.values())
+    assert actor_of(dict.fromkeys(HOSTILE, b"bytes")) is None
+
+
+def test_a_service_whose_unit_file_somebody_else_wrote_is_drift():
+    unit = "/etc/systemd/system/app.service"
+    service = change("services", "app", "Added", SvcPath=unit)
+    of_unit = change("files", unit, "Added", DateModified=-99, DateCreated=-99, **VIM)
+    tasks = Tasks([task("copy", named={"paths": [unit]})])
+    levels = [found.level for found in tasks.attribute_all([service, of_unit])]
+    assert levels == [DRIFT, DRIFT]

@@ -28,6 +28,7 @@ function table(caption, columns, rows) {
 const LEVELS = ["drift", "unknown", "run", "task"];
 const MARK_WORDS = { ignore: "ignored", window: "in a maintenance window", acknowledge: "acknowledged" };
 const LEVEL_WORDS = { drift: "Drift", run: "Perhaps Ansible", task: "Ansible", unknown: "Not known" };
+const WITNESS_WORDS = { confirmed: "confirmed by the host: ", differs: "but on the host by " };
 const BARS = 90;
 const DAY = 86400;
 
@@ -83,9 +84,10 @@ function timeLine(report, accept, part, open) {
 }
 
 function actorCell(group) {
-  const [level, task, module, playbook, user] = group.actor;
+  const [level, task, module, playbook, user, who, witness] = group.actor;
   const cell = el("span", {}, el("span", { class: "level " + level }, LEVEL_WORDS[level]));
   if (task || module) cell.append(": ", bdi(task || module), playbook ? el("span", { class: "soft" }, ", ", bdi(playbook)) : "", user ? el("span", { class: "soft" }, ", ", bdi(user)) : "");
+  if (who) cell.append(task || module ? el("div", { class: "soft" }, WITNESS_WORDS[witness] || "on the host by ", bdi(who)) : el("span", {}, ": ", bdi(who)));
   const [mark, reason, by] = group.mark;
   if (mark) cell.append(el("div", { class: "soft" }, [MARK_WORDS[mark], by && "by " + by].filter(Boolean).join(" "), reason && ": ", bdi(reason)));
   return cell;

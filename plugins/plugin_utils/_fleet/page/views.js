@@ -29,6 +29,7 @@ function changesView(report, parameters) {
     kindSelect(report, given, show),
     select("Change", "category", [["", "all"], ["Added", "added"], ["Removed", "removed"], ["Modified", "modified"]], given.category, show),
     select("By", "level", [["", "anybody"], ...LEVELS.map((level) => [level, LEVEL_WORDS[level]])], given.level, show),
+    input("Task, user or program", "who", given.who, show),
     select("Marked", "marked", [["", "hidden"], ["show", "shown"], ["only", "alone"]], given.marked, show),
     input("Host", "host", given.host, show),
     input("From", "from", given.from, show, { type: "date" }),
@@ -37,11 +38,11 @@ function changesView(report, parameters) {
     select("First", "order", [["drift", "drift"], ["hosts", "most hosts"], ["latest", "the latest"]], given.order, show),
   ];
   return filtered("changes", parameters, fields, (chosen, filter) => {
-    const fits = contains(chosen.q), onHost = contains(chosen.host);
+    const fits = contains(chosen.q), onHost = contains(chosen.host), byWhom = contains(chosen.who);
     const from = chosen.from ? Date.parse(chosen.from) / 1000 : -Infinity, until = chosen.until ? Date.parse(chosen.until) / 1000 + DAY : Infinity;
     const contents = changes.name.of.map((_name, content) => (!chosen.kind || changes.kind.at(content) === chosen.kind)
       && (!chosen.category || changes.category.at(content) === chosen.category) && (!chosen.q || fits(changes.name.at(content), changes.detail.at(content))));
-    const actors = changes.actors.map(([level]) => !chosen.level || level === chosen.level);
+    const actors = changes.actors.map(([level, ...texts]) => (!chosen.level || level === chosen.level) && (!chosen.who || byWhom(...texts.slice(0, 5))));
     const hosts = chosen.host ? report.hosts.map((name) => onHost(name)) : null;
     const marks = changes.marks.map(([mark]) => chosen.marked === "show" || (chosen.marked === "only") === Boolean(mark));
     const fitting = (row) => contents[changes.content[row]] && actors[changes.actor[row]] && (!hosts || hosts[changes.host[row]])
