@@ -30,6 +30,7 @@ from .options import AgentOptions, OptionError
 from .rule import RuleSource
 from .schedule import Schedule
 from .status import Status
+from .who_option import open_who
 
 if TYPE_CHECKING:
     from .uploads import Uploads
@@ -51,6 +52,7 @@ class Agent:
         self._lock = StateLock(options.state)
         self._prepare_database()
         self._status = Status(options)
+        self._who = open_who(options, log, self._status)
         self._uploads = self._open_uploads()
         self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
@@ -69,6 +71,7 @@ class Agent:
             signal.signal(number, lambda *_signal: self._schedule.end())
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
         self._delivery.be_patient()
+        self._who.start()
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("upload", self._upload, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
@@ -76,6 +79,7 @@ class Agent:
         self._log("The agent is ready.")
         self._schedule.run(self._tick)
         self._notifier.notify("STOPPING=1")
+        self._who.stop()
         if self._uploads is not None:
             self._uploads.stop()
         if self._stuck:
@@ -168,6 +172,7 @@ class Agent:
     def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Optional[Tuple[Snapshot, List[Row]]]:
         """Collect and store one kind with its change records. Adds warnings to `notes`. None if the kind is switched off and
         there is nothing to compare any more. Raises _Stopping."""
+        started = time.time()
         with Store(self._options.database, retention=self._options.retention) as store:
             machine = host.identity()
             notes += self._claim(store, machine)
@@ -185,8 +190,9 @@ class Agent:
                     links = self._uploads.queue(snapshot, settings, store, machine)
             if kind.name not in settings.kinds:
                 settings = settings._replace(inventory=False)
-            records = enqueue.remember(snapshot, store, machine, diffs, links)
+            records = enqueue.remember(snapshot, store, machine, diffs, links, self._who.actors(snapshot, started))
             enqueue.queue(snapshot, records, settings, store, machine)
+        self._who.stored(kind.name)
         return snapshot, records
 
     def _run_or_end(self, kind: Kind, settings: Settings, store: Store) -> Optional[Snapshot]:
@@ -271,6 +277,7 @@ class Agent:
         if self._source.retry_seconds is not None:
             self._schedule.run_within("rule", self._source.retry_seconds)
         if rule is not None:
+            self._who.follow(rule.settings)
             self._schedule.run_within("upload")
             self._schedule.run_within("delivery", self._delivery.backoff)
 

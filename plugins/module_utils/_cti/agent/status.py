@@ -101,6 +101,13 @@ class Status:
                 self._state["Realtime"] = kinds
                 self._write()
 
+    def who(self, state: Dict[str, Any]) -> None:
+        """Report how the agent learns who made changes, see who.Who."""
+        with self._lock:
+            if self._state.get("Who") != state:
+                self._state["Who"] = state
+                self._write()
+
     def _kind(self, kind: str, **values: Any) -> None:
         with self._lock:
             state = self._state["Kinds"].setdefault(kind, {})
@@ -158,9 +165,10 @@ _UPLOADS = {"At": _OPTIONAL, "Texts": int, "Waiting": int, "Error": str}
 _REALTIME = {
     "By": str, "Why": str, "Watches": int, "Unwatched": int, "Overflows": int, "Changes": int, "Missed": int, "Flapping": [str],
 }  # fmt: skip
+_WHO = {"Mode": str, "By": str, "Why": str, "Events": int, "Lost": int, "Known": int, "Unknown": int}
 _FORM = {
     "Version": str, "Pid": int, "StartedAt": str, "Rule": _RULE, "Kinds": {"": _KIND}, "Delivery": _DELIVERY,
-    "Uploads": _UPLOADS, "Realtime": {"": _REALTIME},
+    "Uploads": _UPLOADS, "Realtime": {"": _REALTIME}, "Who": _WHO,
 }  # fmt: skip
 
 
@@ -176,7 +184,7 @@ def _check_form(value: Any, form: Any, name: str) -> None:
             _check_form(element, form[0], name)
     elif isinstance(form, dict):
         optional = (
-            {"", "Error", "Failed", "Kept", "Progress", "Uploads", "Realtime"}
+            {"", "Error", "Failed", "Kept", "Progress", "Uploads", "Realtime", "Who"}
             if form is not _KIND or "CollectedAt" in value
             else set(form)
         )
@@ -231,6 +239,7 @@ def lines(state: Dict[str, Any]) -> List[str]:
         if seen.get("Error"):
             out.append("  The last run of %s failed: %s" % (kind, seen["Error"]))
     out += _realtime_lines(state.get("Realtime", {}))
+    out += _who_lines(state.get("Who"))
     delivered = "%s since the start, last at %s" % (plural(delivery["Records"], "record"), delivery["At"])
     records = "unknown number of records" if unread else waiting["Records"]
     out.append("Delivery: %s; %s waiting" % (delivered if delivery["At"] else "none delivered yet", records))
@@ -245,6 +254,15 @@ def lines(state: Dict[str, Any]) -> List[str]:
         if uploads["Error"]:
             out.append("  " + uploads["Error"])
     return out + unread
+
+
+def _who_lines(who: Optional[Dict[str, Any]]) -> List[str]:
+    if who is None:
+        return []
+    known = "%s with an actor, %d without" % (plural(who["Known"], "change"), who["Unknown"])
+    lost = ", %s lost" % plural(who["Lost"], "audit message") if who["Lost"] else ""
+    out = ["Who made changes: %s" % ("%s; %s%s" % (who["By"], known, lost) if who["By"] else "not known")]
+    return out + ["  " + who["Why"]] if who["Why"] else out
 
 
 def _realtime_lines(kinds: Dict[str, Any]) -> List[str]:

@@ -21,7 +21,7 @@ RECORD_BYTES = 16 << 10  # MAX_AUDIT_MESSAGE_LENGTH is 8,970
 MAX_RULES = 10000  # to read
 ANSWER_SECONDS = 5.0
 
-_NETLINK_AUDIT = 9
+PROTOCOL = 9  # NETLINK_AUDIT
 _READLOG = 1  # AUDIT_NLGRP_READLOG
 _ADD_MEMBERSHIP = 1
 _SOL_NETLINK = 270
@@ -48,6 +48,7 @@ class AuditStatus(NamedTuple):
     enabled: int  # 0: off; 1: on; 2: on, and the rules cannot be changed until the next boot
     pid: int  # of auditd; 0: none runs, and the kernel prints the records to its log
     lost: int  # records that the kernel dropped since the boot
+    backlog: int  # records that it did not send yet
 
 
 def open_reader(descriptor: Optional[int] = None) -> socket.socket:
@@ -57,7 +58,7 @@ def open_reader(descriptor: Optional[int] = None) -> socket.socket:
     """
     try:
         if descriptor is not None:
-            reader = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT, fileno=descriptor)
+            reader = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, PROTOCOL, fileno=descriptor)
             os.set_inheritable(descriptor, False)
         else:
             reader = _open()
@@ -80,7 +81,7 @@ def parse_datagram(datagram: bytes) -> Tuple[int, bytes]:
 
 
 def _open() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_AUDIT)
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, PROTOCOL)
     try:
         opened.bind((0, 0))
     except OSError:
@@ -132,8 +133,8 @@ class Control:
     def status(self) -> AuditStatus:
         for kind, payload in self._ask(_GET, b"", "read the status of the kernel's audit"):
             if kind == _GET and len(payload) >= _STATUS.size:
-                _mask, enabled, _failure, pid, _rate, _limit, lost, _backlog = _STATUS.unpack_from(payload)
-                return AuditStatus(enabled, pid, lost)
+                _mask, enabled, _failure, pid, _rate, _limit, lost, backlog = _STATUS.unpack_from(payload)
+                return AuditStatus(enabled, pid, lost, backlog)
         raise AuditError("The kernel's audit does not tell its status. Restart the agent.")
 
     def rules(self) -> List[Rule]:

@@ -97,6 +97,12 @@ def set_rules(control: Control, roots: Sequence[Root], table: bytes) -> Outcome:
     return Outcome(folders, problems)
 
 
+def known_folders(roots: Sequence[Root], table: bytes) -> Outcome:
+    """The folders among the roots, which no rule is set for."""
+    chosen, _problems = choose(roots, table)
+    return Outcome({root.path: inode for root, is_folder, inode in chosen if is_folder}, [])
+
+
 def delete_rules(control: Control) -> int:
     """Delete the rules with the agent's key. Returns their number. Raises AuditError."""
     own = [rule for rule in control.rules() if rule.key == OWN_KEY]

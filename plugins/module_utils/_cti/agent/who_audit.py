@@ -1,0 +1,354 @@
+# Copyright (c) changetracking.inventory contributors
+# BSD 2-Clause License (see LICENSES/BSD-2-Clause.txt)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who made the changes that a run found, by the kernel's audit: the options `who` and `who_arguments`."""
+
+import os
+import select
+import socket
+import threading
+import time
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+
+from ..audit import netlink, rules
+from ..audit.actors import Actors
+from ..audit.messages import UNSET, Assembler
+from ..audit.netlink import AuditError, Control
+from ..audit.touches import Found, Window
+from ..daemon import Log
+from ..kinds.files.kind import FILES
+from ..kinds.files.scope import parse_path
+from ..kinds.kind import Row
+from ..kinds.packages.kind import PACKAGES
+from ..kinds.services.kind import SERVICES
+from ..model import Item
+from ..rule.settings import Settings
+from ..text import decode_printable, timestamp
+from ..tracking.diff import Change
+from ..tracking.snapshot import Snapshot
+from .options import AgentOptions
+from .status import Status
+from .who import Identity, Who
+
+COMMAND_BYTES = 256
+MAX_EXPLAINED = 20000  # items, of which the last event that explained a change is remembered
+WAIT_SECONDS = 2.0  # for events that are on the way
+CALM_SECONDS = 0.05  # without any event: none is on the way
+_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+_SO_PROTOCOL, _SO_DOMAIN = 38, 39
+
+_DPKG = b"/var/lib/dpkg"
+_RPM = (b"/usr/lib/sysimage/rpm", b"/var/lib/rpm")
+_RPM_FILES = (b".rpm.lock", b"rpmdb.sqlite", b"Packages", b"Packages.db")
+_UNITS = (
+    b"/etc/systemd/system", b"/run/systemd/system", b"/usr/local/lib/systemd/system", b"/usr/lib/systemd/system",
+    b"/lib/systemd/system",
+)  # fmt: skip
+_SYSTEMCTL = (b"/usr/bin/systemctl", b"/bin/systemctl")
+
+
+class AuditedWho(Who):
+    """Reads the records of the kernel's audit in a thread, from start() to stop()."""
+
+    def __init__(self, options: AgentOptions, log: Log, status: Status) -> None:
+        self._options = options
+        self._log = log
+        self._status = status
+        self._actors = Actors(os.getpid(), accept=self._is_tracked)
+        self._assembler = Assembler()
+        self._reader: Optional[socket.socket] = None
+        self._thread: Optional[threading.Thread] = None
+        self._stop_reader, self._stop_writer = -1, -1
+        self._busy = False  # whether records that were read are not added yet
+        self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
+        self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
+        self._explained: Dict[Tuple[str, Identity], int] = {}  # the last event that explained a change
+        self._pending: Dict[str, Tuple[Optional[float], Dict[Identity, int], int]] = {}  # until the run is stored
+        self._why: List[str] = []
+        self._overflows = 0
+        self._lost_before: Optional[int] = None  # by the kernel, before the start
+        self._lost = 0
+        self._known = 0
+        self._unknown = 0
+
+    def start(self) -> None:
+        try:
+            self._reader = netlink.open_reader(_passed_socket(os.environ))
+        except AuditError as error:
+            self._say([str(error)])
+            return
+        self._stop_reader, self._stop_writer = os.pipe()
+        self._thread = threading.Thread(target=self._read, name="audit", daemon=True)
+        self._thread.start()
+        self._clean()
+        self._report()
+
+    def stop(self) -> None:
+        if self._thread is not None:
+            os.write(self._stop_writer, b"\0")
+            self._thread.join(WAIT_SECONDS)
+            self._thread = None
+            self._clean()
+
+    def _clean(self) -> None:
+        """Delete the agent's rules, also those that it could not delete when it was killed."""
+        try:
+            with Control() as control:
+                rules.delete_rules(control)
+        except AuditError:  # it may not, so it could not add any
+            pass
+
+    # --- reading
+
+    def _read(self) -> None:
+        assert self._reader is not None
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        poll.register(self._stop_reader, select.POLLIN)
+        while True:
+            ready = poll.poll()
+            if any(descriptor == self._stop_reader for descriptor, _events in ready):
+                return
+            self._busy = True
+            self._read_waiting(self._reader)
+            self._busy = False
+
+    def _read_waiting(self, reader: socket.socket) -> None:
+        """Read records until none waits."""
+        while True:
+            try:
+                datagram = reader.recv(netlink.RECORD_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:  # ENOBUFS: records are lost
+                self._overflows += 1
+                continue
+            event = self._assembler.add(*netlink.parse_datagram(datagram))
+            if event is not None:
+                self._actors.add(event)
+
+    def _is_tracked(self, path: bytes) -> bool:
+        if self._tracked is None:
+            return True
+        while path not in self._tracked:
+            if len(path) <= 1:
+                return False
+            path = os.path.dirname(path)
+        return True
+
+    def _catch_up(self) -> None:
+        """Wait until the records of what was done before are read."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)  # type: ignore[arg-type]
+        end = time.monotonic() + WAIT_SECONDS
+        calm = time.monotonic()
+        while time.monotonic() < end and time.monotonic() - calm < CALM_SECONDS:
+            if self._busy or poll.poll(0) or self._backlog():
+                calm = time.monotonic()
+            time.sleep(CALM_SECONDS / 5)
+
+    def _backlog(self) -> int:
+        """How many records wait in the kernel; 0 where that is not known."""
+        try:
+            with Control() as control:
+                return control.status().backlog
+        except AuditError:
+            return 0
+
+    # --- rules
+
+    def follow(self, settings: Settings) -> None:
+        if self._thread is None:
+            return
+        roots = roots_of(settings)
+        try:
+            with open("/proc/self/mountinfo", "rb") as file:
+                table = file.read()
+        except OSError:
+            table = b""
+        outcome = rules.known_folders(roots, table)
+        why: List[str] = []
+        try:
+            with Control() as control:
+                status = control.status()
+                if self._lost_before is None:
+                    self._lost_before = status.lost
+                self._lost = status.lost - self._lost_before
+                refused = rules.refusal(status) if self._options.who == "rules" else ""
+                if self._options.who == "rules" and not refused:
+                    outcome = rules.set_rules(control, roots, table)
+                    why += outcome.problems
+                why += [text for text in (refused, rules.state(status)) if text]
+        except AuditError as error:
+            if self._options.who == "rules":
+                why.append(str(error))
+        self._actors.know(outcome.folders)
+        self._tracked = {root.path for root in roots} | set(outcome.folders)
+        self._say(why)
+
+    def _say(self, why: List[str]) -> None:
+        for text in why:
+            if text not in self._why:
+                self._log.warning(text)
+        self._why = why
+        self._report()
+
+    def _report(self) -> None:
+        reads = self._thread is not None
+        self._status.who(
+            {
+                "Mode": self._options.who,
+                "By": "audit" if reads else "",
+                "Why": " ".join(self._why),
+                "Events": self._actors.events,
+                "Lost": self._overflows + self._assembler.incomplete + self._lost,
+                "Known": self._known,
+                "Unknown": self._unknown,
+            }
+        )
+
+    # --- the join
+
+    def actors(self, snapshot: Snapshot, started: float, full: bool = True) -> Mapping[Identity, Row]:
+        if self._thread is None:
+            return {}
+        kind = snapshot.kind
+        last = float(snapshot.collected_at - (snapshot.age or 0))
+        since = self._since.get(kind.name, last)
+        rows: Dict[Identity, Row] = {}
+        explained: Dict[Identity, int] = {}
+        if snapshot.changes:
+            self._catch_up()
+            self._actors.resolve()
+        names: Dict[int, str] = {}
+        for change in snapshot.changes:
+            identity = kind.identity(change.new or change.old)
+            window = Window(since, started, self._explained.get((kind.name, identity), 0))
+            found = self._find(kind.name, change, window)
+            if found is not None:
+                explained[identity] = found.serial
+                rows[identity] = self._row(found, names)
+        unknown = len(snapshot.changes) - len(rows)
+        self._pending[kind.name] = (started if full else None, explained, unknown)
+        return rows
+
+    def stored(self, kind: str) -> None:
+        pending = self._pending.pop(kind, None)
+        if pending is None:
+            return
+        started, explained, unknown = pending
+        if started is not None:
+            self._since[kind] = started
+        if len(self._explained) + len(explained) > MAX_EXPLAINED:
+            self._explained.clear()
+        self._explained.update({(kind, identity): serial for identity, serial in explained.items()})
+        self._known += len(explained)
+        self._unknown += unknown
+        self._report()
+
+    def _find(self, kind: str, change: Change, window: Window) -> Optional[Found]:
+        item: Any = change.new or change.old
+        if kind == FILES.name:
+            return self._actors.of_file(os.fsencode(item.path), window, _inode_of(change.old), _inode_of(change.new))
+        if kind == PACKAGES.name:
+            return self._find_package(item.name, item.architecture, change.new, window)
+        if kind == SERVICES.name:
+            return self._actors.of_unit(os.fsencode(item.name), window)
+        return None
+
+    def _find_package(self, name: str, architecture: str, new: Any, window: Window) -> Optional[Found]:
+        """dpkg writes a list of files for each package. rpm has one database: who had it open when the package was installed, or the only
+        one who had."""
+        stem = _DPKG + b"/info/" + os.fsencode(name)
+        lists = [stem + b".list", b"%s:%s.list" % (stem, os.fsencode(architecture))]
+        found = self._actors.of_paths(lists, window)
+        if found is not None:
+            return found
+        files = [folder + b"/" + file for folder in _RPM for file in _RPM_FILES]
+        if new is not None and new.installed_on is not None and new.installed_on + 1 <= window.until:
+            found = self._actors.of_paths(files, window._replace(until=float(new.installed_on + 1)))
+            return found and found._replace(count=1)
+        found = self._actors.of_paths(files, window)
+        return found if found is not None and found.count == 1 else None
+
+    def _row(self, found: Found, names: Dict[int, str]) -> Row:
+        """The columns of records.ACTOR_COLUMNS that are known."""
+        actor = found.actor
+        if actor.user not in names:
+            names[actor.user] = _login_name(actor.user)
+        whole = int(found.seconds)
+        row: Row = {
+            "ChangedAt": "%s.%03dZ" % ((timestamp(whole) or "")[:-1], round((found.seconds - whole) * 1000)),
+            "ChangedBy": names[actor.user],
+            "ChangedByUid": actor.user,
+            "ChangedByProcess": decode_printable(actor.exe),
+        }
+        command = _command(actor.command, self._options.who_arguments)
+        if command:
+            row["ChangedByCommand"] = command
+        if actor.session != UNSET:
+            row["ChangedBySession"] = actor.session
+        if actor.module:
+            row["ChangedByModule"] = actor.module
+        if found.count > 1:
+            row["ChangedByCount"] = found.count
+        return row
+
+
+def roots_of(settings: Settings) -> List[rules.Root]:
+    """What to watch for a rule: the roots of its file items, the package databases, unit files and systemctl."""
+    paths: List[bytes] = []
+    if FILES.name in settings.kinds:
+        for rule in settings.file_rules:
+            spec = parse_path(rule.path)
+            path = os.path.join(spec.directory, spec.name) if spec.syntax == "literal" else spec.directory
+            paths.append(os.fsencode(path))
+    if PACKAGES.name in settings.kinds:
+        paths += [folder for folder in (_DPKG, *_RPM) if os.path.isdir(folder)]
+    starts: Sequence[bytes] = ()
+    if SERVICES.name in settings.kinds:
+        paths += [folder for folder in _UNITS if os.path.isdir(folder)]
+        starts = _SYSTEMCTL
+    return [*(rules.Root(path) for path in paths), *(rules.Root(path, starts=True) for path in starts)]
+
+
+def _passed_socket(environment: Mapping[str, str]) -> Optional[int]:
+    """The descriptor of the audit socket that systemd opened for this process, see sd_listen_fds(3)."""
+    try:
+        if int(environment.get("LISTEN_PID", "0")) != os.getpid():
+            return None
+        count = int(environment.get("LISTEN_FDS", "0"))
+    except ValueError:
+        return None
+    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + min(max(count, 0), 64)):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as passed:
+                family = passed.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
+                protocol = passed.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL)
+        except OSError:
+            continue
+        if family == socket.AF_NETLINK and protocol == netlink.PROTOCOL:
+            return descriptor
+    return None
+
+
+def _inode_of(item: Optional[Item]) -> Optional[Tuple[int, float]]:
+    """The inode of a file, and when it changed last (ctime, unix seconds)."""
+    stamp = getattr(item, "stamp", None)
+    return None if stamp is None else (stamp[1], stamp[4] / 1e9)
+
+
+def _login_name(uid: int) -> str:
+    import pwd  # loaded only if it is used
+
+    try:
+        return decode_printable(os.fsencode(pwd.getpwuid(uid).pw_name))
+    except (KeyError, OverflowError, ValueError):
+        return str(uid)
+
+
+def _command(title: bytes, arguments: bool) -> str:
+    """A command line; without `arguments` its program alone, since the rest may hold secrets."""
+    if not arguments:
+        title = title.partition(b"\0")[0].partition(b" ")[0]
+    return decode_printable(title.replace(b"\0", b" ").strip()[:COMMAND_BYTES])
