@@ -27,8 +27,9 @@ from . import baseline
 from .delivery import Delivery
 from .lock import StateLock
 from .options import AgentOptions, OptionError
+from .realtime import Realtime
 from .rule import RuleSource
-from .schedule import Schedule
+from .schedule import Schedule, deepest_folder
 from .status import Status
 from .who_option import open_who
 
@@ -58,6 +59,7 @@ class Agent:
         self._schedule = Schedule(self._failed)
         self._notifier = Notifier(os.environ)
         self._delivery = Delivery(options, log, self._status)
+        self._realtime = Realtime(options, self._schedule, log, self._status)
         self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
@@ -72,6 +74,7 @@ class Agent:
         signal.signal(signal.SIGHUP, lambda *_signal: self._schedule.run_within("rule"))
         self._delivery.be_patient()
         self._who.start()
+        self._realtime.start()
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("upload", self._upload, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
@@ -80,6 +83,7 @@ class Agent:
         self._schedule.run(self._tick)
         self._notifier.notify("STOPPING=1")
         self._who.stop()
+        self._realtime.stop()
         if self._uploads is not None:
             self._uploads.stop()
         if self._stuck:
@@ -100,7 +104,7 @@ class Agent:
                 self._log.error(
                     "%s: the run has waited for %d minutes for a file system that does not answer, in or below '%s'. Its results are"
                     " discarded and the agent ends. Repair or unmount that file system."
-                    % (name, STUCK_SECONDS // 60, _deepest_folder(self._options.state))
+                    % (name, STUCK_SECONDS // 60, deepest_folder(self._options.state))
                 )
                 self._stuck = True
                 self._schedule.end()
@@ -158,6 +162,7 @@ class Agent:
         if collected is None:
             return True
         snapshot, records = collected
+        self._realtime.end(snapshot)
         if self._baseline is not None and kind is FILES:
             self._keep_baseline(self._baseline)
         self._log_result(snapshot, records, time.monotonic() - started)
@@ -198,11 +203,14 @@ class Agent:
     def _run_or_end(self, kind: Kind, settings: Settings, store: Store) -> Optional[Snapshot]:
         if kind.name in settings.kinds:
             progress = functools.partial(self._status.progress, kind.name)
+            realtime = self._realtime.begin(kind, settings)
             if kind is FILES and self._options.baseline:
-                self._baseline = baseline.take(self._options, settings, store, progress)
+                self._baseline = baseline.take(self._options, settings, store, progress, realtime.get("watch"))
                 if self._baseline.snapshot is not None:
                     return self._baseline.snapshot
-            return run.run_kind(kind, settings, store, progress=progress, rehash_days=self._options.rehash_days)
+            return run.run_kind(
+                kind, settings, store, progress=progress, rehash_days=self._options.rehash_days, **realtime
+            )
         if store.last_run(kind) is not None:
             self._remove_items(kind)
         return run.end_kind(kind, settings, store, self._options.rehash_days)
@@ -268,6 +276,7 @@ class Agent:
         if receivers is not None:
             receivers.known = receiver
         self._status.rule(rule, self._source.reasons)
+        self._realtime.enable(rule.settings if rule is not None else None)
         for kind in all_kinds().values():
             every = rule.settings.every(kind.name) if rule is not None and kind.name in rule.settings.kinds else None
             delay = random.uniform(0, min(self._options.jitter, every or 0))
@@ -378,14 +387,3 @@ class Agent:
         self._log.error(
             "%s The agent moved it to %s, with the records that were not delivered yet." % (str(error), aside)
         )
-
-
-def _deepest_folder(state: str) -> str:
-    """The longest path that this process has open, but for those of the state. Asks no file system but /proc."""
-    paths = ["/"]
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            paths.append(os.readlink("/proc/self/fd/" + name))
-        except OSError:
-            pass
-    return max((path for path in paths if path[0] == "/" and not path.startswith(("/proc/", state))), key=len)

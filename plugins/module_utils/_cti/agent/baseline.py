@@ -27,8 +27,9 @@ class Taken(NamedTuple):
     sentence: str  # where the baseline comes from; empty if that was decided before, or is to be decided later
 
 
-def take(options: AgentOptions, settings: Settings, store: Store, progress: Any) -> Taken:
-    """Make the first run of files with the database in `options.baseline`, if it can be used. Raises StateError."""
+def take(options: AgentOptions, settings: Settings, store: Store, progress: Any, watch: Any = None) -> Taken:
+    """Make the first run of files with the database in `options.baseline`, if it can be used. `watch`: see Scan.
+    Raises StateError."""
     last = store.last_run(FILES)
     if (last is not None and last.scope) or not settings.file_rules:
         return Taken(None, "")
@@ -41,7 +42,7 @@ def take(options: AgentOptions, settings: Settings, store: Store, progress: Any)
         microsoft.require_items(options.baseline, found)
     except CtiError as error:
         return Taken(None, "%s %s" % (error, _ORDINARY))
-    taken = takeover.run_files(settings, store, found, progress, options.rehash_days)
+    taken = takeover.run_files(settings, store, found, progress, options.rehash_days, watch)
     sentence = "The baseline of files is what Microsoft's agent recorded in '%s' until %s: %s." % (
         options.baseline,
         timestamp(found.written_at),

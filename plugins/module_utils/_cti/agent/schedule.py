@@ -25,6 +25,8 @@ class ScheduledTask:
         self.work = work
         self.every: Optional[float] = None  # seconds
         self.due: Optional[float] = None
+        self.between: Optional[float] = None  # when it is to run in addition
+        self.is_between = False  # whether the current run is such a one
         self.running = False
         self.thread: Optional[threading.Thread] = None  # of the last run
         self.proc = ""  # of the thread, below /proc
@@ -42,7 +44,7 @@ class ScheduledTask:
             return
         is_new, self.every = self.every is None, every
         if every is None:
-            self.due = None
+            self.due = self.between = None
         else:
             self.make_due(now + (delay if is_new else every))
 
@@ -50,8 +52,19 @@ class ScheduledTask:
         """Let the task be due at that time, unless it is due earlier."""
         self.due = at if self.due is None else min(self.due, at)
 
+    @property
+    def next(self) -> Optional[float]:
+        """When it is to run, as its intervals say or in addition."""
+        times = [at for at in (self.due, self.between) if at is not None]
+        return min(times) if times else None
+
     def started(self, now: float) -> None:
-        """Set when the task is due next: a whole number of intervals after the last time, so missed runs are skipped."""
+        """Set when the task is due next: a whole number of intervals after the last time, so missed runs are skipped. A run in
+        addition changes nothing about that."""
+        self.between = None
+        self.is_between = self.due is not None and now < self.due
+        if self.is_between:
+            return
         if self.every is None or self.due is None:
             self.due = None
         else:
@@ -82,6 +95,18 @@ class Schedule:
         if task is not None:
             task.make_due(self._clock() + seconds)
             self._wake()
+
+    def wake(self, name: str) -> None:
+        """Run a task that has intervals at once in addition, see is_between(). May be called from any thread."""
+        task = self._tasks.get(name)
+        if task is not None and task.every is not None:
+            task.between = self._clock()
+            self._wake()
+
+    def is_between(self, name: str) -> bool:
+        """Whether the current run of a task is in addition to its intervals."""
+        task = self._tasks.get(name)
+        return task is not None and task.is_between
 
     def run(self, tick: Callable[[], None]) -> None:
         """Start tasks when they are due, until end() is called. Calls `tick` at least every LONGEST_WAIT seconds."""
@@ -128,7 +153,7 @@ class Schedule:
 
     def _start_due(self, now: float) -> None:
         for name, task in list(self._tasks.items()):  # tasks may add others
-            if task.due is not None and now >= task.due and not task.running:
+            if task.next is not None and now >= task.next and not task.running:
                 task.started(now)
                 task.running = True
                 task.thread = threading.Thread(target=self._do, args=(name, task), name=name, daemon=True)
@@ -148,7 +173,7 @@ class Schedule:
 
     def _seconds_until_due(self) -> float:
         now = self._clock()
-        waiting = [task.due - now for task in list(self._tasks.values()) if task.due is not None and not task.running]
+        waiting = [task.next - now for task in list(self._tasks.values()) if task.next is not None and not task.running]
         return max(0.0, min([LONGEST_WAIT, *waiting]))
 
 
@@ -159,3 +184,14 @@ def _switches(proc: str) -> bytes:
             return b"".join(line for line in status if b"ctxt_switches:" in line)
     except OSError:
         return b""
+
+
+def deepest_folder(state: str) -> str:
+    """The longest path that this process has open, but for those of the state. Asks no file system but /proc."""
+    paths = ["/"]
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            paths.append(os.readlink("/proc/self/fd/" + name))
+        except OSError:
+            pass
+    return max((path for path in paths if path[0] == "/" and not path.startswith(("/proc/", state))), key=len)
