@@ -1,0 +1,146 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A change starts a run of the agent. What no event announces, the schedule finds."""
+
+import mmap
+import os
+import signal
+
+import pytest
+
+NEVER = 100000  # seconds, in which no scheduled run follows the first one
+
+
+@pytest.fixture
+def ready(host):
+    """An agent whose first run is done, and whose next scheduled one no test sees."""
+    host.track(every=NEVER, paths=[str(host.tracked) + "/"])
+    host.relay.start()
+    host.write("kept")
+    host.start()
+    host.expect("files: baseline of 1 item")
+    host.expect("1 record was delivered")
+    return host
+
+
+def realtime(host, kind="files"):
+    return host.status()["Realtime"][kind]
+
+
+def test_a_change_is_at_the_relay_without_waiting_for_the_schedule(ready):
+    assert realtime(ready)["By"] == "inotify" and realtime(ready)["Watches"] > 0
+    ready.write("new")
+    ready.expect("files: 1 added")
+    ready.expect("1 record was delivered")
+    ready.write("kept", "other")
+    ready.expect("files: 0 added, 0 removed, 1 modified")
+    os.unlink(str(ready.tracked / "new"))
+    ready.expect("files: 0 added, 1 removed")
+    ready.expect("1 record was delivered")
+    assert ready.arrived().changes() == [("Added", "new"), ("Modified", "kept"), ("Removed", "new")]
+    while realtime(ready)["Changes"] < 3:
+        pass
+    assert realtime(ready)["Missed"] == 0
+    assert "Real time, files: by inotify" in ready.run("status")[1]
+
+
+def test_a_tree_that_is_made_at_once_and_moved_is_followed(ready):
+    os.makedirs(str(ready.tracked / "a/b/c"))
+    (ready.tracked / "a/b/c/deep").write_text("text")
+    ready.expect("files: 1 added")
+    os.rename(str(ready.tracked / "a"), str(ready.tracked / "z"))
+    ready.expect("files: 1 added, 1 removed")
+    (ready.tracked / "z/b/c/deep").write_text("other")
+    ready.expect("files: 0 added, 0 removed, 1 modified")
+
+
+def test_a_change_of_the_scheduled_kind_alone_without_the_option(host):
+    host.track(every=1)
+    host.relay.start()
+    host.start("--realtime", "off")
+    host.expect("baseline of 0 items")
+    assert "Realtime" not in host.status()
+    host.write("new")
+    host.expect("files: 1 added")
+    assert "Real time" not in host.run("status")[1]
+
+
+def test_without_the_option_a_change_starts_no_run(host):
+    host.track(every=NEVER)
+    host.relay.start()
+    host.start("--realtime", "off")
+    host.expect("baseline of 0 items")
+    threads = [
+        open("/proc/%d/task/%s/comm" % (host.process.pid, task)).read().strip()
+        for task in os.listdir("/proc/%d/task" % host.process.pid)
+    ]
+    links = [os.readlink(path) for path in descriptors(host.process.pid)]
+    assert not [link for link in links if "inotify" in link], (links, threads)
+
+
+def descriptors(process):
+    folder = "/proc/%d/fd/" % process
+    return [folder + name for name in os.listdir(folder) if os.path.islink(folder + name)]
+
+
+def test_a_burst_in_which_the_agent_is_killed_loses_nothing(ready):
+    for number in range(200):
+        ready.write("burst-%03d" % number)
+    ready.process.send_signal(signal.SIGKILL)
+    ready.process.wait()
+    for number in range(200, 300):
+        ready.write("burst-%03d" % number)
+    ready.start()
+    while len(set(ready.changes())) < 300:
+        pass
+    assert sorted(ready.arrived().changes()) == [("Added", "burst-%03d" % number) for number in range(300)]
+
+
+def test_what_no_event_announces_is_found_by_the_schedule_and_counted(host):
+    host.relay.start()
+    outside = host.folder / "outside"
+    outside.write_text("text")
+    os.symlink(str(outside), str(host.tracked / "link"))
+    host.write("mapped", "text")
+    host.start()
+    host.expect("baseline of 2 items")
+    with open(str(host.tracked / "mapped"), "r+b") as file, mmap.mmap(file.fileno(), 4) as mapped:
+        before = os.stat(str(host.tracked / "mapped")).st_mtime_ns
+        mapped[:4] = b"else"
+        mapped.flush()
+        while os.stat(str(host.tracked / "mapped")).st_mtime_ns == before:
+            pass
+        host.expect("files: 0 added, 0 removed, 1 modified")
+        host.expect("the scheduled run found 1 change that no event had announced")
+    outside.write_text("other")
+    host.expect("the scheduled run found 1 change that no event had announced")
+    while realtime(host)["Missed"] < 2:
+        pass
+    assert sorted(host.arrived().changes()) == [("Modified", "link"), ("Modified", "mapped")]
+
+
+def test_after_the_baseline_of_microsofts_agent_a_change_starts_a_run(host):
+    from ansible_collections.changetracking.inventory.tests.helpers import bolt
+
+    host.track(every=NEVER)
+    host.write("kept")
+    database = host.folder / "microsoft.db"
+    bolt.microsoft(database, [bolt.item(path) for path in sorted(host.tracked.iterdir())], at=1)
+    host.relay.start()
+    host.start("--baseline", str(database))
+    host.expect("The baseline of files is what Microsoft")
+    host.expect("Number of File received in this run: 1")
+    host.write("new")
+    host.expect("files: 1 added")
+
+
+def test_a_new_rule_is_followed_from_its_first_run_on(ready):
+    other = ready.folder / "other"
+    other.mkdir()
+    ready.track(every=NEVER - 1, paths=[str(ready.tracked) + "/", str(other) + "/*"])
+    ready.expect("Using the rule from")
+    ready.write("first")
+    ready.expect("files: 1 added")
+    (other / "second").write_text("text")
+    ready.expect("files: 1 added")
