@@ -20,20 +20,32 @@ from ..module_utils._cti.kinds.packages.versions import parse_condition
 from ..module_utils._cti.kinds.registry import all_kinds
 from ..module_utils._cti.text import line, plural
 from ..plugin_utils._bounded import calm, calm_data
-from ..plugin_utils._fleet import comparison, groups, health, history, inventories, mark_store, marks, play_results
+from ..plugin_utils._fleet import (
+    actors,
+    comparison,
+    groups,
+    health,
+    history,
+    inventories,
+    mark_store,
+    marks,
+    play_results,
+    totals,
+)
 from ..plugin_utils._fleet.changes import ADDED, MODIFIED, REMOVED
 from ..plugin_utils._fleet.selection import NONE, check_hosts, location, matching, moment, past, selecting
 
-ASK = ("changes", "versions", "outliers", "compare", "hosts", "marks")
+ASK = ("changes", "actors", "versions", "outliers", "compare", "hosts", "marks")
+OF_CHANGES = ("changes", "actors")
 ALL, LINES = FORMATS = ("all", "lines")
 OF_ITEMS = ("versions", "outliers", "compare")
 # The questions that an option is for. All others ignore it.
 IS_FOR = {
-    **dict.fromkeys(("since", "until", "categories", "levels", "actors"), ("changes",)),
-    **dict.fromkeys(("items", "kinds"), ("changes", *OF_ITEMS)),
+    **dict.fromkeys(("since", "until", "categories", "levels", "actors"), OF_CHANGES),
+    **dict.fromkeys(("items", "kinds"), (*OF_CHANGES, *OF_ITEMS)),
     "at": OF_ITEMS,
     **dict.fromkeys(("reference", "reference_at"), ("compare",)),
-    "hosts": ("changes", *OF_ITEMS, "hosts"),
+    "hosts": (*OF_CHANGES, *OF_ITEMS, "hosts"),
 }
 BRIEF = ("lines", "totals", "left_out", "warnings")  # of an answer without data
 HIDE, SHOW, ONLY = MARKED = ("hide", "show", "only")
@@ -122,7 +134,7 @@ def _location(arguments):
         raise ValueError(
             "The option version selects versions of packages. Give ask=versions with it, and no other kinds."
         )
-    if arguments["results"] is not None and arguments["ask"] != "changes":
+    if arguments["results"] is not None and arguments["ask"] not in OF_CHANGES:
         raise ValueError("The option results is for changes. Leave out results, or ask.")
     if arguments["results"] is not None and arguments["store"].strip() in ("", NONE):
         return ""
@@ -193,7 +205,8 @@ def _too_early(store, asked):
 # --- changes
 
 
-def _changes(store, asked):
+def _found(store, asked):
+    """Return the changes that the options select, those of them that are not hidden by a mark, and warnings."""
     arguments = asked.arguments
     warnings = []
     since = None if arguments["since"] is None else past(arguments["since"], "since")
@@ -213,10 +226,16 @@ def _changes(store, asked):
     every_mark = stored + marks.from_option(arguments["marks"], asked.groups)
     found = list(filter(_wanted(arguments), history.attributed(store, records, every_mark)))
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
+    return found, shown, warnings
+
+
+def _changes(store, asked):
+    arguments = asked.arguments
+    found, shown, warnings = _found(store, asked)
     together = groups.grouped(shown)
     limit = arguments["limit"]
     lines = groups.lines(together, min(limit, MOST_LINES))
-    lines += _marked(found, arguments["marked"], bool(lines))
+    lines += totals.not_shown(found, bool(lines)) if arguments["marked"] == HIDE else []
     if arguments["group"]:
         entries = [one.entry() for one in together[:limit]]
     else:
@@ -224,9 +243,23 @@ def _changes(store, asked):
     return {
         "changes": entries,
         "left_out": len(together if arguments["group"] else shown) - len(entries),
-        "totals": _totals(found, shown),
+        "totals": totals.of(found, shown),
         "lines": lines or (["No changes."] if arguments["results"] is None else []),
         **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _actors(store, asked):
+    found, shown, warnings = _found(store, asked)
+    entries, limit = actors.by_actor(shown), asked.arguments["limit"]
+    lines = _cut(actors.lines(entries[:limit]), "actor")
+    lines += totals.not_shown(found, bool(lines)) if asked.arguments["marked"] == HIDE else []
+    return {
+        "actors": entries[:limit],
+        "left_out": max(0, len(entries) - limit),
+        "totals": totals.of(found, shown),
+        "lines": lines or ["No changes."],
+        "warnings": warnings,
     }
 
 
@@ -242,32 +275,14 @@ def _wanted(arguments):
             and (not categories or change.category in categories)  # noqa: W503
             and (not levels or found.attribution.level in levels)  # noqa: W503
             and is_item(change.name)  # noqa: W503
-            and (not arguments["actors"] or (ran is not None and is_actor(ran.user)))  # noqa: W503
+            and (  # noqa: W503
+                not arguments["actors"]
+                or (ran is not None and is_actor(ran.user))  # noqa: W503
+                or ("ChangedBy" in change.values and is_actor(str(change.values["ChangedBy"])))  # noqa: W503
+            )
         )
 
     return wanted
-
-
-def _totals(found, shown):
-    levels = Counter(one.attribution.level for one in shown)
-    words = Counter(one.mark.word for one in found if one.mark)
-    return {
-        "changes": len(shown),
-        "hosts": len({one.change.host for one in shown}),
-        **{level: levels[level] for level in history.LEVELS},
-        **{word: words[word] for word in marks.WORDS},
-    }
-
-
-def _marked(found, marked, below):
-    """A line with the number of marked changes that are not shown."""
-    words = Counter(one.mark.word for one in found if one.mark)
-    if marked != HIDE or not words:
-        return []
-    said = {marks.IGNORE: "ignored", marks.WINDOW: "in a maintenance window", marks.ACKNOWLEDGE: "acknowledged"}
-    return [""] * below + [
-        "Not shown: " + ", ".join(f"{words[word]} {said[word]}" for word in marks.WORDS if words[word])
-    ]
 
 
 # --- inventories
@@ -381,6 +396,7 @@ def _marks(store, asked):
 
 ANSWERS = {
     "changes": _changes,
+    "actors": _actors,
     "versions": _versions,
     "outliers": _outliers,
     "compare": _compare,

@@ -32,6 +32,7 @@ SELECTORS = {
     "fields": "fields",
     "hosts": "hosts",
     "records": "record",
+    "logins": "login",
 }
 ARGUMENTS = {
     "mark": {"type": "str", "choices": [marks.ACKNOWLEDGE, marks.IGNORE, marks.WINDOW], "default": marks.ACKNOWLEDGE},
@@ -43,6 +44,7 @@ ARGUMENTS = {
     "fields": {"type": "list", "elements": "str"},
     "hosts": {"type": "list", "elements": "str"},
     "records": {"type": "list", "elements": "str"},
+    "logins": {"type": "list", "elements": "str"},
     "from": {"type": "raw"},
     "until": {"type": "raw"},
     "reason": {"type": "str"},

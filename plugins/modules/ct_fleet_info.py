@@ -17,6 +17,7 @@ options:
   ask:
     description:
       - V(changes) returns what changed. The same change on many hosts is one entry. Drift comes first.
+      - V(actors) returns who made changes, with how many, on which hosts, and of which items.
       - V(versions) returns each selected item with the variants that there are, and how many hosts have which.
       - V(outliers) returns the items that nearly all hosts have alike, with the hosts that differ. Packages are compared on hosts of the same
         architecture.
@@ -24,7 +25,7 @@ options:
       - V(hosts) returns when each host was last seen, and why it could not be collected.
       - V(marks) returns the marks in the store, which M(changetracking.inventory.ct_fleet_mark) makes.
     type: str
-    choices: [changes, versions, outliers, compare, hosts, marks]
+    choices: [changes, actors, versions, outliers, compare, hosts, marks]
     default: changes
   store:
     description:
@@ -80,7 +81,9 @@ options:
     elements: str
     choices: [drift, unknown, run, task]
   actors:
-    description: Return changes that were made by runs of these users of the controller. Names or patterns.
+    description:
+      - Return changes that were made by runs of these users of the controller, or by these logins on the hosts. Names or patterns.
+      - A host knows the login only if its agent reads the kernel's audit.
     type: list
     elements: str
     default: []
@@ -89,7 +92,7 @@ options:
       - Marks of changes, as a list or as the path of a YAML file with a list. The marks in the store, which M(changetracking.inventory.ct_fleet_mark)
         makes, count too.
       - A mark has exactly one of the keys C(ignore), C(window) (of maintenance) and C(acknowledge), with what it applies to. C(kind), C(item), C(category)
-        and C(hosts) select as the options of this module do. C(fields) selects changes of nothing but these fields. C(record) selects a change by its
+        and C(hosts) select as the options of this module do. C(login) selects by the login that the host names. C(fields) selects changes of nothing but these fields. C(record) selects a change by its
         C(RecordId).
       - C(from) and C(until) say when it is valid. C(reason) and C(by) are for the reader.
       - A window needs C(from) and C(until), and applies to changes that can have happened in between. An acknowledgement needs C(until) or C(record).
@@ -173,6 +176,14 @@ EXAMPLES = r"""
 - name: Show it
   ansible.builtin.debug:
     msg: "{{ drift.lines }}"
+  run_once: true
+
+- name: Get who changed files below /etc today
+  changetracking.inventory.ct_fleet_info:
+    ask: actors
+    since: 1d
+    items: [/etc/*]
+  delegate_to: localhost
   run_once: true
 
 - name: Count the versions of OpenSSL
@@ -266,6 +277,19 @@ changes:
         - It has C(playbook), C(user), C(play), C(name), C(module), C(run) and C(started_at).
       type: dict
       returned: success
+    actor:
+      description:
+        - Who made the change, as the host says. Null if it does not say. A host can say what it wants.
+        - It has those of C(login), C(process) and C(module) that are known. With O(group=false), also C(uid), C(command), C(session), C(at), and C(count), the
+          number of actors if there were several, of which this is the last one.
+      type: dict
+      returned: success
+    witness:
+      description:
+        - V(confirmed) if RV(changes[].actor) is a module that the task runs, V(differs) if it contradicts the task, and V(named) if it does neither.
+          Null if the host names no actor. RV(changes[].reason) says it in words.
+      type: str
+      returned: success
     mark:
       description: The mark that covers the change, with C(word), C(reason) and C(by). Null if there is none.
       type: dict
@@ -307,6 +331,62 @@ changes:
       description: The C(RecordId) of the change.
       type: str
       returned: if O(group=false)
+actors:
+  description: Who made changes. Who changed most is first. Changes whose actor is not known are the last entry.
+  returned: O(ask=actors)
+  type: list
+  elements: dict
+  contains:
+    user:
+      description: The user of the controller whose run made the changes, or may have made them. Null if there is none.
+      type: str
+      returned: success
+    playbook:
+      description: The playbook of that run.
+      type: str
+      returned: success
+    login:
+      description: The login on the host, as the host says. Null if it does not say.
+      type: str
+      returned: success
+    process:
+      description: The program, likewise.
+      type: str
+      returned: success
+    module:
+      description: The module of Ansible, likewise.
+      type: str
+      returned: success
+    changes:
+      description: Number of changes.
+      type: int
+      returned: success
+    count:
+      description: Number of hosts.
+      type: int
+      returned: success
+    hosts:
+      description: Names of the hosts, up to 100.
+      type: list
+      elements: str
+      returned: success
+    items:
+      description: Names of the items, up to 100. What was changed most often is first.
+      type: list
+      elements: str
+      returned: success
+    more:
+      description: Number of items that are left out.
+      type: int
+      returned: success
+    first:
+      description: When the first of the changes was found.
+      type: str
+      returned: success
+    last:
+      description: When the last of the changes was found.
+      type: str
+      returned: success
 found:
   description: The items, with their variants.
   returned: O(ask=versions), O(ask=outliers) and O(ask=compare)
@@ -394,10 +474,10 @@ marks:
   elements: dict
 totals:
   description:
-    - With O(ask=changes), the number of returned C(changes) and their C(hosts), and the numbers for each level. C(ignore), C(window) and
+    - With O(ask=changes) and O(ask=actors), the number of returned C(changes) and their C(hosts), and the numbers for each level. C(ignore), C(window) and
       C(acknowledge) are the numbers of marked changes, whether or not they are returned.
     - With O(ask=hosts), the number of hosts of each status.
-  returned: O(ask=changes) and O(ask=hosts)
+  returned: O(ask=changes), O(ask=actors) and O(ask=hosts)
   type: dict
 left_out:
   description: Number of entries beyond O(limit).

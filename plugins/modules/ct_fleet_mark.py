@@ -63,6 +63,12 @@ options:
     description: Select changes by their C(RecordId). M(changetracking.inventory.ct_fleet_info) returns it as C(record) with C(group=false).
     type: list
     elements: str
+  logins:
+    description:
+      - Select changes that these logins made, as the host says. Names or patterns.
+      - A host can say what it wants. Give O(hosts) as well if not all of them are trusted.
+    type: list
+    elements: str
   from:
     description: The mark covers changes that were found at this time or later, as a time, a date or an age such as V(3d).
     type: raw
@@ -82,7 +88,7 @@ options:
     description: The number of the mark to remove. M(changetracking.inventory.ct_fleet_info) returns it with C(ask=marks).
     type: int
 notes:
-  - Select with at least one of O(kinds), O(items), O(categories), O(fields), O(hosts) and O(records). A V(window) can do without.
+  - Select with at least one of O(kinds), O(items), O(categories), O(fields), O(hosts), O(records) and O(logins). A V(window) can do without.
   - Groups in O(hosts) are those of the inventory of whoever asks. The event source knows no groups.
 attributes:
   diff_mode:

@@ -18,7 +18,9 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azur
     parse_rule,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.records import ACTOR_COLUMNS
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import VIM
 from ansible_collections.changetracking.inventory.tests.helpers.log_analytics import (
     FIELD_BYTES,
     RULE,
@@ -75,6 +77,29 @@ def test_each_record_of_ours_fills_columns_alone():
         record.update({name: TIME for name in record if tables.DATA.columns[name] == "datetime"})
         row = row_of(record)
         assert tables.MORE not in row and set(row) == set(record)
+
+
+def test_the_actor_of_a_change_has_columns_of_its_types():
+    assert {name: tables.CHANGES.columns[name] for name in ACTOR_COLUMNS} == {
+        "ChangedAt": "datetime", "ChangedBy": "string", "ChangedByUid": "long", "ChangedByProcess": "string", "ChangedByCommand": "string",
+        "ChangedBySession": "long", "ChangedByModule": "string", "ChangedByCount": "long",
+    }  # fmt: skip
+    record = dict(FILE, RecordId="r", **VIM)
+    assert row_of(record) == record
+    wrong = {
+        "ChangedAt": "2026-01-01T00:00:00.1234Z",
+        "ChangedByUid": "root",
+        "ChangedBySession": 1 << 70,
+        "ChangedByCount": True,
+    }
+    assert row_of(dict(FILE, RecordId="r", **wrong)) == dict(FILE, RecordId="r", AdditionalColumns=wrong)
+    for time in (
+        "2026-02-31T00:00:00.123Z",
+        "2026-01-01T00:00:00.12\u0663Z",
+        "2026-01-01T00:00:00+00:0Z",
+        "2026-01-01T00:00:00.123\n",
+    ):
+        assert row_of(dict(FILE, RecordId="r", ChangedAt=time))["AdditionalColumns"] == {"ChangedAt": time}
 
 
 def test_a_value_has_the_type_of_its_column_and_is_kept_where_it_does_not_fit():

@@ -109,7 +109,7 @@ def attributed(
     for change, found in zip(changes, Tasks(tasks).attribute_all(changes)):
         of_task = ran.get(found.task.run) if found.task is not None else None
         if found.level == DRIFT and change.until < recorded_since:
-            found = Attribution(UNKNOWN)
+            found = Attribution(UNKNOWN, witness=found.witness)
         yield Found(change, found, of_task, marks.first(every_mark, change))
 
 

@@ -20,7 +20,7 @@ from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import timestamp
-from .history import COLUMNS
+from .history import COLUMNS, selected
 from .selection import Selects
 
 # The columns that make two items of one name different variants.
@@ -198,8 +198,7 @@ def _undo(
     taken out of the rule since: nothing is said of it."""
     undone: dict[tuple[Key, int], _Undone] = defaultdict(_Undone)
     by_type = {kind.config_type: kind for kind in kinds}
-    columns = ", ".join(map(column, ("HostId", *COLUMNS)))
-    sql = f"SELECT {columns} FROM ConfigurationChange WHERE TimeGenerated > ? ORDER BY Seq"
+    sql = f"{selected(store, ('HostId', *COLUMNS))} WHERE TimeGenerated > ? ORDER BY Seq"
     for row in store.rows(sql, timestamp(at)):
         kind = by_type.get(row["ConfigChangeType"])
         if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):

@@ -192,6 +192,12 @@ def _record(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
     return lambda change: change.values.get("RecordId") in known
 
 
+def _login(values: list[str], _groups: Groups) -> Callable[[Change], bool]:
+    """Those that the host says these logins made."""
+    matches = matching(values)
+    return lambda change: bool(change.values.get("ChangedBy")) and matches(str(change.values["ChangedBy"]))
+
+
 _SELECTORS: dict[str, Callable[[list[str], Groups], Callable[[Change], bool]]] = {
     "kind": _kind,
     "item": _item,
@@ -199,4 +205,5 @@ _SELECTORS: dict[str, Callable[[list[str], Groups], Callable[[Change], bool]]] =
     "category": _category,
     "hosts": _hosts,
     "record": _record,
+    "login": _login,
 }

@@ -16,10 +16,14 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
+    HOSTILE,
     HOUR,
     NOON,
+    VIM,
     FleetStore,
+    by_module,
     file,
+    make_older,
     package,
 )
 
@@ -105,6 +109,27 @@ def test_an_event_says_what_changed_where_and_whether_it_was_ansible(where):
     )  # fmt: skip
     assert "task" not in second and "mark" not in second
     json.dumps(events)
+
+
+def test_an_event_has_its_actor_and_no_text_of_it_is_a_template(where):
+    store = FleetStore(where)
+    store.task("web01", "copy", NOON - 61, {"paths": ["/etc/ssh/sshd_config"]})
+    store.change(*ssh("web01", "b"), **by_module("copy"))
+    store.change(*ssh("web02", "b"), **HOSTILE)
+    first, second = (event["change"] for event in taken({"store": where, "since": "all"}, 2))
+    assert first["witness"] == "confirmed" and first["actor"]["module"] == "copy" and first["actor"]["login"] == "alice"
+    assert set(second["actor"]) == {"login", "process", "command", "module", "at"}
+    assert "{{" not in json.dumps(second) and all(text.isprintable() for text in second["actor"].values())
+
+
+def test_events_of_a_store_without_actors(where):
+    make_older(where)
+    store = []
+    events = taken(
+        {"store": where, "since": "all"}, 4, lambda: store.append(FleetStore(where).change(*ssh("web02", "c"), **VIM))
+    )
+    assert all("actor" not in event["change"] for event in events[:3])
+    assert events[3]["meta"]["uuid"] == store[0] and events[3]["change"]["actor"]["login"] == "bob"
 
 
 def test_new_changes_are_events_at_once_and_old_ones_are_not(where):

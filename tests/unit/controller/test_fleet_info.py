@@ -19,10 +19,14 @@ from ansible_collections.changetracking.inventory.plugins.modules import ct_flee
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet import history
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     DAY,
+    HOSTILE,
     HOUR,
     NOON,
+    VIM,
     FleetStore,
+    by_module,
     file,
+    make_older,
     package,
     service,
 )
@@ -779,3 +783,116 @@ def of_the_page(request, tmp_path_factory):
 def test_a_query_of_the_page_answers_its_question(of_the_page, title, sql):
     with open_store(of_the_page) as store:
         assert len(store.query(sql)) == EXPECTED[title]
+
+
+# --- who changed what
+
+
+MOTD = file("/etc/motd"), file("/etc/motd", "b", NOON - 60)
+
+
+def test_a_change_has_its_actor_and_whether_the_host_confirms_the_task(fleet):
+    for name, seen in (("web01", by_module("copy")), ("web02", VIM), ("db01", {})):
+        fleet.change(name, *MOTD, **seen)
+        fleet.task(name, "copy", NOON - 61, {"paths": ["/etc/motd"]}, "Write it")
+    answer = ask(fleet)
+    by_hand, unseen, ours = (
+        next(one for one in answer["changes"] if one["hosts"] == [host]) for host in ("web02", "db01", "web01")
+    )
+    assert (by_hand["level"], by_hand["witness"], by_hand["task"]) == ("drift", "differs", None)
+    assert by_hand["actor"] == {"login": "bob", "process": "/usr/bin/vim"}
+    assert (ours["level"], ours["witness"], ours["task"]["name"]) == ("task", "confirmed", "Write it")
+    assert ours["actor"] == {"login": "alice", "process": "/usr/bin/python3.11", "module": "copy"}
+    assert (unseen["level"], unseen["witness"], unseen["actor"]) == ("task", None, None)
+    lines = "\n".join(answer["lines"])
+    assert "web02  Modified  Files  /etc/motd  FileContentChecksum  by bob (vim)" in lines
+    assert "by 'Write it' of site.yml (alice)  confirmed by the host: alice, Ansible's copy" in lines
+    (one,) = ask(fleet, hosts=["web02"], group=False)["changes"]
+    assert one["actor"] == {
+        "login": "bob", "uid": 1001, "process": "/usr/bin/vim", "command": "vim", "session": 7, "at": "2026-01-01T11:59:00.120Z",
+    }  # fmt: skip
+
+
+def test_the_same_change_by_others_is_another_entry_whatever_the_session(fleet):
+    for number, login in enumerate(("bob", "bob", "eve")):
+        fleet.change("web%02d" % number, *MOTD, **dict(VIM, ChangedBy=login, ChangedBySession=number))
+    assert sorted((one["actor"]["login"], one["count"]) for one in ask(fleet)["changes"]) == [("bob", 2), ("eve", 1)]
+
+
+def test_changes_are_selected_by_the_login_on_the_host_or_the_user_of_the_run(fleet):
+    fleet.change("web01", *MOTD, **VIM)
+    fleet.change("web02", OLD, NEW)
+    fleet.task("web02", "apt", NOON - 601, {"names": ["openssl"], "installed": {"openssl": "3.0.15"}}, user="carol")
+    for actors, hosts in (
+        (["bob"], ["web01"]),
+        (["carol"], ["web02"]),
+        (["b*", "c*"], ["web01", "web02"]),
+        (["vim"], []),
+    ):
+        answer = ask(fleet, actors=actors, group=False)
+        assert sorted(one["host"] for one in answer["changes"]) == hosts
+
+
+def test_who_changed_what(fleet):
+    for name in ("web01", "web02"):
+        fleet.change(name, *MOTD, **VIM)
+        fleet.change(name, OLD, NEW)
+    fleet.task("web01", "apt", NOON - 601, {"names": ["openssl"], "installed": {"openssl": "3.0.15"}}, user="carol")
+    answer = ask(fleet, "actors")
+    bob, carol, unknown = answer["actors"]
+    assert (bob["login"], bob["process"], bob["module"], bob["user"]) == ("bob", "/usr/bin/vim", None, None)
+    assert (bob["changes"], bob["count"], bob["items"], bob["more"]) == (2, 2, ["/etc/motd"], 0)
+    assert (carol["user"], carol["playbook"], carol["hosts"]) == ("carol", "/srv/site.yml", ["web01"])
+    assert (unknown["user"], unknown["login"], unknown["hosts"]) == (None, None, ["web02"])
+    assert answer["lines"] == [
+        "bob (vim)  2 changes on 2 hosts  last 2026-01-01T12:00:00Z  /etc/motd",
+        "site.yml of carol  1 change on 1 host  last 2026-01-01T12:00:00Z  openssl",
+        "not known  1 change on 1 host  last 2026-01-01T12:00:00Z  openssl",
+    ]
+    assert answer["totals"]["changes"] == 4
+    assert ask(fleet, "actors", actors=["bob"])["actors"] == [bob]
+    assert ask(fleet, "actors", limit=1)["left_out"] == 2
+    assert ask(fleet, "actors", marks=[{"ignore": {"login": "bob"}}])["lines"][-1] == "Not shown: 2 ignored"
+    assert ask(fleet, "actors", items=["none"])["lines"] == ["No changes."]
+
+
+def test_a_mark_selects_the_changes_of_a_login(fleet):
+    fleet.change("web01", *MOTD, **VIM)
+    fleet.change("web02", *MOTD)
+    answer = ask(fleet, marks=[{"ignore": {"login": ["b?b", "x"]}}])
+    assert [one["hosts"] for one in answer["changes"]] == [["web02"]] and answer["totals"]["ignore"] == 1
+    assert ask(fleet, marks=[{"ignore": {"login": "*"}}])["totals"]["ignore"] == 1
+
+
+def test_a_store_without_actors_is_answered(request, tmp_path):
+    for where in (str(tmp_path / "older.db"), request.getfixturevalue("server").database()):
+        make_older(where)
+        answer = ask(where)
+        assert sorted(short(answer)) == [
+            ("drift", "/etc/ssh/sshd_config", 1),
+            ("drift", "openssl", 1),
+            ("task", "openssl", 1),
+        ]
+        assert {(one["actor"], one["witness"]) for one in answer["changes"]} == {(None, None)}
+        assert [one["user"] for one in ask(where, "actors")["actors"]] == ["alice", None]
+        assert ask(where, "versions", items=["openssl"], at="2025-12-31")["found"]
+        FleetStore(where).change("web02", *MOTD, **VIM)
+        assert ask(where, actors=["bob"])["totals"]["changes"] == 1
+
+
+def test_hostile_actors_are_text_of_limited_length(fleet):
+    fleet.change("web01", *MOTD, **HOSTILE)
+    for answer in (ask(fleet), ask(fleet, group=False), ask(fleet, "actors")):
+        text = json.dumps(answer)
+        assert len(text) < 10_000 and not {"\x1b", "\u202e", "\0"}.intersection(json.dumps(answer, ensure_ascii=False))
+        assert all(one.isprintable() for one in answer["lines"])
+
+
+def test_actors_in_results_are_answered_without_a_store():
+    row = {
+        "ConfigChangeType": "Files", "ChangeCategory": "Modified", "FileSystemPath": "/etc/motd", "FieldsChanged": "FileContentChecksum",
+        "TimeGenerated": "2026-01-01T12:00:00Z", "RecordId": "x-0", **VIM, "ChangedByUid": [1], "ChangedBySession": 1 << 80,
+    }  # fmt: skip
+    task_vars = {"ansible_play_hosts_all": ["web01"], "hostvars": {"web01": {"inventory": {"changes": [row]}}}}
+    answer = ask("none", "actors", task_vars, results="inventory")
+    assert [(one["login"], one["changes"]) for one in answer["actors"]] == [("bob", 1)]

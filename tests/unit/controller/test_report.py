@@ -21,7 +21,17 @@ from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet im
     report_items,
 )
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.report_columns import share, shown
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
+    HOSTILE,
+    NOON,
+    VIM,
+    FleetStore,
+    file,
+    make_older,
+)
 from ansible_collections.changetracking.inventory.tests.report import fleet
+
+MOTD = file("/etc/motd"), file("/etc/motd", "b", NOON - 60)
 
 WEB01 = "web01.example.org"
 
@@ -61,6 +71,20 @@ def items(kind, host):
     return sorted(
         rows[item] for item in base if item not in gone and rows[item][: kind["identity"]] not in keys
     ) + sorted(rows[item] for item in added)
+
+
+def test_a_report_of_a_store_without_actors_and_of_hostile_ones(tmp_path):
+    where = str(tmp_path / "older.db")
+    make_older(where)
+    older = data(made(where, since=NOON - fleet.DAY).text)["changes"]
+    assert len(older["when"]) == 3 and {tuple(actor[5:]) for actor in older["actors"]} == {("", "")}
+    store = FleetStore(where)
+    store.change("web02", *MOTD, **VIM)
+    store.change("web03", *MOTD, **HOSTILE)
+    actors = data(made(where, since=NOON - fleet.DAY).text)["changes"]["actors"]
+    assert ["drift", "", "", "", "", "bob (vim)", "named"] in actors
+    (hostile,) = (actor[5] for actor in actors if "onerror" in actor[5])
+    assert hostile.isprintable() and len(hostile) < 300
 
 
 def test_postgresql_gives_the_same_report(where, server):

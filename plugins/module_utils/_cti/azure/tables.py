@@ -31,10 +31,11 @@ TIME_SECONDS = 43200
 TIME_CHARACTERS = 20
 _TYPES = {
     **dict.fromkeys((*INTEGER_COLUMNS, INVENTORY_RECORDS), "long"),
-    **dict.fromkeys((*TIMES, TIME, ORIGINAL_TIME), "datetime"),
+    **dict.fromkeys((*TIMES, "ChangedAt", TIME, ORIGINAL_TIME), "datetime"),
     MORE: "dynamic",
 }
 _TIME: Callable[[str], Any] = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z\Z").match
+_FRACTION = re.compile(r"\.[0-9]{3}(?=Z\Z)")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 Row = Dict[str, Any]
@@ -116,7 +117,10 @@ def _fitting(form: Optional[str], value: Any, limit: int) -> Any:
 
 
 def _seconds(text: str) -> Optional[int]:
-    """Unix seconds of a time such as 2026-01-09T08:00:01Z, the form that our records have; None for any other text."""
+    """Unix seconds of a time such as 2026-01-09T08:00:01Z or 2026-01-09T08:00:01.123Z, the forms that our records have, without the
+    fraction; None for any other text."""
+    if len(text) == TIME_CHARACTERS + 4:
+        text = _FRACTION.sub("", text)
     return _parse(text) if len(text) == TIME_CHARACTERS else None  # a sender's long text would be kept in memory
 
 
