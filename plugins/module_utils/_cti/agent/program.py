@@ -21,6 +21,7 @@ from . import status
 from .options import AgentOptions
 
 CHANGES = "changes"  # can be shown, as the kinds can
+_ELSEWHERE = "the agent uses another state directory, which you can give with --state"
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser = _parser()
     parsed = parser.parse_args(arguments)
     if "command" not in parsed:
-        parser.error("give a command: run, once, check, status, show or doctor")
+        parser.error("give a command: run, once, check, status, show, watch or doctor")
     code = 2
     try:
         options = agent_options.load(parsed)
@@ -81,7 +82,7 @@ def _status(options: AgentOptions, parsed: argparse.Namespace) -> int:
 def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from ..tracking.last_known import require
 
-    require(options.database, "the agent uses another state directory, which you can give with --state")
+    require(options.database, _ELSEWHERE)
     with Store(options.database, read_only=True, owner=_owner(options), leave_no_files=True) as store:
         if parsed.what == CHANGES:
             rows: Iterable[Row] = store.history()
@@ -94,6 +95,15 @@ def _show(options: AgentOptions, parsed: argparse.Namespace) -> int:
             _print(map(json.dumps, rows))
         else:
             _print(_or(shown, "No %s are recorded." % parsed.what))
+    return 0
+
+
+def _watch(options: AgentOptions, parsed: argparse.Namespace) -> int:
+    from ..tracking.last_known import require
+    from .watch import watch  # loaded only if it is used
+
+    require(options.database, _ELSEWHERE)
+    watch(options.database, _owner(options), parsed.json)
     return 0
 
 
@@ -150,14 +160,16 @@ def _parser() -> argparse.ArgumentParser:
         (_check, "validate the configuration and exit; with --state, also check that this version can read that state"),
         (_status, "show the status; exit status 1 if something is wrong"),
         (_show, "show the recorded packages, services, files or changes"),
+        (_watch, "show changes as they are recorded, until Ctrl-C"),
         (_doctor, "check everything from the rule to the delivery and show remedies; exit status 1 if a check fails"),
     ):
         sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
         sub.set_defaults(command=command)
         if command is _show:
             sub.add_argument("what", choices=[*all_kinds(), CHANGES])
-        if command in (_status, _show, _doctor):
-            sub.add_argument("--json", action="store_true", help="print JSON; show prints one item or change per line")
+        if command in (_status, _show, _watch, _doctor):
+            help_json = "print JSON; show and watch print one item or change per line"
+            sub.add_argument("--json", action="store_true", help=help_json)
     return parser
 
 
