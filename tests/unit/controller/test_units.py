@@ -60,6 +60,6 @@ def test_only_rules_of_its_own_take_a_capability_more(who, socket, more, familie
     unit = settings(agent_who=who)
     assert unit.get("Sockets") == socket
     assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == ["CAP_DAC_READ_SEARCH", *more]
-    assert unit["RestrictAddressFamilies"] == families
+    assert unit["RestrictAddressFamilies"] == families and ("ProtectProc" in unit) == (socket is None)
     as_root = settings(agent_who=who, agent_user="root")
     assert as_root["CapabilityBoundingSet"] == unit["CapabilityBoundingSet"] and "AmbientCapabilities" not in as_root
