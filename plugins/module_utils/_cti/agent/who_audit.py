@@ -249,7 +249,9 @@ class AuditedWho(Who):
     def _find(self, kind: str, change: Change, window: Window) -> Optional[Found]:
         item: Any = change.new or change.old
         if kind == FILES.name:
-            return self._actors.of_file(os.fsencode(item.path), window, _inode_of(change.old), _inode_of(change.new))
+            return self._actors.of_file(
+                os.fsencode(item.path), window, _inode_of(change.old), _inode_of(change.new), change.category
+            )
         if kind == PACKAGES.name:
             return self._find_package(item.name, item.architecture, change.new, window)
         if kind == SERVICES.name:

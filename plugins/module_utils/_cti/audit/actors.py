@@ -264,9 +264,14 @@ class Actors:
         return os.path.join(folder, binding.name) if folder else b""
 
     def of_file(
-        self, path: bytes, window: Window, old: Optional[Tuple[int, float]], new: Optional[Tuple[int, float]]
+        self,
+        path: bytes,
+        window: Window,
+        old: Optional[Tuple[int, float]],
+        new: Optional[Tuple[int, float]],
+        category: str = "Modified",
     ) -> Optional[Found]:
-        """Who changed a file between two runs.
+        """Who changed a file between two runs. `category`: Added, Removed or Modified.
 
         `old`, `new`: its inode and the time of its last change (ctime, unix seconds) in each of the runs; None where it was not there
         or that is not known. An event before the old time or after the new one did not lead from the one state to the other.
@@ -275,15 +280,15 @@ class Actors:
         end = window.until if new is None else new[1]
         with self._lock:
             named = self._of([("path", path)], window.after)
-            if new is None:
+            if category == "Removed":
                 touches = until_removed([each for each in named if each.seconds > begin], old and old[0], window.until)
             else:
                 known = {state[0] for state in (old, new) if state is not None}
-                named = [each for each in named if not each.inode or each.inode in known]
-                touches = [*named, *self._of_inode(old, new, named, window.after)]
+                named = [each for each in named if new is None or not each.inode or each.inode in known]
+                touches = named if new is None else [*named, *self._of_inode(old, new, named, window.after)]
                 touches = [each for each in touches if begin < each.seconds <= end]
-            if not named and (old is None or new is None):
-                touches = self._moved_with(path, b"CREATE" if old is None else b"DELETE", window)
+            if not named and category != "Modified":
+                touches = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
         return last(touches)
 
     def _of(self, keys: Iterable[Key], after: int) -> List[Touch]:

@@ -210,9 +210,13 @@ def key_of(rule: bytes) -> bytes:
     return _text_of(rule, (FILTERKEY,))
 
 
-def path_of(rule: bytes) -> bytes:
-    """What a rule watches; empty where it watches nothing or is not valid."""
-    return _text_of(rule, (WATCH, DIR))
+def parse_watch(rule: bytes) -> Optional[Tuple[bytes, bool, int, bytes]]:
+    """The arguments of watch() that make this rule, which the kernel gives back in a slightly different form; None for another rule."""
+    head = _RULE.unpack_from(rule)
+    numbers, values = head[67:131], head[131:195]
+    if head[:3] != (_FILTER_EXIT, _ALWAYS, 3) or numbers[0] not in (WATCH, DIR) or numbers[1:3] != (PERM, FILTERKEY):
+        return None
+    return _text_of(rule, (WATCH, DIR)), numbers[0] == DIR, values[1], key_of(rule)
 
 
 def _text_of(rule: bytes, wanted: Sequence[int]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tu
 
 from ..text import decode, plural, quoted
 from .actors import OWN_KEY
-from .netlink import ATTRIBUTES, EXECUTE, WRITE, AuditError, AuditStatus, Control, watch
+from .netlink import ATTRIBUTES, EXECUTE, WRITE, AuditError, AuditStatus, Control, parse_watch, watch
 
 MAX_RULES = 500
 MAX_LINKS = 40
@@ -78,22 +78,28 @@ def set_rules(control: Control, roots: Sequence[Root], table: bytes) -> Outcome:
     Raises AuditError.
     """
     chosen, problems = choose(roots, table)
-    wanted = {}
-    folders = {}
-    for root, is_folder, inode in chosen:
-        permissions = EXECUTE if root.starts else WRITE | ATTRIBUTES
-        wanted[watch(root.path, is_folder, permissions, OWN_KEY)] = root.path
-        if is_folder:
-            folders[root.path] = inode
+    wanted = {
+        (root.path, is_folder, EXECUTE if root.starts else WRITE | ATTRIBUTES, OWN_KEY): inode
+        for root, is_folder, inode in chosen
+    }
+    missing = set(wanted)
     for rule in control.rules():
-        if rule.key == OWN_KEY and wanted.pop(rule.raw, None) is None:
-            control.delete(rule.raw)
-    for raw, path in wanted.items():
+        if rule.key == OWN_KEY:
+            arguments = parse_watch(rule.raw)
+            if arguments in missing:
+                missing.remove(arguments)
+            else:
+                control.delete(rule.raw)
+    folders = {}
+    for arguments, inode in wanted.items():
         try:
-            control.add(raw)
+            if arguments in missing:
+                control.add(watch(*arguments))
         except AuditError as error:
-            folders.pop(path, None)
-            problems.append("'%s' has no audit rule. %s" % (quoted(decode(path)), error))
+            problems.append("'%s' has no audit rule. %s" % (quoted(decode(arguments[0])), error))
+        else:
+            if inode and arguments[1]:
+                folders[arguments[0]] = inode
     return Outcome(folders, problems)
 
 

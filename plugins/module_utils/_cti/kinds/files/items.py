@@ -191,7 +191,7 @@ class Maker:
     def _file(self, path: str, checksum: str, numbers: Numbers, link_target: str, racy: bool) -> File:
         _links, uid, gid, mode, _inode, size, born, _ctime, _ns, mtime, _ns, _device = numbers
         kind, owner, group = _TYPES.get(mode & _FORMAT, ""), self._users[uid], self._groups[gid]
-        stamp = None if racy else stamp_of(numbers)
+        stamp = (*stamp_of(numbers), 0) if racy else stamp_of(numbers)
         return _tuple(
             File, (path, checksum, size, owner, group, mode & 0o7777, mtime, born or None, kind, link_target, stamp)
         )

@@ -25,7 +25,8 @@ class File(NamedTuple):
     created: Optional[int]  # unix seconds; None where the file system keeps no birth time
     type: str  # file directory link fifo socket block char
     link_target: str
-    # (dev, inode, size, mtime_ns, ctime_ns): equal means the content need not be read
+    # (dev, inode, size, mtime_ns, ctime_ns): equal means the content need not be read. With a 0 at the end: it changed so recently that
+    # it could change again with the same times, so it equals none
     stamp: Optional[Tuple[int, ...]] = None
 
 
