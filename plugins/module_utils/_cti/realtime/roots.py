@@ -108,7 +108,8 @@ class Roots:
             except OSError:  # the schedule finds what changes there
                 return
         here = names.setdefault(watched[folder], {})
-        here[name] = literal and here.get(name, literal)
+        # A scan claims no folder for a file that does not exist, so that it is made counts like a name on the way to a root.
+        here[name] = (literal and os.path.lexists(literal) and here.get(name, literal)) or ""
 
     def read(self, news: News, folders: Container[str]) -> None:
         """Add the full run that the events are a reason for. `folders`: those that the last run has entered."""
@@ -122,7 +123,13 @@ class Roots:
                 self._names.pop(event.watch, None)
             elif event.name in names:
                 literal = names[event.name]
-                if not literal or event.mask & inotify.ISDIR or literal in folders or _is_link_to_directory(literal):
+                if (
+                    not literal
+                    or event.mask & inotify.ISDIR
+                    or literal in folders
+                    or (os.path.dirname(literal) or "/") not in folders
+                    or _is_link_to_directory(literal)
+                ):
                     news.add_everything(literal or event.name)
 
     def mounts_changed(self, news: News) -> None:

@@ -1,0 +1,414 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the events of the kernel announce about the tracked folders."""
+
+import os
+import select
+import shutil
+import subprocess
+
+import pytest
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.partial import Named
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime import folder_watches, inotify
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.folder_watches import FolderWatches
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.news import MOST_NAMED, News
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
+
+PATIENCE = 60
+
+
+class Tracked:
+    """A folder with what watches it."""
+
+    def __init__(self, folder, *rules, **options):
+        self.folder = str(folder)
+        self.rules = [FileRule("r%d" % number, self.folder + path, *more) for number, (path, *more) in enumerate(rules)]
+        self.watches = FolderWatches(**options)
+        self.scan()
+
+    def scan(self):
+        """A full run; the news since the last one are forgotten."""
+        self.watches.begin([rule.path for rule in self.rules])
+        for _part in scan.Scan(self.rules, Known(), watch=self.watches.watch):
+            pass
+        self.watches.end(None)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def make(self, *names):
+        path = self.path(*names)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as file:
+            file.write("text")
+        return path
+
+    def news(self):
+        """What was announced; the events are there as soon as the call that made them returns."""
+        news = News()
+        while self.watches.read(news):
+            pass
+        return news
+
+    def named(self):
+        """The folders and trees that were announced, below the tracked one."""
+        news = self.news()
+        assert not news.everything, news.items
+        start = len(self.folder) + 1
+        return {path[start:] for path in news.folders}, {path[start:] for path in news.trees}
+
+
+@pytest.fixture
+def tracked(tmp_path):
+    made = []
+
+    def make(*rules, **options):
+        made.append(Tracked(tmp_path, *rules, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.watches.close()
+
+
+def everything_below(path=""):
+    return (path + "/",)
+
+
+def test_each_change_of_a_file_names_its_folder(tracked, tmp_path):
+    os.mkdir(str(tmp_path / "a"))
+    host = tracked(everything_below())
+    path = host.make("a", "file")
+    assert host.named() == ({"a"}, set())
+    for change in (
+        lambda: os.chmod(path, 0o600),
+        lambda: os.utime(path, (1, 1)),
+        lambda: os.truncate(path, 1),
+        lambda: os.rename(path, path + "2"),
+        lambda: os.symlink("x", path),
+        lambda: os.unlink(path),
+    ):
+        change()
+        assert host.named() == ({"a"}, set())
+    with open(path + "2", "a") as held:
+        held.write("a file that stays open for writing")
+        held.flush()
+        assert host.named() == ({"a"}, set())
+
+
+def test_reading_names_nothing(tracked):
+    host = tracked(everything_below())
+    path = host.make("file")
+    host.scan()
+    host.news()
+    with open(path) as file:
+        file.read()
+    os.listdir(host.folder)
+    host.scan()
+    assert host.named() == (set(), set())
+
+
+def test_a_folder_that_is_made_and_filled_at_once_is_named_with_all_below(tracked):
+    host = tracked(everything_below())
+    host.make("a", "b", "c", "file")
+    assert host.named() == ({""}, {"a"})
+    host.scan()
+    host.news()
+    host.make("a", "b", "c", "file2")
+    assert host.named() == ({"a/b/c"}, set())
+
+
+def test_a_folder_that_is_renamed_is_followed(tracked):
+    host = tracked(everything_below())
+    host.make("a", "b", "file")
+    host.scan()
+    host.news()
+    os.rename(host.path("a"), host.path("z"))
+    named = host.news().named()
+    assert named == Named(frozenset([host.folder]), frozenset([host.path("a"), host.path("z")]))
+    host.watches.begin(None)
+    for _part in scan.Scan([FileRule("z", host.path("z") + "/")], Known(), watch=host.watches.watch):
+        pass
+    host.watches.end(named)
+    host.make("z", "b", "file2")
+    assert host.named() == ({"z/b"}, set())
+    assert host.watches.count == 3
+
+
+def test_a_folder_that_leaves_is_no_longer_watched_after_the_next_run(tracked, tmp_path_factory):
+    host = tracked(everything_below("/t"))
+    host.make("t", "a", "file")
+    host.scan()
+    host.news()
+    away = str(tmp_path_factory.mktemp("away"))
+    os.rename(host.path("t", "a"), os.path.join(away, "a"))
+    named = host.news().named()
+    host.watches.begin(None)
+    host.watches.end(named)
+    open(os.path.join(away, "a", "file2"), "w").close()
+    assert host.news().items == set()
+    shutil.rmtree(away)
+
+
+def test_a_literal_rule_in_a_busy_folder_names_it_for_its_name_only(tracked):
+    host = tracked(("/wanted.conf",), ("/*.pattern",))
+    for number in range(100):
+        host.make("noise-%d-%s" % (number, "x" * 100))
+    assert host.named() == (set(), set())
+    host.make("wanted.conf")
+    assert host.news().everything
+    host.scan()
+    host.make("wanted.conf")
+    assert host.named() == ({""}, set())
+    host.make("a.pattern")
+    assert host.named() == ({""}, set())
+
+
+def test_a_long_name_is_not_matched_by_a_regular_expression_but_counts(tracked):
+    host = tracked(("/.*a.*b.*c",))
+    host.make("short")
+    assert host.named() == (set(), set())
+    host.make("x" * 200)
+    assert host.named() == ({""}, set())
+
+
+def test_folders_that_no_rule_recurses_into_are_not_named(tracked):
+    host = tracked(("/*", False))
+    host.make("a", "file")
+    assert host.named() == (set(), set())
+
+
+@pytest.mark.parametrize("name", ["new\nline", "\udcff\udcfe", "-rf *", "a\\b", "\u202e"])
+def test_hostile_names_are_named_as_the_scan_names_them(tracked, name):
+    host = tracked(everything_below())
+    host.make(name, name)
+    assert host.named()[1] == {name}
+    host.scan()
+    host.news()
+    host.make(name, name + "2")
+    assert host.named() == ({name}, set())
+
+
+def test_a_root_that_does_not_exist_is_noticed_at_each_name_of_its_path(tracked):
+    host = tracked(("/a/b/c/*.conf",))
+    host.make("other")
+    assert not host.news()
+    for name in ("a", "a/b", "a/b/c"):
+        os.mkdir(host.path(name))
+        assert host.news().everything
+        host.scan()
+        assert not host.news()
+    host.make("a", "b", "c", "x.conf")
+    assert host.named() == ({"a/b/c"}, set())
+
+
+def test_an_ancestor_that_is_renamed_is_a_full_run(tracked):
+    host = tracked(("/a/b/*",))
+    host.make("a", "b", "file")
+    host.scan()
+    host.news()
+    os.rename(host.path("a"), host.path("z"))
+    assert host.news().everything
+    host.scan()
+    host.make("z", "b", "file2")
+    assert not host.news()
+
+
+def test_a_symlink_on_the_way_to_a_root_is_watched_where_it_is(tracked):
+    host = tracked(("/link/x/*",))
+    host.make("one", "x", "file")
+    host.make("two", "x", "file")
+    os.symlink("one", host.path("link"))
+    assert host.news().everything
+    host.scan()
+    host.news()
+    host.make("one", "x", "file2")
+    assert host.named() == ({"link/x"}, set())
+    os.symlink("two", host.path("new"))
+    os.rename(host.path("new"), host.path("link"))
+    assert host.news().everything
+
+
+def test_what_is_behind_a_symlink_to_a_folder_is_a_full_run(tracked):
+    host = tracked(everything_below("/t"))
+    host.make("outside", "file")
+    os.makedirs(host.path("t"))
+    host.scan()
+    host.news()
+    os.symlink("../outside", host.path("t", "link"))
+    assert host.news().everything
+    host.scan()
+    host.news()
+    host.make("outside", "file2")
+    assert host.news().everything
+    os.unlink(host.path("t", "link"))
+    assert host.news().everything
+
+
+def test_a_folder_at_two_paths_is_named_at_both(tracked):
+    host = tracked(("/t/*",), ("/link/*",))
+    os.mkdir(host.path("t"))
+    os.symlink("t", host.path("link"))
+    host.scan()
+    host.news()
+    host.make("t", "file")
+    assert host.named() == ({"t", "link"}, set())
+
+
+def test_the_same_literal_path_may_become_a_folder(tracked):
+    host = tracked(("/name",))
+    host.make("name")
+    assert host.news().everything
+    host.scan()
+    host.make("new")
+    os.rename(host.path("new"), host.path("name"))
+    assert host.named() == ({""}, set())
+    os.unlink(host.path("name"))
+    os.mkdir(host.path("name"))
+    assert host.news().everything
+    host.scan()
+    host.news()
+    host.make("name", "file")
+    assert host.named() == ({"name"}, set())
+
+
+def test_an_overflow_is_a_full_run_and_counted(tracked):
+    with open("/proc/sys/fs/inotify/max_queued_events") as file:
+        most = int(file.read())
+    host = tracked(everything_below())
+    for number in range(most):
+        os.close(os.open(host.path(str(number % 7)), os.O_CREAT))
+        os.unlink(host.path(str(number % 7)))
+    assert host.news().everything
+    assert host.watches.overflows == 1
+    host.make("later")
+    assert host.named() == ({""}, set())
+
+
+def test_many_names_at_once_are_a_full_run(tracked):
+    host = tracked(everything_below())
+    for number in range(MOST_NAMED + 1):
+        os.mkdir(host.path(str(number)))
+    news = host.news()
+    assert news.everything and not news.folders and not news.trees and len(news.items) <= MOST_NAMED
+
+
+def test_watches_that_are_used_up_are_counted_and_the_others_go_on(tracked):
+    host = tracked(everything_below(), limit=3)
+    for name in "abcde":
+        host.make(name, "file")
+    host.scan()
+    host.news()
+    assert host.watches.count == 3 and host.watches.unwatched == 3
+    assert "3 directories are not watched" in host.watches.why()
+    host.make("a", "file2")
+    assert host.named() == ({"a"}, set())
+    host.make("e", "file2")
+    assert host.named() == (set(), set())
+    shutil.rmtree(host.path("a"))
+    host.news()
+    host.scan()
+    assert host.watches.count == 3 and host.watches.unwatched == 2
+
+
+def test_the_kernel_that_has_no_more_watches_is_named(tracked, monkeypatch):
+    host = tracked(everything_below())
+    os.mkdir(host.path("a"))
+
+    def refuse(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(inotify.Inotify, "add", refuse)
+    host.scan()
+    assert host.watches.unwatched == 2 and "fs.inotify.max_user_watches" in host.watches.why()
+
+
+def test_others_than_root_use_half_of_the_watches_at_most(tracked):
+    need_root("folders of another user")
+    host = tracked(everything_below(), limit=8)
+    for number in range(20):
+        os.mkdir(host.path("u%d" % number))
+        os.chown(host.path("u%d" % number), 12345, 12345)
+    for number in range(3):
+        os.mkdir(host.path("z%d" % number))
+    host.scan()
+    host.news()
+    assert host.watches.count == 4 + 1 + 3
+    host.make("z2", "file")
+    assert host.named() == ({"z2"}, set())
+
+
+def test_the_agents_own_folders_are_not_watched(tracked, tmp_path):
+    os.mkdir(str(tmp_path / "state"))
+    host = tracked(everything_below(), own=[str(tmp_path / "state"), ""])
+    host.make("state", "file")
+    assert host.named() == (set(), set())
+    assert host.watches.unwatched == 0
+
+
+def test_another_rule_ends_the_watches_of_the_one_before(tracked):
+    host = tracked(everything_below("/a"))
+    host.make("a", "b", "file")
+    host.scan()
+    host.rules = [FileRule("r", host.path("c") + "/")]
+    host.scan()
+    host.news()
+    assert host.watches.count == 0
+    host.make("a", "b", "file")
+    assert not host.news()
+    host.make("c", "file")
+    assert host.news().everything
+
+
+def test_a_mount_and_its_end_are_a_full_run(tracked, tmp_path):
+    need_root("mounting")
+    host = tracked(everything_below("/t"))
+    host.make("t", "a", "file")
+    os.mkdir(str(tmp_path / "elsewhere"))
+    host.scan()
+    host.news()
+    table = os.open("/proc/self/mountinfo", os.O_RDONLY)
+    poll = select.poll()
+    poll.register(table, select.POLLPRI)
+
+    def changed():
+        assert poll.poll(PATIENCE * 1000)
+        news = News()
+        host.watches.mounts_changed(news)
+        return news
+
+    try:
+        subprocess.check_call(["mount", "-t", "tmpfs", "none", host.path("elsewhere")])
+        try:
+            assert not changed()
+        finally:
+            subprocess.check_call(["umount", host.path("elsewhere")])
+        assert not changed()
+        subprocess.check_call(["mount", "-t", "tmpfs", "none", host.path("t", "a")])
+        try:
+            assert changed().everything
+            host.scan()
+            host.news()
+            host.make("t", "a", "on the mount")
+            assert host.named() == ({"t/a"}, set())
+        finally:
+            subprocess.check_call(["umount", host.path("t", "a")])
+        assert host.news().everything
+        assert changed().everything
+    finally:
+        os.close(table)
+
+
+def test_the_limit_of_the_kernel_is_shared_where_it_can_be_read(monkeypatch, tmp_path):
+    (tmp_path / "limit").write_text("8192\n")
+    monkeypatch.setattr(folder_watches, "_LIMIT_FILE", str(tmp_path / "limit"))
+    assert folder_watches.most_watches() == 4096
+    (tmp_path / "limit").write_text("999999999\n")
+    assert folder_watches.most_watches() == folder_watches.MOST_WATCHES
+    monkeypatch.setattr(folder_watches, "_LIMIT_FILE", str(tmp_path / "none"))
+    assert folder_watches.most_watches() == folder_watches.MOST_WATCHES
