@@ -52,9 +52,8 @@ class Partial(Scan):
         self._folders = set(named.folders)
         self._trees = set(named.trees)
         self._steps: Dict[str, Set[str]] = {}  # directory -> names in it that are on the way to what is named, or named
-        self._listed: Dict[
-            str, Set[str]
-        ] = {}  # named folder -> names of the directories in it, without those behind symlinks
+        # Named folder -> names of the directories in it, without those behind symlinks.
+        self._listed: Dict[str, Set[str]] = {}
         self._last = known.sources()
 
     def _scan(self) -> Iterator[Part]:
@@ -108,7 +107,7 @@ class Partial(Scan):
     def _is_direct(self, path: str) -> bool:
         """Whether neither a symlink nor a mount that is not entered is on the way from a root to what is named; what is gone is not."""
         for root in _above(path):
-            if root in self._roots:
+            if any(claim.recurse for claim in self._pending.get(root, ())):
                 real = self._roots[root]
                 expected = real.rstrip("/") + path[len(root.rstrip("/")) :]  # noqa: E203
                 try:
