@@ -153,7 +153,7 @@ class Actors:
         """The folder that the name is in; None where more than one may be meant."""
         name = (touched.name or b"").rstrip(b"/")
         folder = name[: len(name) - len(os.path.basename(name))] or event.folder
-        meant = [parent for parent in parents if parent.name == folder]
+        meant = [parent for parent in parents if parent.name == folder] or parents
         return meant[0] if len({parent.inode for parent in meant}) == 1 else None
 
     def _learn(self, event: Event, folder: Touched, path: bytes, parent: Optional[Touched]) -> None:
@@ -180,11 +180,11 @@ class Actors:
             self._folders.popitem(last=False)
 
     def _add_path(self, path: bytes, touch: Touch) -> None:
-        """Remember an event by its path, or by its inode where the path is not known."""
-        if not path:
-            if touch.inode and touch.kind in (b"NORMAL", b"PARENT"):
-                self._add(("inode", touch.inode), touch, 8)
-        elif self._accept(path):
+        """Remember an event by its path, and by its inode, since the file may have other names, or the path may not be known."""
+        known = path and self._accept(path)
+        if touch.inode and (not path or (known and touch.kind == b"NORMAL")) and touch.kind != b"DELETE":
+            self._add(("inode", touch.inode), touch, 8)
+        if known:
             self._add(("path", path), touch, len(path))
             unit = unit_of(path) if touch.kind != b"PARENT" else b""
             if unit:
@@ -297,13 +297,14 @@ class Actors:
     def _of_inode(
         self, old: Optional[Tuple[int, float]], new: Tuple[int, float], named: List[Touch], after: int
     ) -> List[Touch]:
-        """Events that give the file's inode and no name, while it had this name for all that the others tell."""
+        """Events that give the file's inode, by another name or by none, while it had this name for all that the others tell."""
+        touches = self._of([("inode", new[0])], after)
         if old is not None and old[0] == new[0]:
             starts = [0, *(each.serial for each in named if each.kind in (b"CREATE", b"DELETE"))]
         else:
             starts = [each.serial for each in named if each.kind == b"CREATE" and each.inode == new[0]]
-        touches = self._of([("inode", new[0])], after)
-        return [each for each in touches if starts and each.serial > starts[-1]]
+            starts += [each.serial - 1 for each in touches if each.kind == b"CREATE"]
+        return [each for each in touches if starts and each.serial > max(starts)]
 
     def _moved_with(self, path: bytes, kind: bytes, window: Window) -> List[Touch]:
         """The events that gave a folder above the path its name, or took it away, with all that is in it."""

@@ -67,10 +67,8 @@ def until_removed(touches: Sequence[Touch], inode: Optional[int], until: float) 
             known.add(each.inode)
         if inode is None or each.inode in known:
             sure.append(each)
-    names = [each for each in sure if each.kind in (b"CREATE", b"DELETE")]
-    before = [each for each in names if each.seconds <= until]
-    during = [each for each in names if each.seconds > until and each.kind == b"DELETE"]
-    end = before[-1] if before and before[-1].kind == b"DELETE" else during[0] if during else None
+    removals = [each for each in sure if each.kind == b"DELETE"]
+    end = next((each for each in reversed(removals) if each.seconds <= until), removals[0] if removals else None)
     return [each for each in sure if end is not None and each.serial <= end.serial]
 
 
