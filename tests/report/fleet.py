@@ -83,11 +83,11 @@ class Fleet:
         self._transaction.failed("playbook", name, "", why)
         self._transaction.execute("UPDATE hosts SET failed_at = ? WHERE name = ?", timestamp(NOW - HOUR), name)
 
-    def change(self, name, kind, old, new, at, fields="", age=HOUR):
+    def change(self, name, kind, old, new, at, fields="", age=HOUR, **actor):
         category = "Added" if old is None else "Removed" if new is None else "Modified"
         record = change_record(KINDS[kind], category, old, new, fields.split(",") if fields else [])
         number = self._transaction.number()
-        record.update(RecordId=f"{number:032x}-0", TimeGenerated=timestamp(at), LastSnapshotAge=age)
+        record.update(RecordId=f"{number:032x}-0", TimeGenerated=timestamp(at), LastSnapshotAge=age, **actor)
         self._transaction.add_changes(self._hosts[name].host, "", [record])
 
     def task(self, host, module, title, at, named, uuid="run-1", playbook="site.yml", user="alice"):

@@ -83,6 +83,28 @@ def test_changes_are_filtered_and_the_address_keeps_the_filter(example, show):
     assert [row[0] for row in rows(page)] == ["/etc/cron.d/report"]
 
 
+def test_the_actor_that_a_host_names_is_shown_and_found(tmp_path, show):
+    where = str(tmp_path / "fleet.db")
+    vim = {"ChangedBy": "bob", "ChangedByProcess": "/usr/bin/vim"}
+    copy = {"ChangedBy": "alice", "ChangedByProcess": "/usr/bin/python3", "ChangedByModule": "copy"}
+    with fleet.Fleet(where) as filled:
+        for name, actor in (("a", vim), ("b", copy), ("c", {})):
+            filled.host(name, {"files": [fleet.file("/etc/motd", "b")]})
+            at, written = fleet.NOW - fleet.HOUR, fleet.file("/etc/motd", "b", modified=fleet.NOW - fleet.HOUR - 60)
+            filled.task(name, "ansible.builtin.copy", "Write it", at - 61, {"paths": ["/etc/motd"]})
+            filled.change(name, "files", fleet.file("/etc/motd"), written, at, "FileContentChecksum", **actor)
+    conftest.write(where, tmp_path / "report.html")
+    page = show(tmp_path / "report.html")
+    cells = [row[4] for row in rows(page)]
+    assert cells[0] == "Drift: bob (vim)"
+    ours = "Ansible: Write it, site.yml, alice"
+    assert set(cells[1:]) == {ours, f"{ours}\nconfirmed by the host: alice, Ansible's copy"}
+    fill(page, "Task, user or program", "VIM")
+    assert [row[4] for row in rows(page)] == ["Drift: bob (vim)"]
+    fill(page, "Task, user or program", "write ansible's copy")
+    assert len(rows(page)) == 1
+
+
 def test_the_time_line_opens_a_day(example, show):
     page = show(example)
     page.get_by_text("Time line as a table").click()
@@ -328,7 +350,8 @@ def hostile(tmp_path_factory):
                 fleet.NOW - fleet.DAY,
                 "CurrentVersion",
             )
-            filled.change(host, "files", None, files[0], fleet.NOW - 2 * fleet.DAY)
+            actor = dict.fromkeys(("ChangedBy", "ChangedByProcess", "ChangedByModule"), text)
+            filled.change(host, "files", None, files[0], fleet.NOW - 2 * fleet.DAY, **actor)
             if number % 2:
                 filled.failed(host, text)
     groups = {text: [f"h00{MARKUP[0]}", f"h01{MARKUP[1]}"] for text in MARKUP}

@@ -45,6 +45,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.relay.fleet_store import FleetUploader
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
+from ansible_collections.changetracking.inventory.tests.helpers.fleets import HOSTILE, VIM, make_older
 
 
 def change(**columns):
@@ -123,6 +124,16 @@ def test_a_database_of_an_older_relay_gets_the_columns_it_lacks(file, tmp_path):
     db.close()
     take(FleetUploader(file), change(FileSystemPath="/a"))
     assert rows(file, "SELECT FileSystemPath FROM ConfigurationChange") == [("/a",)]
+
+
+def test_the_relay_goes_on_with_a_store_without_actors(request, tmp_path):
+    for where in (str(tmp_path / "older.db"), request.getfixturevalue("server").database()):
+        make_older(where)
+        take(
+            FleetUploader(where), change(RecordId="a-0", FileSystemPath="/a", **VIM), change(RecordId="a-1", **HOSTILE)
+        )
+        found = rows(where, "SELECT ChangedBy, ChangedBySession FROM ConfigurationChange ORDER BY Seq")
+        assert found == [(None, None)] * 3 + [("bob", 7), (HOSTILE["ChangedBy"], None)]
 
 
 def test_what_is_no_database_is_left_alone_and_told(tmp_path):

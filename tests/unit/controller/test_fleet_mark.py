@@ -85,6 +85,15 @@ def test_what_is_in_the_store_is_acknowledged_and_nothing_later(fleet):
     assert ask(fleet, marked="only")["changes"][0]["mark"]["reason"] in ("CHG0042", "CHG0043")
 
 
+def test_a_mark_selects_by_the_login_that_the_host_names(fleet):
+    fleet.change("web01", None, file("/etc/a"), ChangedBy="backup")
+    fleet.change("web01", None, file("/etc/b"), ChangedBy="bob")
+    fleet.change("web01", None, file("/etc/c"))
+    made = mark(fleet, mark="ignore", logins=["back*"], reason="backups")
+    assert made["marks"][0]["selects"] == {"login": ["back*"]} and made["covered"]["changes"] == 1
+    assert totals(fleet) == {"changes": 5, "ignore": 1}
+
+
 def test_a_mark_that_is_there_is_no_change_and_one_that_differs_is_replaced(fleet):
     for arguments in (
         {"items": ["openssl"]},

@@ -31,6 +31,8 @@ description:
   - C(change) has C(level) (C(task), C(run), C(drift), or C(unknown) if no run of Ansible was ever recorded), C(reason), C(kind) (C(packages),
     C(services) or C(files)), C(category) (C(Added), C(Removed) or C(Modified)), C(item), C(fields), C(before), C(after), C(host), C(time) and
     C(record). It has C(task) only if a task of Ansible is known, C(mark) only if a mark covers the change, and C(architecture) of packages.
+  - C(change.actor) is who made the change, as the host says, with those of C(login), C(uid), C(process), C(command), C(session), C(module), C(at) and
+    C(count) that are known. C(change.witness) is C(confirmed), C(differs) or C(named). Both are there only if the host names an actor.
   - A space is inserted in C({{), C({%), C({#), and in C(#jinja2:) at the beginning of a text, in all texts, because Ansible evaluates templates
     in variables that a rulebook passes to a playbook.
 options:
