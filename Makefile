@@ -75,7 +75,7 @@ NEEDS := debian-packages unit-packages npm-packages build $(IMAGES:%=image-%) \
   $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure azcollection)
 STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda azure-deploy integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
   lint-importer report azure quickstart-user $(UNIT) $(LINT) interop
-.PHONY: help test lint sanity unit wire integration molecule bench soak quickstart build programs clean debian-packages unit-packages npm-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
+.PHONY: help test lint sanity unit wire integration molecule bench soak soak-events latency quickstart build programs clean debian-packages unit-packages npm-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -115,6 +115,12 @@ MINUTES ?= 60
 IMAGE ?= bookworm
 soak: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## random changes and faults on a booted host for MINUTES (60), on IMAGE (bookworm); as root
 	@$(VENV)/core-2.19/bin/python tests/soak/soak.py $(CT_TEST_CACHE)/$(IMAGE) $(MINUTES) $(SEED)
+
+soak-events: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## a storm of changes in a tracked tree, with faults, for MINUTES (60), on IMAGE (bookworm); as root
+	@$(VENV)/core-2.19/bin/python tests/realtime/events.py $(CT_TEST_CACHE)/$(IMAGE) $(MINUTES) $(SEED)
+COUNT ?= 100
+latency: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## from a change to its record on a booted host, COUNT (100) changes of each kind, on IMAGE (bookworm); as root
+	@$(VENV)/core-2.19/bin/python tests/realtime/latency.py $(CT_TEST_CACHE)/$(IMAGE) $(COUNT)
 
 bench: debian-packages image-bookworm $(VENV)/core-2.19/done $(VENV)/interop/done ## how fast we are, beside others; as root
 	@CT_INTEROP_PYTHON=$(VENV)/interop/bin/python PATH=$(VENV)/core-2.19/bin:$$PATH tests/bench/run
