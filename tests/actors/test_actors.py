@@ -14,7 +14,18 @@ from ansible_collections.changetracking.inventory.tests.helpers import logins
 
 COUNT = int(os.environ.get("COUNT", "300"))  # changes
 ROUND = 25
-NAMES = ["plain", "with blank", "line\nend", 'quote"d', "back\\slash", "ünï", "-dash", "x" * 200, "name=(null)", "$(id)"]
+NAMES = [
+    "plain",
+    "with blank",
+    "line\nend",
+    'quote"d',
+    "back\\slash",
+    "ünï",
+    "-dash",
+    "x" * 200,
+    "name=(null)",
+    "$(id)",
+]
 COLUMNS = (
     "ChangeCategory", "FileSystemPath", "ChangedAt", "ChangedBy", "ChangedByUid", "ChangedByProcess", "ChangedByCommand",
     "ChangedBySession", "ChangedByModule", "ChangedByCount",

@@ -466,8 +466,9 @@ def test_signals_name_the_units_that_may_have_changed(connection):
     mine, systemd = connection
     sent = [
         signal_message(*MANAGER, "UnitNew", "so", "cron.service", "/u"),
-        signal_message(*MANAGER, "UnitNew", "so", "session-1.scope", "/u"),
-        signal_message(*MANAGER, "UnitRemoved", "so", "user@0.service", "/u"),
+        signal_message(*MANAGER, "UnitRemoved", "so", "cron.service", "/u"),
+        signal_message(*MANAGER, "JobRemoved", "uoss", 1, "/j", "session-1.scope", "done"),
+        signal_message(*MANAGER, "JobRemoved", "uoss", 1, "/j", "user@0.service", "done"),
         signal_message(*MANAGER, "JobRemoved", "uoss", 1, "/j", "x.timer", "done"),
         signal_message(*MANAGER, "Reloading", "b", False),
         signal_message(*MANAGER, "StartupFinished", "t", 1),
@@ -477,13 +478,14 @@ def test_signals_name_the_units_that_may_have_changed(connection):
         properties("dev_2dsda_2edevice", "active", "plugged"),
     ]
     systemd.sendall(b"".join(sent)[:-5])
-    assert list(mine.units()) == ["cron.service", "x.timer", "systemd", "a-b.service", "a-b.service"]
+    assert list(mine.units()) == ["x.timer", "systemd", "a-b.service", "a-b.service"]
     systemd.sendall(sent[-1][-5:])
     assert list(mine.units()) == [] == list(mine.units())
 
 
 @pytest.mark.parametrize(
-    "data", [b"x" * 64, signal_message(*MANAGER, "UnitNew", "s", "alone"), properties("_zz_2eservice", "a", "b"), b""]
+    "data",
+    [b"x" * 64, signal_message(*MANAGER, "JobRemoved", "s", "alone"), properties("_zz_2eservice", "a", "b"), b""],
 )
 def test_a_peer_that_sends_nonsense_or_ends_is_an_error_of_the_source(connection, data):
     mine, systemd = connection

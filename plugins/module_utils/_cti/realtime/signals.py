@@ -107,11 +107,10 @@ class Signals(DBusConnection):
         if signal.interface == _MANAGER_INTERFACE:
             if signal.member in ("UnitFilesChanged", "Reloading"):
                 return ALL
-            values = unmarshal(signal.signature, signal.body, signal.order)
-            if signal.member in ("UnitNew", "UnitRemoved"):
-                self._states.pop(str(values[1]), None)
-                return str(values[0])
-            return str(values[2]) if signal.member == "JobRemoved" else ""
+            # UnitNew and UnitRemoved do not count: a status command loads and unloads units.
+            if signal.member != "JobRemoved":
+                return ""
+            return str(unmarshal(signal.signature, signal.body, signal.order)[2])
         if signal.member != "PropertiesChanged" or not signal.path.endswith("_2eservice"):
             return ""
         values = unmarshal(signal.signature, signal.body, signal.order)
