@@ -75,23 +75,26 @@ NEEDS := debian-packages unit-packages npm-packages build $(IMAGES:%=image-%) \
   $(patsubst %,$(VENV)/%/done,$(UNIT_PYTHONS:%=unit-%) $(CORES:%=core-%) tools importer interop report eda azure azcollection)
 STEPS := docs integration-2.21 integration-2.16 $(MOLECULE) idle eda azure-deploy integration-2.18 $(SANITY) $(PROCESSES) integration-2.19 \
   lint-importer report azure quickstart-user $(UNIT) $(LINT) interop
-.PHONY: help test lint sanity unit wire integration molecule bench soak soak-events latency quickstart build programs clean debian-packages unit-packages npm-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
+# Audit rules are global to the machine, and slow down what the other steps do.
+ALONE := actors
+.PHONY: help test lint sanity unit wire integration molecule bench soak soak-events latency quickstart build programs clean debian-packages unit-packages npm-packages cores $(UNIT_PYTHONS:%=unit-%) $(STEPS) $(ALONE) $(IMAGES:%=image-%) report-pictures $(OTHER_CORES)
 
 help: ## this list
 	@sed -n 's/^\([a-z./]*\):.*## /  make \1\t/p' Makefile | expand -t 28
 
-# Runs steps side by side, all of them even when one fails, and ends with the sum. $2: what is made before them.
+# Runs steps side by side, all of them even when one fails, and ends with the sum. $2: what is made before them. $3: steps that run
+# alone, after the others.
 define run
 	@rm -rf $(BUILD)/results
 	@mkdir -p $(BUILD)/results
 	@run="$(MAKE) --jobs=$(JOBS) --keep-going --output-sync=target" status=0 made=; \
 	  $(if $2,if $$run $2; then made="$(addprefix --assume-old=,$2)"; fi;) \
-	  $$run $$made $1 || status=$$?; tests/tools/give-back; \
+	  $$run $$made $1 || status=$$?; $(if $3,$$run $3 || status=$$?;) tests/tools/give-back; \
 	  python3 tests/tools/summary.py $$status
 endef
 
-test: ## everything below down to molecule; as root, since hosts are booted
-	$(call run,$(STEPS),$(NEEDS))
+test: ## everything below down to actors; as root, since hosts are booted
+	$(call run,$(STEPS),$(NEEDS),$(ALONE))
 lint: ## ruff, mypy, import-linter, shellcheck, reuse, yamllint, ansible-lint, antsibull-changelog, antsibull-docs, galaxy-importer
 	$(call run,$(LINT))
 sanity: ## ansible-test sanity on several versions of ansible-core
@@ -111,6 +114,7 @@ idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody cha
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ core-2.19 python tests/idle/idle.py $(RUNS)
 	@tail -n 2 $(BUILD)/logs/$@.log
 
+export COUNT ?= 300
 MINUTES ?= 60
 IMAGE ?= bookworm
 soak: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## random changes and faults on a booted host for MINUTES (60), on IMAGE (bookworm); as root
@@ -237,6 +241,8 @@ eda: $(VENV)/eda/done image-bookworm ## the event source in ansible-rulebook, wh
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ eda sh -c 'tests/tools/apt-need openjdk-17-jre-headless && exec "$$@"' - $(call pytest,tests/eda)
 azure-deploy: $(VENV)/azcollection/done ## the playbooks azure_deploy and azure_remove, with azure.azcollection against a double of Azure's ARM
 	@$(TESTS) $@ azcollection tests/tools/azcollection $(call pytest,tests/azure_deploy)
+actors: $(VENV)/unit-3.13/done ## who made a change, by the kernel's audit of this machine, beside ausearch; longer with COUNT=5000; as root
+	@TZ=UTC $(TESTS) $@ unit-3.13 tests/tools/actors $(call pytest,tests/actors)
 docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)
 $(INTEGRATION) $(MORE_CORES:%=integration-%): integration-%: $(VENV)/core-%/done $(IMAGES:%=image-%)

@@ -287,7 +287,7 @@ class Actors:
                 named = [each for each in named if new is None or not each.inode or each.inode in known]
                 touches = named if new is None else [*named, *self._of_inode(old, new, named, window.after)]
                 touches = [each for each in touches if begin < each.seconds <= end]
-            if not named and category != "Modified":
+            if not named and not touches and category != "Modified":
                 touches = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
         return last(touches)
 

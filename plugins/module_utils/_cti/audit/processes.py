@@ -42,6 +42,7 @@ class _Process(NamedTuple):
     exe: bytes  # that had the title first
     title: bytes
     module: str  # that its own command line names
+    looked_at: bool  # while it ran: events of a program that replaced another one have the old command line
 
 
 class Processes:
@@ -60,7 +61,7 @@ class Processes:
         if started != event.exe:  # the kernel still gives the command line of the program that this process was before
             title = b""
         module = module_of(title)
-        self._remember(event.pid, _Process(event.ppid, event.session, started, event.title, module))
+        self._remember(event.pid, _Process(event.ppid, event.session, started, event.title, module, False))
         return Actor(
             event.auid, event.uid, event.session, event.exe, title[:COMMAND_BYTES],
             module or self._module_of_parents(event),
@@ -75,12 +76,13 @@ class Processes:
             if pid <= 1:
                 break
             known = self._known.get(pid)
-            if known is None or known.session != event.session:
+            if known is None or known.session != event.session or not (known.module or known.looked_at):
                 found = self._proc(pid, event.session, event.seconds)
-                if found is None:
+                if found is not None:
+                    known = _Process(found[0], event.session, b"", found[1], module_of(found[1]), True)
+                    self._remember(pid, known)
+                elif known is None or known.session != event.session:
                     break
-                known = _Process(found[0], event.session, b"", found[1], module_of(found[1]))
-                self._remember(pid, known)
             if known.module:
                 return known.module
             pid = known.parent
