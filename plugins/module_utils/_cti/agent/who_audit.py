@@ -38,6 +38,7 @@ _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _SO_PROTOCOL, _SO_DOMAIN = 38, 39
 
 _DPKG = b"/var/lib/dpkg"
+_LISTS = b"/var/lib/dpkg/info"
 _RPM = (b"/usr/lib/sysimage/rpm", b"/var/lib/rpm")
 _RPM_FILES = (b".rpm.lock", b"rpmdb.sqlite", b"Packages", b"Packages.db")
 _UNITS = (
@@ -182,7 +183,12 @@ class AuditedWho(Who):
         except AuditError as error:
             if self._options.who == "rules":
                 why.append(str(error))
-        self._actors.know(outcome.folders)
+        folders = dict(outcome.folders)
+        try:
+            folders[_LISTS] = os.stat(_LISTS).st_ino
+        except OSError:  # no dpkg here
+            pass
+        self._actors.know(folders)
         self._tracked = {root.path for root in roots} | set(outcome.folders)
         self._say(why)
 
@@ -261,7 +267,7 @@ class AuditedWho(Who):
     def _find_package(self, name: str, architecture: str, new: Any, window: Window) -> Optional[Found]:
         """dpkg writes a list of files for each package. rpm has one database: who had it open when the package was installed, or the only
         one who had."""
-        stem = _DPKG + b"/info/" + os.fsencode(name)
+        stem = _LISTS + b"/" + os.fsencode(name)
         lists = [stem + b".list", b"%s:%s.list" % (stem, os.fsencode(architecture))]
         found = self._actors.of_paths(lists, window)
         if found is not None:

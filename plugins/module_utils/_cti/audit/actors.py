@@ -126,6 +126,9 @@ class Actors:
             if path and parent is not None and self._roots.get(os.path.dirname(path), parent.inode) != parent.inode:
                 path = b""  # a path of this name on another root
             self._add_path(path, touch)
+            unit = unit_of(path) if ours or os.path.dirname(path) in self._roots else b""
+            if unit and self._accept(path):
+                self._add(("unit", unit), touch, len(unit))
             if each.kind != b"NORMAL" and parent is not None and parent.inode and each.name:
                 self._add_by_parent(parent.inode, os.path.basename(each.name.rstrip(b"/")), path, touch)
 
@@ -164,6 +167,8 @@ class Actors:
             or not (path or (parent is not None and parent.inode and folder.name))
         ):
             return
+        if path and self._roots.get(path, folder.inode) != folder.inode:
+            return  # a path of this name on another root
         inside = 0 if parent is None else parent.inode
         name = os.path.basename((folder.name or b"").rstrip(b"/")) if inside else b""
         renamed = any(each.kind == b"DELETE" and each.inode == folder.inode for each in event.touched)
@@ -186,9 +191,6 @@ class Actors:
             self._add(("inode", touch.inode), touch, 8)
         if known:
             self._add(("path", path), touch, len(path))
-            unit = unit_of(path) if touch.kind != b"PARENT" else b""
-            if unit:
-                self._add(("unit", unit), touch, len(unit))
 
     def _add(self, key: Key, touch: Touch, size: int) -> None:
         touches = self._touches.setdefault(key, [])

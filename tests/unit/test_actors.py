@@ -1,0 +1,207 @@
+# Copyright (c) changetracking.inventory contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which of the recent events made a change, and by whom."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit import actors as module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.actors import Actors
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import UNSET, Event, Touched
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.processes import Processes, module_of
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.touches import Window
+from ansible_collections.changetracking.inventory.tests.helpers.audit_records import FOLDER, events
+
+ALICE, BOB = 1001, 1002
+ALL = Window(0, 2e9)
+NOBODY = Processes(lambda pid, session, seconds: None)
+
+
+def recorded():
+    actors = Actors(1, NOBODY)
+    actors.know({b"/srv/w": FOLDER})
+    for event in events():
+        actors.add(event)
+    actors.resolve()
+    return actors
+
+
+def event(second, *touched, auid=ALICE, keys=(b"ctagent",), **fields):
+    """An event at this second, which is its number too. `touched`: kind, name, inode."""
+    files = [Touched(name, kind, inode, b"fe:00", False) for kind, name, inode in touched]
+    values = dict(
+        seconds=float(second), serial=second, pid=100 + auid, ppid=99, auid=auid, uid=0, session=auid, exe=b"/bin/sh",
+        title=b"sh", keys=keys, folder=b"/w", touched=files, by_path=True, changes=True, arguments=[],
+    )  # fmt: skip
+    values.update(fields)
+    return Event(**values)
+
+
+def known(*found):
+    actors = Actors(1, NOBODY)
+    actors.know({b"/w": 1})
+    for each in found:
+        actors.add(each)
+    actors.resolve()
+    return actors
+
+
+def write(second, auid=ALICE, inode=7, name=b"f", **fields):
+    return event(second, (b"NORMAL", name, inode), auid=auid, **fields)
+
+
+def create(second, auid=ALICE, inode=7, name=b"f"):
+    return event(second, (b"PARENT", b"/w", 1), (b"CREATE", name, inode), auid=auid)
+
+
+def delete(second, auid=ALICE, inode=7, name=b"f"):
+    return event(second, (b"PARENT", b"/w", 1), (b"DELETE", name, inode), auid=auid)
+
+
+def who(found):
+    return found and found.actor.user
+
+
+def test_the_events_of_real_users_name_them():
+    actors = recorded()
+    assert who(actors.of_file(b"/srv/w/sub dir/viafd2", ALL, None, None, "Removed")) == ALICE
+    for path in (b"d/e/f/x", b"d/e/y", b"d/e/f", b"d", b"hard", b"soft", b"q"):
+        found = actors.of_file(b"/srv/w/" + path, ALL, None, None, "Removed")
+        assert (who(found), found.actor.exe) == (BOB, b"/usr/bin/rmdir" if path == b"q" else b"/usr/bin/rm")
+    for path in ('new\nline é "q'.encode(), b"sub dir/t", b"t16/b", b"t2", b"t3", b"su", b"cron"):
+        assert who(actors.of_file(b"/srv/w/" + path, ALL, None, None, "Added")) == ALICE
+    assert (
+        actors.of_file(b"/viafd2", ALL, None, None, "Removed") is None
+    )  # the current folder has nothing to do with it
+    assert who(actors.of_unit(b"nginx", ALL)) == who(actors.of_unit(b"sshd", ALL)) == BOB
+    assert actors.of_unit(b"x" * 60 + b"7", ALL) is None  # is-active changes nothing
+
+
+def test_a_module_of_ansible_is_named_by_itself_and_by_what_it_starts():
+    actors = recorded()
+    for name in (b"t2", b"t3"):
+        assert actors.of_file(b"/srv/w/" + name, ALL, None, None, "Added").actor.module == "copy"
+    assert actors.of_file(b"/srv/w/cron", ALL, None, None, "Added").actor.module == ""
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        (b"/usr/bin/python3\0/root/.ansible/tmp/ansible-tmp-1-2-3/AnsiballZ_apt.py", "apt"),
+        (b"python3\0/var/tmp/ansible-tmp-1-2-3/AnsiballZ_ansible_test.py\0x", "ansible_test"),
+        (b"/bin/sh\0-c\0/usr/bin/python3 /h/AnsiballZ_copy.py && sleep 0", ""),
+        (b"python3", ""),
+        (b"vi\0notes\0AnsiballZ_copy.py", ""),
+        (b"python3\0/x/AnsiballZ_copy.pyc", ""),
+        (b"python3\0/x/AnsiballZ_cop", ""),
+    ],
+)
+def test_the_name_of_a_module_is_that_of_the_script_that_runs(title, name):
+    assert module_of(title) == name
+
+
+def test_a_parent_of_another_session_is_not_asked():
+    asked = []
+    processes = Processes(lambda pid, session, seconds: asked.append((pid, session)))
+    assert processes.actor(write(1)).module == "" and asked == [(99, ALICE)]
+    assert processes.actor(write(2, session=UNSET)).module == "" and len(asked) == 1
+    named = Processes(lambda pid, session, seconds: (1, b"python3\0/x/AnsiballZ_file.py"))
+    assert named.actor(write(1)).module == "file"
+
+
+def test_the_command_line_of_the_program_before_is_none():
+    processes = Processes(lambda pid, session, seconds: None)
+    assert processes.actor(write(1)).command == b"sh"
+    for second in (2, 3):
+        assert processes.actor(write(second, exe=b"/bin/cat")).command == b""
+    assert processes.actor(write(4, exe=b"/bin/cat", title=b"cat")).command == b"cat"
+
+
+def test_only_events_between_two_states_count():
+    actors = known(write(10), write(20, BOB), write(30))
+    assert who(actors.of_file(b"/w/f", ALL, (7, 15.0), (7, 25.0))) == BOB
+    assert actors.of_file(b"/w/f", ALL, (7, 20.0), (7, 25.0)) is None
+    found = actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 25.0))
+    assert (who(found), found.count, found.seconds) == (BOB, 2, 20.0)
+    assert actors.of_file(b"/w/f", Window(0, 2e9, after=30), (7, 5.0), None) is None
+
+
+def test_a_path_of_another_root_is_another_file():
+    assert known(write(10, inode=8)).of_file(b"/w/f", ALL, (7, 5.0), (7, 15.0)) is None
+    elsewhere = event(10, (b"PARENT", b"/w", 5), (b"CREATE", b"f", 9))
+    assert known(elsewhere).of_paths([b"/w/f"], ALL) is None
+
+
+def test_a_file_that_was_replaced_and_removed_was_removed_by_the_last_one():
+    actors = known(delete(10), create(11, inode=8), delete(20, BOB, inode=8))
+    assert who(actors.of_file(b"/w/f", ALL, (7, 5.0), None, "Removed")) == BOB
+    assert actors.of_file(b"/w/f", ALL, (6, 5.0), None, "Removed") is None
+
+
+def test_what_came_after_the_start_of_the_run_removes_only_what_was_still_there():
+    actors = known(delete(10), create(20, BOB), delete(21, BOB))
+    assert who(actors.of_file(b"/w/f", Window(0, 15), None, None, "Removed")) == ALICE
+    assert who(actors.of_file(b"/w/f", Window(15, 16), None, None, "Removed")) == BOB
+
+
+def test_a_descriptor_and_another_name_lead_to_the_file_by_its_inode_while_it_had_it():
+    by_descriptor = event(20, (b"NORMAL", None, 7), auid=BOB, by_path=False)
+    assert who(known(create(10), by_descriptor).of_file(b"/w/f", ALL, None, (7, 25.0), "Added")) == BOB
+    assert who(known(by_descriptor, create(21)).of_file(b"/w/f", ALL, None, (7, 25.0), "Added")) == ALICE
+    assert who(known(write(20, BOB, name=b"other")).of_file(b"/w/f", ALL, (7, 15.0), (7, 25.0))) == BOB
+    assert known(by_descriptor).of_file(b"/w/f", ALL, (6, 15.0), (7, 25.0)) is None
+
+
+def test_own_events_and_those_that_read_do_not_count():
+    actors = Actors(100 + ALICE, NOBODY)
+    actors.add(write(10))
+    assert actors.of_file(b"/w/f", ALL, None, None) is None
+    for keys, changes, counts in (((b"",), False, None), ((b"",), True, BOB), ((b"ctagent",), False, BOB)):
+        actors = known(write(10, BOB, keys=keys, changes=changes))
+        assert who(actors.of_file(b"/w/f", ALL, None, None)) == counts
+
+
+def test_units_are_changed_by_their_files_and_by_systemctl_but_not_by_systemd_for_others():
+    path = b"/etc/systemd/system/multi-user.target.wants/web.service"
+    by_systemd = write(30, UNSET, name=path, exe=b"/usr/lib/systemd/systemd")
+    told = event(20, auid=BOB, exe=b"/usr/bin/systemctl", arguments=[b"systemctl", b"--now", b"enable", b"web.service"])
+    assert who(known(told, by_systemd).of_unit(b"web", ALL)) == BOB
+    drop_in = write(10, name=b"/etc/systemd/system/web.service.d/a.conf")
+    assert who(known(drop_in, told).of_unit(b"web", ALL)) == ALICE
+    asked = told._replace(arguments=[b"systemctl", b"status", b"web"])
+    assert known(asked).of_unit(b"web", ALL) is None
+
+
+def test_memory_is_bounded():
+    actors = Actors(1, NOBODY, limit=1 << 20)
+    for number in range(20000):
+        actors.add(create(number + 1, inode=number + 10, name=b"%d" % number))
+        actors.add(event(number + 1, (b"PARENT", b"/w", number), (b"DELETE", b"g%d" % number, 1), by_path=False))
+    assert len(actors._touches) + len(actors._unresolved) < 4000 and actors._bytes <= 1 << 20
+    assert len(actors._folders) <= module.MAX_FOLDERS
+    for number in range(1000):
+        actors.add(write(30000 + number))
+    assert len(actors._touches["path", b"/w/f"]) == module.MAX_TOUCHES
+
+
+names = st.sampled_from([b"f", b"./f", b"/w/f", b"d/f", b"../f", b"", b"/", b"d/", None])
+kinds = st.sampled_from([b"NORMAL", b"PARENT", b"CREATE", b"DELETE", b"UNKNOWN", b""])
+touched = st.builds(Touched, names, kinds, st.integers(0, 4), st.just(b"fe:00"), st.booleans())
+
+
+@given(
+    st.lists(st.tuples(st.lists(touched, max_size=5), st.booleans(), st.sampled_from([b"/w", b"/", b""])), max_size=12)
+)
+def test_any_events_are_joined_or_not(several):
+    actors = known(
+        *(
+            event(at + 1)._replace(touched=files, by_path=by_path, folder=folder)
+            for at, (files, by_path, folder) in enumerate(several)
+        )
+    )
+    for category in ("Added", "Removed", "Modified"):
+        for state in (None, (1, 5.0)):
+            actors.of_file(b"/w/d/f", ALL, state, state, category)
+    actors.resolve()
