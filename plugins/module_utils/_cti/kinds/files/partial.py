@@ -71,9 +71,6 @@ class Partial(Scan):
             yield from super()._all_parts()
             return
         self.partial = True
-        for path, real in self._roots.items():
-            if real != path and not self._folders.isdisjoint(_above(path)):
-                self._trees.add(path)  # a symlink on the way to it may lead elsewhere now
         for path in sorted(self._roots):
             if path in self._pending and (path in self._steps or path in self._folders or self._is_in_tree(path)):
                 yield from self._walk(path, self._roots[path])
