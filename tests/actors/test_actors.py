@@ -259,3 +259,60 @@ def test_the_rules_of_others_are_enough_to_read(host, people, audited):
     assert only(host)["ChangedBy"] == "ctalice"
     assert host.stop() == 0
     assert rules() == ["-w %s -p wa -k theirs" % host.tracked]
+
+
+def test_a_package_is_changed_by_who_ran_dpkg_for_it(host, people, audited):
+    package = host.folder / "package"
+    (package / "DEBIAN").mkdir(parents=True)
+    for version in ("1", "2"):
+        (package / "DEBIAN/control").write_text(
+            "Package: ct-actors\nVersion: %s\nArchitecture: all\nMaintainer: a <a@example.com>\nDescription: test\n"
+            % version
+        )
+        subprocess.run(["dpkg-deb", "-b", str(package), str(host.folder / (version + ".deb"))], check=True)
+    subprocess.run(["dpkg", "--purge", "ct-actors"], check=False)
+    host.track(enableFiles=False, enableSoftware=True, softwareSettings={"softwareCollectionFrequency": 1})
+    host.start("--who", "rules")
+    wait_for_runs(host, "Package")
+    seen = 0
+    steps = (
+        ("ctalice", ["-i", "1.deb"], "Added"),
+        ("ctbob", ["-i", "2.deb"], "Modified"),
+        ("ctalice", ["--purge", "ct-actors"], "Removed"),
+    )
+    for name, arguments, category in steps:
+        command = [
+            "dpkg",
+            *arguments[:-1],
+            arguments[-1] if category == "Removed" else str(host.folder / arguments[-1]),
+        ]
+        subprocess.run(logins.logged_in(people[name], *command), check=True)
+        wait_for_runs(host, "Package")
+        row = records(host, seen)[-1]
+        seen = row["Seq"]
+        assert (row["ChangeCategory"], row["ChangedBy"], row["ChangedByProcess"]) == (category, name, "/usr/bin/dpkg")
+
+
+def test_a_service_is_changed_by_who_wrote_its_unit_or_enabled_it(host, people, audited):
+    unit = "/etc/systemd/system/ct-actors.service"
+    host.track(enableFiles=False, enableServices=True, servicesSettings={"serviceCollectionFrequency": 1})
+    host.start("--who", "rules")
+    wait_for_runs(host, "Service")
+    text = "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"
+    try:
+        script = "printf %s > %s" % (shlex.quote(text.replace("\n", "\\n")), unit)
+        subprocess.run(logins.logged_in(people["ctalice"], "sh", "-c", script), check=True)
+        wait_for_runs(host, "Service")
+        row = only(host)
+        assert (row["ChangeCategory"], row["ChangedBy"], row["ChangedByUid"]) == ("Added", "ctalice", people["ctalice"])
+        subprocess.run(logins.logged_in(people["ctbob"], "systemctl", "enable", "ct-actors"), check=True)
+        wait_for_runs(host, "Service")
+        row = only(host, row["Seq"])
+        assert (row["ChangeCategory"], row["ChangedBy"], row["ChangedByProcess"]) == (
+            "Modified",
+            "ctbob",
+            "/usr/bin/systemctl",
+        )
+    finally:
+        subprocess.run(["systemctl", "disable", "ct-actors"], check=False)
+        os.unlink(unit)
