@@ -3,11 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """When a run starts because something may have changed, and what it is told."""
 
-import fcntl
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -302,7 +304,7 @@ def test_the_thread_wakes_by_itself_and_ends(driven):
     host = driven()
     woken = threading.Event()
     host.waker._wake = lambda _kind: woken.set()
-    host.waker._clock = __import__("time").monotonic
+    host.waker._clock = time.monotonic
     host.run()
     host.waker.start()
     host.write("file")
@@ -332,31 +334,18 @@ def dpkg(tmp_path):
 
         def lock(self, name="lock-frontend"):
             """In a process of its own: locks of this one do not count for it."""
-            reader, writer = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                with open(str(folder / name), "r+") as file:
-                    fcntl.lockf(file, fcntl.LOCK_EX)
-                    os.write(writer, b"x")
-                    os.close(writer)
-                    signal_wait()
-                os._exit(0)
-            os.close(writer)
-            assert os.read(reader, 1) == b"x"
-            os.close(reader)
-            return pid
-
-    def signal_wait():
-        import signal
-
-        signal.pause()
+            code = "import fcntl, sys; f = open(sys.argv[1], 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print('locked', flush=True); sys.stdin.read()"
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, str(folder / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            assert process.stdout.readline()
+            return process
 
     return Dpkg()
 
 
-def unlock(pid):
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
+def unlock(process):
+    process.communicate()
 
 
 def test_packages_are_looked_at_when_the_transaction_has_ended(driven, dpkg):
@@ -364,13 +353,13 @@ def test_packages_are_looked_at_when_the_transaction_has_ended(driven, dpkg):
     dpkg.make()
     host.run("packages")
     assert host.report("packages")["By"] == "inotify"
-    pid = dpkg.lock()
+    process = dpkg.lock()
     try:
         dpkg.change()
         host.read()
         assert host.after(10) == []
     finally:
-        unlock(pid)
+        unlock(process)
     assert host.after(1) == ["packages"]
     assert host.run("packages", woken=True, changed=["vim"]) is None
     assert host.report("packages")["Changes"] == 1
@@ -380,7 +369,7 @@ def test_packages_do_not_wait_for_ever_for_a_transaction(driven, dpkg):
     host = driven(["packages"])
     dpkg.make()
     host.run("packages")
-    pid = dpkg.lock("lock")
+    process = dpkg.lock("lock")
     try:
         dpkg.change()
         host.read()
@@ -388,7 +377,7 @@ def test_packages_do_not_wait_for_ever_for_a_transaction(driven, dpkg):
         assert host.after(1000) == ["packages"]
         assert waker.TRANSACTION_SECONDS <= host.now - start <= waker.TRANSACTION_SECONDS + 1
     finally:
-        unlock(pid)
+        unlock(process)
 
 
 def test_other_files_and_readers_of_a_database_start_no_run(driven, dpkg, tmp_path):
