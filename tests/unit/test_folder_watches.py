@@ -101,6 +101,20 @@ def test_each_change_of_a_file_names_its_folder(tracked, tmp_path):
         assert host.named() == ({"a"}, set())
 
 
+@pytest.mark.parametrize(("kind", "named"), [("file", {"a/b"}), ("any", {"a", "a/b"}), ("directory", {"a", "a/b"})])
+def test_a_name_that_comes_or_goes_changes_the_times_of_its_folder(tracked, tmp_path, kind, named):
+    """So the folder above is named too, where folders are tracked."""
+    os.makedirs(str(tmp_path / "a/b"))
+    host = tracked(everything_below())
+    host.rules = [rule._replace(type=kind) for rule in host.rules]
+    host.scan()
+    path = host.make("a", "b", "file")
+    assert host.named() == (named, set())
+    with open(path, "a") as file:
+        file.write("text")
+    assert host.named() == ({"a/b"}, set())
+
+
 def test_reading_names_nothing(tracked):
     host = tracked(everything_below())
     path = host.make("file")

@@ -230,6 +230,8 @@ class FolderWatches:
     def _happened(self, path: str, event: inotify.Event, news: News) -> None:
         folder = self._folders[path]
         mask, name = event.mask, event.name
+        if name and mask & inotify.NAMES:
+            self._has_another_time(path, news)
         if mask & inotify.UNMOUNT:
             news.add_everything(path)
         elif mask & _SELF:  # the one above reports its name, if that is watched
@@ -249,6 +251,13 @@ class FolderWatches:
                 news.add_everything(child)
             elif _is_wanted(folder.claims.all, name):
                 self._announce(folder, path, child, news)
+
+    def _has_another_time(self, path: str, news: News) -> None:
+        """A name came or went in this directory. That changes its own times, which are those of an item where directories are tracked."""
+        above = os.path.dirname(path)
+        folder = self._folders.get(above)
+        if folder is not None and above != path and _is_wanted(folder.claims.directories, os.path.basename(path)):
+            self._announce(folder, above, path, news)
 
     def _announce(self, folder: _Folder, path: str, item: str, news: News, tree: bool = False) -> None:
         if folder.linked:
