@@ -24,10 +24,10 @@ class Who:
     def follow(self, settings: Settings) -> None:
         """Watch what this rule tracks. To be called again and again, since others may delete audit rules."""
 
-    def actors(self, snapshot: Snapshot, started: float, full: bool = True) -> Mapping[Identity, Row]:
+    def actors(self, snapshot: Snapshot, started: float) -> Mapping[Identity, Row]:
         """Who made the changes of a run, as columns by the identity of the item; without those of whom it is not known.
 
-        `started` (unix seconds): when the run started. `full`: whether it compared all items.
+        `started` (unix seconds): when the run started.
         """
         return {}
 

@@ -215,7 +215,7 @@ class AuditedWho(Who):
 
     # --- the join
 
-    def actors(self, snapshot: Snapshot, started: float, full: bool = True) -> Mapping[Identity, Row]:
+    def actors(self, snapshot: Snapshot, started: float) -> Mapping[Identity, Row]:
         if self._thread is None:
             return {}
         kind = snapshot.kind
@@ -235,7 +235,7 @@ class AuditedWho(Who):
                 explained[identity] = found.serial
                 rows[identity] = self._row(found, names)
         unknown = len(snapshot.changes) - len(rows)
-        self._pending[kind.name] = (started if full else None, explained, unknown)
+        self._pending[kind.name] = (None if snapshot.partial else started, explained, unknown)
         return rows
 
     def stored(self, kind: str) -> None:
