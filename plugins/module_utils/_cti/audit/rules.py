@@ -16,24 +16,9 @@ from .netlink import ATTRIBUTES, EXECUTE, WRITE, AuditError, AuditStatus, Contro
 
 MAX_RULES = 500
 MAX_LINKS = 40
-_SLOW = tuple(
-    [
-        "fuse",
-        "nfs",
-        "cifs",
-        "smb",
-        "9p",
-        "ceph",
-        "glusterfs",
-        "lustre",
-        "gpfs",
-        "autofs",
-        "afs",
-        "virtiofs",
-        "ncp",
-        "coda",
-    ]
-)
+_SLOW = (
+    "fuse", "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "lustre", "gpfs", "autofs", "afs", "virtiofs", "ncp", "coda",
+)  # fmt: skip
 _GENERATED = (b"/proc", b"/sys")
 
 
