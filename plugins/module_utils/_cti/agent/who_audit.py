@@ -118,13 +118,13 @@ class AuditedWho(Who):
         """Read records until none waits."""
         while True:
             try:
-                datagram = reader.recv(netlink.RECORD_BYTES)
+                type_, text = netlink.receive(reader)
             except BlockingIOError:
                 return
             except OSError:  # ENOBUFS: records are lost
                 self._overflows += 1
                 continue
-            event = self._assembler.add(*netlink.parse_datagram(datagram))
+            event = self._assembler.add(type_, text)
             if event is not None:
                 self._actors.add(event)
 

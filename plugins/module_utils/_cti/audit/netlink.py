@@ -73,6 +73,13 @@ def open_reader(descriptor: Optional[int] = None) -> socket.socket:
     return reader
 
 
+def receive(reader: socket.socket) -> Tuple[int, bytes]:
+    """The type and the text of the next record. Type 0 for what is none, or not from the kernel: a process with CAP_NET_ADMIN, such as one
+    of a container in the host's network, can send to this socket. Raises OSError: BlockingIOError where none waits."""
+    datagram, (port, _groups) = reader.recvfrom(RECORD_BYTES)
+    return parse_datagram(datagram) if port == 0 else (0, b"")
+
+
 def parse_datagram(datagram: bytes) -> Tuple[int, bytes]:
     """The type and the text of a record; type 0 where it is too short to be one. The kernel's length in it may leave out the header."""
     if len(datagram) < _HEADER.size:
