@@ -3,14 +3,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Which of the recent events made a change, and by whom."""
 
+import os
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit import actors as module
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit import processes as processes_module
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.actors import Actors
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import UNSET, Event, Touched
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.processes import Processes, module_of
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import (
+    UNSET,
+    Event,
+    Touched,
+    forged_session,
+)
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.processes import (
+    CommandLines,
+    Processes,
+    module_of,
+)
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.touches import Window
 from ansible_collections.changetracking.inventory.tests.helpers.audit_records import FOLDER, events
 
@@ -117,6 +130,78 @@ def test_the_command_line_of_the_program_before_is_none():
     for second in (2, 3):
         assert processes.actor(write(second, exe=b"/bin/cat")).command == b""
     assert processes.actor(write(4, exe=b"/bin/cat", title=b"cat")).command == b"cat"
+
+
+@pytest.mark.parametrize(
+    "uid, auid, result, forged",
+    [
+        (0, ALICE, 1, False),  # sshd, login, cron
+        (33, ALICE, 1, True),
+        (33, 0, 1, True),
+        (33, 33, 1, False),
+        (33, ALICE, 0, False),
+    ],
+)
+def test_a_login_that_a_service_gave_itself_is_none(uid, auid, result, forged):
+    record = b"audit(1700000000.670:29563): pid=7681 uid=%d old-auid=4294967295 auid=%d tty=(none) old-ses=4294967295 ses=2166 res=%d"
+    session = forged_session(record % (uid, auid, result))
+    assert session == (2166 if forged else None)
+    actors = Actors(1, Processes(lambda pid, session, seconds: None))
+    if session is not None:
+        actors.distrust(session)
+    actors.add(write(1, auid, uid=uid, session=2166, name=b"/w/f"))
+    found = actors.of_file(b"/w/f", ALL, (7, 0.0), (7, 25.0)).actor
+    assert (found.user, found.session) == ((uid, UNSET) if forged else (auid, 2166))
+
+
+@pytest.mark.parametrize("text", (b"", b"audit(1.000:1): uid=33 auid=x ses=1 res=1", b"uid=1 auid=2", b"\xff" * 99))
+def test_a_login_record_that_makes_no_sense_is_none(text):
+    assert forged_session(text) is None
+
+
+def test_forged_sessions_are_bounded(monkeypatch):
+    monkeypatch.setattr(processes_module, "MAX_FORGED", 10)
+    processes = Processes(lambda pid, session, seconds: None)
+    for session in range(100):
+        processes.distrust(session)
+    assert len(processes._forged) == 10 and processes.actor(write(1, session=99)).auid == UNSET
+
+
+def test_a_process_whose_command_line_can_not_be_read_holds_nobody_up(monkeypatch):
+    monkeypatch.setattr(processes_module, "READ_SECONDS", 0.05)
+    released, asked = threading.Event(), []
+    logins = {}
+    monkeypatch.setattr(processes_module, "_read", lambda path, limit: logins.get(path, b"1001"))
+
+    def read(pid):
+        asked.append(pid)
+        if pid < 100:
+            released.wait()
+        return b"title %d" % pid
+
+    lines = CommandLines(read)
+    try:
+        for pid in (1, 2, 101):  # of one user
+            with pytest.raises(TimeoutError):
+                lines.of(pid)
+        assert asked == [1]
+        logins.update(("/proc/%d/loginuid" % pid, b"%d" % pid) for pid in range(10, 102))
+        assert lines.of(101) == b"title 101"
+        for pid in range(10, 30):
+            with pytest.raises(TimeoutError):
+                lines.of(pid)
+        assert len(asked) == processes_module.MAX_SLOW + 1
+    finally:
+        released.set()
+
+
+def test_a_process_that_has_ended_has_no_command_line():
+    assert CommandLines().of(os.getpid())
+    lines = CommandLines(lambda pid: processes_module._read("/nowhere", 1))
+    for _attempt in range(2):  # which is no reason to read no other one of the user
+        with pytest.raises(OSError):
+            lines.of(os.getpid())
+    assert not lines._slow
 
 
 def test_only_events_between_two_states_count():

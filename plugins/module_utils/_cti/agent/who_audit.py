@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..audit import netlink, rules
 from ..audit.actors import Actors
-from ..audit.messages import UNSET, Assembler
+from ..audit.messages import LOGIN, UNSET, Assembler, forged_session
 from ..audit.netlink import AuditError, Control
 from ..audit.touches import Found, Window
 from ..daemon import Log
@@ -124,6 +124,9 @@ class AuditedWho(Who):
             except OSError:  # ENOBUFS: records are lost
                 self._overflows += 1
                 continue
+            forged = forged_session(text) if type_ == LOGIN else None
+            if forged is not None:
+                self._actors.distrust(forged)
             event = self._assembler.add(type_, text)
             if event is not None:
                 self._actors.add(event)

@@ -79,10 +79,15 @@ class Actors:
             for path, inode in folders.items():
                 self._bind(inode, _Binding(0, b"NORMAL", path, 0, b""))
 
+    def distrust(self, session: int) -> None:
+        """See Processes. To be called by the thread that calls add()."""
+        self._processes.distrust(session)
+
     def add(self, event: Event) -> None:
+        """To be called by one thread alone."""
+        actor = self._processes.actor(event)  # without the lock, since it reads of other processes
         with self._lock:
             self.events += 1
-            actor = self._processes.actor(event)
             if event.pid == self._own:
                 return
             if len(self._actors) > 4096:

@@ -18,6 +18,7 @@ MAX_ARGUMENTS = 256
 UNSET = 4294967295  # of auid and ses: no login
 
 _SYSCALL, _PATH, _CWD, _EXECVE, _EOE, _PROCTITLE, _OPENAT2 = 1300, 1302, 1307, 1309, 1320, 1327, 1337
+LOGIN = 1006
 _KEPT = frozenset((_PATH, _CWD, _EXECVE, _PROCTITLE, _OPENAT2))
 
 _HEADER: Callable[[bytes], Any] = re.compile(rb"audit\((\d{1,15})\.(\d{3}):(\d{1,20})\):").match
@@ -103,6 +104,19 @@ def value(raw: bytes) -> Optional[bytes]:
     if raw == b"(null)":
         return None
     return bytes.fromhex(raw.decode("ascii")) if _HEX(raw) else raw
+
+
+def forged_session(text: bytes) -> Optional[int]:
+    """The session of a LOGIN record that a user began in the name of another one. None for any other.
+
+    Whoever has no login, such as a service, may set it once, to any user. Those who log users in run as root.
+    """
+    fields = _fields(text)
+    try:
+        uid, auid, session = (int(fields.get(name, b"")) for name in (b"uid", b"auid", b"ses"))
+    except ValueError:
+        return None
+    return session if fields.get(b"res") == b"1" and uid not in (0, auid) else None
 
 
 class Assembler:

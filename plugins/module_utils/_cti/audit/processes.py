@@ -5,15 +5,20 @@
 
 import os
 import re
+import threading
 import time
 from collections import OrderedDict
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .messages import UNSET, Event
 
 MAX_PROCESSES = 8192  # remembered, by their id
 MAX_PARENTS = 16  # of one process
+MAX_FORGED = 8192  # sessions
 COMMAND_BYTES = 256
+READ_SECONDS = 1.0  # for a command line
+PENALTY_SECONDS = 600.0  # for which a user's command lines are not read after one that took longer
+MAX_SLOW = 8  # users with such a command line; while there are so many, none is read
 
 _MODULE: Callable[[bytes], Any] = re.compile(rb"AnsiballZ_([a-z0-9_]{1,100})\.py(?![^\0/ ])").search
 _CLOCK_BOOTTIME = 7  # clock_gettime(2); Python 3.7 and later name it in `time`
@@ -51,9 +56,18 @@ class Processes:
     def __init__(self, proc: Callable[[int, int, float], Optional[Tuple[int, bytes]]]) -> None:
         self._proc = proc
         self._known: "OrderedDict[int, _Process]" = OrderedDict()
+        self._forged: "OrderedDict[int, None]" = OrderedDict()  # sessions
+
+    def distrust(self, session: int) -> None:
+        """Take the login of this session for none, see messages.forged_session()."""
+        self._forged[session] = None
+        if len(self._forged) > MAX_FORGED:
+            self._forged.popitem(last=False)
 
     def actor(self, event: Event) -> Actor:
         """Who made the system call."""
+        if event.session in self._forged:
+            event = event._replace(auid=UNSET, session=UNSET)
         title, started = event.title, event.exe
         before = self._known.get(event.pid)
         if before is not None and before[:2] == (event.ppid, event.session) and before.title == title:
@@ -103,18 +117,56 @@ def module_of(title: bytes) -> str:
     return match.group(1).decode("ascii") if match is not None else ""
 
 
+class CommandLines:
+    """Reads command lines of processes. The kernel takes them from the memory of the process, whose owner can have it wait for ever.
+
+    So a thread reads each. Who makes one wait has no other one read for a while.
+    """
+
+    def __init__(self, read: Callable[[int], bytes] = lambda pid: _read("/proc/%d/cmdline" % pid, 4096)) -> None:
+        self._read = read
+        self._slow: Dict[bytes, Tuple[float, threading.Thread]] = {}  # by login
+
+    def of(self, pid: int) -> bytes:
+        """Raises OSError."""
+        user = _read("/proc/%d/loginuid" % pid, 32)
+        now = time.monotonic()
+        self._slow = {
+            login: (until, thread) for login, (until, thread) in self._slow.items() if thread.is_alive() or now < until
+        }
+        if user in self._slow or len(self._slow) >= MAX_SLOW:
+            raise TimeoutError
+        found: List[bytes] = []
+        thread = threading.Thread(target=self._read_into, args=(pid, found), name="command line", daemon=True)
+        thread.start()
+        thread.join(READ_SECONDS)
+        if thread.is_alive():
+            self._slow[user] = (now + PENALTY_SECONDS, thread)
+        if not found:
+            raise TimeoutError
+        return found[0]
+
+    def _read_into(self, pid: int, found: List[bytes]) -> None:
+        try:
+            found.append(self._read(pid))
+        except OSError:  # it has ended
+            pass
+
+
+_command_lines = CommandLines()
+
+
 def read_process(pid: int, session: int, seconds: float) -> Optional[Tuple[int, bytes]]:
     """The parent and the start of the command line of a process that is in this audit session and was started before that time
     (unix seconds). None where there is no such process, or this one may not see it."""
     try:
         if int(_read("/proc/%d/sessionid" % pid, 32)) != session:
             return None
-        title = _read("/proc/%d/cmdline" % pid, 4096)
         fields = _read("/proc/%d/stat" % pid, 4096).rpartition(b")")[2].split()
         age = time.clock_gettime(_CLOCK_BOOTTIME) - int(fields[19]) / float(_TICKS)
         if age + 0.05 < time.time() - seconds:
             return None
-        return int(fields[1]), title
+        return int(fields[1]), _command_lines.of(pid)
     except (OSError, ValueError, IndexError):
         return None
 
