@@ -20,7 +20,7 @@ import threading
 import time
 
 from booted import AGENT, Host, rule
-from storm import BURST
+from storm import BURST, PAUSE
 
 TREE = "/srv/measured"
 MORE = "/srv/more"
@@ -74,9 +74,14 @@ def make_burst(host, dice):
 
 
 def change_rule(host, dice):
-    host.put_rule(rule(dice.choice([10, 15]), TREE, MORE, type="*"))
-    time.sleep(dice.uniform(8, 20))
-    host.put_rule(rule(EVERY, TREE, type="*"))
+    """In a pause of the storm: after a change of the rule, a run collects twice, and what changes in between may be reported in part."""
+    pause = host.root / PAUSE.lstrip("/")
+    for every, folders in ((dice.choice([10, 15]), [TREE, MORE]), (EVERY, [TREE])):
+        pause.write_text("")
+        host.put_rule(rule(every, *folders, type="*"))
+        wait_until(lambda: host.status()["Kinds"]["files"]["Every"] == every, 120, "the agent does not use the rule")  # noqa: B023
+        pause.unlink()
+        time.sleep(dice.uniform(5, 20))
 
 
 FAULTS = {"agent killed": kill, "agent frozen during a burst": freeze, "burst": make_burst, "rule changed": change_rule}
