@@ -134,7 +134,9 @@ class Host:
             )
             if ran and all(state["Watches"] for state in realtime.values()):
                 return
-            assert time.monotonic() < end, "the agent did not collect: %s" % json.dumps(status)
+            if time.monotonic() > end:
+                log = self.sh("journalctl --unit ctagent --no-pager --lines 50", check=False)
+                raise AssertionError("the agent did not collect: %s\n%s" % (json.dumps(status), log))
             time.sleep(0.2)
 
     def _install(self, variables):
