@@ -142,7 +142,6 @@ class Host:
     def _install(self, variables):
         common = {
             "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_common_args": "-F %s/ssh_config" % self.state,
             "agent_allow_users": ["ctrelay"],
             "agent_refresh": 5,
             "agent_jitter": 0,
@@ -153,10 +152,13 @@ class Host:
         folder = Path(self.state)
         (folder / "play.yml").write_text(PLAY)
         (folder / "variables.json").write_text(json.dumps(dict(common, **variables)))
+        ssh = (
+            "-F %s/ssh_config -o ControlMaster=no -o ControlPath=none" % self.state
+        )  # hosts elsewhere have this name too
         done = subprocess.run(
             [str(Path(sys.executable).with_name("ansible-playbook")), "-i", self.name + ",", "-e",
              "@%s/variables.json" % self.state, str(folder / "play.yml")],
-            env=dict(self._environment, ANSIBLE_PIPELINING="true"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, universal_newlines=True, check=False,
+            env=dict(self._environment, ANSIBLE_PIPELINING="true", ANSIBLE_SSH_ARGS=ssh),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
-from .. import host, itemfiles
+from .. import host
 from ..daemon import Log, Notifier
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, describe_defect
 from ..kinds.files.kind import FILES
@@ -21,10 +21,11 @@ from ..state.database import Database
 from ..state.outbox import Outbox
 from ..state.store import Store, run_until_stored
 from ..text import plural
-from ..tracking import enqueue, item_file, report, run
+from ..tracking import enqueue, report, run
 from ..tracking.snapshot import Snapshot
 from . import baseline
 from .delivery import Delivery
+from .item_files import ItemFiles
 from .lock import StateLock
 from .options import AgentOptions, OptionError
 from .realtime import Realtime
@@ -60,7 +61,7 @@ class Agent:
         self._notifier = Notifier(os.environ)
         self._delivery = Delivery(options, log, self._status)
         self._realtime = Realtime(options, self._schedule, log, self._status)
-        self._written: Dict[str, Tuple[str, Dict[itemfiles.Identity, str]]] = {}  # content of the item files
+        self._item_files = ItemFiles(options, log)
         self._warned: Dict[str, List[str]] = {}  # of the last run of each kind
         self._damaged: Optional[StateDamaged] = None
         self._discarded = False  # whether a run was, see _Stopping
@@ -168,10 +169,11 @@ class Agent:
         self._log_result(snapshot, records, time.monotonic() - started)
         if kind.name in settings.kinds:
             self._status.collected(snapshot, time.monotonic() - started, settings.every(kind.name))
-            self._write_items(snapshot)
         if self._uploads is not None:
             self._schedule.run_within("upload")
         self._schedule.run_within("delivery")
+        if kind.name in settings.kinds:
+            self._item_files.write(snapshot, self._schedule.is_between(kind.name))
         return True
 
     def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Optional[Tuple[Snapshot, List[Row]]]:
@@ -212,7 +214,7 @@ class Agent:
                 kind, settings, store, progress=progress, rehash_days=self._options.rehash_days, **realtime
             )
         if store.last_run(kind) is not None:
-            self._remove_items(kind)
+            self._item_files.remove(kind)
         return run.end_kind(kind, settings, store, self._options.rehash_days)
 
     def _check_outbox(self) -> None:
@@ -309,38 +311,11 @@ class Agent:
                 % (name, summary["added"], summary["removed"], summary["modified"], seconds)
             )
 
-    def _write_items(self, snapshot: Snapshot) -> None:
-        kind = snapshot.kind
-        categories = {
-            kind.identity(change.new): change.category for change in snapshot.changes if change.new is not None
-        }
-        try:
-            with Store(self._options.database, read_only=True) as store:
-                left_out = item_file.write(self._item_files, kind, store, categories)
-            if left_out:
-                self._log.warning(left_out)
-        except OSError as error:
-            self._log.error(
-                "Cannot write %s (%s). Make its directory writable, with free space." % (kind.item_file, error.strerror)
-            )
-        except StateError as error:
-            self._log.error(str(error))
-
     def _keep_baseline(self, taken: baseline.Taken) -> None:
         self._baseline = None
         if taken.sentence:
             (self._log.warning if taken.snapshot is None else self._log)(taken.sentence)
             baseline.keep(self._options, taken.sentence)
-
-    def _remove_items(self, kind: Kind) -> None:
-        try:
-            itemfiles.remove(self._item_files, kind)
-        except OSError as error:
-            self._log.error("Cannot remove %s (%s). Make its directory writable." % (kind.item_file, error.strerror))
-
-    @property
-    def _item_files(self) -> str:
-        return self._options.item_files or self._options.state
 
     def _failed(self, task: str, error: BaseException) -> None:
         """Report a defect in a task. The task runs again when it is due, and the others go on."""
