@@ -17,6 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime import folder_watches, inotify
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.folder_watches import FolderWatches
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.news import MOST_NAMED, News
+from ansible_collections.changetracking.inventory.tests.helpers.fuse import Silent, in_child, need_fuse
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 PATIENCE = 60
@@ -255,13 +256,65 @@ def test_what_is_behind_a_symlink_to_a_folder_is_a_full_run(tracked):
     host.scan()
     host.news()
     os.symlink("../outside", host.path("t", "link"))
-    assert host.news().everything
+    assert host.named() == ({"t"}, set())
     host.scan()
     host.news()
     host.make("outside", "file2")
     assert host.news().everything
     os.unlink(host.path("t", "link"))
     assert host.news().everything
+
+
+def test_a_symlink_that_no_rule_names_is_announced_for_what_may_be_behind_it(tracked):
+    host = tracked(("/t/*.conf", True))
+    os.makedirs(host.path("t"))
+    host.scan()
+    host.news()
+    os.symlink("../outside", host.path("t", "link"))
+    assert host.named() == ({"t"}, set())
+    os.unlink(host.path("t", "link"))
+    assert host.named() == (set(), set())
+
+
+@pytest.mark.parametrize("way", ("link", "swapped", "literal"))
+def test_no_file_system_is_asked_what_an_event_is_about(tracked, tmp_path_factory, way):
+    need_root()
+    silent = tmp_path_factory.mktemp("silent")
+    need_fuse(silent)
+    host = tracked(everything_below("/t"), ("/literal",))
+    host.make("t", "sub", "file")
+    host.make("literal")
+    host.scan()
+    host.news()
+    mounted = Silent(silent)
+    try:
+        if way == "link":
+            os.symlink(str(silent), host.path("t", "sub", "link"))
+        elif way == "swapped":  # the watch stays on the folder that had this path
+            host.make("t", "sub", "file2")
+            os.symlink("x", host.path("t", "sub", "link"))
+            os.rename(host.path("t", "sub"), host.path("t", "old"))
+            os.symlink(str(silent), host.path("t", "sub"))
+        else:
+            os.symlink(str(silent), host.path("link"))
+            os.rename(host.path("link"), host.path("literal"))
+        news = in_child(host.news)
+        assert news.everything or news.folders
+    finally:
+        mounted.end()
+
+
+def test_a_name_above_one_root_is_not_taken_for_that_of_another_one(tracked):
+    host = tracked(("/of_user/conf/*",), ("/of_root/conf/*",))
+    for owner in ("of_user", "of_root"):
+        host.make(owner, "conf", "file")
+    host.scan()
+    host.news()
+    reasons = set()
+    for owner in ("of_user", "of_root"):
+        os.rename(host.path(owner, "conf"), host.path(owner, "conf2"))
+        reasons.add(frozenset(host.news().items))
+    assert len(reasons) == 2 and not frozenset.intersection(*reasons)
 
 
 def test_a_folder_at_two_paths_is_named_at_both(tracked):

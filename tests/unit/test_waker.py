@@ -223,6 +223,36 @@ def test_an_item_that_changes_all_the_time_is_left_to_the_schedule(driven):
     assert host.after(1000) == ["files"]
 
 
+def test_a_flood_does_not_mute_what_it_hides(driven, monkeypatch):
+    host = driven()
+    host.run()
+    lost = inotify.Event(-1, inotify.OVERFLOW, "")
+    real = inotify.Inotify.read
+    for _unused in range(2 * news.FLAPPING_WAKES):
+        with monkeypatch.context() as patch:
+            patch.setattr(inotify.Inotify, "read", lambda *unused: iter([lost]))
+            host.waker._read("files")
+        assert host.after(10) == ["files"]
+        assert host.run(woken=True) is None
+    assert host.report()["Flapping"] == [] and inotify.Inotify.read is real
+
+
+def test_items_that_flap_are_bounded_and_few_are_logged(driven, monkeypatch):
+    monkeypatch.setattr(news, "MOST_FLAPPING", 30)
+    host = driven()
+    os.mkdir(host.path("calm"))
+    host.run()
+    for number in range(2):
+        for _unused in range(news.FLAPPING_WAKES + 1):
+            for name in range(25):
+                host.write("%d-%d" % (number, name))
+            host.read()
+            assert host.after(10) == ["files"]
+            host.run(woken=True)
+    assert len(host.waker._kinds["files"].flapping.items) == 30
+    assert len(host.logged) == 20 + 1 + 5 and host.logged[20].startswith("files: 5 more")
+
+
 def test_an_item_that_changes_now_and_then_does_not_flap(driven):
     host = driven()
     host.run()

@@ -16,7 +16,8 @@ from typing import Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 from ..errors import SourceFailed
 from ..kinds.files.budget import SHORT_NAME
 from ..kinds.files.file_rules import Claim, Claims
-from ..kinds.files.mounts import Mounts, is_remote
+from ..kinds.files.mounts import Barred, Mounts, is_remote
+from ..kinds.files.opening import Paths, close
 from ..kinds.files.owners import ROOT
 from ..kinds.files.partial import Named
 from ..text import plural, quoted
@@ -31,8 +32,10 @@ _MASK = (
     inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.NAMES | inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.ONLYDIR
     | inotify.EXCL_UNLINK
 )  # fmt: skip
+_CAME = inotify.CREATE | inotify.MOVED_TO
 _SELF = inotify.DELETE_SELF | inotify.MOVE_SELF
 MANY_EVENTS = 4096  # in one call of read(), after which there may be more
+MOST_LOOKUPS = 256  # of names, in one call of read(): they take time
 _NAMED_MOUNTS = 3  # in a message
 
 
@@ -71,6 +74,7 @@ class FolderWatches:
         self._others = 0  # watched directories that do not count to root
         self._touched: Set[str] = set()  # paths, in the current run
         self._exhausted = False  # whether the kernel refused a watch in the current run
+        self._looked_up = 0  # names, in the current read()
         self._mounts = Mounts({}, {})
         self._remote: Dict[str, str] = {}  # mount point -> type
         self._inotify = Inotify()
@@ -203,6 +207,7 @@ class FolderWatches:
         with self._lock:
             self._roots.read(news, self._folders)
             seen: Set[inotify.Event] = set()
+            self._looked_up = 0
             number = 0
             for event in self._inotify.read():
                 number += 1
@@ -211,7 +216,7 @@ class FolderWatches:
                 seen.add(event)
                 if event.mask & inotify.OVERFLOW:
                     self.overflows += 1
-                    news.add_everything("too many events for the kernel's queue")
+                    news.add_everything()
                 elif event.mask & inotify.IGNORED:
                     self._lost(event.watch, news)
                 else:
@@ -247,9 +252,11 @@ class FolderWatches:
                 self._announce(folder, path, child, news)
         else:
             child = _join(path, name)
-            if folder.claims.behind and mask & inotify.NAMES and self._is_link(folder, child):
+            if child in self._folders and mask & inotify.NAMES:  # no directory, so what was one, or a symlink to one
                 news.add_everything(child)
-            elif _is_wanted(folder.claims.all, name):
+            elif _is_wanted(folder.claims.all, name) or (
+                folder.claims.behind and mask & _CAME and self._may_be_link(folder, name)
+            ):
                 self._announce(folder, path, child, news)
 
     def _has_another_time(self, path: str, news: News) -> None:
@@ -265,9 +272,24 @@ class FolderWatches:
         else:
             news.add(path, item, tree)
 
-    def _is_link(self, folder: _Folder, child: str) -> bool:
-        """Whether a symlink to a directory may have come or gone here."""
-        return child in self._folders or (not folder.remote and os.path.islink(child) and os.path.isdir(child))
+    def _may_be_link(self, folder: _Folder, name: str) -> bool:
+        """Whether there may be a symlink of this name, which can lead to a directory. Follows none, and asks no file system that may never
+        answer, whatever is at that path now."""
+        if folder.remote:
+            return False
+        self._looked_up += 1
+        if self._looked_up > MOST_LOOKUPS:
+            return True
+        paths = Paths(self._mounts)
+        try:
+            close(paths.walk(_join(folder.real, name), self._mounts.of(folder.real), follow=False))
+        except OSError as error:
+            return error.errno == errno.ELOOP
+        except Barred:
+            pass
+        finally:
+            paths.close()
+        return False
 
 
 def _is_wanted(claimants: Tuple[Claim, ...], name: str) -> bool:

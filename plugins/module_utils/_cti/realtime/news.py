@@ -10,6 +10,7 @@ from ..kinds.files.partial import Named
 MOST_NAMED = 1000  # folders, or items; where more are announced, everything is
 FLAPPING_WAKES, FLAPPING_SECONDS = 20, 600.0  # an item that wakes more often in that time is left to the schedule
 _MOST_ITEMS = 4096
+MOST_FLAPPING = 1000  # items; what else changes all the time is limited by the share of the time that runs may take
 
 
 class News:
@@ -42,8 +43,8 @@ class News:
             self.trees.add(item)
         self._count(item)
 
-    def add_everything(self, item: str) -> None:
-        """Anything may have changed; `item` is the reason."""
+    def add_everything(self, item: str = "") -> None:
+        """Anything may have changed; `item` is the reason. Empty: events are lost, which can be those of any item, so it never flaps."""
         if item in self._flapping:
             self.quiet_everything = True
             return
@@ -52,7 +53,7 @@ class News:
 
     def _count(self, item: str) -> None:
         self.events += 1
-        if len(self.items) < MOST_NAMED:
+        if item and len(self.items) < MOST_NAMED:
             self.items.add(item)
         if len(self.folders) > MOST_NAMED or len(self.trees) > MOST_NAMED:
             self.everything = True
@@ -101,9 +102,9 @@ class Flapping:
             self._wakes.clear()
         for item in items:
             times = [time for time in self._wakes.get(item, ()) if now - time < FLAPPING_SECONDS]
-            times.append(now)
+            times = [*times[-FLAPPING_WAKES:], now]
             self._wakes[item] = times
-            if len(times) > FLAPPING_WAKES:
+            if len(times) > FLAPPING_WAKES and len(self.items) < MOST_FLAPPING:
                 del self._wakes[item]
                 self.items[item] = None
                 found.append(item)

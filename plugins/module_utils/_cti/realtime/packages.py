@@ -59,7 +59,7 @@ class PackageWatches:
         for event in self._inotify.read():
             folder = self._watched.get(event.watch, "")
             if event.mask & (inotify.OVERFLOW | _GONE):
-                news.add_everything(folder or "too many events for the kernel's queue")
+                news.add_everything(folder)
             if event.mask & inotify.IGNORED:
                 self._watched.pop(event.watch, None)
             elif event.name in _FILES:

@@ -34,6 +34,7 @@ class Roots:
         self._steps: Set[str] = set()  # what is looked up on the way to them, without symlinks
         self._reals: Set[str] = set()  # what they lead to
         self._names: _Names = {}
+        self._folders: Dict[int, str] = {}  # watch -> path
         self._inotify = Inotify()
 
     def fileno(self) -> int:
@@ -66,7 +67,7 @@ class Roots:
                 self._reals.add(real)
         for watch in self._names.keys() - names.keys():
             self._inotify.remove(watch)
-        self._names = names
+        self._names, self._folders = names, {watch: folder for folder, watch in watched.items()}
 
     def _follow(self, path: str, mounts: Mounts, names: _Names, watched: Dict[str, int]) -> str:
         """Watch each directory in which the kernel looks up a name of the path, before the name is looked up. Returns the path without
@@ -114,11 +115,11 @@ class Roots:
     def read(self, news: News, folders: Container[str]) -> None:
         """Add the full run that the events are a reason for. `folders`: those that the last run has entered."""
         for event in self._inotify.read():
-            names = self._names.get(event.watch, {})
+            names, folder = self._names.get(event.watch, {}), self._folders.get(event.watch, "")
             if event.mask & inotify.OVERFLOW:
-                news.add_everything("too many events for the kernel's queue")
+                news.add_everything()
             elif event.mask & _SELF and event.watch in self._names:
-                news.add_everything("a directory above a tracked one")
+                news.add_everything(folder)
             elif event.mask & inotify.IGNORED:
                 self._names.pop(event.watch, None)
             elif event.name in names:
@@ -128,9 +129,8 @@ class Roots:
                     or event.mask & inotify.ISDIR
                     or literal in folders
                     or (os.path.dirname(literal) or "/") not in folders
-                    or _is_link_to_directory(literal)
                 ):
-                    news.add_everything(literal or event.name)
+                    news.add_everything(literal or folder.rstrip("/") + "/" + event.name)
 
     def mounts_changed(self, news: News) -> None:
         """Add a full run where a mount came or went that a path of a rule leads through, or that is below one."""
@@ -146,7 +146,3 @@ class Roots:
         for point in changed:
             if point in self._steps or any(point.startswith(real.rstrip("/") + "/") for real in self._reals):
                 news.add_everything(point)
-
-
-def _is_link_to_directory(path: str) -> bool:
-    return os.path.islink(path) and os.path.isdir(path)

@@ -30,7 +30,7 @@ TRANSACTION_SECONDS = 30.0  # to wait for the end of a transaction of packages
 _BUSY_SECONDS = 0.25  # between two looks whether it still runs
 _PAUSE = 0.05  # seconds to collect events before they are read
 _LONGEST_WAIT = 30.0
-_MOST_FLAPPING = 20  # items that are shown
+_MOST_FLAPPING = 20  # items that are shown, or logged at once
 
 
 class _Kind:
@@ -159,11 +159,14 @@ class Waker:
         kind.first, kind.requested, kind.running, kind.woken = None, False, True, woken
         kind.started = now = self._clock()
         if woken:
-            for item in kind.flapping.woke(taken.items, now):
+            items = kind.flapping.woke(taken.items, now)
+            for item in items[:_MOST_FLAPPING]:
                 self._log(
                     "%s: %s started more than %d runs in %d minutes, and is left to the schedule until the next scheduled run."
                     % (name, quoted(item), FLAPPING_WAKES, FLAPPING_SECONDS // 60)
                 )
+            if len(items) > _MOST_FLAPPING:
+                self._log("%s: %d more are, for the same reason." % (name, len(items) - _MOST_FLAPPING))
         else:
             kind.flapping.clear()
         named = None
