@@ -5,6 +5,7 @@
 
 import mmap
 import os
+import resource
 import signal
 
 import pytest
@@ -132,12 +133,28 @@ def test_after_the_baseline_of_microsofts_agent_a_change_starts_a_run(host):
     host.expect("files: 1 added")
 
 
-def test_a_new_rule_is_followed_from_its_first_run_on(ready):
+def test_a_new_rule_is_followed_without_waiting_for_the_schedule(ready):
     other = ready.folder / "other"
-    other.mkdir()
-    ready.track(every=NEVER - 1, paths=[str(ready.tracked) + "/", str(other) + "/*"])
-    ready.expect("Using the rule from")
-    ready.write("first")
-    ready.expect("files: 1 added")
+    (other / "deep").mkdir(parents=True)
+    (other / "deep/first").write_text("text")
+    ready.track(every=NEVER, paths=[str(ready.tracked) + "/", str(other) + "/*"])
+    ready.expect("Not reported as changes of the host: 1 newly tracked item")
     (other / "second").write_text("text")
+    ready.expect("files: 1 added")
+    (other / "deep/first").write_text("other")
+    ready.expect("files: 0 added, 0 removed, 1 modified")
+    ready.track(every=NEVER, paths=[str(ready.tracked) + "/", str(other) + "/*"], recurse=False)
+    ready.expect("1 no longer tracked")
+    ready.track(every=NEVER, paths=[str(ready.tracked) + "/"])
+    ready.expect("Number of File received in this run: 1$")
+    (other / "third").write_text("text")
+    ready.write("last")
+    ready.expect("files: 1 added")
+
+
+def test_a_run_that_failed_is_tried_again_when_the_state_can_be_written(ready):
+    resource.prlimit(ready.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))  # the disk is full
+    ready.write("new")
+    ready.expect("files: Cannot write the state")
+    resource.prlimit(ready.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     ready.expect("files: 1 added")

@@ -26,9 +26,10 @@ class Host(Program):
         self.track()
         self.users = [str(os.geteuid())]  # who may listen
 
-    def track(self, every=0.2, paths=None, **settings):
+    def track(self, every=0.2, paths=None, recurse=True, **settings):
         """Write the rule that the relay hands out: files alone, `every` so many seconds; 0.2 stands for 1."""
-        items = [{"name": path, "destinationPath": path} for path in paths or [str(self.tracked) + "/*"]]
+        paths = paths or [str(self.tracked) + "/*"]
+        items = [{"name": path, "destinationPath": path, "recurse": recurse} for path in paths]
         files = {"fileCollectionFrequency": max(1, int(every)), "fileInfo": items}
         self.relay.put_chunk("one.json", "1", settings=dict(SETTINGS, fileSettings=files, **settings))
 

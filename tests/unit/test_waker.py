@@ -164,6 +164,52 @@ def test_a_run_that_failed_leaves_what_it_was_told_to_the_next_one(driven):
     assert host.run(woken=True).folders == {host.path("a"), host.path("b")}
 
 
+def test_a_run_that_failed_is_tried_again_without_another_event_and_ever_less_often(driven):
+    host = driven()
+    host.run()
+    host.write("file")
+    host.read()
+    assert host.after(5) == ["files"]
+    paths = [rule.path for rule in host.rules]
+    pauses = []
+    for number in range(8):
+        if number % 2:  # it may fail before it begins
+            assert host.waker.begin("files", paths, True).folders == {host.path()}
+        host.waker.fail("files")
+        began = host.now
+        assert host.after(1000) == ["files"]
+        pauses.append(host.now - began)
+    assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert host.run(woken=True).folders == {host.path()}
+    assert host.after(1000) == []
+    host.write("file")
+    host.read()
+    assert host.after(5) == ["files"]
+
+
+def test_a_failed_run_that_nothing_had_announced_is_left_to_the_schedule(driven):
+    host = driven()
+    host.waker.fail("files")
+    host.run()
+    host.waker.begin("files", [rule.path for rule in host.rules], False)
+    host.waker.fail("files")
+    host.waker.fail("delivery")
+    assert host.after(1000) == []
+    host.write("file")
+    host.read()
+    assert host.after(1000) == ["files"]
+
+
+def test_a_run_that_is_asked_for_looks_everywhere(driven):
+    host = driven()
+    host.waker.ask("packages", "not enabled")
+    host.run()
+    host.waker.ask("files", "the rule")
+    assert host.after(5) == ["files"]
+    assert host.run(woken=True) is None
+    assert host.after(1000) == []
+
+
 def test_a_scheduled_run_and_one_by_another_rule_look_everywhere(driven):
     host = driven()
     host.run()

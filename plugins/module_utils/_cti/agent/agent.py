@@ -141,8 +141,7 @@ class Agent:
             if again:
                 self._repair(error)
                 return self.collect(kind, again=False)
-            self._log.error("%s: %s" % (kind.name, error))
-            self._status.not_collected(kind.name, str(error))
+            self._not_collected(kind.name, str(error))
             return False
         except StateDamaged as error:
             self._damaged = error
@@ -152,8 +151,7 @@ class Agent:
             self._discarded = True
             return False
         except CtiError as error:
-            self._log.error("%s: %s" % (kind.name, error))
-            self._status.not_collected(kind.name, str(error))
+            self._not_collected(kind.name, str(error))
             return False
         except Exception as error:  # a defect in one kind must not stop the others
             self._failed(kind.name, error)
@@ -294,6 +292,11 @@ class Agent:
 
     # --- results
 
+    def _not_collected(self, task: str, why: str) -> None:
+        self._log.error("%s: %s" % (task, why))
+        self._status.not_collected(task, why)
+        self._realtime.fail(task)
+
     def _log_result(self, snapshot: Snapshot, records: List[Row], seconds: float) -> None:
         name = snapshot.kind.name
         self._log("Number of %s received in this run: %d" % (snapshot.kind.received, snapshot.count - snapshot.kept))
@@ -321,6 +324,7 @@ class Agent:
         """Report a defect in a task. The task runs again when it is due, and the others go on."""
         self._log.error("%s: %s." % (task, describe_defect(error)))
         self._status.not_collected(task, describe_defect(error))
+        self._realtime.fail(task)
 
     # --- the database
 

@@ -26,6 +26,7 @@ QUIET_SECONDS = 0.2  # without an event, after which a burst has ended
 BURST_SECONDS = 1.0  # after which a burst becomes a run, ended or not
 RUN_SECONDS = 1.0  # between the starts of two runs of a kind
 SHARE = 0.1  # of the time that a kind's woken runs may take
+RETRY_SECONDS, LONGEST_RETRY = 10.0, 300.0  # after a run that failed; doubles with each
 TRANSACTION_SECONDS = 30.0  # to wait for the end of a transaction of packages
 _BUSY_SECONDS = 0.25  # between two looks whether it still runs
 _PAUSE = 0.05  # seconds to collect events before they are read
@@ -47,7 +48,8 @@ class _Kind:
         self.running = False
         self.woken = False  # whether the current run was
         self.requested = False
-        self.has_run = False  # whether a run has ended
+        self.has_run = False  # whether a run was stored
+        self.failures = 0  # of runs, since the last one that was stored
         self.changes = self.missed = 0
 
     def announced(self, now: float) -> None:
@@ -121,6 +123,15 @@ class Waker:
                     self._files.begin(())
                     self._files.end(None)
             self._enabled = set(kinds) & set(self._kinds)
+        self._poke()
+
+    def ask(self, name: str, why: str) -> None:
+        """Let a run of a kind look everywhere soon. `why` counts as the item that started it."""
+        with self._lock:
+            if self._defect or name not in self._enabled:
+                return
+            self._kinds[name].news.add_everything(why)
+            self._kinds[name].announced(self._clock())
         self._poke()
 
     # --- runs
@@ -197,7 +208,7 @@ class Waker:
         self._read(name)
         now = self._clock()
         taken, kind.taken = kind.taken or News(), None
-        kind.running = False
+        kind.running, kind.failures = False, 0
         pause = (now - kind.started) * (1 / SHARE - 1) if kind.woken else 0.0
         kind.not_before = max(kind.started + RUN_SECONDS, now + pause)
         if name == FILES and self._files is not None:
@@ -212,6 +223,20 @@ class Waker:
                     "%s: the scheduled run found %s that no event had announced." % (name, plural(missed, "change"))
                 )
         kind.has_run = True
+
+    def fail(self, name: str) -> None:
+        """A run of a kind, begun or not, was not stored: what was announced waits for another one, which does not wait for the schedule."""
+        kind = self._kinds.get(name)
+        if kind is None or self._defect or name not in self._enabled:
+            return
+        with self._lock:
+            now = self._clock()
+            kind.running = kind.requested = False
+            kind.not_before = now + min(RETRY_SECONDS * 2.0 ** min(kind.failures, 10), LONGEST_RETRY)
+            kind.failures += 1
+            if kind.taken or kind.news:
+                kind.first = kind.last = now
+        self._poke()
 
     # --- the thread
 
