@@ -259,6 +259,30 @@ def test_units_are_changed_by_their_files_and_by_systemctl_but_not_by_systemd_fo
     assert known(asked).of_unit(b"web", ALL) is None
 
 
+@pytest.mark.parametrize(
+    "fields, counts",
+    [
+        ({}, True),
+        ({"exe": b"/bin/systemctl"}, True),  # where /bin is no link
+        ({"uid": BOB}, False),  # polkit may have refused it
+        ({"exe": b"/home/bob/systemctl"}, False),
+        ({"exe": b"/usr/bin/systemctl (deleted)"}, False),
+        ({"options": b"--user"}, False),  # another service manager
+        ({"options": b"--mach=c1"}, False),
+        ({"options": b"--root=/mnt"}, False),
+        ({"options": b"-qH"}, False),
+        ({"options": b"-qsHUP"}, True),
+        ({"options": b"--"}, True),
+        ({"options": b"--no-block"}, True),
+    ],
+)
+def test_a_call_of_systemctl_counts_where_the_service_manager_of_the_host_obeys_it(fields, counts):
+    fields = {"exe": b"/usr/bin/systemctl", **fields}
+    arguments = [b"systemctl", fields.pop("options", b"-q"), b"restart", b"web"]
+    called = event(20, auid=BOB, arguments=arguments, **fields)
+    assert who(known(called).of_unit(b"web", ALL)) == (BOB if counts else None)
+
+
 def test_memory_is_bounded():
     actors = Actors(1, NOBODY, limit=1 << 20)
     for number in range(20000):

@@ -14,6 +14,7 @@ from ..audit import netlink, rules
 from ..audit.actors import Actors
 from ..audit.messages import LOGIN, UNSET, Assembler, forged_session
 from ..audit.netlink import AuditError, Control
+from ..audit.systemctl import PROGRAMS
 from ..audit.touches import Found, Window
 from ..daemon import Log
 from ..kinds.files.kind import FILES
@@ -45,7 +46,6 @@ _UNITS = (
     b"/etc/systemd/system", b"/run/systemd/system", b"/usr/local/lib/systemd/system", b"/usr/lib/systemd/system",
     b"/lib/systemd/system",
 )  # fmt: skip
-_SYSTEMCTL = (b"/usr/bin/systemctl", b"/bin/systemctl")
 
 
 class AuditedWho(Who):
@@ -319,7 +319,7 @@ def roots_of(settings: Settings) -> List[rules.Root]:
     starts: Sequence[bytes] = ()
     if SERVICES.name in settings.kinds:
         paths += [folder for folder in _UNITS if os.path.isdir(folder)]
-        starts = _SYSTEMCTL
+        starts = PROGRAMS
     return [*(rules.Root(path) for path in paths), *(rules.Root(path, starts=True) for path in starts)]
 
 

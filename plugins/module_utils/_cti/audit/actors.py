@@ -15,6 +15,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequenc
 
 from .messages import Event, Touched
 from .processes import Actor, Processes, read_process
+from .systemctl import units_of_call
 from .touches import Found, Touch, Window, is_in, is_systemd, last, unit_of, until_removed
 
 MAX_BYTES = 16 << 20  # estimated; what was touched longest ago is dropped first
@@ -23,11 +24,6 @@ MAX_FOLDERS = 8192
 MAX_LEVELS = 64
 _COST = 400  # bytes of memory of an entry, in addition to its name
 OWN_KEY = b"ctagent"
-
-_QUERIES = frozenset((
-    b"status", b"show", b"cat", b"help", b"is-active", b"is-enabled", b"is-failed", b"is-system-running", b"get-default",
-    b"show-environment", b"log-level", b"log-target", b"service-watchdogs", b"whoami",
-))  # fmt: skip
 
 
 class _Binding(NamedTuple):
@@ -100,14 +96,9 @@ class Actors:
             self._drop_oldest()
 
     def _add_start(self, event: Event, actor: Actor) -> None:
-        """Remember who told systemctl to change which units."""
-        if event.exe.rpartition(b"/")[2] != b"systemctl":
-            return
-        words = [word for word in event.arguments[1:] if not word.startswith(b"-")]
-        if len(words) < 2 or words[0] in _QUERIES or words[0].startswith(b"list-"):
-            return
+        """Remember who called systemctl to change which units."""
         touch = Touch(event.seconds, event.serial, b"NORMAL", 0, False, actor)
-        for word in words[1:]:
+        for word in units_of_call(event):
             unit = word.rpartition(b"/")[2]
             self._add(("systemctl", unit[:-8] if unit.endswith(b".service") else unit), touch, len(unit))
 
