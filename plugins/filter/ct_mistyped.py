@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
@@ -49,6 +50,7 @@ _value:
   sample: ["agent_allow_users is 'me', which is not a list. Write it in YAML or JSON; with -e, write -e '{\"agent_allow_users\": [...]}'."]
 """
 
+MARKUP = re.compile(r"\b[BCIMOV]\(([^()]*)\)")  # of Ansible's documentation
 SHOWN = 80  # characters of a value
 FORMS = {"list": "[...]", "dict": "{...}"}
 SCALARS = {
@@ -97,7 +99,7 @@ def _meaning(option):
     """Return the first sentence of the description of an option."""
     described = option.get("description", "")
     first = described if isinstance(described, str) else described[0]
-    return first.partition(". ")[0].rstrip(".") + "."
+    return MARKUP.sub(r"\1", first.partition(". ")[0].rstrip(".")) + "."
 
 
 def _is(kind, value):

@@ -265,6 +265,12 @@ def test_a_value_of_another_type_is_named_with_what_to_write(name, value, senten
     assert found.startswith(sentence)
 
 
+def test_a_meaning_is_shown_without_the_markup_of_the_documentation():
+    option = {"type": "bool", "description": ["With O(agent_who), as V(auto) of C(audit). More."]}
+    (found,) = ct_mistyped({"a_switch": "maybe"}, {"a_switch": option})
+    assert found.endswith("Meaning: With agent_who, as auto of audit.")
+
+
 def test_the_files_of_agent_track_keep_their_order(tmp_path):
     """The first item that matches a file decides how it is tracked."""
     given = ["/a", {"destinationPath": "/b", "checksum": "Md5"}, 'c"\\ \u00e4\n', 5, "/a"]
