@@ -24,6 +24,8 @@ def ready(host):
     host.start()
     host.expect("files: baseline of 1 item")
     host.expect("1 record was delivered")
+    while "files" not in host.status()["Realtime"]:  # reported by a thread of its own
+        pass
     return host
 
 

@@ -128,11 +128,11 @@ class Host:
         pid = self.sh("systemctl show --value -p MainPID ctagent").strip()
         while True:
             status = self.status()
-            kinds, realtime = status.get("Kinds", {}), status.get("Realtime", {})
+            kinds, realtime = status.get("Kinds", {}), status.get("Realtime")
             ran = (
                 str(status.get("Pid")) == pid and len([kind for kind in kinds.values() if kind.get("CollectedAt")]) == 3
             )
-            if ran and all(state["Watches"] for state in realtime.values()):
+            if ran and (realtime is None or all(realtime.get(kind, {}).get("Watches") for kind in kinds)):
                 return
             if time.monotonic() > end:
                 log = self.sh("journalctl --unit ctagent --no-pager --lines 50", check=False)

@@ -128,8 +128,13 @@ def test_the_state_of_the_kernels_audit_is_told():
     assert "locked until the next boot" in rules.refusal(AuditStatus(2, 1, 0, 0))
     assert rules.refusal(AuditStatus(1, 1, 0, 0)) == rules.refusal(AuditStatus(0, 1, 0, 0)) == ""
     assert "enabled 0" in rules.state(AuditStatus(0, 0, 0, 0))
-    assert "prints each audit record to its log" in rules.state(AuditStatus(1, 0, 0, 0))
     assert rules.state(AuditStatus(1, 5, 0, 0)) == rules.state(AuditStatus(2, 5, 0, 0)) == ""
+
+
+def test_what_auditing_costs_without_auditd_is_no_reason_why_nobody_is_known():
+    assert rules.state(AuditStatus(1, 0, 0, 0)) == ""
+    assert "prints each audit record to its log" in rules.remark(AuditStatus(1, 0, 0, 0))
+    assert rules.remark(AuditStatus(1, 5, 0, 0)) == rules.remark(AuditStatus(0, 0, 0, 0)) == ""
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ def test_where_all_is_announced():
     ]  # fmt: skip
 
 
+def test_a_kind_that_was_not_collected_yet_is_no_warning():
+    kinds = {"files": {}, "packages": {}}
+    assert examined({"Realtime": {}, "Kinds": kinds})[0].message == "Nothing is watched before the first collection."
+    link = examined({"Realtime": {"files": FILES}, "Kinds": kinds})[0]
+    assert link.status == "ok" and link.message == "Changes of files are collected when they are announced."
+    assert link.details[1:] == ["packages: after the first collection, which has not ended yet"]
+
+
 def test_what_is_not_announced_is_named_with_the_reason():
     link = realtime(files={"By": "", "Why": "There are no instances left.", "Watches": 0}, services={})
     assert link.status == "warning" and link.causes == ["files: There are no instances left."]
@@ -89,3 +97,11 @@ def test_why_it_is_not_known():
     assert (link.status, link.message) == ("warning", "Changes do not say who made them. This kernel has no audit.")
     link = who("rules", Why="The audit rules are locked.")
     assert (link.status, link.message) == ("warning", "The audit rules are locked.")
+
+
+def test_where_rules_of_others_cover_nothing_there_is_something_to_do():
+    link = who(Unknown=2)
+    assert link.status == "warning" and link.message.startswith(
+        "No change has had an actor so far. Check that auditing"
+    )
+    assert who(Unknown=2, Known=1).status == who("rules", Unknown=2).status == "ok"

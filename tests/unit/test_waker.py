@@ -337,6 +337,7 @@ def test_a_kind_that_is_switched_off_is_no_longer_watched_nor_reported(driven):
     assert host.waker.report() == {} and host.waker._files.count == 0
     assert host.waker.begin("files", [], False) is None
     host.waker.enable(["files", "a kind of somebody else's"])
+    host.run()
     assert list(host.waker.report()) == ["files"]
     host.waker.begin("a kind of somebody else's", [], False)
     host.waker.end("a kind of somebody else's", [], None)
@@ -471,6 +472,16 @@ def test_other_files_and_readers_of_a_database_start_no_run(driven, dpkg, tmp_pa
     (rpm / "rpmdb.sqlite-wal").write_text("a transaction")
     host.read()
     assert host.after(100) == ["packages"]
+
+
+@pytest.mark.parametrize("kind", ["files", "packages", "services"])
+def test_a_kind_is_reported_from_the_end_of_its_first_run_on(driven, dpkg, kind):
+    host = driven([kind])
+    assert host.waker.report() == {}
+    host.waker.begin(kind, [], False)
+    assert host.waker.report() == {}
+    host.waker.end(kind, [], None)
+    assert list(host.waker.report()) == [kind]
 
 
 def test_a_host_without_packages_says_so_until_there_are_some(driven, dpkg):

@@ -11,6 +11,7 @@ from .options import AgentOptions
 OK, WARNING, UNKNOWN = "ok", "warning", "unknown"
 Result = Tuple[str, str, str, str, Sequence[str], Sequence[str]]  # see doctor.Link
 _OFF = "off"
+_NO_ACTOR = "Check that auditing is on (auditctl -s) and that rules cover what is tracked (auditctl -l), or set the option who to rules."
 
 
 def examine_realtime(options: AgentOptions, status: Mapping[str, Any]) -> Iterator[Result]:
@@ -32,8 +33,10 @@ def _realtime(options: AgentOptions, status: Mapping[str, Any]) -> Result:
         scheduled = [kind for kind in sorted(kinds) if not kinds[kind]["By"]]
         message = "Changes of %s are found only as often as the rule says." % _listed(scheduled)
         return ("realtime", WARNING, message, "", details, causes)
+    coming = sorted(set(status.get("Kinds", {})) - set(kinds))
+    details += ["%s: after the first collection, which has not ended yet" % kind for kind in coming]
     message = "Changes of %s are collected when they are announced." % _listed(sorted(kinds))
-    return ("realtime", OK, message if kinds else "Nothing is tracked yet.", "", details, [])
+    return ("realtime", OK, message if kinds else "Nothing is watched before the first collection.", "", details, [])
 
 
 def _kind(kind: str, seen: Mapping[str, Any]) -> Iterator[str]:
@@ -72,6 +75,8 @@ def _who(options: AgentOptions, status: Mapping[str, Any]) -> Result:
         return ("who", WARNING, "Changes do not say who made them. %s" % who["Why"], "", details, [])
     if who["Why"]:
         return ("who", WARNING, who["Why"], "", details, [])
+    if options.who == "read" and who["Unknown"] and not who["Known"]:
+        return ("who", WARNING, "No change has had an actor so far. %s" % _NO_ACTOR, "", details, [])
     rules = {"read": "the audit rules of others", "rules": "audit rules of the agent"}[options.who]
     return ("who", OK, "Changes say who made them, as far as %s cover what changed." % rules, "", details, [])
 

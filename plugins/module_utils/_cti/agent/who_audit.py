@@ -66,6 +66,7 @@ class AuditedWho(Who):
         self._explained: Dict[Tuple[str, Identity], int] = {}  # the last event that explained a change
         self._pending: Dict[str, Tuple[Optional[float], Dict[Identity, int], int]] = {}  # until the run is stored
         self._why: List[str] = []
+        self._remarked = ""
         self._overflows = 0
         self._lost_before: Optional[int] = None  # by the kernel, before the start
         self._lost = 0
@@ -183,6 +184,7 @@ class AuditedWho(Who):
                     outcome = rules.set_rules(control, roots, table)
                     why += outcome.problems
                 why += [text for text in (refused, rules.state(status)) if text]
+                self._remark(rules.remark(status))
         except AuditError as error:
             if self._options.who == "rules":
                 why.append(str(error))
@@ -194,6 +196,11 @@ class AuditedWho(Who):
         self._actors.know(folders)
         self._tracked = {root.path for root in roots} | set(outcome.folders)
         self._say(why)
+
+    def _remark(self, text: str) -> None:
+        if text and text != self._remarked:
+            self._log(text)
+        self._remarked = text
 
     def _say(self, why: List[str]) -> None:
         for text in why:

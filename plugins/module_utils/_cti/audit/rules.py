@@ -51,11 +51,16 @@ def refusal(status: AuditStatus) -> str:
 
 
 def state(status: AuditStatus) -> str:
-    """What the operator should know about the kernel's audit; empty where all is well."""
+    """Why no change has an actor; empty where the kernel audits."""
     if not status.enabled:
         return "Auditing is off (auditctl -s: enabled 0), so nobody knows who makes changes. Start auditd, or boot with audit=1."
-    if not status.pid:
-        return "No auditd runs, so the kernel prints each audit record to its log as well. Install auditd, or set the option who to off."
+    return ""
+
+
+def remark(status: AuditStatus) -> str:
+    """What auditing costs here, while all works; empty where there is nothing to say."""
+    if status.enabled and not status.pid:
+        return "No auditd runs, so the kernel prints each audit record to its log as well (journalctl -k). Install auditd to avoid that."
     return ""
 
 

@@ -337,9 +337,10 @@ class Waker:
             self._publish(report)
 
     def report(self) -> Dict[str, Any]:
-        """How each kind is woken, as status.json has it."""
+        """How each kind is woken, as status.json has it. Before the end of its first run nothing of a kind is watched, so it is left out."""
         with self._lock:
-            return {name: self._report(name, self._kinds[name]) for name in sorted(self._enabled)}
+            names = [name for name in self._enabled if self._kinds[name].has_run or self._defect or self._unavailable]
+            return {name: self._report(name, self._kinds[name]) for name in sorted(names)}
 
     def _report(self, name: str, kind: _Kind) -> Mapping[str, Any]:
         source: Any = {FILES: self._files, PACKAGES: self._packages, SERVICES: self._services}[name]
