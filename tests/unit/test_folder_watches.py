@@ -11,12 +11,14 @@ import subprocess
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.partial import Named
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime import folder_watches, inotify
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.folder_watches import FolderWatches
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.news import MOST_NAMED, News
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.roots import Roots
 from ansible_collections.changetracking.inventory.tests.helpers.fuse import Silent, in_child, need_fuse
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
@@ -302,6 +304,32 @@ def test_no_file_system_is_asked_what_an_event_is_about(tracked, tmp_path_factor
         assert news.everything or news.folders
     finally:
         mounted.end()
+
+
+@pytest.mark.parametrize("rule", ("/silent/sub/*", "/silent/file", "/link/sub/*", "/sub/link2", "/silent"))
+def test_no_file_system_is_asked_that_was_mounted_after_the_table_of_mounts_was_read(tmp_path, rule):
+    need_root()
+    silent = tmp_path / "silent"
+    for folder in (silent, tmp_path / "sub"):
+        folder.mkdir()
+    os.symlink("silent", str(tmp_path / "link"))
+    os.symlink("../silent/file", str(tmp_path / "sub/link2"))
+    need_fuse(silent)
+    before = Mounts.read()
+    mounted = Silent(silent)
+    roots = Roots()
+
+    def announced():
+        roots.set([str(tmp_path) + rule], before)
+        news = News()
+        roots.mounts_changed(news)
+        return news.everything
+
+    try:
+        assert in_child(announced) == (rule != "/sub/link2")  # which a scan looks behind
+    finally:
+        mounted.end()
+        roots.close()
 
 
 def test_a_name_above_one_root_is_not_taken_for_that_of_another_one(tracked):

@@ -3,16 +3,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Watches where the paths of rules lead: the directories above their roots, also of those that do not exist, and the mounts there.
 
-In each directory, only the next name of a path counts. A change of one is a reason for a full run.
+In each directory, only the next name of a path counts. A change of one is a reason for a full run. Paths are opened as a scan opens
+them, so that no file system is asked that may never answer, also if it was mounted a moment ago.
 """
 
-import errno
 import os
-from typing import Container, Dict, Iterable, List, Mapping, Set
+from typing import Container, Dict, Iterable, Mapping, Set
 
 from ..errors import DcrError, SourceFailed
 from ..kinds.files.file_rules import to_name
-from ..kinds.files.mounts import Mounts, is_remote
+from ..kinds.files.mounts import Barred, Mounts
+from ..kinds.files.opening import Paths, Step, close
 from ..kinds.files.scope import parse_path
 from . import inotify
 from .inotify import Inotify
@@ -20,7 +21,7 @@ from .news import News
 
 _MASK = inotify.NAMES | inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.ONLYDIR
 _SELF = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT
-_MAX_LINKS = 40  # in one path, as path_resolution(7) has it
+_HOME = "/"  # of the walks: they enter no network file system, and no automount
 _MANY_MOUNTS = 100  # changed at once; they are not compared with the roots one by one
 _Names = Dict[int, Dict[str, str]]  # watch -> name -> its path, where only a directory of this name counts; else empty
 
@@ -49,68 +50,60 @@ class Roots:
         self.paths, self._steps, self._reals = set(), set(), set()
         names: _Names = {}
         watched: Dict[str, int] = {}
-        for path in paths:
-            try:
-                spec = parse_path(path)
-            except DcrError:
-                continue
-            directory = to_name(spec.directory)
-            self.paths.add(directory)
-            real = self._follow(directory, mounts, names, watched)
-            if real and spec.syntax == "literal" and spec.name:
-                name = to_name(spec.name)
-                literal = directory.rstrip("/") + "/" + name
-                self.paths.add(literal)
-                self._look_up(real, name, literal, names, watched)
-                real = real.rstrip("/") + "/" + name
-            if real:
-                self._reals.add(real)
+        opened = Paths(mounts)
+        try:
+            for path in paths:
+                try:
+                    spec = parse_path(path)
+                except DcrError:
+                    continue
+                directory = to_name(spec.directory)
+                self.paths.add(directory)
+                name = to_name(spec.name) if spec.syntax == "literal" else ""
+                real = self._watch(directory, name, opened, names, watched)
+                if real:
+                    self._reals.add(real)
+        finally:
+            opened.close()
         for watch in self._names.keys() - names.keys():
             self._inotify.remove(watch)
         self._names, self._folders = names, {watch: folder for folder, watch in watched.items()}
 
-    def _follow(self, path: str, mounts: Mounts, names: _Names, watched: Dict[str, int]) -> str:
-        """Watch each directory in which the kernel looks up a name of the path, before the name is looked up. Returns the path without
-        symlinks; empty where it does not exist, or leads to what another host serves."""
-        at, links = "/", 0
-        pending: List[str] = path.split("/")[::-1]
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                at = os.path.dirname(at)
-                continue
-            self._look_up(at, name, "", names, watched)
-            step = at.rstrip("/") + "/" + name
-            kind = mounts.kinds.get(step, "")
-            if kind == "autofs" or is_remote(kind):
-                return ""
-            try:
-                target = os.readlink(step)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # it does not exist
-                    return ""
-                at = step
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                return ""
-            if target.startswith("/"):
-                at = "/"
-            pending.extend(target.split("/")[::-1])
-        return at
+    def _watch(self, path: str, name: str, paths: Paths, names: _Names, watched: Dict[str, int]) -> str:
+        """Watch each directory in which the kernel looks up a name of the path, before the name is looked up, and the last one for
+        `name`, if there is one. Returns the path without symlinks; empty where it does not exist, or leads to what another host serves,
+        or to what was mounted since the table of mounts was read, which is a reason for a full run."""
 
-    def _look_up(self, folder: str, name: str, literal: str, names: _Names, watched: Dict[str, int]) -> None:
-        self._steps.add(folder.rstrip("/") + "/" + name)
-        if folder not in watched:
+        def look_up(folder: Step, name: str) -> None:
+            self._look_up(folder, name, names, watched)
+
+        try:
+            steps = paths.walk(path, _HOME, before=look_up)
+        except (Barred, OSError):
+            return ""
+        try:
+            real = steps[-1].real
+            if not name:
+                return real
+            literal = path.rstrip("/") + "/" + name
+            self.paths.add(literal)
+            before = names.get(watched.get(real, -1), {}).get(name, literal)
+            look_up(steps[-1], name)
+            # A scan claims no folder for a file that does not exist, so that it is made counts like a name on the way to a root.
+            if real in watched and before and paths.has(steps[-1], name, _HOME):
+                names[watched[real]][name] = before
+            return real.rstrip("/") + "/" + name
+        finally:
+            close(steps)
+
+    def _look_up(self, folder: Step, name: str, names: _Names, watched: Dict[str, int]) -> None:
+        self._steps.add(folder.real.rstrip("/") + "/" + name)
+        if folder.real not in watched:
             try:
-                watched[folder] = self._inotify.add(os.fsencode(folder), _MASK)
+                watched[folder.real] = self._inotify.add(b"/proc/self/fd/%d" % folder.descriptor, _MASK)
             except OSError:  # the schedule finds what changes there
                 return
-        here = names.setdefault(watched[folder], {})
-        # A scan claims no folder for a file that does not exist, so that it is made counts like a name on the way to a root.
-        here[name] = (literal and os.path.lexists(literal) and here.get(name, literal)) or ""
+        names.setdefault(watched[folder.real], {})[name] = ""
 
     def read(self, news: News, folders: Container[str]) -> None:
         """Add the full run that the events are a reason for. `folders`: those that the last run has entered."""

@@ -210,11 +210,17 @@ class Paths:
         """The same, also where something was mounted on the way since the table was read. Raises SourceFailed as well."""
         return self._retry_once(lambda: self.find(path, base, home))
 
-    def walk(self, path: str, home: Optional[str] = None, follow: bool = True) -> List[Step]:
+    def walk(
+        self,
+        path: str,
+        home: Optional[str] = None,
+        follow: bool = True,
+        before: Callable[[Step, str], None] = lambda folder, name: None,
+    ) -> List[Step]:
         """Open every directory of an absolute path, from `/` to the entry itself, following symlinks, which are not included.
 
-        `follow`: whether the last name may be a symlink; if not, one raises OSError. The caller closes the descriptors. Raises
-        as find() does.
+        `follow`: whether the last name may be a symlink; if not, one raises OSError. `before`: called before a name is looked up in
+        a directory. The caller closes the descriptors. Raises as find() does.
         """
         steps = [Step(os.open("/", _PATH), "/")]
         try:
@@ -226,6 +232,7 @@ class Paths:
                     if len(steps) > 1:
                         os.close(steps.pop().descriptor)
                 elif name not in ("", "."):
+                    before(steps[-1], name)
                     steps.append(self._step(steps[-1], name, home))
                     if _is_link(steps[-1]):
                         links += 1
@@ -242,6 +249,16 @@ class Paths:
         except BaseException:
             close(steps)
             raise
+
+    def has(self, folder: Step, name: str, home: str) -> bool:
+        """Whether an open directory has an entry of this name, or something hides that there is one."""
+        try:
+            os.close(self._step(folder, name, home).descriptor)
+        except Barred:
+            pass
+        except OSError as error:
+            return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+        return True
 
     def may_have_folder(self, path: str) -> bool:
         """Whether there is a directory with this path, or something hides that there is one. Enters no network file system."""
