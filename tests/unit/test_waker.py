@@ -442,6 +442,31 @@ def test_packages_are_looked_at_when_the_transaction_has_ended(driven, dpkg):
     assert host.report("packages")["Changes"] == 1
 
 
+def test_what_dpkg_has_done_before_it_died_starts_a_run(driven, dpkg, tmp_path):
+    host = driven(["packages"])
+    dpkg.make()
+    journal = tmp_path / "root/var/lib/dpkg/updates"
+    journal.mkdir()
+    (journal / "0001").write_text("left by one before")
+    host.run("packages")
+    assert host.report("packages")["Watches"] == 1  # of databases
+    (journal / "tmp.i").write_text("Package: vim")
+    host.read()
+    assert host.after(100) == []
+    process = dpkg.lock("lock")
+    try:
+        os.rename(str(journal / "tmp.i"), str(journal / "0002"))
+        host.read()
+        assert host.after(10) == []
+    finally:
+        unlock(process)
+    assert host.after(1) == ["packages"]
+    host.run("packages", woken=True)
+    os.unlink(str(journal / "0002"))  # as the next dpkg does, which rewrites `status` as well
+    host.read()
+    assert host.after(100) == []
+
+
 def test_packages_do_not_wait_for_ever_for_a_transaction(driven, dpkg):
     host = driven(["packages"])
     dpkg.make()

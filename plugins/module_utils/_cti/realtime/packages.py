@@ -17,6 +17,7 @@ _MASK = inotify.MODIFY | inotify.CLOSE_WRITE | inotify.NAMES | inotify.DELETE_SE
 _GONE = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT
 # What a transaction changes, which nobody does who only reads. With a write-ahead log, rpm changes the database later.
 _FILES = ("status", "rpmdb.sqlite", "rpmdb.sqlite-wal", "Packages.db", "Packages")
+_JOURNAL = "updates"  # where dpkg writes what it has done, until it rewrites `status` at the end, or has died before
 _LOCKS = ("lock", "lock-frontend", ".rpm.lock")  # apt holds the second one for several transactions of dpkg
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of fcntl(2)
 
@@ -32,7 +33,7 @@ class PackageWatches:
 
     @property
     def count(self) -> int:
-        return len(self._watched)
+        return sum(os.path.basename(folder) != _JOURNAL for folder in self._watched.values())
 
     def filenos(self) -> List[int]:
         return [self._inotify.fileno()]
@@ -50,6 +51,11 @@ class PackageWatches:
                 self._watched[self._inotify.add(os.fsencode(folder), _MASK)] = folder
             except OSError:  # there is none
                 continue
+            try:
+                journal = os.path.join(folder, _JOURNAL)
+                self._watched[self._inotify.add(os.fsencode(journal), _MASK)] = journal
+            except OSError:  # a database of rpm has none
+                pass
             for name in _FILES:
                 self._stamps[os.path.join(folder, name)] = _stamp(os.path.join(folder, name))
 
@@ -62,6 +68,9 @@ class PackageWatches:
                 news.add_everything(folder)
             if event.mask & inotify.IGNORED:
                 self._watched.pop(event.watch, None)
+            elif os.path.basename(folder) == _JOURNAL:
+                if event.name.isdigit() and _stamp(os.path.join(folder, event.name)):
+                    news.add_everything(folder)
             elif event.name in _FILES:
                 touched.add(os.path.join(folder, event.name))
         for path in touched:  # whoever reads a database of SQLite may make and remove an empty log
