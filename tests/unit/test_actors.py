@@ -19,6 +19,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audi
     Touched,
     forged_session,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.nodes import devices_of, may_be, node
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.processes import (
     CommandLines,
     Processes,
@@ -34,11 +35,15 @@ NOBODY = Processes(lambda pid, session, seconds: None)
 
 def recorded():
     actors = Actors(1, NOBODY)
-    actors.know({b"/srv/w": FOLDER})
+    actors.know({b"/srv/w": on(FOLDER)})
     for event in events():
         actors.add(event)
     actors.resolve()
     return actors
+
+
+def on(inode, device=b"fe:00"):
+    return node(device, inode)
 
 
 def event(second, *touched, auid=ALICE, keys=(b"ctagent",), **fields):
@@ -54,7 +59,7 @@ def event(second, *touched, auid=ALICE, keys=(b"ctagent",), **fields):
 
 def known(*found):
     actors = Actors(1, NOBODY)
-    actors.know({b"/w": 1})
+    actors.know({b"/w": on(1)})
     for each in found:
         actors.add(each)
     actors.resolve()
@@ -150,7 +155,7 @@ def test_a_login_that_a_service_gave_itself_is_none(uid, auid, result, forged):
     if session is not None:
         actors.distrust(session)
     actors.add(write(1, auid, uid=uid, session=2166, name=b"/w/f"))
-    found = actors.of_file(b"/w/f", ALL, (7, 0.0), (7, 25.0)).actor
+    found = actors.of_file(b"/w/f", ALL, (on(7), 0.0), (on(7), 25.0)).actor
     assert (found.user, found.session) == ((uid, UNSET) if forged else (auid, 2166))
 
 
@@ -206,23 +211,23 @@ def test_a_process_that_has_ended_has_no_command_line():
 
 def test_only_events_between_two_states_count():
     actors = known(write(10), write(20, BOB), write(30))
-    assert who(actors.of_file(b"/w/f", ALL, (7, 15.0), (7, 25.0))) == BOB
-    assert actors.of_file(b"/w/f", ALL, (7, 20.0), (7, 25.0)) is None
-    found = actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 25.0))
+    assert who(actors.of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0))) == BOB
+    assert actors.of_file(b"/w/f", ALL, (on(7), 20.0), (on(7), 25.0)) is None
+    found = actors.of_file(b"/w/f", ALL, (on(7), 5.0), (on(7), 25.0))
     assert (who(found), found.count, found.seconds) == (BOB, 2, 20.0)
-    assert actors.of_file(b"/w/f", Window(0, 2e9, after=30), (7, 5.0), None) is None
+    assert actors.of_file(b"/w/f", Window(0, 2e9, after=30), (on(7), 5.0), None) is None
 
 
 def test_a_path_of_another_root_is_another_file():
-    assert known(write(10, inode=8)).of_file(b"/w/f", ALL, (7, 5.0), (7, 15.0)) is None
+    assert known(write(10, inode=8)).of_file(b"/w/f", ALL, (on(7), 5.0), (on(7), 15.0)) is None
     elsewhere = event(10, (b"PARENT", b"/w", 5), (b"CREATE", b"f", 9))
     assert known(elsewhere).of_paths([b"/w/f"], ALL) is None
 
 
 def test_a_file_that_was_replaced_and_removed_was_removed_by_the_last_one():
     actors = known(delete(10), create(11, inode=8), delete(20, BOB, inode=8))
-    assert who(actors.of_file(b"/w/f", ALL, (7, 5.0), None, "Removed")) == BOB
-    assert actors.of_file(b"/w/f", ALL, (6, 5.0), None, "Removed") is None
+    assert who(actors.of_file(b"/w/f", ALL, (on(7), 5.0), None, "Removed")) == BOB
+    assert actors.of_file(b"/w/f", ALL, (on(6), 5.0), None, "Removed") is None
 
 
 def test_what_came_after_the_start_of_the_run_removes_only_what_was_still_there():
@@ -233,10 +238,71 @@ def test_what_came_after_the_start_of_the_run_removes_only_what_was_still_there(
 
 def test_a_descriptor_and_another_name_lead_to_the_file_by_its_inode_while_it_had_it():
     by_descriptor = event(20, (b"NORMAL", None, 7), auid=BOB, by_path=False)
-    assert who(known(create(10), by_descriptor).of_file(b"/w/f", ALL, None, (7, 25.0), "Added")) == BOB
-    assert who(known(by_descriptor, create(21)).of_file(b"/w/f", ALL, None, (7, 25.0), "Added")) == ALICE
-    assert who(known(write(20, BOB, name=b"other")).of_file(b"/w/f", ALL, (7, 15.0), (7, 25.0))) == BOB
-    assert known(by_descriptor).of_file(b"/w/f", ALL, (6, 15.0), (7, 25.0)) is None
+    assert who(known(create(10), by_descriptor).of_file(b"/w/f", ALL, None, (on(7), 25.0), "Added")) == BOB
+    assert who(known(by_descriptor, create(21)).of_file(b"/w/f", ALL, None, (on(7), 25.0), "Added")) == ALICE
+    assert who(known(write(20, BOB, name=b"other")).of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0))) == BOB
+    assert known(by_descriptor).of_file(b"/w/f", ALL, (on(6), 15.0), (on(7), 25.0)) is None
+
+
+TABLE = b"""\
+22 1 254:0 / / rw - ext4 /dev/vda rw
+23 22 0:35 /@home /home rw - btrfs /dev/vdb rw
+24 22 254:1 / /w rw - xfs /dev/vdc rw
+x
+"""
+
+
+def test_the_same_inode_of_another_file_system_is_another_file():
+    boot = b"fe:01"
+    elsewhere = event(20)._replace(touched=[Touched(None, b"NORMAL", 7, boot, False)], by_path=False)
+    assert known(elsewhere).of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0)) is None
+    assert who(known(elsewhere).of_file(b"/w/f", ALL, (on(7, boot), 15.0), (on(7, boot), 25.0))) == ALICE
+    by_path = event(20)._replace(touched=[Touched(b"/w/f", b"NORMAL", 7, boot, False)])
+    assert known(by_path).of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0)) is None
+    gone = event(20)._replace(touched=[Touched(b"/w/f", b"DELETE", 7, boot, False)])
+    assert known(gone).of_file(b"/w/f", ALL, (on(7), 15.0), None, "Removed") is None
+
+
+def test_a_folder_that_is_held_open_is_not_that_with_the_same_inode_of_another_file_system():
+    for device, found in ((b"fe:00", ALICE), (b"fe:01", None)):
+        held = [Touched(None, b"PARENT", 1, device, True), Touched(b"f", b"CREATE", 7, device, False)]
+        actors = known(event(20)._replace(touched=held, by_path=False))
+        assert who(actors.of_file(b"/w/f", ALL, None, None, "Added")) == found
+
+
+def test_where_inodes_are_used_several_times_an_event_counts_by_its_path_alone():
+    devices = devices_of(TABLE)
+    assert (devices.unique, devices.shared) == ({b"fe:00", b"fe:01"}, {b"00:23"})
+    assert devices.node(254, 0, 7) == on(7) and devices.node(0, 36, 7) == 7  # a subvolume, as stat(2) has it
+    actors = Actors(1, NOBODY)
+    actors.know({b"/w": 256}, devices)
+    for second, name in ((10, None), (20, b"/w/f")):
+        files = [Touched(b"/w", b"PARENT", 256, b"00:23", True), Touched(name, b"NORMAL", 7, b"00:23", False)]
+        actors.add(event(second, auid=ALICE if name else BOB)._replace(touched=files, by_path=bool(name)))
+    assert who(actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 25.0))) == ALICE
+    assert actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 15.0)) is None
+    assert actors.of_file(b"/w/f", ALL, (8, 5.0), (8, 25.0)) is None
+
+
+def test_numbers_of_files_are_compared_as_far_as_they_are_known():
+    assert may_be(on(7), on(7)) and may_be(on(7), 7) and may_be(0, 7) and may_be(None, on(7))
+    assert not may_be(on(7), on(7, b"fe:01")) and not may_be(on(7), 8) and not may_be(7, 8)
+    assert node(b"", 7) == node(b"x", 7) == 7 and node(b"fe:00", 0) == 0
+
+
+def test_who_touches_a_file_is_not_named_for_its_content():
+    """It was written through a descriptor that was opened before the earlier run."""
+
+    def found(end, *events, written=True):
+        return who(known(*events).of_file(b"/w/f", ALL, (on(7), 5.0), (on(7), end), "Modified", written))
+
+    touched = write(20, BOB, writes=False)
+    assert found(20.004, touched) is None and found(20.5, touched) is None
+    assert found(20.004, touched, written=False) == BOB
+    assert found(20.004, write(10), touched) == BOB  # of two
+    assert found(20.5, write(10), touched) is None
+    assert found(21.5, touched, write(21)) == ALICE
+    assert found(21.5, touched, create(21)) == ALICE
 
 
 def test_own_events_and_those_that_read_do_not_count():
@@ -311,6 +377,6 @@ def test_any_events_are_joined_or_not(several):
         )
     )
     for category in ("Added", "Removed", "Modified"):
-        for state in (None, (1, 5.0)):
+        for state in (None, (on(1), 5.0)):
             actors.of_file(b"/w/d/f", ALL, state, state, category)
     actors.resolve()

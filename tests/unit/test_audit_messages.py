@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Records of the kernel's audit as events. fixtures/audit/records.txt is what Linux 6.18 wrote, by what was done."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,8 +68,19 @@ def test_reading_is_no_change_and_writing_is():
     ):
         assembler = Assembler()
         assembler.add(1300, record((SYSCALL % 0).replace(b"a2=241", b"a2=" + flags)))
-        assert assembler.add(1320, record(b"")).changes is changes
+        event = assembler.add(1320, record(b""))
+        assert event.changes is event.writes is changes
     assert not messages._judge({b"arch": b"c000003e", b"syscall": b"262"}, b"")[1]  # newfstatat
+
+
+@pytest.mark.parametrize(
+    "architecture, attributes, content",
+    [(b"c000003e", b"90 91 92 132 188 260 268 280", b"76 77 85 285"), (b"c00000b7", b"5 52 53 54 88", b"45 46 47")],
+)
+def test_a_change_of_attributes_writes_no_content(architecture, attributes, content):
+    for numbers, writes in ((attributes, False), (content, True)):
+        for number in numbers.split():
+            assert messages._judge({b"arch": architecture, b"syscall": number}, b"")[1:] == (True, writes)
 
 
 def test_records_of_programs_are_not_read():

@@ -14,6 +14,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audi
     AuditStatus,
     watch,
 )
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.nodes import devices_of
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.rules import BehindMount, Root
 
 TABLE = b"""\
@@ -70,7 +71,9 @@ def test_folders_files_and_programs_are_watched_and_what_is_below_another_is_not
     assert kernel.watched() == [
         (base + b"/a", True, 10), (base + b"/b/new", False, 10), (base + b"/file", False, 1), (base + b"/file", False, 10),
     ]  # fmt: skip
-    assert outcome.folders == {base + b"/a": os.stat(base + b"/a").st_ino} and outcome.problems == []
+    status = os.stat(base + b"/a")
+    found = devices_of(TABLE).node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    assert outcome.folders == {base + b"/a": found} and outcome.problems == []
 
 
 def test_only_own_rules_are_deleted_and_those_that_are_right_stay(base):

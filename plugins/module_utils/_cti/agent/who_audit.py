@@ -6,6 +6,7 @@
 import os
 import select
 import socket
+import struct
 import threading
 import time
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
@@ -14,6 +15,7 @@ from ..audit import netlink, rules
 from ..audit.actors import Actors
 from ..audit.messages import LOGIN, UNSET, Assembler, forged_session
 from ..audit.netlink import AuditError, Control
+from ..audit.nodes import NO_DEVICES, Devices, devices_of
 from ..audit.systemctl import PROGRAMS
 from ..audit.touches import Found, Window
 from ..daemon import Log
@@ -60,6 +62,7 @@ class AuditedWho(Who):
         self._reader: Optional[socket.socket] = None
         self._thread: Optional[threading.Thread] = None
         self._stop_reader, self._stop_writer = -1, -1
+        self._devices = NO_DEVICES  # when the rule was followed last
         self._busy = False  # whether records that were read are not added yet
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
@@ -171,6 +174,7 @@ class AuditedWho(Who):
                 table = file.read()
         except OSError:
             table = b""
+        self._devices = devices_of(table)
         outcome = rules.known_folders(roots, table)
         why: List[str] = []
         try:
@@ -190,10 +194,11 @@ class AuditedWho(Who):
                 why.append(str(error))
         folders = dict(outcome.folders)
         try:
-            folders[_LISTS] = os.stat(_LISTS).st_ino
+            lists = os.stat(_LISTS)
+            folders[_LISTS] = self._devices.node(os.major(lists.st_dev), os.minor(lists.st_dev), lists.st_ino)
         except OSError:  # no dpkg here
             pass
-        self._actors.know(folders)
+        self._actors.know(folders, self._devices)
         self._tracked = {root.path for root in roots} | set(outcome.folders)
         self._say(why)
 
@@ -265,9 +270,8 @@ class AuditedWho(Who):
     def _find(self, kind: str, change: Change, window: Window) -> Optional[Found]:
         item: Any = change.new or change.old
         if kind == FILES.name:
-            return self._actors.of_file(
-                os.fsencode(item.path), window, _inode_of(change.old), _inode_of(change.new), change.category
-            )
+            old, new = (_state_of(each, self._devices) for each in (change.old, change.new))
+            return self._actors.of_file(os.fsencode(item.path), window, old, new, change.category, _is_written(change))
         if kind == PACKAGES.name:
             return self._find_package(item.name, item.architecture, change.new, window)
         if kind == SERVICES.name:
@@ -350,10 +354,20 @@ def _passed_socket(environment: Mapping[str, str]) -> Optional[int]:
     return None
 
 
-def _inode_of(item: Optional[Item]) -> Optional[Tuple[int, float]]:
-    """The inode of a file, and when it changed last (ctime, unix seconds)."""
+def _state_of(item: Optional[Item], devices: Devices) -> Optional[Tuple[int, float]]:
+    """The node of a file, and when it changed last (ctime, unix seconds)."""
     stamp = getattr(item, "stamp", None)
-    return None if stamp is None else (stamp[1], stamp[4] / 1e9)
+    if stamp is None:
+        return None
+    major, minor = struct.unpack("=II", struct.pack("=Q", stamp[0]))
+    return devices.node(major, minor, stamp[1]), stamp[4] / 1e9
+
+
+def _is_written(change: Change) -> bool:
+    """Whether the content of a file differs."""
+    old: Any = change.old
+    new: Any = change.new
+    return old is not None and new is not None and (old.checksum, old.size) != (new.checksum, new.size)
 
 
 def _login_name(uid: int) -> str:

@@ -5,7 +5,7 @@
 
 A name that a process gave is not always a path of this host: it may start at a folder that the process holds open, or be that of
 a container. So the inode of an event has to be that of the file, where both are known; and a name in a folder that is held open
-is looked up by the inode of that folder. What is not certain is not known: no actor is better than a wrong one.
+is looked up by the inode of that folder. Inodes are compared with their devices, see nodes.py. What is not certain is not known: no actor is better than a wrong one.
 """
 
 import os
@@ -14,9 +14,10 @@ from collections import OrderedDict
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 from .messages import Event, Touched
+from .nodes import NO_DEVICES, Devices, is_unique, may_be, node
 from .processes import Actor, Processes, read_process
 from .systemctl import units_of_call
-from .touches import Found, Touch, Window, is_in, is_systemd, last, unit_of, until_removed
+from .touches import Found, Touch, Window, is_in, is_systemd, lacks_write, last, unit_of, until_removed
 
 MAX_BYTES = 16 << 20  # estimated; what was touched longest ago is dropped first
 MAX_TOUCHES = 64  # of one file
@@ -65,15 +66,18 @@ class Actors:
         self._folders: "OrderedDict[int, List[_Binding]]" = OrderedDict()
         self._roots: Dict[bytes, int] = {}
         self._root_inodes: Set[int] = set()
+        self._devices = NO_DEVICES
         self._bytes = 0
         self._actors: Dict[Actor, Actor] = {}
 
-    def know(self, folders: Dict[bytes, int]) -> None:
-        """Set the inodes of folders, by their path. Names below such a path count in a folder of this inode alone."""
+    def know(self, folders: Dict[bytes, int], devices: Devices = NO_DEVICES) -> None:
+        """Set the nodes of folders, by their path. Names below such a path count in a folder of this node alone."""
         with self._lock:
+            self._devices = devices
             self._roots, self._root_inodes = dict(folders), set(folders.values())
             for path, inode in folders.items():
-                self._bind(inode, _Binding(0, b"NORMAL", path, 0, b""))
+                if is_unique(inode):
+                    self._bind(inode, _Binding(0, b"NORMAL", path, 0, b""))
 
     def distrust(self, session: int) -> None:
         """See Processes. To be called by the thread that calls add()."""
@@ -103,6 +107,7 @@ class Actors:
             self._add(("systemctl", unit[:-8] if unit.endswith(b".service") else unit), touch, len(unit))
 
     def _add_touched(self, event: Event, actor: Actor) -> None:
+        event = event._replace(touched=[each._replace(inode=self._node(each)) for each in event.touched])
         parents = [each for each in event.touched if each.kind == b"PARENT"]
         names = [each.kind for each in event.touched]
         ours = OWN_KEY in event.keys
@@ -110,7 +115,8 @@ class Actors:
             if each.kind == b"UNKNOWN" or (each.kind == b"NORMAL" and not (ours or event.changes)):
                 continue
             moved = each.is_folder and b"DELETE" in names and b"CREATE" in names
-            touch = Touch(event.seconds, event.serial, each.kind, each.inode, moved and ours, actor)
+            writes = each.kind != b"NORMAL" or event.writes
+            touch = Touch(event.seconds, event.serial, each.kind, each.inode, moved and ours, actor, writes)
             path = self._path(event, each)
             if each.kind == b"PARENT":
                 self._learn(event, each, path, None)
@@ -119,14 +125,22 @@ class Actors:
             parent = self._parent(event, each, parents)
             if each.is_folder:
                 self._learn(event, each, path, parent)
-            if path and parent is not None and self._roots.get(os.path.dirname(path), parent.inode) != parent.inode:
+            if path and parent is not None and self._is_elsewhere(os.path.dirname(path), parent.inode):
                 path = b""  # a path of this name on another root
             self._add_path(path, touch)
             unit = unit_of(path) if ours or os.path.dirname(path) in self._roots else b""
             if unit and self._accept(path):
                 self._add(("unit", unit), touch, len(unit))
-            if each.kind != b"NORMAL" and parent is not None and parent.inode and each.name:
+            if each.kind != b"NORMAL" and parent is not None and is_unique(parent.inode) and each.name:
                 self._add_by_parent(parent.inode, os.path.basename(each.name.rstrip(b"/")), path, touch)
+
+    def _node(self, touched: Touched) -> int:
+        return touched.inode if touched.device in self._devices.shared else node(touched.device, touched.inode)
+
+    def _is_elsewhere(self, path: bytes, folder: int) -> bool:
+        """Whether a folder with this path and this node is not the one that is known by the path, but in another root."""
+        known = self._roots.get(path)
+        return known is not None and not (folder and may_be(known, folder))
 
     def _add_by_parent(self, parent: int, name: bytes, path: bytes, touch: Touch) -> None:
         """Remember an event by the inode of the folder. `path`: by which it is remembered already, maybe one through a link."""
@@ -158,14 +172,14 @@ class Actors:
     def _learn(self, event: Event, folder: Touched, path: bytes, parent: Optional[Touched]) -> None:
         """Remember the name of a folder by its inode."""
         if (
-            not folder.inode
+            not is_unique(folder.inode)
             or folder.inode in self._root_inodes
-            or not (path or (parent is not None and parent.inode and folder.name))
+            or not (path or (parent is not None and is_unique(parent.inode) and folder.name))
         ):
             return
-        if path and self._roots.get(path, folder.inode) != folder.inode:
+        if path and self._is_elsewhere(path, folder.inode):
             return  # a path of this name on another root
-        inside = 0 if parent is None else parent.inode
+        inside = parent.inode if parent is not None and is_unique(parent.inode) else 0
         name = os.path.basename((folder.name or b"").rstrip(b"/")) if inside else b""
         renamed = any(each.kind == b"DELETE" and each.inode == folder.inode for each in event.touched)
         kind = b"NORMAL" if folder.kind == b"CREATE" and renamed else folder.kind
@@ -183,7 +197,7 @@ class Actors:
     def _add_path(self, path: bytes, touch: Touch) -> None:
         """Remember an event by its path, and by its inode, since the file may have other names, or the path may not be known."""
         known = path and self._accept(path)
-        if touch.inode and (not path or (known and touch.kind == b"NORMAL")) and touch.kind != b"DELETE":
+        if is_unique(touch.inode) and (not path or (known and touch.kind == b"NORMAL")) and touch.kind != b"DELETE":
             self._add(("inode", touch.inode), touch, 8)
         if known:
             self._add(("path", path), touch, len(path))
@@ -268,10 +282,12 @@ class Actors:
         old: Optional[Tuple[int, float]],
         new: Optional[Tuple[int, float]],
         category: str = "Modified",
+        written: bool = False,
     ) -> Optional[Found]:
-        """Who changed a file between two runs. `category`: Added, Removed or Modified.
+        """Who changed a file between two runs. `category`: Added, Removed or Modified. `written`: whether
+        it is modified and its content differs.
 
-        `old`, `new`: its inode and the time of its last change (ctime, unix seconds) in each of the runs; None where it was not there
+        `old`, `new`: its node and the time of its last change (ctime, unix seconds) in each of the runs; None where it was not there
         or that is not known. An event before the old time or after the new one did not lead from the one state to the other.
         """
         begin = window.since if old is None else old[1]
@@ -281,13 +297,13 @@ class Actors:
             if category == "Removed":
                 touches = until_removed([each for each in named if each.seconds > begin], old and old[0], window.until)
             else:
-                known = {state[0] for state in (old, new) if state is not None}
-                named = [each for each in named if new is None or not each.inode or each.inode in known]
+                known = [state[0] for state in (old, new) if state is not None]
+                named = [each for each in named if new is None or any(may_be(each.inode, one) for one in known)]
                 touches = named if new is None else [*named, *self._of_inode(old, new, named, window.after)]
                 touches = [each for each in touches if begin < each.seconds <= end]
             if not named and not touches and category != "Modified":
                 touches = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
-        return last(touches)
+        return None if written and lacks_write(touches, end) else last(touches)
 
     def _of(self, keys: Iterable[Key], after: int) -> List[Touch]:
         return [each for key in keys for each in self._touches.get(key, ()) if each.serial > after]
@@ -296,7 +312,7 @@ class Actors:
         self, old: Optional[Tuple[int, float]], new: Tuple[int, float], named: List[Touch], after: int
     ) -> List[Touch]:
         """Events that give the file's inode, by another name or by none, while it had this name for all that the others tell."""
-        touches = self._of([("inode", new[0])], after)
+        touches = self._of([("inode", new[0])], after) if is_unique(new[0]) else []
         if old is not None and old[0] == new[0]:
             starts = [0, *(each.serial for each in named if each.kind in (b"CREATE", b"DELETE"))]
         else:

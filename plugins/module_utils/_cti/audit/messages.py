@@ -44,22 +44,27 @@ _CHANGES_X86_64 = frozenset((
 ))  # fmt: skip
 _CHANGES_GENERIC = frozenset((5, 6, 7, 14, 15, 16, 45, 46, 47, 52, 53, 54, 55, 88, 452))
 
+# Those of them that change the content.
+_CONTENT_X86_64 = frozenset((76, 77, 85, 285))
+_CONTENT_GENERIC = frozenset((45, 46, 47))
+
 
 class _Calls(NamedTuple):
     at: Dict[int, Tuple[int, ...]]
     plain: "frozenset[int]"
     changes: "frozenset[int]"
+    content: "frozenset[int]"
     opens: Dict[int, int]  # those that open a file: the argument that holds the flags
     openat2: int
 
 
-_GENERIC = _Calls(_AT_GENERIC, _PLAIN_GENERIC, _CHANGES_GENERIC, {56: 2}, 437)
+_GENERIC = _Calls(_AT_GENERIC, _PLAIN_GENERIC, _CHANGES_GENERIC, _CONTENT_GENERIC, {56: 2}, 437)
 _CALLS = {
-    b"c000003e": _Calls(_AT_X86_64, _PLAIN_X86_64, _CHANGES_X86_64, {2: 1, 257: 2}, 437),
+    b"c000003e": _Calls(_AT_X86_64, _PLAIN_X86_64, _CHANGES_X86_64, _CONTENT_X86_64, {2: 1, 257: 2}, 437),
     b"c00000b7": _GENERIC,  # aarch64
     b"c00000f3": _GENERIC,  # riscv64
 }
-_UNKNOWN = _Calls({}, frozenset(), frozenset(), {}, -1)
+_UNKNOWN = _Calls({}, frozenset(), frozenset(), frozenset(), {}, -1)
 
 
 class Touched(NamedTuple):
@@ -90,6 +95,7 @@ class Event(NamedTuple):
     by_path: bool  # whether relative names start at the current folder; otherwise, at a folder that is not known
     changes: bool  # whether files that are NORMAL are changed, for all that the call tells
     arguments: Sequence[bytes]  # of a program that was started; the first MAX_ARGUMENTS
+    writes: bool = True  # whether the content of files that are NORMAL may be changed, for all that the call tells
 
     @property
     def started(self) -> bool:
@@ -187,7 +193,7 @@ class Assembler:
                 openat2 = fields.get(b"oflag", b"")
         if len(touched) != int(call.get(b"items", b"0")):
             raise ValueError
-        by_path, changes = _judge(call, openat2)
+        by_path, changes, writes = _judge(call, openat2)
         return Event(
             int(key[0]) + int(key[1]) / 1000.0,
             int(key[2]),
@@ -204,6 +210,7 @@ class Assembler:
             by_path,
             changes,
             arguments,
+            writes,
         )
 
 
@@ -219,8 +226,8 @@ def _touched(fields: Dict[bytes, bytes]) -> Touched:
     return Touched(name, fields.get(b"nametype", b""), inode, fields.get(b"dev", b""), is_folder)
 
 
-def _judge(call: Dict[bytes, bytes], openat2: bytes) -> Tuple[bool, bool]:
-    """Event.by_path and Event.changes. Raises ValueError."""
+def _judge(call: Dict[bytes, bytes], openat2: bytes) -> Tuple[bool, bool, bool]:
+    """Event.by_path, Event.changes and Event.writes. Raises ValueError."""
     calls = _CALLS.get(call.get(b"arch", b""), _UNKNOWN)
     number = int(call.get(b"syscall", b"-1"))
     where = calls.at.get(number)
@@ -228,10 +235,12 @@ def _judge(call: Dict[bytes, bytes], openat2: bytes) -> Tuple[bool, bool]:
         where is not None and all(call.get(b"a%d" % at, b"").endswith(b"ffffff9c") for at in where)
     )  # AT_FDCWD
     if number in calls.opens:
-        return here, _writes(int(call.get(b"a%d" % calls.opens[number], b"0"), 16))
+        writes = _writes(int(call.get(b"a%d" % calls.opens[number], b"0"), 16))
+        return here, writes, writes
     if number == calls.openat2:
-        return here, bool(openat2) and _writes(int(openat2, 8))
-    return here, number in calls.changes
+        writes = bool(openat2) and _writes(int(openat2, 8))
+        return here, writes, writes
+    return here, number in calls.changes, number in calls.content
 
 
 def _writes(flags: int) -> bool:

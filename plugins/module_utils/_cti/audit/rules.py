@@ -13,6 +13,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tu
 from ..text import decode, plural, quoted
 from .actors import OWN_KEY
 from .netlink import ATTRIBUTES, EXECUTE, WRITE, AuditError, AuditStatus, Control, parse_watch, watch
+from .nodes import devices_of
 
 MAX_RULES = 500
 MAX_LINKS = 40
@@ -32,7 +33,7 @@ class Root(NamedTuple):
 class Outcome(NamedTuple):
     """What is watched."""
 
-    folders: Dict[bytes, int]  # path -> inode
+    folders: Dict[bytes, int]  # path -> inode, see nodes.py
     problems: List[str]  # why not more is: sentences
 
 
@@ -113,13 +114,14 @@ def choose(roots: Iterable[Root], table: bytes) -> Tuple[List[Tuple[Root, bool, 
     """The roots to add rules for, each with whether it is a folder and its inode (0: it is not there); and why others get none."""
     found: Dict[Tuple[bytes, bool], Tuple[Root, bool, int]] = {}
     problems = []
-    mounts = slow_mounts(table)
+    mounts, devices = slow_mounts(table), devices_of(table)
     for root in dict.fromkeys(roots):
         shown = quoted(decode(root.path))
         try:
             path = real_path(root.path, mounts)
             status = os.lstat(path)
-            is_folder, inode = stat.S_ISDIR(status.st_mode), status.st_ino
+            is_folder = stat.S_ISDIR(status.st_mode)
+            inode = devices.node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
         except BehindMount:
             problems.append(
                 "'%s' has no audit rule, because it is on a network or FUSE file system, which the kernel must not wait for."

@@ -6,7 +6,10 @@
 from typing import List, NamedTuple, Optional, Sequence
 
 from .messages import UNSET
+from .nodes import may_be
 from .processes import Actor
+
+WRITE_SECONDS = 0.01  # by which the time of an event and the ctime that it set may differ
 
 
 class Touch(NamedTuple):
@@ -15,9 +18,10 @@ class Touch(NamedTuple):
     seconds: float  # unix seconds
     serial: int
     kind: bytes  # NORMAL PARENT CREATE DELETE
-    inode: int  # 0: not known
+    inode: int  # see nodes.py; 0: not known
     moved: bool  # whether a folder got or lost this name with all that is in it
     actor: Actor
+    writes: bool = True  # whether it may have changed the content; otherwise, attributes alone
 
 
 class Found(NamedTuple):
@@ -61,15 +65,24 @@ def until_removed(touches: Sequence[Touch], inode: Optional[int], until: float) 
     """The events up to the one that removed the file before a run; where none did, up to the first one that did so during the run.
     `inode`: that the file had before them; None: not known."""
     sure: List[Touch] = []
-    known = {inode}
+    known = [inode]
     for each in touches:
         if each.kind == b"CREATE" and sure and sure[-1].kind == b"DELETE":
-            known.add(each.inode)
-        if inode is None or each.inode in known:
+            known.append(each.inode)
+        if inode is None or any(each.inode and one and may_be(each.inode, one) for one in known):
             sure.append(each)
     removals = [each for each in sure if each.kind == b"DELETE"]
     end = next((each for each in reversed(removals) if each.seconds <= until), removals[0] if removals else None)
     return [each for each in sure if end is not None and each.serial <= end.serial]
+
+
+def lacks_write(touches: Sequence[Touch], end: float) -> bool:
+    """Whether the content was changed by someone who has no event among these: through a descriptor that was opened before them.
+    `end`: when the file changed last (ctime, unix seconds)."""
+    if not any(each.writes for each in touches):
+        return True
+    newest = max(touches, key=lambda each: each.serial)
+    return not newest.writes and end - newest.seconds > WRITE_SECONDS
 
 
 def last(touches: Sequence[Touch]) -> Optional[Found]:
