@@ -92,8 +92,8 @@ options:
       - Marks of changes, as a list or as the path of a YAML file with a list. The marks in the store, which M(changetracking.inventory.ct_fleet_mark)
         makes, count too.
       - A mark has exactly one of the keys C(ignore), C(window) (of maintenance) and C(acknowledge), with what it applies to. C(kind), C(item), C(category)
-        and C(hosts) select as the options of this module do. C(login) selects by the login that the host names. C(fields) selects changes of nothing but these fields. C(record) selects a change by its
-        C(RecordId).
+        and C(hosts) select as the options of this module do. C(login) selects by the login that the host names. C(fields) selects changes of
+        nothing but these fields. C(record) selects a change by its C(RecordId).
       - C(from) and C(until) say when it is valid. C(reason) and C(by) are for the reader.
       - A window needs C(from) and C(until), and applies to changes that can have happened in between. An acknowledgement needs C(until) or C(record).
       - A marked change is not deleted. RV(totals) counts it.
@@ -370,7 +370,7 @@ actors:
       type: list
       elements: str
       returned: success
-    items:
+    names:
       description: Names of the items, up to 100. What was changed most often is first.
       type: list
       elements: str

@@ -188,12 +188,14 @@ def main(image, minutes, seed):
         elsewhere = [record for record in changes if not record["FileSystemPath"].startswith(TREE)]
         missed = differences(tree, final)
     print("seed %d, %g minutes; %s" % (seed, minutes, ", ".join("%s: %d" % fault for fault in done.items())))
-    print("operations %d and %d in bursts; overflows %d" % (made, BURST * (done["burst"] + done["agent frozen during a burst"]), counted["Overflows"]))  # fmt: skip
+    bursts = BURST * (done["burst"] + done["agent frozen during a burst"])
+    print("operations %d and %d in bursts; overflows %d" % (made, bursts, counted["Overflows"]))
     print("changes reported %d, and %d of them twice" % (len(changes), twice))
     found = counted["Changes"] + counted["Missed"]
     print("found by the schedule alone: %d of %d (%.2f %%)" % (counted["Missed"], found, 100 * counted["Missed"] / max(1, found)))  # fmt: skip
     print("paths behind 10 s after the end, before a scheduled run: %d" % behind)
-    print("missed %d, invented %d, wrong in the state %d, of %d paths" % (len(missed), len(impossible) + len(elsewhere), len(not_stored), len(final)))  # fmt: skip
+    wrong = (len(missed), len(impossible) + len(elsewhere), len(not_stored), len(final))
+    print("missed %d, invented %d, wrong in the state %d, of %d paths" % wrong)
     for title, texts in (("missed", missed), ("invented", impossible), ("elsewhere", elsewhere), ("wrong", not_stored)):
         for text in texts[:10]:
             print("%s: %s" % (title, text))

@@ -189,8 +189,8 @@ def test_records_with_other_actors_have_other_digests():
 
 
 def test_the_actor_of_a_change_is_stored_and_equal_contents_are_stored_once(store):
-    later = dict(VIM, ChangedAt="2026-01-01T11:59:01.000Z", ChangedBySession=8)
-    add(store, change(0, **VIM), dict(change(1, **later), Size=0))
+    later = dict(change(1, **VIM), Size=0, ChangedAt="2026-01-01T11:59:01.000Z", ChangedBySession=8)
+    add(store, change(0, **VIM), later)
     names = ", ".join(ACTOR_COLUMNS)
     rows = store.query("SELECT %s FROM ConfigurationChange ORDER BY Seq" % names)
     assert rows[0] == tuple(VIM.get(name) for name in ACTOR_COLUMNS)

@@ -41,7 +41,7 @@ def _entry(ran: Ran | None, actor: tuple[Any, ...], some: list[Found]) -> Entry:
         "changes": len(some),
         "count": len(hosts),
         "hosts": hosts[:MOST_HOSTS],
-        "items": [name for name, _count in sorted(items.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_ITEMS]],
+        "names": [name for name, _count in sorted(items.items(), key=lambda pair: (-pair[1], pair[0]))[:MOST_ITEMS]],
         "more": max(0, len(items) - MOST_ITEMS),
         "first": times[0],
         "last": times[-1],
@@ -60,7 +60,7 @@ def _who(entry: Entry) -> str:
 def lines(entries: list[Entry]) -> list[str]:
     shown = []
     for entry in entries:
-        items, total = entry["items"][:SHOWN_HOSTS], len(entry["items"]) + entry["more"]
+        items, total = entry["names"][:SHOWN_HOSTS], len(entry["names"]) + entry["more"]
         more = f", {total - len(items)} more" if total > len(items) else ""
         what = f"{plural(entry['changes'], 'change')} on {plural(entry['count'], 'host')}"
         shown.append(

@@ -841,7 +841,7 @@ def test_who_changed_what(fleet):
     answer = ask(fleet, "actors")
     bob, carol, unknown = answer["actors"]
     assert (bob["login"], bob["process"], bob["module"], bob["user"]) == ("bob", "/usr/bin/vim", None, None)
-    assert (bob["changes"], bob["count"], bob["items"], bob["more"]) == (2, 2, ["/etc/motd"], 0)
+    assert (bob["changes"], bob["count"], bob["names"], bob["more"]) == (2, 2, ["/etc/motd"], 0)
     assert (carol["user"], carol["playbook"], carol["hosts"]) == ("carol", "/srv/site.yml", ["web01"])
     assert (unknown["user"], unknown["login"], unknown["hosts"]) == (None, None, ["web02"])
     assert answer["lines"] == [

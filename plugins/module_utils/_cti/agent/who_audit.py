@@ -83,7 +83,7 @@ class AuditedWho(Who):
             self._say([str(error)])
             return
         self._stop_reader, self._stop_writer = os.pipe()
-        self._thread = threading.Thread(target=self._read, name="audit", daemon=True)
+        self._thread = threading.Thread(target=self._read, args=(self._reader,), name="audit", daemon=True)
         self._thread.start()
         self._clean()
         self._report()
@@ -105,17 +105,16 @@ class AuditedWho(Who):
 
     # --- reading
 
-    def _read(self) -> None:
-        assert self._reader is not None
+    def _read(self, reader: socket.socket) -> None:
         poll = select.poll()
-        poll.register(self._reader, select.POLLIN)
+        poll.register(reader, select.POLLIN)
         poll.register(self._stop_reader, select.POLLIN)
         while True:
             ready = poll.poll()
             if any(descriptor == self._stop_reader for descriptor, _events in ready):
                 return
             self._busy = True
-            self._read_waiting(self._reader)
+            self._read_waiting(reader)
             self._busy = False
 
     def _read_waiting(self, reader: socket.socket) -> None:

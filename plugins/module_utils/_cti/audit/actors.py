@@ -5,7 +5,8 @@
 
 A name that a process gave is not always a path of this host: it may start at a folder that the process holds open, or be that of
 a container. So the inode of an event has to be that of the file, where both are known; and a name in a folder that is held open
-is looked up by the inode of that folder. Inodes are compared with their devices, see nodes.py. What is not certain is not known: no actor is better than a wrong one.
+is looked up by the inode of that folder. Inodes are compared with their devices, see nodes.py. What is not certain is not known: no actor is
+better than a wrong one.
 """
 
 import os

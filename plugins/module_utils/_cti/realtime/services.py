@@ -72,24 +72,17 @@ class ServiceWatches:
         watched: Set[int] = set()
         for folder in DEFAULT_PATH:
             path = os.path.join(self._root, folder.lstrip("/"))
-            self._add(path, watched)
+            _add(self._inotify, path, watched)
             try:
                 with os.scandir(path) as entries:
                     for entry in entries:
                         if entry.name.endswith(_SUBFOLDERS) and len(watched) < _MOST_FOLDERS:
-                            self._add(entry.path, watched)
+                            _add(self._inotify, entry.path, watched)
             except OSError:
                 continue
         for watch in self._watched - watched:
             self._inotify.remove(watch)
         self._watched = watched
-
-    def _add(self, path: str, watched: Set[int]) -> None:
-        assert self._inotify is not None
-        try:
-            watched.add(self._inotify.add(os.fsencode(path), _MASK))
-        except OSError:  # it does not exist
-            pass
 
     def connect(self, news: News) -> float:
         """Connect to systemd if it is time to. What happened before is a reason for a run. Returns when to call this again."""
@@ -126,3 +119,10 @@ class ServiceWatches:
                 self._signals = None
                 self._next_attempt = self._clock() + self._pause
         return False
+
+
+def _add(source: Inotify, path: str, watched: Set[int]) -> None:
+    try:
+        watched.add(source.add(os.fsencode(path), _MASK))
+    except OSError:  # it does not exist
+        pass
