@@ -172,11 +172,8 @@ class Actors:
 
     def _learn(self, event: Event, folder: Touched, path: bytes, parent: Optional[Touched]) -> None:
         """Remember the name of a folder by its inode."""
-        if (
-            not is_unique(folder.inode)
-            or folder.inode in self._root_inodes
-            or not (path or (parent is not None and is_unique(parent.inode) and folder.name))
-        ):
+        has_place = path or (parent is not None and is_unique(parent.inode) and folder.name)
+        if not has_place or not is_unique(folder.inode) or folder.inode in self._root_inodes:
             return
         if path and self._is_elsewhere(path, folder.inode):
             return  # a path of this name on another root

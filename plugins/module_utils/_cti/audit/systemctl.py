@@ -41,7 +41,7 @@ def _is_elsewhere(argument: bytes) -> bool:
     if not argument.startswith(b"-"):
         return False
     for at in range(1, len(argument)):
-        letter = argument[at : at + 1]
+        letter = argument[at : at + 1]  # noqa: E203
         if letter in _WITH_VALUES:
             return False
         if letter in b"HM":

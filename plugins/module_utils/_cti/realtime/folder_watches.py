@@ -28,12 +28,9 @@ from .roots import Roots
 
 MOST_WATCHES = 65536  # each costs 1 to 2 KiB of the kernel's memory
 _LIMIT_FILE = "/proc/sys/fs/inotify/max_user_watches"
-_MASK = (
-    inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.NAMES | inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.ONLYDIR
-    | inotify.EXCL_UNLINK
-)  # fmt: skip
 _CAME = inotify.CREATE | inotify.MOVED_TO
 _SELF = inotify.DELETE_SELF | inotify.MOVE_SELF
+_MASK = inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.NAMES | _SELF | inotify.ONLYDIR | inotify.EXCL_UNLINK  # fmt: skip
 MANY_EVENTS = 4096  # in one call of read(), after which there may be more
 MOST_LOOKUPS = 256  # of names, in one call of read(): they take time
 _NAMED_MOUNTS = 3  # in a message

@@ -117,12 +117,8 @@ class Roots:
                 self._names.pop(event.watch, None)
             elif event.name in names:
                 literal = names[event.name]
-                if (
-                    not literal
-                    or event.mask & inotify.ISDIR
-                    or literal in folders
-                    or (os.path.dirname(literal) or "/") not in folders
-                ):
+                is_folder = event.mask & inotify.ISDIR or literal in folders
+                if not literal or is_folder or (os.path.dirname(literal) or "/") not in folders:
                     news.add_everything(literal or folder.rstrip("/") + "/" + event.name)
 
     def mounts_changed(self, news: News) -> None:
