@@ -126,14 +126,12 @@ def test_a_database_of_an_older_relay_gets_the_columns_it_lacks(file, tmp_path):
     assert rows(file, "SELECT FileSystemPath FROM ConfigurationChange") == [("/a",)]
 
 
-def test_the_relay_goes_on_with_a_store_without_actors(request, tmp_path):
-    for where in (str(tmp_path / "older.db"), request.getfixturevalue("server").database()):
-        make_older(where)
-        take(
-            FleetUploader(where), change(RecordId="a-0", FileSystemPath="/a", **VIM), change(RecordId="a-1", **HOSTILE)
-        )
-        found = rows(where, "SELECT ChangedBy, ChangedBySession FROM ConfigurationChange ORDER BY Seq")
-        assert found == [(None, None)] * 3 + [("bob", 7), (HOSTILE["ChangedBy"], None)]
+def test_the_relay_goes_on_with_a_store_without_actors(database, tmp_path):
+    (tmp_path / "sub").mkdir()
+    make_older(database)
+    take(FleetUploader(database), change(RecordId="a-0", FileSystemPath="/a", **VIM), change(RecordId="a-1", **HOSTILE))
+    found = rows(database, "SELECT ChangedBy, ChangedBySession FROM ConfigurationChange ORDER BY Seq")
+    assert found == [(None, None)] * 3 + [("bob", 7), (HOSTILE["ChangedBy"], None)]
 
 
 def test_what_is_no_database_is_left_alone_and_told(tmp_path):
