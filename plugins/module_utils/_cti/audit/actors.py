@@ -61,9 +61,8 @@ class Actors:
         self._processes = processes or Processes(read_process)
         self._lock = threading.Lock()
         self._touches: "OrderedDict[Key, List[Touch]]" = OrderedDict()
-        self._unresolved: "OrderedDict[Tuple[int, bytes], List[Touch]]" = (
-            OrderedDict()
-        )  # by the inode of a folder, and a name in it
+        # By the inode of a folder, and a name in it.
+        self._unresolved: "OrderedDict[Tuple[int, bytes], List[Touch]]" = OrderedDict()
         self._folders: "OrderedDict[int, List[_Binding]]" = OrderedDict()
         self._roots: Dict[bytes, int] = {}
         self._root_inodes: Set[int] = set()
