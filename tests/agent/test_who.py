@@ -3,9 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The option `who` where nothing can be known. tests/actors has what is known with audit rules."""
 
-import os
-
-import pytest
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 
 def change_a_file(host, *options):
@@ -26,8 +24,8 @@ def test_without_the_option_nothing_is_read_and_nothing_is_said(host):
     assert "Who" not in status and rows == [(None, None)]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_without_rules_nobody_is_guessed(host):
+    need_root("reading the audit")
     status, rows = change_a_file(host, "--who", "read")
     assert rows == [(None, None)]
     assert (status["Who"]["Mode"], status["Who"]["Known"], status["Who"]["Unknown"]) == ("read", 0, 1)
