@@ -230,17 +230,27 @@ def test_woken_runs_take_a_tenth_of_the_time_at_most(driven):
     host.write("file")
     host.read()
     assert host.after(10) == ["files"]
-    host.run(woken=True, seconds=5)
-    ended = host.now
-    host.write("file")
-    host.read()
-    assert host.after(44) == []
-    assert host.after(2) == ["files"] and host.now == ended + 45
-    host.run(woken=True)
-    started = host.now
-    host.write("file")
-    host.read()
-    assert host.after(10) == ["files"] and host.now >= started + waker.RUN_SECONDS
+    host.run(woken=True, seconds=waker.SAVED_SECONDS + 1)
+    for wait in (10, 45, 45):  # a second more than what was saved; then each run of five seconds
+        ended = host.now
+        host.write("file")
+        host.read()
+        assert host.after(wait - 1) == []
+        assert host.after(2) == ["files"] and host.now == pytest.approx(ended + wait)
+        host.run(woken=True, seconds=5)
+
+
+def test_runs_of_a_host_that_seldom_changes_follow_each_other_at_once(driven):
+    host = driven()
+    host.run()
+    for _unused in range(2):
+        for _run in range(3):
+            started = host.now
+            host.write("file")
+            host.read()
+            assert host.after(10) == ["files"] and host.now <= started + waker.RUN_SECONDS
+            host.run(woken=True, seconds=waker.SAVED_SECONDS / 4)
+        host.now += 10 * waker.SAVED_SECONDS
 
 
 def test_an_item_that_changes_all_the_time_is_left_to_the_schedule(driven):

@@ -25,7 +25,8 @@ FILES, PACKAGES, SERVICES = "files", "packages", "services"
 QUIET_SECONDS = 0.2  # without an event, after which a burst has ended
 BURST_SECONDS = 1.0  # after which a burst becomes a run, ended or not
 RUN_SECONDS = 1.0  # between the starts of two runs of a kind
-SHARE = 0.1  # of the time that a kind's woken runs may take
+SHARE = 0.1  # of the time that a kind's woken runs may take, on average
+SAVED_SECONDS = 3.0  # of it that a kind which seldom changes may use at once
 RETRY_SECONDS, LONGEST_RETRY = 10.0, 300.0  # after a run that failed; doubles with each
 TRANSACTION_SECONDS = 30.0  # to wait for the end of a transaction of packages
 _BUSY_SECONDS = 0.25  # between two looks whether it still runs
@@ -44,6 +45,7 @@ class _Kind:
         self.first: Optional[float] = None  # event that waits for a run
         self.last = 0.0  # event
         self.not_before = 0.0
+        self.saved = (SAVED_SECONDS, 0.0)  # seconds that woken runs may take, and since when
         self.started = 0.0
         self.running = False
         self.woken = False  # whether the current run was
@@ -63,6 +65,13 @@ class _Kind:
         if self.first is None or self.running or self.requested or not self.has_run:
             return None
         return max(min(self.last + QUIET_SECONDS, self.first + BURST_SECONDS), self.not_before)
+
+    def spend(self, now: float) -> None:
+        """A woken run ends: the next one waits until both are within the share of the time."""
+        saved, since = self.saved
+        saved = min(saved + (now - since) * SHARE, SAVED_SECONDS) - (now - self.started)
+        self.saved = (saved, now)
+        self.not_before = max(self.started + RUN_SECONDS, now - min(saved, 0.0) / SHARE)
 
 
 class Waker:
@@ -209,8 +218,9 @@ class Waker:
         now = self._clock()
         taken, kind.taken = kind.taken or News(), None
         kind.running, kind.failures = False, 0
-        pause = (now - kind.started) * (1 / SHARE - 1) if kind.woken else 0.0
-        kind.not_before = max(kind.started + RUN_SECONDS, now + pause)
+        kind.not_before = kind.started + RUN_SECONDS
+        if kind.woken:
+            kind.spend(now)
         if name == FILES and self._files is not None:
             self._files.end(named)
         if kind.has_run:
