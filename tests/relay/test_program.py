@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.daemon import VERSION
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 
 def run(program, *arguments, **options):
@@ -85,8 +86,8 @@ def test_query_of_what_is_not_there(programs, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_query_as_root_leaves_no_file_that_is_roots(programs, database):
+    need_root("being another user")
     for path in (database, database.parent):
         os.chown(str(path), 65534, 65534)
     for folder in list(database.parents)[:4]:

@@ -20,6 +20,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azur
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.identity import Identity, Tokens
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azure.ingestion import open_ingestion
 from ansible_collections.changetracking.inventory.tests.helpers import web
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 TOKEN = "eyJ0.secret-token.x"
 SECRET = "S3cret~value"
@@ -308,8 +309,8 @@ def test_another_process_that_took_the_place_after_the_first_look_is_asked_nothi
     assert not server.requests
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a process of another user")
 def test_another_process_that_has_the_connection_is_noticed_when_it_listens_no_more():
+    need_root("a process of another user")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", 0))

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti import bolt
 from ansible_collections.changetracking.inventory.tests.helpers import bolt as maker
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FIXTURES = Path(__file__).parent / "fixtures/bolt"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
@@ -275,8 +276,8 @@ def test_a_file_that_cannot_be_used_is_one_sentence(path, make, words):
     assert words in refused(path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
 def test_a_file_of_another_user_is_read_only_where_that_user_may_control_it(path, tmp_path):
+    need_root("giving a file away")
     os.chown(write(path, unpacked("new.db")), USER, USER)
     assert "can be written by others" in refused(path)
     assert bolt.read(path, (0, USER)).buckets == []

@@ -31,6 +31,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.host_run import run_host
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.report import text
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FILES = all_kinds()["files"]
 USER = 54321  # an id that no user of the machine has
@@ -159,9 +160,9 @@ def test_each_owner_has_a_share_that_no_other_owner_can_make_smaller_than_an_equ
         assert sum(shares.values()) >= limit - len(sizes)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="gives folders to a user")
 @pytest.mark.parametrize("count", [400, 3])
 def test_a_user_with_too_many_files_costs_no_other_item_and_no_change(limits, tmp_path, count):
+    need_root("giving folders to a user")
     for name, owner in (("alice", USER), ("bob", USER + 1), ("root", 0)):
         folder = tmp_path / "home" / name
         folder.mkdir(parents=True)

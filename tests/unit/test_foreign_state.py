@@ -17,11 +17,15 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Source
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Run, Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import last_known
-
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away needs root")
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 USER = 65533
 KINDS = ["packages", "services", "files"]
+
+
+@pytest.fixture(autouse=True)
+def _root():
+    need_root("giving a file away")
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
     run_until_stored,
 )
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 PACKAGES, FILES = all_kinds()["packages"], all_kinds()["files"]
 PACKAGE = Package("openssl", "amd64", "1", "", "", None, 5)
@@ -371,9 +372,9 @@ def test_a_folder_in_which_others_can_replace_the_state_is_refused(path, mode, w
         keep(path, [PACKAGE])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder away needs root")
 @pytest.mark.parametrize("mode", [0o700, 0o1777])
 def test_root_keeps_no_state_in_the_folder_of_a_user(path, mode):
+    need_root("giving a folder away")
     keep(path, [PACKAGE])
     os.chown(os.path.dirname(path), 65533, 65533)
     os.chmod(os.path.dirname(path), mode)

@@ -72,6 +72,11 @@ class Driven:
             while self.waker._read(kind):
                 pass
 
+    def change(self, *names):
+        """Write a file, and read the events of that."""
+        self.write(*names)
+        self.read()
+
     def after(self, seconds):
         """Which runs were started since the last call, up to so many seconds from now."""
         del self.woken[:]
@@ -105,11 +110,9 @@ def driven(tmp_path):
 def test_a_change_starts_a_run_after_a_moment_of_quiet_which_looks_there(driven):
     host = driven()
     assert host.run() is None
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.after(waker.QUIET_SECONDS / 2) == []
-    host.write("file")
-    host.read()
+    host.change("file")
     host.now += waker.RUN_SECONDS
     assert host.after(waker.QUIET_SECONDS) == ["files"]
     assert host.after(100) == []  # once
@@ -124,8 +127,7 @@ def test_a_burst_without_an_end_becomes_a_run_all_the_same(driven):
     host.now += 100
     start = host.now
     while not host.after(waker.QUIET_SECONDS / 2):
-        host.write("file")
-        host.read()
+        host.change("file")
     assert host.now - start <= waker.BURST_SECONDS + waker.QUIET_SECONDS
 
 
@@ -155,11 +157,9 @@ def test_a_run_that_failed_leaves_what_it_was_told_to_the_next_one(driven):
     os.mkdir(host.path("a"))
     os.mkdir(host.path("b"))
     host.run()
-    host.write("a", "file")
-    host.read()
+    host.change("a", "file")
     assert host.waker.begin("files", [rule.path for rule in host.rules], True).folders == {host.path("a")}
-    host.write("b", "file")
-    host.read()
+    host.change("b", "file")
     assert host.after(1000) == []  # it has not ended
     assert host.run(woken=True).folders == {host.path("a"), host.path("b")}
 
@@ -167,8 +167,7 @@ def test_a_run_that_failed_leaves_what_it_was_told_to_the_next_one(driven):
 def test_a_run_that_failed_is_tried_again_without_another_event_and_ever_less_often(driven):
     host = driven()
     host.run()
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.after(5) == ["files"]
     paths = [rule.path for rule in host.rules]
     pauses = []
@@ -182,8 +181,7 @@ def test_a_run_that_failed_is_tried_again_without_another_event_and_ever_less_of
     assert pauses == [10, 20, 40, 80, 160, 300, 300, 300]
     assert host.run(woken=True).folders == {host.path()}
     assert host.after(1000) == []
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.after(5) == ["files"]
 
 
@@ -195,8 +193,7 @@ def test_a_failed_run_that_nothing_had_announced_is_left_to_the_schedule(driven)
     host.waker.fail("files")
     host.waker.fail("delivery")
     assert host.after(1000) == []
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.after(1000) == ["files"]
 
 
@@ -213,28 +210,24 @@ def test_a_run_that_is_asked_for_looks_everywhere(driven):
 def test_a_scheduled_run_and_one_by_another_rule_look_everywhere(driven):
     host = driven()
     host.run()
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.run(woken=False) is None
     host.write("file")
     host.rules = [*host.rules, FileRule("other", str(host.folder / "other"))]
     assert host.run(woken=True) is None
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.run(woken=True).folders == {host.path()}
 
 
 def test_woken_runs_take_a_tenth_of_the_time_at_most(driven):
     host = driven()
     host.run()
-    host.write("file")
-    host.read()
+    host.change("file")
     assert host.after(10) == ["files"]
     host.run(woken=True, seconds=waker.SAVED_SECONDS + 1)
     for wait in (10, 45, 45):  # a second more than what was saved; then each run of five seconds
         ended = host.now
-        host.write("file")
-        host.read()
+        host.change("file")
         assert host.after(wait - 1) == []
         assert host.after(2) == ["files"] and host.now == pytest.approx(ended + wait)
         host.run(woken=True, seconds=5)
@@ -246,8 +239,7 @@ def test_runs_of_a_host_that_seldom_changes_follow_each_other_at_once(driven):
     for _unused in range(2):
         for _run in range(3):
             started = host.now
-            host.write("file")
-            host.read()
+            host.change("file")
             assert host.after(10) == ["files"] and host.now <= started + waker.RUN_SECONDS
             host.run(woken=True, seconds=waker.SAVED_SECONDS / 4)
         host.now += 10 * waker.SAVED_SECONDS
@@ -258,24 +250,20 @@ def test_an_item_that_changes_all_the_time_is_left_to_the_schedule(driven):
     os.mkdir(host.path("calm"))
     host.run()
     for _unused in range(news.FLAPPING_WAKES + 1):
-        host.write("busy\nfile")
-        host.read()
+        host.change("busy\nfile")
         assert host.after(10) == ["files"]
         host.run(woken=True, changed=[host.path("busy\nfile")])
     assert host.report()["Flapping"] == [host.path("busy\\x0afile")]
     assert len(host.logged) == 1 and "left to the schedule" in host.logged[0] and "\n" not in host.logged[0]
-    host.write("busy\nfile")
-    host.read()
+    host.change("busy\nfile")
     assert host.after(1000) == []
-    host.write("calm", "file")
-    host.read()
+    host.change("calm", "file")
     assert host.after(1000) == ["files"]
     assert host.run(woken=True).folders == {host.path("calm")}
     host.write("busy\nfile")
     assert host.run(changed=[host.path("busy\nfile")]) is None
     assert host.report()["Flapping"] == [] and host.report()["Missed"] == 0
-    host.write("busy\nfile")
-    host.read()
+    host.change("busy\nfile")
     assert host.after(1000) == ["files"]
 
 
@@ -301,8 +289,7 @@ def test_items_that_flap_are_bounded_and_few_are_logged(driven, monkeypatch):
     for number in range(2):
         for _unused in range(news.FLAPPING_WAKES + 1):
             for name in range(25):
-                host.write("%d-%d" % (number, name))
-            host.read()
+                host.change("%d-%d" % (number, name))
             assert host.after(10) == ["files"]
             host.run(woken=True)
     assert len(host.waker._kinds["files"].flapping.items) == 30
@@ -313,8 +300,7 @@ def test_an_item_that_changes_now_and_then_does_not_flap(driven):
     host = driven()
     host.run()
     for _unused in range(5 * news.FLAPPING_WAKES):
-        host.write("file")
-        host.read()
+        host.change("file")
         assert host.after(10) == ["files"]
         host.run(woken=True)
         host.now += news.FLAPPING_SECONDS / news.FLAPPING_WAKES
