@@ -32,7 +32,7 @@ from .realtime import Realtime
 from .rule import RuleSource
 from .schedule import Schedule, deepest_folder
 from .status import Status
-from .who_option import open_who
+from .who import Who
 
 if TYPE_CHECKING:
     from .uploads import Uploads
@@ -54,7 +54,7 @@ class Agent:
         self._lock = StateLock(options.state)
         self._prepare_database()
         self._status = Status(options)
-        self._who = open_who(options, log, self._status)
+        self._who = self._open_who()
         self._uploads = self._open_uploads()
         self._source = RuleSource(options, log.warning, inform=log)
         self._schedule = Schedule(self._failed)
@@ -241,6 +241,13 @@ class Agent:
         if task:
             self._schedule.run_within(task, seconds)
         return delivered
+
+    def _open_who(self) -> Who:
+        if self._options.who == "off":
+            return Who()
+        from .who_audit import AuditedWho  # loaded only if it is used
+
+        return AuditedWho(self._options, self._log, self._status)
 
     # --- the contents of files
 
