@@ -350,6 +350,7 @@ def test_several_rules_are_merged_and_each_gets_the_records(host):
         (["--config", "/nowhere.json"], "Cannot read the configuration '/nowhere.json'", 2),
         (["--state", "/proc/nowhere"], "cannot be used", 1),
         (["--state", ""], "The option state is empty", 2),
+        (["--who-arguments"], "who_arguments needs the option who", 2),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(host, options, words, status):

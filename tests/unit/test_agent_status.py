@@ -6,6 +6,7 @@
 import errno
 import json
 import os
+import re
 import sqlite3
 from types import SimpleNamespace
 
@@ -49,6 +50,36 @@ def test_a_run_that_goes_on_is_told_until_it_ends(options):
     mine.not_collected("files", "it failed")
     assert "Progress" not in status.read(options)["Kinds"]["files"]
     assert held
+
+
+def test_the_help_of_what_reads_the_state_has_no_options_of_collecting(options, capsys):
+    shown = {}
+    for command in ("status", "watch", "run"):
+        with pytest.raises(SystemExit):
+            program.main([command, "--help"])
+        shown[command] = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert shown["watch"] == shown["status"] == {"--config", "--state", "--json"}
+    assert {"--address", "--jitter", "--who-arguments"} < shown["run"]
+    assert program.main(["status", "--config", "", "--state", options.state, "--jitter", "1"]) == 1
+    assert "No agent has used this state directory yet." in capsys.readouterr().out
+
+
+def test_audit_that_says_nothing_is_not_called_healthy(options):
+    mine = status.Status(options)
+    seen = {"Mode": "read", "By": "audit", "Why": "", "Events": 0, "Lost": 0, "Known": 0, "Unknown": 0}
+
+    def shown(**values):
+        mine.who(dict(seen, **values))
+        lines = status.lines(status.read(options))
+        at = next(at for at, line in enumerate(lines) if line.startswith("Who made changes"))
+        return lines[at:-1]
+
+    unknown = "Who made changes: not known"
+    assert shown() == [unknown, "  No audit message has come since the start. " + status.NO_ACTOR]
+    assert shown(Mode="rules", Why="Auditing is off.") == [unknown, "  Auditing is off."]
+    healthy = "Who made changes: audit; 0 changes with an actor, 0 without"
+    assert shown(Events=1) == shown(Mode="rules") == [healthy]
+    assert shown(Events=1, Why="'/x' has no audit rule.") == [healthy, "  '/x' has no audit rule."]
 
 
 def test_no_run_goes_on_where_the_agent_was_killed_in_its_midst(options):

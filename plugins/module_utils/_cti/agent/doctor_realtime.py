@@ -7,11 +7,11 @@ from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
 from ..text import plural
 from .options import AgentOptions
+from .status import NO_ACTOR
 
 OK, WARNING, UNKNOWN = "ok", "warning", "unknown"
 Result = Tuple[str, str, str, str, Sequence[str], Sequence[str]]  # see doctor.Link
 _OFF = "off"
-_NO_ACTOR = "Check that auditing is on (auditctl -s) and that rules cover what is tracked (auditctl -l), or set the option who to rules."
 
 
 def examine_realtime(options: AgentOptions, status: Mapping[str, Any]) -> Iterator[Result]:
@@ -76,7 +76,7 @@ def _who(options: AgentOptions, status: Mapping[str, Any]) -> Result:
     if who["Why"]:
         return ("who", WARNING, who["Why"], "", details, [])
     if options.who == "read" and who["Unknown"] and not who["Known"]:
-        return ("who", WARNING, "No change has had an actor so far. %s" % _NO_ACTOR, "", details, [])
+        return ("who", WARNING, "No change has had an actor so far. %s" % NO_ACTOR, "", details, [])
     rules = {"read": "the audit rules of others", "rules": "audit rules of the agent"}[options.who]
     return ("who", OK, "Changes say who made them, as far as %s cover what changed." % rules, "", details, [])
 

@@ -6,7 +6,7 @@
 import argparse
 import json
 import os
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Container, Dict, NamedTuple, Sequence
 
 from .. import folders
 from ..errors import CtiError
@@ -189,17 +189,22 @@ _CHOICES = {"acks": ACKS, "realtime": REALTIME, "who": WHO}
 _DEFAULTS: Dict[str, Any] = AgentOptions()._asdict()
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser, shown: Container[str] = tuple(HELP)) -> None:
+    """Add a flag for each option. `shown`: options that the help lists; the others are accepted as well."""
     parser.add_argument(
         "--config", metavar="FILE", help="JSON file with these options, with _ for -; empty: none (%s)" % FILE
     )
     for name, default in _DEFAULTS.items():
         metavar, text = HELP[name]
+        if name not in shown:
+            text = argparse.SUPPRESS
+        elif isinstance(default, (int, float)) and not isinstance(default, bool):
+            text = "%s (%g)" % (text, default)
         flag = _FLAGS.get(name, "--" + name.replace("_", "-"))
         if isinstance(default, bool):
             parser.add_argument(flag, dest=name, action="store_true", default=None, help=text)
         elif isinstance(default, (int, float)):
-            parser.add_argument(flag, dest=name, metavar=metavar, type=float, help="%s (%g)" % (text, default))
+            parser.add_argument(flag, dest=name, metavar=metavar, type=float, help=text)
         elif isinstance(default, str):
             parser.add_argument(flag, dest=name, metavar=metavar, help=text)
         else:
@@ -237,6 +242,10 @@ def load(arguments: argparse.Namespace) -> AgentOptions:
         _check_azure(options)
     if options.upload_contents:
         _check_uploads(options)
+    if options.who_arguments and options.who == "off":
+        raise OptionError(
+            "The option who_arguments needs the option who, which adds who made a change. Set who to read or rules, or who_arguments to false."
+        )
     return options._replace(state=os.path.abspath(options.state))
 
 

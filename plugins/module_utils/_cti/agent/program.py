@@ -152,8 +152,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version="agent %s" % VERSION)
     commands = parser.add_subparsers(metavar="COMMAND")
-    common = argparse.ArgumentParser(add_help=False)
-    agent_options.add_flags(common)
     for command, text in (
         (_run, "run the agent until SIGTERM; SIGHUP checks for a new rule"),
         (_once, "collect everything that the rule enables once, deliver it, and exit"),
@@ -163,8 +161,12 @@ def _parser() -> argparse.ArgumentParser:
         (_watch, "show changes as they are recorded, until Ctrl-C"),
         (_doctor, "check everything from the rule to the delivery and show remedies; exit status 1 if a check fails"),
     ):
-        sub = commands.add_parser(command.__name__.lstrip("_"), parents=[common], help=text)
+        sub = commands.add_parser(command.__name__.lstrip("_"), help=text)
         sub.set_defaults(command=command)
+        if command in (_status, _show, _watch):
+            agent_options.add_flags(sub, shown=["state"])  # they read what the agent has stored
+        else:
+            agent_options.add_flags(sub)
         if command is _show:
             sub.add_argument("what", choices=[*all_kinds(), CHANGES])
         if command in (_status, _show, _watch, _doctor):

@@ -22,6 +22,10 @@ from .rule import ActiveRule
 
 MAX_BYTES = 16 << 20
 FILE = "status.json"
+NO_ACTOR = (
+    "Check that auditing is on (auditctl -s: enabled 1) and that rules cover what is tracked (auditctl -l),"
+    " or set the option who to rules."
+)
 
 
 class Status:
@@ -259,10 +263,14 @@ def lines(state: Dict[str, Any]) -> List[str]:
 def _who_lines(who: Optional[Dict[str, Any]]) -> List[str]:
     if who is None:
         return []
+    why = who["Why"]
+    if not why and who["By"] and who["Mode"] == "read" and not who["Events"]:
+        why = "No audit message has come since the start. " + NO_ACTOR
     known = "%s with an actor, %d without" % (plural(who["Known"], "change"), who["Unknown"])
     lost = ", %s lost" % plural(who["Lost"], "audit message") if who["Lost"] else ""
-    out = ["Who made changes: %s" % ("%s; %s%s" % (who["By"], known, lost) if who["By"] else "not known")]
-    return out + ["  " + who["Why"]] if who["Why"] else out
+    works = who["By"] and (who["Events"] or not why)
+    out = ["Who made changes: %s" % ("%s; %s%s" % (who["By"], known, lost) if works else "not known")]
+    return out + ["  " + why] if why else out
 
 
 def _realtime_lines(kinds: Dict[str, Any]) -> List[str]:
