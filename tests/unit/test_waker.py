@@ -185,9 +185,26 @@ def test_a_run_that_failed_is_tried_again_without_another_event_and_ever_less_of
     assert host.after(5) == ["files"]
 
 
+def test_the_first_run_is_tried_again_if_it_fails(driven):
+    host = driven()
+    pauses = []
+    for number in range(3):
+        host.waker.begin("files", [rule.path for rule in host.rules], bool(number))
+        host.write("file")
+        host.waker.fail("files")
+        began = host.now
+        assert host.after(1000) == ["files"]
+        pauses.append(host.now - began)
+    assert pauses == [10, 20, 40]
+    assert host.run(woken=True, changed=[host.path("file")]) is None
+    assert host.report()["Missed"] == 0
+    assert host.after(1000) == []
+    host.change("file")
+    assert host.after(5) == ["files"]
+
+
 def test_a_failed_run_that_nothing_had_announced_is_left_to_the_schedule(driven):
     host = driven()
-    host.waker.fail("files")
     host.run()
     host.waker.begin("files", [rule.path for rule in host.rules], False)
     host.waker.fail("files")

@@ -62,7 +62,7 @@ class _Kind:
 
     def due(self) -> Optional[float]:
         """When the next run is to start; None: no run waits, or one is running."""
-        if self.first is None or self.running or self.requested or not self.has_run:
+        if self.first is None or self.running or self.requested or not (self.has_run or self.failures):
             return None
         return max(min(self.last + QUIET_SECONDS, self.first + BURST_SECONDS), self.not_before)
 
@@ -87,7 +87,6 @@ class Waker:
         own: Iterable[str] = (),
         root: str = "/",
         clock: Callable[[], float] = time.monotonic,
-        limit: Optional[int] = None,
     ) -> None:
         self._wake = wake
         self._log = log
@@ -106,7 +105,7 @@ class Waker:
         self._services = ServiceWatches(root, clock)
         self._unavailable = ""
         try:
-            self._files = FolderWatches(own, limit)
+            self._files = FolderWatches(own)
             self._packages = PackageWatches(root)
         except Unavailable as error:
             self._unavailable = "Changes are found by the schedule alone. %s" % error
@@ -235,7 +234,8 @@ class Waker:
         kind.has_run = True
 
     def fail(self, name: str) -> None:
-        """A run of a kind, begun or not, was not stored: what was announced waits for another one, which does not wait for the schedule."""
+        """A run of a kind, begun or not, was not stored. If it was the first one, or something was announced, another run follows, which
+        does not wait for the schedule."""
         kind = self._kinds.get(name)
         if kind is None or self._defect or name not in self._enabled:
             return
@@ -244,7 +244,7 @@ class Waker:
             kind.running = kind.requested = False
             kind.not_before = now + min(RETRY_SECONDS * 2.0 ** min(kind.failures, 10), LONGEST_RETRY)
             kind.failures += 1
-            if kind.taken or kind.news:
+            if kind.taken or kind.news or not kind.has_run:
                 kind.first = kind.last = now
         self._poke()
 
