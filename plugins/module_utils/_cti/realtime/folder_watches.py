@@ -27,22 +27,12 @@ from .news import News
 from .roots import Roots
 
 MOST_WATCHES = 65536  # each costs 1 to 2 KiB of the kernel's memory
-_LIMIT_FILE = "/proc/sys/fs/inotify/max_user_watches"
 _CAME = inotify.CREATE | inotify.MOVED_TO
 _SELF = inotify.DELETE_SELF | inotify.MOVE_SELF
 _MASK = inotify.MODIFY | inotify.ATTRIB | inotify.CLOSE_WRITE | inotify.NAMES | _SELF | inotify.ONLYDIR | inotify.EXCL_UNLINK  # fmt: skip
 MANY_EVENTS = 4096  # in one call of read(), after which there may be more
 MOST_LOOKUPS = 256  # of names, in one call of read(): they take time
 _NAMED_MOUNTS = 3  # in a message
-
-
-def most_watches() -> int:
-    """Half of what a user may have, where that can be read: the rest is for others."""
-    try:
-        with open(_LIMIT_FILE, "rb") as file:
-            return min(MOST_WATCHES, int(file.read(32)) // 2)
-    except (OSError, ValueError):
-        return MOST_WATCHES
 
 
 class _Folder(NamedTuple):
@@ -58,19 +48,26 @@ class _Folder(NamedTuple):
 
 class FolderWatches:
     """The watches of one scan after the other. `own`: directories that the agent itself writes to, which are not watched. `limit`: of
-    the number of watches. Raises inotify.Unavailable. Its methods may be called from any thread."""
+    the number of watches. Raises inotify.Unavailable. Its methods may be called from any thread.
 
-    def __init__(self, own: Iterable[str] = (), limit: Optional[int] = None) -> None:
+    Half of the limit is for directories that do not count to root. Where it is used up, the owner with the most watches gives some to those
+    with fewer. Where the kernel has no more for the user of the agent, the limit becomes half of those there are, so that other programs of
+    this user, such as the service manager, get some as well.
+    """
+
+    def __init__(self, own: Iterable[str] = (), limit: int = MOST_WATCHES) -> None:
         self.overflows = 0
-        self.unwatched = 0  # directories, in the last full run and the partial ones since
-        self._limit = most_watches() if limit is None else limit
+        self.unwatched = 0  # directories, in the last full run, or in a partial one since that had more
+        self._limit = limit
         self._own = tuple(folder.rstrip("/") + "/" for folder in own if folder)
         self._lock = threading.RLock()  # an event must not be read before its watch is in the tables
         self._folders: Dict[str, _Folder] = {}  # path as the rules name it ->
         self._paths: Dict[int, Tuple[str, ...]] = {}  # watch -> paths: an inode has one watch
-        self._others = 0  # watched directories that do not count to root
+        self._held: Dict[str, Set[str]] = {}  # owner but root -> its watched paths
+        self._others = 0  # how many these are
         self._touched: Set[str] = set()  # paths, in the current run
-        self._exhausted = False  # whether the kernel refused a watch in the current run
+        self._left = 0  # directories that got no watch in the current run
+        self._exhausted = False  # whether the kernel has refused a watch
         self._looked_up = 0  # names, in the current read()
         self._mounts = Mounts({}, {})
         self._remote: Dict[str, str] = {}  # mount point -> type
@@ -98,7 +95,7 @@ class FolderWatches:
                 "%s not watched and found by the schedule: %s."
                 % (
                     plural(self.unwatched, "directory", "is"),
-                    "the kernel has no more watches; raise fs.inotify.max_user_watches"
+                    "the kernel has no more watches; raise fs.inotify.max_user_watches and restart the agent"
                     if self._exhausted
                     else "the limit of %d watches is reached, half of it for owners other than root" % self._limit,
                 )
@@ -117,10 +114,9 @@ class FolderWatches:
         """A run begins. `paths`: of the rules, for a full run; None: for a partial one."""
         with self._lock:
             self._touched = set()
+            self._left = 0
             if paths is None:
                 return
-            self._exhausted = False
-            self.unwatched = 0
             try:
                 self._mounts = Mounts.read()
             except SourceFailed:
@@ -135,25 +131,30 @@ class FolderWatches:
         with self._lock:
             self._touched.add(path)
             known = self._folders.get(path)
-            others = bool(owner and (known is None or not known.owner))
-            if (known is None and len(self._folders) >= self._limit) or (others and self._others >= self._limit // 2):
-                self._leave(path, known)
+            if known is not None and known.owner != owner:
+                self._forget(path)
+            if path not in self._folders and not self._has_room(owner):
+                self._left += 1
                 return
             here = b"/proc/self/fd/%d" % descriptor
             try:
                 real = os.readlink(os.fsdecode(here))
                 number = self._inotify.add(here, _MASK)
             except OSError as error:
-                self._exhausted |= error.errno == errno.ENOSPC
-                self._leave(path, known)
+                self._left += 1
+                if path in self._folders:
+                    self._forget(path)
+                if error.errno == errno.ENOSPC:
+                    self._exhausted = True
+                    self._give_back()
                 return
-            if known is not None and known.watch == number:
-                self._others -= known.owner != ROOT
-            elif known is not None:
+            if known is not None and known.watch != number and path in self._folders:
                 self._forget(path)
-            if known is None or known.watch != number:
+            if path not in self._folders:
                 self._paths[number] = self._paths.get(number, ()) + (path,)
-            self._others += owner != ROOT
+                if owner != ROOT:
+                    self._held.setdefault(owner, set()).add(path)
+                    self._others += 1
             point = self._mounts.of(real)
             kind = self._mounts.kinds.get(point, "")
             remote = is_remote(kind)
@@ -162,10 +163,30 @@ class FolderWatches:
             linked = self._is_linked(path, real)
             self._folders[path] = _Folder(number, owner, claims, path if real == path else real, linked, remote)
 
-    def _leave(self, path: str, known: Optional[_Folder]) -> None:
-        self.unwatched += 1
-        if known is not None:
-            self._forget(path)
+    def _has_room(self, owner: str) -> bool:
+        """Whether the owner may have one more watch, maybe at the expense of an owner who has more than that."""
+        if owner != ROOT and self._others >= self._limit // 2:
+            mine, most = len(self._held.get(owner, ())), max(map(len, self._held.values()), default=0)
+            if mine + 1 >= most:
+                return False
+            self._take()
+        return len(self._folders) < self._limit
+
+    def _take(self) -> None:
+        """Take a watch from the owner with the most, but for root."""
+        owner = max(self._held, key=lambda one: len(self._held[one]))
+        self._evict(next(iter(self._held[owner])))
+
+    def _give_back(self) -> None:
+        self._limit = len(self._folders) // 2
+        while self._others > self._limit // 2:
+            self._take()
+        for path in list(self._folders)[self._limit :]:  # noqa: E203
+            self._evict(path)
+
+    def _evict(self, path: str) -> None:
+        self._left += path in self._touched  # otherwise, this run may still come there, or has no part in it
+        self._forget(path)
 
     def _is_linked(self, path: str, real: str) -> bool:
         folder, _slash, name = path.rpartition("/")
@@ -183,10 +204,19 @@ class FolderWatches:
             for path in stale:
                 self._forget(path)
             self._touched = set()
+            self.unwatched = self._left if named is None else max(self.unwatched, self._left)
+
+    def _pop(self, path: str) -> _Folder:
+        folder = self._folders.pop(path)
+        if folder.owner != ROOT:
+            self._held[folder.owner].remove(path)
+            self._others -= 1
+            if not self._held[folder.owner]:
+                del self._held[folder.owner]
+        return folder
 
     def _forget(self, path: str) -> None:
-        folder = self._folders.pop(path)
-        self._others -= folder.owner != ROOT
+        folder = self._pop(path)
         left = tuple(other for other in self._paths.get(folder.watch, ()) if other != path)
         if left:
             self._paths[folder.watch] = left
@@ -224,8 +254,7 @@ class FolderWatches:
     def _lost(self, watch: int, news: News) -> None:
         """The kernel has removed a watch with its directory, or with its file system."""
         for path in self._paths.pop(watch, ()):
-            folder = self._folders.pop(path)
-            self._others -= folder.owner != ROOT
+            self._pop(path)
             if os.path.dirname(path) not in self._folders:
                 news.add_everything(path)
 
