@@ -20,7 +20,7 @@ import threading
 import time
 
 from booted import AGENT, Host, rule
-from storm import BURST, PAUSE
+from storm import BURST
 
 TREE = "/srv/measured"
 MORE = "/srv/more"
@@ -74,13 +74,11 @@ def make_burst(host, dice):
 
 
 def change_rule(host, dice):
-    """In a pause of the storm: after a change of the rule, a run collects twice, and what changes in between may be reported in part."""
-    pause = host.root / PAUSE.lstrip("/")
-    for every, folders in ((dice.choice([10, 15]), [TREE, MORE]), (EVERY, [TREE])):
-        pause.write_text("")
+    """To one that tracks more, or the same tree by other file items, and back."""
+    others = [[TREE, MORE], [MORE, TREE], [TREE + "/d0", TREE], [TREE, TREE + "/d1"]]
+    for every, folders in ((dice.choice([10, 15]), dice.choice(others)), (EVERY, [TREE])):
         host.put_rule(rule(every, *folders, type="*"))
         wait_until(lambda: host.status()["Kinds"]["files"]["Every"] == every, 120, "the agent does not use the rule")  # noqa: B023
-        pause.unlink()
         time.sleep(dice.uniform(5, 20))
 
 

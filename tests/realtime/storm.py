@@ -21,7 +21,6 @@ import stat
 import sys
 import time
 
-PAUSE = "/opt/realtime/pause"  # while this file is there, the storm makes no changes
 FOLDERS, FILES, LINKS = 30, 30, 5  # names that may be there
 BURST = 10000  # each gives at least two events, and the queue of inotify holds 16,384
 
@@ -113,10 +112,6 @@ def storm(tree):
         end = time.monotonic() + tree.dice.uniform(1, 8)
         started, first = time.monotonic(), tree.made
         while time.monotonic() < end:
-            if os.path.exists(PAUSE):
-                time.sleep(0.1)
-                started, first = time.monotonic(), tree.made
-                continue
             ahead = (tree.made - first) / rate - (time.monotonic() - started) if rate else 0.5
             if select.select([sys.stdin], [], [], max(0.0, ahead))[0]:
                 return tree.made

@@ -1150,7 +1150,7 @@ class Host:
         def collect(rules, known):
             return scanner.Scan([FileRule(*rule) for rule in rules], known, **options)
 
-        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope, collect)
+        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope)
         with Store(self.state) as store:
             seen = compare_and_store(all_kinds()["files"], lambda known: collect(scope.rules, known), store, scope)
         with Store(self.state, read_only=True) as store:

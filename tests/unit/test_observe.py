@@ -71,24 +71,28 @@ class Host:
 
     def scan(self, progress=None):
         with Store(self.state) as store:
-            scope = Scope(
-                [list(rule.tracking) for rule in self.rules], in_scope, lambda rules, known: Folders(self, rules)
-            )
-            return compare_and_store(all_kinds()["files"], lambda known: Folders(self), store, scope, progress=progress)
+            rules = [list(rule.tracking) for rule in self.rules]
+            last = store.last_run(all_kinds()["files"])
+            before = None if last is None or last.scope == rules else last.scope
+            scope = Scope(rules, in_scope, before is not None)
+            collection = Folders(self, before)
+            return compare_and_store(all_kinds()["files"], lambda known: collection, store, scope, progress=progress)
 
 
 class Folders(Collection):
-    def __init__(self, host, rules=None):
+    def __init__(self, host, last_rules=None):
         super().__init__()
         self.host = host
-        self.rules = [list(rule.tracking) for rule in host.rules] if rules is None else rules
+        self.rules = [list(rule.tracking) for rule in host.rules]
+        self.last_rules = last_rules
         self.unseen = list(host.hidden)
 
     def __iter__(self):
         for name, items in self.host.folders.items():
             found = [item for item in items if in_scope(self.rules, item)]
-            if (found or not items) and not self.out_of_sight(name):
-                yield Part(name, None, found)
+            last = None if self.last_rules is None else [item for item in items if in_scope(self.last_rules, item)]
+            if (found or last or not items) and not self.out_of_sight(name):
+                yield Part(name, None, found, by_last_rules=last)
 
     def out_of_sight(self, part):
         return any((part + "/").startswith(name + "/") for name in self.unseen)
@@ -187,8 +191,10 @@ def test_a_defect_in_the_midst_of_a_kind_hides_what_was_not_seen_yet(host):
     host.scan()
     del host.folders["/etc/b"]
     host.folders["/etc"].append(entry("/etc/d"))
+    scope = Scope([list(rule.tracking) for rule in host.rules], in_scope)
     with Store(host.state) as store:
-        seen = compare_and_store(all_kinds()["files"], lambda known: Contained("files", lambda: Defective(host)), store)
+        contained = Contained("files", lambda: Defective(host))
+        seen = compare_and_store(all_kinds()["files"], lambda known: contained, store, scope)
     assert told(seen) == [("Added", "/etc/d")]
     assert seen.sources["files"].status == "failed" and "MemoryError" in seen.sources["files"].message
     host.folders["/etc/e"] = [entry("/etc/e/f")]
@@ -442,26 +448,6 @@ def test_what_did_not_change_below_what_a_rule_no_longer_tracks_is_counted(host)
     assert told(host.scan()) == []
 
 
-def test_what_comes_while_a_run_looks_by_the_old_rule_is_told_once(host):
-    """It came after the run looked by the new rule, which tracks it too."""
-    host.folders = {"/etc": [entry("/etc/a")], "/srv": []}
-    host.rules = [FileRule("r", "/etc/*"), FileRule("s", "/srv/*")]
-    host.scan()
-    host.folders = _Growing({"/etc": [entry("/etc/a")], "/srv": []})
-    host.rules = host.rules[:1]
-    told_at_once = told(host.scan())
-    assert told_at_once + told(host.scan()) == [("Added", "/etc/late")]
-
-
-class _Growing(dict):
-    """Folders, to which a file is added once they were looked at."""
-
-    def items(self):
-        seen = list(super().items())
-        self["/etc"] = [entry("/etc/a"), entry("/etc/late")]
-        return seen
-
-
 def test_rules_that_replace_each_other_or_change_their_order_or_names_change_nothing(tmp_path):
     tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
     narrow, manage = dict(RULE, recurse=False), dict(RULE, links="manage")
@@ -533,20 +519,19 @@ def test_a_file_item_that_this_version_refuses_does_not_keep_a_kind_from_being_s
     assert tracker.end() is None
 
 
-def test_what_could_not_be_read_under_the_old_rule_is_not_told(tmp_path, monkeypatch):
+def test_under_an_old_rule_that_this_version_refuses_nothing_is_told(tmp_path, monkeypatch):
     tracker = Tracker(tmp_path / "state.db", tree(tmp_path))
     tracker.run(RULE)
     (tmp_path / "t/real.conf").unlink()
-    scan = collectors._collector
-
-    def broken(kind_name, rules, *arguments):
-        if FileRule(*rules[0]).links == "follow":
-            raise ZeroDivisionError
-        return scan(kind_name, rules, *arguments)
-
-    monkeypatch.setattr(collectors, "_collector", broken)
-    seen = tracker.run(dict(RULE, links="manage"))
-    assert told(seen) == [] and "tracked in another way" in seen.notes[-1]
+    (tmp_path / "t/new.conf").write_text("new")
+    (tmp_path / "t/other.conf").write_text("a text of another length")
+    refused = StoredRun(1, [["r", "/etc/.*(", True, "follow", "file", "sha256"]], [])
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "last_run", lambda _store, _kind: refused)
+        seen = tracker.run(RULE)
+    assert told(seen) == []
+    assert "1 newly tracked item, 1 no longer tracked, 1 tracked in another way" in seen.notes[-1]
+    assert told(tracker.run(RULE)) == []
 
 
 # --- unsure, and gone

@@ -80,12 +80,12 @@ class Host:
                 return scanner.Scan(rules, known, clock=later, watch=watch)
             return Partial(rules, known, named, clock=later, watch=watch)
 
-        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope, None)
+        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope)
         with Store(state or self.state) as store:
             return run.compare_and_store(FILES, collect, store, scope, keep_items=True)
 
     def may_be_partial(self):
-        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope, None)
+        scope = Scope([list(rule.tracking) for rule in self.rules], in_scope)
         with Store(self.state, read_only=True) as store:
             return run._may_be_partial(FILES, store, scope)
 

@@ -32,6 +32,9 @@ class Part(NamedTuple):
     )  # identities that are added or removed because this run collects another set than the last one
     before: Optional[Sequence[Item]] = None  # its known items, where those are in a part of another name so far
     owners: Mapping[Tuple[str, ...], str] = {}  # identity -> owner of an item, where that is not the one of the part
+    by_last_rules: Optional[Sequence[Item]] = (
+        None  # its items by the rules of the last run, at the same moment; None: the rules are the same, or those were not used
+    )
 
 
 class Source(NamedTuple):

@@ -22,15 +22,16 @@ def collect(
     rehash_days: float = REHASH_DAYS,
     watch: "Optional[Watch]" = None,
     named: "Optional[Named]" = None,
+    last_rules: Optional[Sequence[Any]] = None,
 ) -> Collection:
     """What is on the host now. A defect in what collects one kind is a failed source of that kind alone.
 
     rules: the file items of a data collection rule, or their fields as the store keeps them; for a kind with `reaches`.
     rehash_days: within how many days every file is read again, though its times are the same; 0: never.
-    watch: see Scan. named: collect only this anew, and take the rest from `known`, see Partial; None: collect everything. Both are
-    for files only.
+    watch, last_rules: see Scan. named: collect only this anew, and take the rest from `known`, see Partial; None: collect everything.
+    These are for files only.
     """
-    return Contained(kind.name, lambda: _collector(kind.name, rules, known, rehash_days, watch, named))
+    return Contained(kind.name, lambda: _collector(kind.name, rules, known, rehash_days, watch, named, last_rules))
 
 
 def _collector(
@@ -40,6 +41,7 @@ def _collector(
     rehash_days: float,
     watch: "Optional[Watch]",
     named: "Optional[Named]",
+    last_rules: Optional[Sequence[Any]],
 ) -> Collection:
     if name == "packages":
         from .packages import databases
@@ -58,5 +60,6 @@ def _collector(
             from .files.partial import Partial
 
             return Partial(file_rules, known, named, rehash_days=rehash_days, watch=watch)
-        return scan.Scan(file_rules, known, rehash_days=rehash_days, watch=watch)
+        last = None if last_rules is None else [FileRule(*rule) for rule in last_rules]
+        return scan.Scan(file_rules, known, rehash_days=rehash_days, watch=watch, last_rules=last)
     raise LookupError("Nothing collects the kind %r." % name)

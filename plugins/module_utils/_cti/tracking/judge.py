@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Opt
 
 from ..kinds.files.budget import HIDDEN_BYTES, Share
 from ..kinds.kind import Kind
-from ..model import Collection, Item, Known, Part
+from ..model import Item, Part
 from ..state.store import DAMAGED, Run, StoredParts
 from ..text import plural
 from .diff import Change, Identity, compare, is_unsure
@@ -23,7 +23,7 @@ class Scope(NamedTuple):
 
     rules: List[Any]  # as JSON data, which the store keeps from one run to the next
     reaches: Callable[[Sequence[Any], Any], bool]  # (rules, item) -> whether the item may be one of theirs
-    collect: Callable[[Sequence[Any], Known], Collection]  # what is on the host by rules of another run
+    by_last_rules: bool = False  # whether parts that changed have Part.by_last_rules
 
 
 class Judge:
@@ -93,9 +93,6 @@ class Judge:
             return []
         self._crowded.add(owner)
         return [[_ANY + owner]]
-
-    def settle(self, out_of_sight: Callable[[str], bool]) -> None:
-        """Decide on all that compare() left open, after the last part. out_of_sight: that of this run's collection."""
 
     def rules(self, postponed: bool) -> List[Any]:
         """The rules that the next run compares by. `postponed`: that of this run's collection."""

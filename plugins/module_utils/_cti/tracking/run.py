@@ -58,7 +58,6 @@ def compare_and_store(
         observed.add(part)
         del part  # not in memory while the next one is made
     observed.add_missing(collection)
-    judge.settle(collection.out_of_sight)
     sources = outcomes(collection)
     unseen = [*collection.unseen, *observed.never_known, *judge.still_never_known(observed.unchanged)]
     notes = []
@@ -179,20 +178,27 @@ def run_kind(
     `named` counts only for files, and only where the last run saw everything by the same rules; else all is collected. Snapshot.partial
     says which of the two was done.
     """
-
-    def collect_by(rules: Sequence[Any], known: Known) -> Collection:
-        return collectors.collect(kind, rules, known, rehash_days)
-
-    scope = None
+    scope, last_rules = None, None
     if kind.reaches is not None:
-        scope = Scope([list(rule.tracking) for rule in settings.file_rules], kind.reaches, collect_by)
+        rules = [list(rule.tracking) for rule in settings.file_rules]
+        last_rules = _last_rules(store.last_run(kind), rules)
+        scope = Scope(rules, kind.reaches, last_rules is not None)
     if named is not None and (scope is None or not _may_be_partial(kind, store, scope)):
         named = None
 
     def collect(known: Known) -> Collection:
-        return collectors.collect(kind, settings.file_rules, known, rehash_days, watch, named)
+        return collectors.collect(kind, settings.file_rules, known, rehash_days, watch, named, last_rules)
 
     return compare_and_store(kind, collect, store, scope, keep_items, progress, ends)
+
+
+def _last_rules(last: Optional[Run], rules: Sequence[Any]) -> Optional[Sequence[Any]]:
+    """The rules of the last run, if they are others and this version accepts them all."""
+    if last is None or last.scope == rules:
+        return None
+    from ..kinds.files.file_rules import are_valid
+
+    return last.scope if are_valid([FileRule(*rule) for rule in last.scope]) else None
 
 
 def _may_be_partial(kind: Kind, store: Store, scope: Scope) -> bool:

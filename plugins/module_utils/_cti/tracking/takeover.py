@@ -110,7 +110,7 @@ def run_files(
     joined = _Joined(base, settings.file_rules, microsoft)
     # Nothing was seen, but for the parts that _Joined gives a past.
     before = Run(int(microsoft.written_at), rules, ["/"])
-    scope = Scope(rules, in_scope, lambda _rules, _known: base)
+    scope = Scope(rules, in_scope)
     snapshot = run.compare_and_store(FILES, lambda _known: joined, store, scope, progress=progress, first=before)
     return Takeover(snapshot, joined.compared, joined.outside, joined.new)
 

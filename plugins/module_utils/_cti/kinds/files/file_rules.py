@@ -13,7 +13,7 @@ from ...model import Source
 from ...text import plural, quoted
 from .hashing import LENGTHS, is_allowed
 from .notes import Notes
-from .scope import FileRule
+from .scope import FileRule, parse_path
 from .statx import mode
 
 _ENCODING = sys.getfilesystemencoding()
@@ -141,6 +141,17 @@ def check(rule: Rule) -> None:
     if not is_allowed(rule.checksum):
         rule.forbidden = rule.checksum
         rule.checksum = "none"
+
+
+def are_valid(rules: Sequence[FileRule]) -> bool:
+    """Whether a scan accepts these rules."""
+    try:
+        for rule in rules:
+            parse_path(rule.path)
+            check(Rule(0, rule))
+    except DcrError:
+        return False
+    return True
 
 
 def outcome(rule: Rule, max_files: int) -> Source:

@@ -10,7 +10,7 @@ import stat
 from typing import Dict, List, Optional, Sequence, Tuple
 
 from .budget import SMALL_BYTES, Budget
-from .file_rules import Target, to_text
+from .file_rules import Claimants, Target, to_text
 from .hashing import LENGTHS, HashResult, constructor, read_file
 from .kind import File
 from .listing import Found, Listing, OpenDirectory
@@ -74,6 +74,24 @@ class Maker:
         content is read nevertheless."""
         before = {item.path: item for item in known}
         items = [self._item(listing, found, before, again) for found in listing.found]
+        return sorted([item for item in items if item is not None])
+
+    def items_by_others(
+        self, listing: Listing, known: Sequence[File], again: bool, made: Sequence[File], other: Listing
+    ) -> List[File]:
+        """The items of the view that other rules have of a listing. `made`: those of the view `other`, as items() returned them,
+        which are used where both make them in the same way."""
+        before = {item.path: item for item in known}
+        by_path = {item.path: item for item in made}
+        ways = {name: _way(claims) for name, _status, claims in other.found}
+        items: List[Optional[File]] = []
+        listing.racy = True  # any of its own entries may be
+        for found in listing.found:
+            name, _status, claims = found
+            if ways.get(name) == _way(claims):
+                items.append(by_path.get(to_text(listing.prefix + name)))
+            else:
+                items.append(self._item(listing, found, before, again))
         return sorted([item for item in items if item is not None])
 
     def _item(self, listing: Listing, found: Found, before: Dict[str, File], again: bool) -> Optional[File]:
@@ -211,6 +229,12 @@ class Maker:
             for claim in claims:
                 claim.rule.notes.add(kind, listing.prefix + name, why)
         return self._file(path, reading.checksum, unpack(reading.status or listed), link_target, racy=True)
+
+
+def _way(claims: Claimants) -> Tuple[str, str, str]:
+    """What an item depends on in addition to its entry."""
+    rule = claims[0].rule
+    return rule.links, rule.type, rule.checksum
 
 
 def stamp_of(numbers: Numbers) -> Tuple[int, ...]:

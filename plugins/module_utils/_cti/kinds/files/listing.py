@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Lists one directory of a file scan: which of its entries are tracked, and whether they changed."""
 
+import copy
 import errno
 import os
 import stat
@@ -101,6 +102,22 @@ class Listing:
         if owner is not None:
             self.owners[identity] = owner
         self.settled = False
+
+    def view(self, claims: Claims) -> "Listing":
+        """The same listing as some of its claims see it. Both have the same doubts."""
+        view = copy.copy(self)
+        view.claims, view.found, view.checksums, view.targets = claims, [], {}, {}
+        numbers = {claim.rule.number for claim in claims.all}
+        for name, status, claimants in self.found:
+            own = tuple([claim for claim in claimants if claim.rule.number in numbers])
+            if not own:
+                continue
+            view.found.append((name, status, own))
+            if name in self.targets:
+                view.targets[name] = self.targets[name]
+            if name in self.checksums and own[0].rule.checksum == claimants[0].rule.checksum:
+                view.checksums[name] = self.checksums[name]
+        return view
 
     def cut(self, count: int) -> None:
         """Keep the first `count` entries; the others exist, but are not reported."""

@@ -43,9 +43,10 @@ class Parts:
         self._is_known = any(True for _name in self._known.names())  # else nothing can be left for the next run
         self._basis = _FORMAT + b"".join(_account_state(path) for path in ("/etc/passwd", "/etc/group"))
 
-    def part(self, listing: Listing) -> Optional[Part]:
+    def part(self, listing: Listing, last_view: Optional[Listing] = None) -> Optional[Part]:
         """The part of a listing: without items where they are the known ones, or where its owner has no changes left in this
-        run. None where there is nothing to report."""
+        run. None where there is nothing to report. `last_view`: the listing as the rules of the last run see it, if they are others.
+        """
         place = listing.place
         folder = to_text(place.path)
         name = folder + listing.slice_name
@@ -53,7 +54,8 @@ class Parts:
             return None
         stored = self._known.signature(name)
         before = self._before(folder, listing)
-        if not listing.found and not listing.unsure and not before and stored is None and not listing.left_out:
+        is_empty = not listing.found and (last_view is None or not last_view.found)
+        if is_empty and not listing.unsure and not before and stored is None and not listing.left_out:
             return None
         mark = Mark(
             signature(listing, self._basis),
@@ -73,7 +75,7 @@ class Parts:
         why = self._why_later(place.owner) if place.holder is None else ""
         if why:
             return self._postpone(why, name, listing, mark, stored, before)
-        return self._changed_part(name, listing, mark, was, before, again)
+        return self._changed_part(name, listing, last_view, mark, was, before, again)
 
     def _why_later(self, owner: str) -> str:
         """The kind of the note, where the owner's changes are left for the next run; empty otherwise."""
@@ -92,11 +94,19 @@ class Parts:
         return None if stored is None else Part(name, stored, None)
 
     def _changed_part(
-        self, name: str, listing: Listing, mark: Mark, was: Mark, before: Optional[List[File]], again: bool
+        self,
+        name: str,
+        listing: Listing,
+        last_view: Optional[Listing],
+        mark: Mark,
+        was: Mark,
+        before: Optional[List[File]],
+        again: bool,
     ) -> Optional[Part]:
         """A part with its items. `was`: the mark that is stored of it. `again`: read all contents, since that is due."""
         known = self._items(name) if before is None else before
-        mark = self._keep_covered(mark, was, listing, known)
+        views = [listing] if last_view is None else [listing, last_view]
+        mark = self._keep_covered(mark, was, views, known)
         new: FrozenSet[Tuple[str]] = frozenset()
         if listing.left_out or was.left_out or listing.place.holder is not None:
             from . import shared  # few hosts track such a folder
@@ -105,9 +115,10 @@ class Parts:
                 shared.keep_left_out(listing, known)
             if listing.place.holder is not None:
                 self.postponed |= shared.count_by_owner(listing, known, self._budget.owners, self._why_later)
-            new = shared.left_out_before(was.left_out, listing, known, self._budget.owners)
+            for view in views:
+                new |= shared.left_out_before(was.left_out, view, known, self._budget.owners)
         is_empty = not listing.found and not listing.unsure and not before and not listing.left_out
-        if is_empty and not listing.owners:
+        if is_empty and not listing.owners and not (last_view is not None and last_view.found):
             return None
         if self._maker is None:
             from .items import Maker
@@ -115,11 +126,15 @@ class Parts:
             self._maker = Maker(self._paths, self._budget)
         start = self._budget.clock()
         items = self._maker.items(listing, known, again)
+        by_last_rules = None
+        if last_view is not None:
+            by_last_rules = self._maker.items_by_others(last_view, known, again, items, listing)
+            listing.settled = listing.settled and last_view.settled
         if again:
             self._budget.rehash.spend(listing.place.owner, self._budget.clock() - start)
         if is_empty or not listing.settled:  # the next run looks again, and has no part of an empty directory
             mark = mark._replace(digest=left_out(listing.left_out))
-        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.owners)
+        return Part(name, str(mark), items, frozenset(listing.unsure), "", new, before, listing.owners, by_last_rules)
 
     def _count(self, name: str, listing: Listing) -> bool:
         """Count the entries for their rules; False where max_files leaves none of them."""
@@ -159,11 +174,12 @@ class Parts:
                 self._regrouped.setdefault(slice_name(slice_of(item.path)), []).append(item)
         return self._regrouped.pop(listing.slice_name, [])
 
-    def _keep_covered(self, mark: Mark, was: Mark, listing: Listing, known: Sequence[File]) -> Mark:
+    def _keep_covered(self, mark: Mark, was: Mark, views: Sequence[Listing], known: Sequence[File]) -> Mark:
         """Treat what was seen on another mount than the directory is on now, and is not there now, as out of sight."""
         if not was.home or was.home == mark.home:
             return mark
-        there = {to_text(listing.prefix + name) for name, _status, _claims in listing.found}
+        listing = views[0]
+        there = {to_text(listing.prefix + name) for view in views for name, _status, _claims in view.found}
         absent = {(item.path,) for item in known if item.path not in there}
         if not absent:
             return mark

@@ -50,7 +50,8 @@ class Scan(Collection):
     unix seconds, which are compared with the time stamps of files. rehash_days: days within which every content is read
     again, whatever its time stamps; 0: never. watch: called for each directory that the scan has entered, before it lists it, with
     the open descriptor, the path as OpenDirectory has it, on whose account the directory counts, and the claims of the rules on it.
-    A directory that several paths lead to is watched once for each. Raises DcrError for an invalid rule.
+    A directory that several paths lead to is watched once for each. last_rules: other rules, those of the last run; each part also has
+    its items by these. None: the rules are the same. Raises DcrError for an invalid rule.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Scan(Collection):
         rehash_days: float = REHASH_DAYS,
         budget: Optional[Budget] = None,
         watch: Optional[Watch] = None,
+        last_rules: Optional[Sequence[FileRule]] = None,
     ) -> None:
         super().__init__()
         self._known = known
@@ -75,7 +77,11 @@ class Scan(Collection):
             (name, Rule(number, rule), parse_path(rule.path))
             for number, (name, rule) in enumerate(zip(source_names(rules), rules))
         ]
-        for _name, rule, _spec in self._rules:
+        self._compares_rules = last_rules is not None
+        self._last_rules = [
+            (Rule(len(rules) + number, rule), parse_path(rule.path)) for number, rule in enumerate(last_rules or ())
+        ]
+        for rule in self._every_rule():
             check(rule)
         self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
         self._roots: Dict[str, str] = {}  # path -> real path
@@ -111,6 +117,8 @@ class Scan(Collection):
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
         for _name, rule, spec in self._rules:
             self._place(rule, spec)
+        for rule, spec in self._last_rules:
+            self._place(rule, spec)
         parts = self._all_parts()
         for part in parts:
             if self._readers is None and self._read_at_once > READERS_ABOVE and "//" not in part.name:
@@ -129,6 +137,12 @@ class Scan(Collection):
         for path in sorted(self._roots):
             if path in self._pending:
                 yield from self._walk(path, self._roots[path])
+
+    def _every_rule(self) -> Iterator[Rule]:
+        for _name, rule, _spec in self._rules:
+            yield rule
+        for rule, _spec in self._last_rules:
+            yield rule
 
     def _start_readers(self, parts: Iterator[Part]) -> None:
         """Start readers, which do not return from here, where there are CPUs for them. `parts`: see _all_parts()."""
@@ -262,7 +276,7 @@ class Scan(Collection):
                 if place is not None:
                     levels.append((place.descriptor, iter(())))
                     if self._watch is not None:
-                        self._watch(place.descriptor, place.path, place.owner, claims)
+                        self._watch_directory(self._watch, place, claims)
                     listings: List[Subdirectories] = []
                     yield from self._visit(place, frame, claims, listings)
                     levels[-1] = (place.descriptor, self._below(place, frame, claims, listings))
@@ -309,7 +323,10 @@ class Scan(Collection):
                     self._unseen.add_owner(name, owner)
                 self._judge_mounts(listing, claims)
                 self._read_at_once += len(listing.checksums)
-                part = self._parts.part(listing)
+                if self._compares_rules:
+                    part = self._parts.part(*map(listing.view, self._views(claims)))
+                else:
+                    part = self._parts.part(listing)
                 if part is not None:
                     before = self._known.changes
                     yield part
@@ -356,10 +373,24 @@ class Scan(Collection):
         claimants = frame.claims
         if frame.path in self._pending:
             claimants = tuple(sorted(claimants + self._pending[frame.path], key=lambda claim: claim.rule.number))
+        return self._merge(claimants)
+
+    def _merge(self, claimants: Claimants) -> Claims:
         claims = self._merged.get(claimants)
         if claims is None:
             claims = self._merged[claimants] = Claims(claimants)
         return claims
+
+    def _views(self, claims: Claims) -> Tuple[Claims, Claims]:
+        """The claims of the rules, and those of the rules of the last run."""
+        own = tuple([claim for claim in claims.all if claim.rule.number < len(self._rules)])
+        return self._merge(own), self._merge(claims.all[len(own) :])  # noqa: E203
+
+    def _watch_directory(self, watch: Watch, place: OpenDirectory, claims: Claims) -> None:
+        if self._compares_rules:
+            claims = self._views(claims)[0]
+        if claims.all:
+            watch(place.descriptor, place.path, place.owner, claims)
 
     def _judge_mounts(self, listing: Listing, claims: Claims) -> None:
         """Treat everything below a mount that is not entered as out of sight."""
