@@ -78,6 +78,7 @@ class Agent:
         self._realtime.start()
         self._schedule.set("delivery", self.deliver, None)
         self._schedule.set("upload", self._upload, None)
+        self._schedule.set("item files", self._item_files.write, None)
         self._schedule.set("rule", self._find_rule, self._options.refresh)
         self._notifier.notify("READY=1")
         self._log("The agent is ready.")
@@ -117,6 +118,7 @@ class Agent:
         if rule is None:
             raise OptionError("There is no data collection rule. Associate one with this machine, or give --dcr FILE.")
         collected = [self.collect(kind) for kind in all_kinds().values()]
+        self._item_files.write()
         if self._damaged is not None:
             self._set_aside(self._damaged)
             return 1
@@ -171,7 +173,8 @@ class Agent:
             self._schedule.run_within("upload")
         self._schedule.run_within("delivery")
         if kind.name in settings.kinds:
-            self._item_files.write(snapshot, self._schedule.is_between(kind.name))
+            self._item_files.update(snapshot, self._schedule.is_between(kind.name))
+            self._schedule.run_within("item files")
         return True
 
     def _collect(self, kind: Kind, settings: Settings, notes: List[str]) -> Optional[Tuple[Snapshot, List[Row]]]:
@@ -213,6 +216,7 @@ class Agent:
             )
         if store.last_run(kind) is not None:
             self._item_files.remove(kind)
+            self._schedule.run_within("item files")
         return run.end_kind(kind, settings, store, self._options.rehash_days)
 
     def _check_outbox(self) -> None:

@@ -126,6 +126,11 @@ class Database:
             except sqlite3.Error as error:
                 raise self._error(error) from error
 
+    def hold(self) -> None:
+        """Let all that is read from now on be of this moment. Whoever writes waits for that, unless enable_wal() was called."""
+        self._query("BEGIN")
+        self._query("SELECT 1 FROM sqlite_master LIMIT 1")  # only a read begins the transaction
+
     def _find(self) -> bool:
         """Whether there is a file, after creating one unless read-only. It must not be opened and closed here: that would
         release the locks of all other connections of this process (fcntl(2))."""
