@@ -14,15 +14,16 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audi
     AuditStatus,
     watch,
 )
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.nodes import devices_of
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.rules import BehindMount, Root
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.nodes import read_devices
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.rules import Root
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts
 
-TABLE = b"""\
-22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw
-30 22 0:40 / %s/sl\\040ow rw - fuse.sshfs alice@host:/ rw
-31 22 0:41 / %s/nfs rw shared:7 - nfs4 server:/ rw
-32 22 0:42 / %s/ram rw - tmpfs tmpfs rw
-"""
+
+def set_rules(kernel, roots, **more):
+    """`more`: mounts of this type at these paths."""
+    mounts = Mounts.read()
+    kinds = {point: kind for kind, points in more.items() for point in points}
+    return rules.set_rules(kernel, roots, Mounts(dict(mounts.kinds, **kinds), mounts.points), read_devices())
 
 
 class Kernel:
@@ -67,12 +68,12 @@ def test_folders_files_and_programs_are_watched_and_what_is_below_another_is_not
     os.symlink(b"a", base + b"/link")
     kernel = Kernel()
     roots = [Root(base + name) for name in (b"/a", b"/a/deep", b"/link/deep", b"/b/new", b"/no/where", b"/file")]
-    outcome = rules.set_rules(kernel, [*roots, Root(base + b"/file", starts=True)], TABLE)
+    outcome = set_rules(kernel, [*roots, Root(base + b"/file", starts=True)])
     assert kernel.watched() == [
         (base + b"/a", True, 10), (base + b"/b/new", False, 10), (base + b"/file", False, 1), (base + b"/file", False, 10),
     ]  # fmt: skip
     status = os.stat(base + b"/a")
-    found = devices_of(TABLE).node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    found = read_devices().node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
     assert outcome.folders == {base + b"/a": found} and outcome.problems == []
 
 
@@ -81,31 +82,40 @@ def test_only_own_rules_are_deleted_and_those_that_are_right_stay(base):
     stale = watch(base + b"/gone", False, 10, b"ctagent")
     right = watch(base, True, 10, b"ctagent") + b"\0"
     kernel = Kernel(*others, stale, right)
-    rules.set_rules(kernel, [Root(base)], TABLE)
+    set_rules(kernel, [Root(base)])
     assert [rule.raw for rule in kernel.present] == [*others, right]
     assert rules.delete_rules(kernel) == 1
     assert [rule.raw for rule in kernel.present] == others
 
 
 def test_nothing_behind_a_mount_that_may_not_answer_is_looked_at(base, monkeypatch):
-    table = TABLE.replace(b"%s", base)
-    for name in (b"/sl ow", b"/nfs", b"/ram"):
+    for name in (b"/sl ow", b"/nfs", b"/auto", b"/near"):
         os.mkdir(base + name)
     os.symlink(base + b"/sl ow/deep", base + b"/link")
-    asked = []
-    real = os.lstat
-    monkeypatch.setattr(os, "lstat", lambda path: asked.append(path) or real(path))
+    os.symlink(b"nfs", base + b"/end")
+    opened = []
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *more, **keywords: opened.append(path) or real(path, *more, **keywords)
+    )
     kernel = Kernel()
-    roots = [Root(base + name) for name in (b"/sl ow", b"/nfs/a", b"/link", b"/link/../x", b"/ram")]
-    outcome = rules.set_rules(kernel, roots, table)
-    assert kernel.watched() == [(base + b"/ram", True, 10)] and asked == [base + b"/ram"]
-    assert len(outcome.problems) == 4 and "network or FUSE" in outcome.problems[0]
+    slow = (b"/sl ow", b"/nfs/a", b"/nfs/a/not/there", b"/link", b"/link/../x", b"/end", b"/auto")
+    outcome = set_rules(
+        kernel, [Root(base + name) for name in (*slow, b"/near")],
+        fuse=[os.fsdecode(base) + "/sl ow"], nfs4=[os.fsdecode(base) + "/nfs"], autofs=[os.fsdecode(base) + "/auto"],
+    )  # fmt: skip
+    assert kernel.watched() == [(base + b"/near", True, 10)]
+    assert len(outcome.problems) == len(slow) and all("network or FUSE" in text for text in outcome.problems)
+    assert not [path for path in opened if str(path).endswith(("sl ow", "nfs", "auto"))]
 
 
-def test_links_in_a_circle_end():
-    with pytest.raises(BehindMount):
-        rules.real_path(b"/a", set(), lambda path: b"/a")
-    assert rules.real_path(b"/a/../b/./c", set(), lambda path: os.readlink(b"/")) == b"/b/c"
+def test_links_in_a_circle_get_no_rule_and_others_that_of_what_they_lead_to(base):
+    os.symlink(b"circle", base + b"/circle")
+    os.mkdir(base + b"/folder")
+    os.symlink(b"folder/../folder", base + b"/link")
+    kernel = Kernel()
+    outcome = set_rules(kernel, [Root(base + b"/circle"), Root(base + b"/link"), Root(base + b"/link/new")])
+    assert kernel.watched() == [(base + b"/folder", True, 10)] and outcome.problems == []
 
 
 def test_all_of_the_host_is_not_watched_and_not_more_than_so_many_rules(base):
@@ -113,7 +123,7 @@ def test_all_of_the_host_is_not_watched_and_not_more_than_so_many_rules(base):
     for number in range(rules.MAX_RULES + 2):
         os.mkdir(base + b"/%d" % number)
     roots = [Root(b"/"), Root(b"/proc/sys"), *(Root(base + b"/%d" % number) for number in range(rules.MAX_RULES + 2))]
-    outcome = rules.set_rules(kernel, roots, TABLE)
+    outcome = set_rules(kernel, roots)
     assert len(kernel.present) == rules.MAX_RULES
     assert "would audit every change" in outcome.problems[0] and "2 paths have no audit rule" in outcome.problems[1]
 
@@ -123,7 +133,7 @@ def test_a_rule_that_the_kernel_refuses_is_named_and_the_others_are_set(base):
     for name in (b"/a", b"/b"):
         os.mkdir(base + name)
     kernel.refused[base + b"/a"] = "Cannot add an audit rule (no memory)."
-    outcome = rules.set_rules(kernel, [Root(base + b"/a"), Root(base + b"/b")], TABLE)
+    outcome = set_rules(kernel, [Root(base + b"/a"), Root(base + b"/b")])
     assert list(outcome.folders) == [base + b"/b"] and "no memory" in outcome.problems[0]
 
 

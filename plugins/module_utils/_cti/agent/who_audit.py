@@ -15,11 +15,13 @@ from ..audit import netlink, rules
 from ..audit.actors import Actors
 from ..audit.messages import LOGIN, UNSET, Assembler, forged_session
 from ..audit.netlink import AuditError, Control
-from ..audit.nodes import NO_DEVICES, Devices, devices_of
+from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
 from ..audit.touches import Found, Window
 from ..daemon import Log
+from ..errors import SourceFailed
 from ..kinds.files.kind import FILES
+from ..kinds.files.mounts import Mounts
 from ..kinds.files.scope import parse_path
 from ..kinds.kind import Row
 from ..kinds.packages.kind import PACKAGES
@@ -169,12 +171,11 @@ class AuditedWho(Who):
             return
         roots = roots_of(settings)
         try:
-            with open("/proc/self/mountinfo", "rb") as file:
-                table = file.read()
-        except OSError:
-            table = b""
-        self._devices = devices_of(table)
-        outcome = rules.known_folders(roots, table)
+            mounts, self._devices = Mounts.read(), read_devices()
+        except (OSError, SourceFailed) as error:
+            self._say([str(error)])
+            return
+        outcome = rules.known_folders(roots, mounts, self._devices)
         why: List[str] = []
         try:
             with Control() as control:
@@ -184,7 +185,7 @@ class AuditedWho(Who):
                 self._lost = status.lost - self._lost_before
                 refused = rules.refusal(status) if self._options.who == "rules" else ""
                 if self._options.who == "rules" and not refused:
-                    outcome = rules.set_rules(control, roots, table)
+                    outcome = rules.set_rules(control, roots, mounts, self._devices)
                     why += outcome.problems
                 why += [text for text in (refused, rules.state(status)) if text]
                 self._remark(rules.remark(status))

@@ -44,6 +44,12 @@ def devices_of(table: bytes) -> Devices:
     return Devices(frozenset(unique - shared), frozenset(shared))
 
 
+def read_devices() -> Devices:
+    """Of the present mounts. Raises OSError."""
+    with open("/proc/self/mountinfo", "rb") as table:
+        return devices_of(table.read())
+
+
 def node(device: bytes, inode: int) -> int:
     """`device`: as a record of the kernel's audit has it; empty: not known."""
     if not inode or not device:

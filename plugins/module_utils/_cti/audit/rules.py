@@ -3,24 +3,23 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The agent's own audit rules. They have a key of their own, by which they are found and deleted; other rules are left alone.
 
-The kernel looks up the path of a rule. So a path that is behind a mount which may never answer gets no rule.
+The kernel looks up the path of a rule. So a path that is behind a mount which may never answer gets no rule. Paths are opened as a scan
+opens them.
 """
 
 import os
 import stat
-from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
 
+from ..kinds.files.mounts import Barred, Mounts, is_remote
+from ..kinds.files.opening import Paths
 from ..text import decode, plural, quoted
 from .actors import OWN_KEY
 from .netlink import ATTRIBUTES, EXECUTE, WRITE, AuditError, AuditStatus, Control, parse_watch, watch
-from .nodes import devices_of
+from .nodes import Devices
 
 MAX_RULES = 500
-MAX_LINKS = 40
-_SLOW = (
-    "fuse", "nfs", "cifs", "smb", "9p", "ceph", "glusterfs", "lustre", "gpfs", "autofs", "afs", "virtiofs", "ncp", "coda",
-)  # fmt: skip
-_GENERATED = (b"/proc", b"/sys")
+_HOME = "/"  # of the walks: they enter no network file system, and no automount
 
 
 class Root(NamedTuple):
@@ -35,10 +34,6 @@ class Outcome(NamedTuple):
 
     folders: Dict[bytes, int]  # path -> inode, see nodes.py
     problems: List[str]  # why not more is: sentences
-
-
-class BehindMount(Exception):
-    """A path leads to a file system that may never answer."""
 
 
 def refusal(status: AuditStatus) -> str:
@@ -65,12 +60,9 @@ def remark(status: AuditStatus) -> str:
     return ""
 
 
-def set_rules(control: Control, roots: Sequence[Root], table: bytes) -> Outcome:
-    """Let the rules with the agent's key be those for these roots, and no others. `table`: of mounts, as /proc/self/mountinfo has it.
-
-    Raises AuditError.
-    """
-    chosen, problems = choose(roots, table)
+def set_rules(control: Control, roots: Sequence[Root], mounts: Mounts, devices: Devices) -> Outcome:
+    """Let the rules with the agent's key be those for these roots, and no others. Raises AuditError."""
+    chosen, problems = choose(roots, mounts, devices)
     wanted = {
         (root.path, is_folder, EXECUTE if root.starts else WRITE | ATTRIBUTES, OWN_KEY): inode
         for root, is_folder, inode in chosen
@@ -96,9 +88,9 @@ def set_rules(control: Control, roots: Sequence[Root], table: bytes) -> Outcome:
     return Outcome(folders, problems)
 
 
-def known_folders(roots: Sequence[Root], table: bytes) -> Outcome:
+def known_folders(roots: Sequence[Root], mounts: Mounts, devices: Devices) -> Outcome:
     """The folders among the roots, which no rule is set for."""
-    chosen, _problems = choose(roots, table)
+    chosen, _problems = choose(roots, mounts, devices)
     return Outcome({root.path: inode for root, is_folder, inode in chosen if is_folder}, [])
 
 
@@ -110,35 +102,34 @@ def delete_rules(control: Control) -> int:
     return len(own)
 
 
-def choose(roots: Iterable[Root], table: bytes) -> Tuple[List[Tuple[Root, bool, int]], List[str]]:
+def choose(roots: Iterable[Root], mounts: Mounts, devices: Devices) -> Tuple[List[Tuple[Root, bool, int]], List[str]]:
     """The roots to add rules for, each with whether it is a folder and its inode (0: it is not there); and why others get none."""
     found: Dict[Tuple[bytes, bool], Tuple[Root, bool, int]] = {}
     problems = []
-    mounts, devices = slow_mounts(table), devices_of(table)
-    for root in dict.fromkeys(roots):
-        shown = quoted(decode(root.path))
-        try:
-            path = real_path(root.path, mounts)
-            status = os.lstat(path)
-            is_folder = stat.S_ISDIR(status.st_mode)
-            inode = devices.node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
-        except BehindMount:
-            problems.append(
-                "'%s' has no audit rule, because it is on a network or FUSE file system, which the kernel must not wait for."
-                % shown
-            )
-            continue
-        except OSError:
-            is_folder, inode = False, 0
-            if root.starts or not os.path.isdir(os.path.dirname(path)):
-                continue  # once it is there, the next time that rules are set
-        if path == b"/":
-            problems.append(
-                "'%s' has no audit rule, because a rule for / would audit every change on the host. Name folders in the rule."
-                % shown
-            )
-        elif not any(path == top or path.startswith(top + b"/") for top in _GENERATED):
-            found.setdefault((path, root.starts), (Root(path, root.starts), is_folder, inode))
+    paths = Paths(mounts)
+    try:
+        for root in dict.fromkeys(roots):
+            shown = quoted(decode(root.path))
+            try:
+                path, is_folder, inode = _look(paths, root.path, devices)
+            except Barred as barred:
+                if is_remote(barred.kind) or barred.kind == "autofs":  # and not a file system that the kernel generates
+                    problems.append(
+                        "'%s' has no audit rule, because it is on a network or FUSE file system, which the kernel must not wait for."
+                        % shown
+                    )
+                continue
+            except OSError:  # once its folder is there, the next time that rules are set
+                continue
+            if path == b"/":
+                problems.append(
+                    "'%s' has no audit rule, because a rule for / would audit every change on the host. Name folders in the rule."
+                    % shown
+                )
+            elif inode or not root.starts:
+                found.setdefault((path, root.starts), (Root(path, root.starts), is_folder, inode))
+    finally:
+        paths.close()
     covered = {path for (path, _starts), (root, is_folder, _inode) in found.items() if is_folder}
     chosen = [each for each in found.values() if each[0].starts or not _is_below(each[0].path, covered)]
     if len(chosen) > MAX_RULES:
@@ -149,52 +140,28 @@ def choose(roots: Iterable[Root], table: bytes) -> Tuple[List[Tuple[Root, bool, 
     return chosen[:MAX_RULES], problems
 
 
+def _look(paths: Paths, path: bytes, devices: Devices) -> Tuple[bytes, bool, int]:
+    """The path without symlinks, whether it is a folder, and its inode, see nodes.py; 0 for what is not there, in a folder that is.
+    Raises Barred and OSError."""
+    name = b""
+    try:
+        step = paths.find(os.fsdecode(path), home=_HOME)
+    except FileNotFoundError:
+        path, _slash, name = path.rpartition(b"/")
+        step = paths.find(os.fsdecode(path) or "/", home=_HOME)
+    try:
+        status = os.fstat(step.descriptor)
+    finally:
+        os.close(step.descriptor)
+    if name:
+        return os.fsencode(step.real.rstrip("/")) + b"/" + name, False, 0
+    inode = devices.node(os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    return os.fsencode(step.real), stat.S_ISDIR(status.st_mode), inode
+
+
 def _is_below(path: bytes, folders: Set[bytes]) -> bool:
     while len(path) > 1:
         path = os.path.dirname(path)
         if path in folders:
             return True
     return False
-
-
-def slow_mounts(table: bytes) -> Set[bytes]:
-    """The mount points of file systems that may never answer. `table`: as /proc/self/mountinfo has it, see proc(5)."""
-    points = set()
-    for line in table.split(b"\n"):
-        head, dash, tail = line.partition(b" - ")
-        fields = head.split(b" ")
-        if dash and len(fields) > 4 and decode(tail).startswith(_SLOW):
-            points.add(_unescaped(fields[4]))
-    return points
-
-
-def _unescaped(path: bytes) -> bytes:
-    for code, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-        path = path.replace(code, character)
-    return path
-
-
-def real_path(path: bytes, mounts: Set[bytes], read_link: Callable[[bytes], bytes] = os.readlink) -> bytes:
-    """The path without links. What is not there stays as it is. Asks no file system in `mounts`; raises BehindMount instead."""
-    rest = [name for name in path.split(b"/") if name not in (b"", b".")][::-1]
-    real, links = b"", 0
-    while rest:
-        name = rest.pop()
-        if name == b"..":
-            real = os.path.dirname(real).rstrip(b"/")
-            continue
-        below = real + b"/" + name
-        if below in mounts:
-            raise BehindMount
-        try:
-            target = read_link(below)
-        except OSError:  # no link, or not there
-            real = below
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise BehindMount
-        if target[:1] == b"/":
-            real = b""
-        rest += [each for each in target.split(b"/") if each not in (b"", b".")][::-1]
-    return real or b"/"
