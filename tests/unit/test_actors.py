@@ -4,6 +4,7 @@
 """Which of the recent events made a change, and by whom."""
 
 import os
+import stat
 import threading
 
 import pytest
@@ -48,7 +49,7 @@ def on(inode, device=b"fe:00"):
 
 def event(second, *touched, auid=ALICE, keys=(b"ctagent",), **fields):
     """An event at this second, which is its number too. `touched`: kind, name, inode."""
-    files = [Touched(name, kind, inode, b"fe:00", False) for kind, name, inode in touched]
+    files = [Touched(name, kind, inode, b"fe:00", stat.S_IFREG) for kind, name, inode in touched]
     values = dict(
         seconds=float(second), serial=second, pid=100 + auid, ppid=99, auid=auid, uid=0, session=auid, exe=b"/bin/sh",
         title=b"sh", keys=keys, folder=b"/w", touched=files, by_path=True, changes=True, arguments=[],
@@ -230,6 +231,16 @@ def test_a_file_that_was_replaced_and_removed_was_removed_by_the_last_one():
     assert actors.of_file(b"/w/f", ALL, (on(6), 5.0), None, "Removed") is None
 
 
+def test_who_removes_a_folder_in_the_place_of_a_file_that_is_tracked_removed_no_file():
+    def folder(found):
+        return found._replace(touched=[each._replace(format=stat.S_IFDIR) for each in found.touched])
+
+    actors = known(delete(10), folder(create(11, inode=8)), folder(delete(20, BOB, inode=8)))
+    assert who(actors.of_file(b"/w/f", ALL, (on(7), 5.0), None, "Removed", is_tracked=stat.S_ISREG)) == ALICE
+    found = actors.of_file(b"/w/f", ALL, (on(7), 5.0), None, "Removed")
+    assert (who(found), found.count) == (BOB, 2)
+
+
 def test_what_came_after_the_start_of_the_run_removes_only_what_was_still_there():
     actors = known(delete(10), create(20, BOB), delete(21, BOB))
     assert who(actors.of_file(b"/w/f", Window(0, 15), None, None, "Removed")) == ALICE
@@ -252,20 +263,31 @@ x
 """
 
 
+def test_a_file_that_a_container_has_at_another_path_is_known_by_its_inode():
+    def actors(key):
+        actors = Actors(1, NOBODY, accept=lambda path: path.startswith(b"/w/"))
+        actors.know({b"/w": on(1)})
+        actors.add(event(10, (b"PARENT", b"/mnt/", 1), (b"NORMAL", b"/mnt/f", 7), keys=(key,)))
+        return actors.of_file(b"/w/f", ALL, (on(7), 5.0), (on(7), 15.0))
+
+    assert who(actors(b"ctagent")) == ALICE
+    assert actors(b"theirs") is None  # too many other files
+
+
 def test_the_same_inode_of_another_file_system_is_another_file():
     boot = b"fe:01"
-    elsewhere = event(20)._replace(touched=[Touched(None, b"NORMAL", 7, boot, False)], by_path=False)
+    elsewhere = event(20)._replace(touched=[Touched(None, b"NORMAL", 7, boot, stat.S_IFREG)], by_path=False)
     assert known(elsewhere).of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0)) is None
     assert who(known(elsewhere).of_file(b"/w/f", ALL, (on(7, boot), 15.0), (on(7, boot), 25.0))) == ALICE
-    by_path = event(20)._replace(touched=[Touched(b"/w/f", b"NORMAL", 7, boot, False)])
+    by_path = event(20)._replace(touched=[Touched(b"/w/f", b"NORMAL", 7, boot, stat.S_IFREG)])
     assert known(by_path).of_file(b"/w/f", ALL, (on(7), 15.0), (on(7), 25.0)) is None
-    gone = event(20)._replace(touched=[Touched(b"/w/f", b"DELETE", 7, boot, False)])
+    gone = event(20)._replace(touched=[Touched(b"/w/f", b"DELETE", 7, boot, stat.S_IFREG)])
     assert known(gone).of_file(b"/w/f", ALL, (on(7), 15.0), None, "Removed") is None
 
 
 def test_a_folder_that_is_held_open_is_not_that_with_the_same_inode_of_another_file_system():
     for device, found in ((b"fe:00", ALICE), (b"fe:01", None)):
-        held = [Touched(None, b"PARENT", 1, device, True), Touched(b"f", b"CREATE", 7, device, False)]
+        held = [Touched(None, b"PARENT", 1, device, stat.S_IFDIR), Touched(b"f", b"CREATE", 7, device, stat.S_IFREG)]
         actors = known(event(20)._replace(touched=held, by_path=False))
         assert who(actors.of_file(b"/w/f", ALL, None, None, "Added")) == found
 
@@ -277,7 +299,10 @@ def test_where_inodes_are_used_several_times_an_event_counts_by_its_path_alone()
     actors = Actors(1, NOBODY)
     actors.know({b"/w": 256}, devices)
     for second, name in ((10, None), (20, b"/w/f")):
-        files = [Touched(b"/w", b"PARENT", 256, b"00:23", True), Touched(name, b"NORMAL", 7, b"00:23", False)]
+        files = [
+            Touched(b"/w", b"PARENT", 256, b"00:23", stat.S_IFDIR),
+            Touched(name, b"NORMAL", 7, b"00:23", stat.S_IFREG),
+        ]
         actors.add(event(second, auid=ALICE if name else BOB)._replace(touched=files, by_path=bool(name)))
     assert who(actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 25.0))) == ALICE
     assert actors.of_file(b"/w/f", ALL, (7, 5.0), (7, 15.0)) is None

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Records of the kernel's audit as events. fixtures/audit/records.txt is what Linux 6.18 wrote, by what was done."""
 
+import stat
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +26,8 @@ def test_a_change_has_its_time_its_user_and_its_files():
     assert (event.auid, event.uid, event.session, event.exe) == (1001, 0, 26, b"/usr/bin/dash")
     assert (event.folder, event.by_path, event.changes) == (b"/srv/w", True, True)
     assert event.touched == [
-        Touched(b"/srv/w/", b"PARENT", 2155350, b"fe:00", True),
-        Touched(b"/srv/w/a", b"CREATE", 2155353, b"fe:00", False),
+        Touched(b"/srv/w/", b"PARENT", 2155350, b"fe:00", stat.S_IFDIR),
+        Touched(b"/srv/w/a", b"CREATE", 2155353, b"fe:00", stat.S_IFREG),
     ]
 
 
@@ -40,7 +42,7 @@ def test_names_are_as_the_host_has_them_whatever_they_hold():
 def test_a_name_that_starts_at_an_open_folder_does_not_start_at_the_current_one():
     found = events("dirfd", keys=[b"ctagent"])
     assert [event.by_path for event in found] == [False] * 4
-    assert found[2].touched == [Touched(b"viafd2", b"NORMAL", 2155371, b"fe:00", False)]
+    assert found[2].touched == [Touched(b"viafd2", b"NORMAL", 2155371, b"fe:00", stat.S_IFREG)]
     assert [each.name for event in events("py-fchmod", keys=[b"ctagent"])[1:] for each in event.touched] == [None, None]
 
 

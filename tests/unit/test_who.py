@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The time in which a change may have been made, from one run to the next."""
 
+import stat
 import threading
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.who_audit import AuditedWho
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import Event, Touched
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES, File
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import Change
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 
@@ -23,7 +25,10 @@ def test_a_run_that_looked_elsewhere_does_not_end_the_time_in_which_a_change_was
     monkeypatch.setattr(who, "_thread", threading.current_thread())
     monkeypatch.setattr(who, "_catch_up", lambda: None)
     who._actors.know({b"/srv": 1})
-    made = [Touched(b"/srv/", b"PARENT", 1, b"fe:00", True), Touched(b"/srv/a", b"CREATE", 7, b"fe:00", False)]
+    made = [
+        Touched(b"/srv/", b"PARENT", 1, b"fe:00", stat.S_IFDIR),
+        Touched(b"/srv/a", b"CREATE", 7, b"fe:00", stat.S_IFREG),
+    ]
     who._actors.add(
         Event(150.0, 1, 100, 99, 1001, 0, 5, b"/bin/sh", b"sh", (b"ctagent",), b"/srv", made, True, True, [])
     )
@@ -39,3 +44,12 @@ def test_a_run_that_looked_elsewhere_does_not_end_the_time_in_which_a_change_was
     run(100)
     run(200, partial=True)
     assert run(300, [change], age=100)[("/srv/a",)]["ChangedByUid"] == 1001
+
+
+def test_a_folder_is_tracked_in_the_place_of_a_file_only_if_a_rule_says_so():
+    who = AuditedWho(AgentOptions(who="read"), None, _Status())
+    file = File("/srv/a", "1", 1, "root", "root", 0o644, 150, None, "file", "")
+    for type_, is_tracked in (("file", False), ("directory", True), ("any", True)):
+        who._file_rules = [FileRule("one", "/etc/*"), FileRule("two", "/srv/*", type=type_)]
+        assert who._tracks(file)(stat.S_IFDIR) == is_tracked
+        assert all(who._tracks(file)(format_) for format_ in (0, stat.S_IFREG, stat.S_IFLNK))

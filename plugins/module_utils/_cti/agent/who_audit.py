@@ -6,10 +6,12 @@
 import os
 import select
 import socket
+import stat
 import struct
 import threading
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..audit import netlink, rules
 from ..audit.actors import Actors
@@ -22,7 +24,7 @@ from ..daemon import Log
 from ..errors import SourceFailed
 from ..kinds.files.kind import FILES
 from ..kinds.files.mounts import Mounts
-from ..kinds.files.scope import parse_path
+from ..kinds.files.scope import FileRule, parse_path, reaches
 from ..kinds.kind import Row
 from ..kinds.packages.kind import PACKAGES
 from ..kinds.services.kind import SERVICES
@@ -42,6 +44,10 @@ CALM_SECONDS = 0.05  # without any event: none is on the way
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _SO_PROTOCOL, _SO_DOMAIN = 38, 39
 
+_TYPES = {
+    stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block", stat.S_IFCHR: "char",
+}  # fmt: skip
 _DPKG = b"/var/lib/dpkg"
 _LISTS = b"/var/lib/dpkg/info"
 _RPM = (b"/usr/lib/sysimage/rpm", b"/var/lib/rpm")
@@ -66,6 +72,7 @@ class AuditedWho(Who):
         self._stop_reader, self._stop_writer = -1, -1
         self._devices = NO_DEVICES  # when the rule was followed last
         self._busy = False  # whether records that were read are not added yet
+        self._file_rules: Sequence[FileRule] = ()
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
         self._explained: Dict[Tuple[str, Identity], int] = {}  # the last event that explained a change
@@ -199,6 +206,7 @@ class AuditedWho(Who):
         except OSError:  # no dpkg here
             pass
         self._actors.know(folders, self._devices)
+        self._file_rules = settings.file_rules
         self._tracked = {root.path for root in roots} | set(outcome.folders)
         self._say(why)
 
@@ -271,12 +279,24 @@ class AuditedWho(Who):
         item: Any = change.new or change.old
         if kind == FILES.name:
             old, new = (_state_of(each, self._devices) for each in (change.old, change.new))
-            return self._actors.of_file(os.fsencode(item.path), window, old, new, change.category, _is_written(change))
+            return self._actors.of_file(
+                os.fsencode(item.path), window, old, new, change.category, _is_written(change), self._tracks(item)
+            )
         if kind == PACKAGES.name:
             return self._find_package(item.name, item.architecture, change.new, window)
         if kind == SERVICES.name:
             return self._actors.of_unit(os.fsencode(item.name), window)
         return None
+
+    def _tracks(self, item: Any) -> Callable[[int], bool]:
+        """For of_file(): a folder in the place of a tracked file may be none that is tracked, and who removes it removes no file."""
+
+        @lru_cache(maxsize=None)
+        def tracks(format_: int) -> bool:
+            type_ = _TYPES.get(format_, item.type)
+            return type_ == item.type or any(reaches(rule, item.path, type_) for rule in self._file_rules)
+
+        return tracks
 
     def _find_package(self, name: str, architecture: str, new: Any, window: Window) -> Optional[Found]:
         """dpkg writes a list of files for each package. rpm has one database: who had it open when the package was installed, or the only

@@ -116,7 +116,9 @@ class Actors:
                 continue
             moved = each.is_folder and b"DELETE" in names and b"CREATE" in names
             writes = each.kind != b"NORMAL" or event.writes
-            touch = Touch(event.seconds, event.serial, each.kind, each.inode, moved and ours, actor, writes)
+            touch = Touch(
+                event.seconds, event.serial, each.kind, each.inode, moved and ours, actor, writes, each.format
+            )
             path = self._path(event, each)
             if each.kind == b"PARENT":
                 self._learn(event, each, path, None)
@@ -127,7 +129,7 @@ class Actors:
                 self._learn(event, each, path, parent)
             if path and parent is not None and self._is_elsewhere(os.path.dirname(path), parent.inode):
                 path = b""  # a path of this name on another root
-            self._add_path(path, touch)
+            self._add_path(path, touch, ours)
             unit = unit_of(path) if ours or os.path.dirname(path) in self._roots else b""
             if unit and self._accept(path):
                 self._add(("unit", unit), touch, len(unit))
@@ -191,10 +193,12 @@ class Actors:
         if len(self._folders) > MAX_FOLDERS:
             self._folders.popitem(last=False)
 
-    def _add_path(self, path: bytes, touch: Touch) -> None:
-        """Remember an event by its path, and by its inode, since the file may have other names, or the path may not be known."""
+    def _add_path(self, path: bytes, touch: Touch, ours: bool = False) -> None:
+        """Remember an event by its path, and by its inode, since the file may have other names, or the path may not be known. `ours`:
+        of a rule of the agent. So it is of a file that is tracked, whatever path a container has for it."""
         known = path and self._accept(path)
-        if is_unique(touch.inode) and (not path or (known and touch.kind == b"NORMAL")) and touch.kind != b"DELETE":
+        by_inode = not path or (touch.kind == b"NORMAL" and (known or ours))
+        if by_inode and is_unique(touch.inode) and touch.kind != b"DELETE":
             self._add(("inode", touch.inode), touch, 8)
         if known:
             self._add(("path", path), touch, len(path))
@@ -280,9 +284,10 @@ class Actors:
         new: Optional[Tuple[int, float]],
         category: str = "Modified",
         written: bool = False,
+        is_tracked: Callable[[int], bool] = lambda format_: True,
     ) -> Optional[Found]:
         """Who changed a file between two runs. `category`: Added, Removed or Modified. `written`: whether
-        it is modified and its content differs.
+        it is modified and its content differs. `is_tracked`: whether a file with this path is tracked if it has this format (see Touch).
 
         `old`, `new`: its node and the time of its last change (ctime, unix seconds) in each of the runs; None where it was not there
         or that is not known. An event before the old time or after the new one did not lead from the one state to the other.
@@ -290,7 +295,7 @@ class Actors:
         begin = window.since if old is None else old[1]
         end = window.until if new is None else new[1]
         with self._lock:
-            named = self._of([("path", path)], window.after)
+            named = [each for each in self._of([("path", path)], window.after) if is_tracked(each.format)]
             if category == "Removed":
                 touches = until_removed([each for each in named if each.seconds > begin], old and old[0], window.until)
             else:

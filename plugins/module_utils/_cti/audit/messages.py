@@ -9,6 +9,7 @@ skipped: only the kernel sends the types that are read here. Source: linux/audit
 """
 
 import re
+import stat
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 MAX_OPEN = 256  # events whose last record did not arrive yet
@@ -74,7 +75,12 @@ class Touched(NamedTuple):
     kind: bytes  # NORMAL PARENT CREATE DELETE UNKNOWN
     inode: int  # 0: not known
     device: bytes
-    is_folder: bool
+    format: int  # of the file's mode, such as stat.S_IFREG; 0: not known
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder, for all that is known."""
+        return self.format == stat.S_IFDIR
 
 
 class Event(NamedTuple):
@@ -222,8 +228,8 @@ def _touched(fields: Dict[bytes, bytes]) -> Touched:
     """Raises ValueError."""
     name = value(fields.get(b"name", b"(null)"))
     inode = int(fields.get(b"inode", b"0"))
-    is_folder = int(fields.get(b"mode", b"0"), 8) & 0o170000 == 0o040000
-    return Touched(name, fields.get(b"nametype", b""), inode, fields.get(b"dev", b""), is_folder)
+    format_ = stat.S_IFMT(int(fields.get(b"mode", b"0"), 8))
+    return Touched(name, fields.get(b"nametype", b""), inode, fields.get(b"dev", b""), format_)
 
 
 def _judge(call: Dict[bytes, bytes], openat2: bytes) -> Tuple[bool, bool, bool]:

@@ -22,6 +22,7 @@ class Touch(NamedTuple):
     moved: bool  # whether a folder got or lost this name with all that is in it
     actor: Actor
     writes: bool = True  # whether it may have changed the content; otherwise, attributes alone
+    format: int = 0  # of the file's mode, such as stat.S_IFREG; 0: not known
 
 
 class Found(NamedTuple):
