@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers.agent_process import Host
 from ansible_collections.changetracking.inventory.tests.helpers.audit import Referee, auditctl, rules
-from ansible_collections.changetracking.inventory.tests.helpers.logins import users
+from ansible_collections.changetracking.inventory.tests.helpers.logins import Cron, Sshd, users
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +54,27 @@ def host(programs, audited):
     host.end()
     auditctl("-D")
     shutil.rmtree(str(folder))
+
+
+@pytest.fixture
+def sshd(host, people):
+    sshd = Sshd(host.folder / "sshd")
+    yield sshd
+    sshd.stop()
+
+
+@pytest.fixture
+def cron(host, people):
+    cron = Cron(host.folder, people)
+    yield cron
+    cron.stop()
+
+
+@pytest.fixture
+def cgroup():
+    """For the processes of services."""
+    is_v2 = os.path.exists("/sys/fs/cgroup/cgroup.procs")
+    cgroup = Path("/sys/fs/cgroup" if is_v2 else "/sys/fs/cgroup/pids") / "ct-actors"
+    cgroup.mkdir(exist_ok=True)
+    yield cgroup
+    cgroup.rmdir()

@@ -5,19 +5,24 @@
 
 import os
 import random
+import re
 import shlex
 import signal
 import stat
 import subprocess
-import sys
+import time
+from bisect import bisect
 from collections import Counter
+from datetime import datetime, timezone
+from typing import FrozenSet, NamedTuple
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import original
 from ansible_collections.changetracking.inventory.tests.helpers import logins
 from ansible_collections.changetracking.inventory.tests.helpers.audit import auditctl, rules
 
 COUNT = int(os.environ.get("COUNT", "300"))  # changes
-ROUND = 25
+ROUND = max(25, COUNT // 50)
+FILES = max(8, COUNT // 125)  # of each name
 NAMES = [
     "plain",
     "with blank",
@@ -34,6 +39,12 @@ COLUMNS = (
     "ChangeCategory", "FileSystemPath", "ChangedAt", "ChangedBy", "ChangedByUid", "ChangedByProcess", "ChangedByCommand",
     "ChangedBySession", "ChangedByModule", "ChangedByCount",
 )  # fmt: skip
+CLOCK = 0.012  # seconds by which the time of an event may be early
+SED_FILE = re.compile(r"/sed\w{6}\Z").search  # a temporary one of sed -i
+WAYS = {
+    "sudo", "sudo su", "su", "setsid", "ssh", "ssh, sudo", "cron", "service", "service, forged login", "sudo, container",
+    "container of a user", "container, service", "module",
+}  # fmt: skip
 MODULE = "ansible-tmp-1700000000.1-2-3/AnsiballZ_copy.py"
 
 
@@ -60,19 +71,77 @@ def operations(path, other):
     yield "rm -rf %s && python3 -c %s" % (one, shlex.quote(code)), [path]
 
 
-def change_at_random(draw, tracked, people):
-    """One change. Returns the files that it changed, the user, and the way."""
-    path, other = (str(tracked / ("%s %d" % (name, draw.randrange(8)))) for name in draw.sample(NAMES, 2))
-    script, paths = draw.choice(list(operations(path, other)))
-    name, uid = draw.choice(sorted(people.items()))
-    ways = sorted(logins.ways(name, uid, script).items())
-    way, command = draw.choice(
-        [*ways, ("ansible", logins.logged_in(uid, sys.executable, str(tracked.parent / MODULE), script))]
-    )
-    before = [state(each) for each in paths]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    changed = [each for each, was in zip(paths, before) if state(each) != was]
-    return changed, (name, way)
+class Change(NamedTuple):
+    start: float
+    end: float
+    name: str  # of the user
+    way: str
+    has_session: bool
+    script: str
+    changed: FrozenSet[str]  # paths
+    touched: FrozenSet[str]  # these, and one that was there only meanwhile
+
+
+class Author:
+    """Makes changes one after the other, so that one user alone is at it at any time."""
+
+    def __init__(self, draw, host, people, sshd, cron, cgroup):
+        self._draw = draw
+        self._tracked = host.tracked
+        names = sorted(people)
+        self._ways = {
+            name: logins.ways(sshd, cron, cgroup, name, people[name], other, host.tracked)
+            for name, other in zip(names, reversed(names))
+        }
+        module = host.folder / MODULE
+        module.parent.mkdir()
+        module.write_text("import subprocess, sys\nsys.exit(subprocess.call(['sh', '-c', sys.argv[1]]))\n")
+        for name, uid in people.items():
+            self._ways[name]["module"] = logins.Way(
+                lambda script, uid=uid: logins.logged_in(uid, logins.PYTHON, str(module), script)
+            )
+        self.changes = []
+
+    def change_at_random(self):
+        path, other = (
+            str(self._tracked / ("%s %d" % (name, self._draw.randrange(FILES)))) for name in self._draw.sample(NAMES, 2)
+        )
+        script, paths = self._draw.choice(list(operations(path, other)))
+        name = self._draw.choice(sorted(self._ways))
+        way, (command, has_session) = self._draw.choice(sorted(self._ways[name].items()))
+        before = [state(each) for each in paths]
+        time.sleep(CLOCK)
+        start = time.time()
+        subprocess.run(command(script), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        end = time.time()
+        time.sleep(CLOCK)
+        changed = frozenset(each for each, was in zip(paths, before) if state(each) != was)
+        touched = frozenset(paths) if other in changed else changed
+        self.changes.append(Change(start, end, name, way, has_session, script, changed, touched))
+
+
+def judge(row, changes, uid):
+    """The number of the change that a record names, and what is wrong with that; empty where it is right.
+
+    `changes`: all so far. `uid`: by name. Each record is compared with the one change that was made at its time.
+    """
+    at = datetime.strptime(row["ChangedAt"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
+    number = bisect([each.start for each in changes], at + CLOCK) - 1
+    change = changes[number]
+    path = row["FileSystemPath"]
+    wrong = []
+    if number < 0 or at > change.end + CLOCK:
+        wrong.append("nobody changed anything then")
+    if path not in change.touched and not (" sed " in change.script and SED_FILE(path)):
+        wrong.append("this change was none of the file")
+    if (row["ChangedBy"], row["ChangedByUid"]) != (change.name, uid[change.name]):
+        wrong.append("it was %s" % change.name)
+    if (row["ChangedBySession"] is not None) != change.has_session:
+        wrong.append("session")
+    # A shell between the module and the program may have ended before the agent looks at it.
+    if row["ChangedByModule"] not in (("copy", None) if change.way == "module" else (None,)):
+        wrong.append("module")
+    return number, ", ".join(wrong)
 
 
 def state(path):
@@ -98,57 +167,58 @@ def records(host, after=0):
 
 def wait_for_runs(host, kind="File"):
     """Until a run that started from now on is stored, and its records are delivered."""
+    host.skip()  # the lines of runs that have ended
     for _run in range(2):
         host.expect("Number of %s received in this run" % kind)
     while host.status()["Outbox"]["Records"]:
         pass
 
 
-def test_no_change_is_given_to_the_wrong_user(host, people, referee):
-    draw = random.Random(COUNT)
-    module = host.folder / MODULE
-    module.parent.mkdir()
-    module.write_text("import subprocess, sys\nsys.exit(subprocess.call(['sh', '-c', sys.argv[1]]))\n")
+def test_no_change_is_given_to_the_wrong_user(host, people, referee, sshd, cron, cgroup):
+    author = Author(random.Random(COUNT), host, people, sshd, cron, cgroup)
+    changes = author.changes
     host.start("--who", "rules")
     wait_for_runs(host)
-    outcome, wrong, seen = Counter(), [], 0
-    told = []
+    outcomes, strange, told, seen = {}, [], [], 0
     for _round in range(0, COUNT, ROUND):
-        did = {}
         for _change in range(ROUND):
-            paths, actor = change_at_random(draw, host.tracked, people)
-            for path in paths:
-                did.setdefault(path, []).append(actor)
+            author.change_at_random()
         wait_for_runs(host)
-        last = {}
-        for row in records(host, seen):
-            seen = row["Seq"]
-            last[row["FileSystemPath"]] = row
-            told.append(row)
-            if row["ChangedBy"] is not None and row["ChangedBy"] not in [
-                name for name, _way in did[row["FileSystemPath"]]
-            ]:
-                wrong.append((row, did))
-        for path, row in last.items():
-            name, _way = did[path][-1]
+        print("%d of %d" % (len(changes), COUNT), flush=True)
+        new = records(host, seen)
+        newest = {row["FileSystemPath"]: row["Seq"] for row in new}
+        for row in new:
+            seen, path = row["Seq"], row["FileSystemPath"]
+            by = max((number for number, each in enumerate(changes) if path in each.changed), default=-1)
             if row["ChangedBy"] is None:
-                outcome["unknown"] += 1
-                print("unknown", row, did[path])
-            elif row["ChangedBy"] == name and people[name] == row["ChangedByUid"]:
-                outcome["right"] += 1
-                # The last one to try may have changed nothing, and this user may have been at it before in another way.
-                ways = {each for user, each in did[path] if user == name}
-                assert row["ChangedBySession"] is not None or "cron" in ways, (row, did[path])
-                assert row["ChangedBySession"] is None or ways != {"cron"}, (row, did[path])
-                # A shell between the module and the program may have ended before the agent looks at it.
-                assert row["ChangedByModule"] in (("copy", None) if "ansible" in ways else (None,)), (row, did[path])
-                outcome["module"] += row["ChangedByModule"] is not None
+                outcome = why = "unknown"
+                number = by
             else:
-                outcome["wrong"] += 1
-                wrong.append((row, did[path]))
-    print(dict(outcome))
-    assert wrong == [] and outcome["right"] > 0 and outcome["module"] > 0
-    assert outcome["unknown"] * 100 <= outcome["right"], outcome
+                told.append(row)
+                number, why = judge(row, changes, people)
+                if newest[path] == seen and number < by:
+                    why += " somebody changed it later"
+                outcome = "wrong" if why else "right"
+            if why:
+                strange.append((outcome, why, row, [each for each in changes[-3 * ROUND :] if path in each.touched]))
+                print(*strange[-1], sep="\n  ", flush=True)
+            outcomes.setdefault(changes[number].way, Counter())[outcome] += 1
+            outcomes[changes[number].way]["module"] += row["ChangedByModule"] is not None
+    total = sum(outcomes.values(), Counter())
+    print("%d changes, %d records of them" % (len(changes), sum(total.values()) - total["module"]), dict(total))
+    for way, outcome in sorted(outcomes.items()):
+        print("%-24s" % way, dict(outcome))
+    for _outcome, why, row, _changes in strange[:20]:
+        print(why, row["FileSystemPath"], *referee.about(row["FileSystemPath"]), sep="\n  ")
+    wrong = [each for each in strange if each[0] == "wrong"]
+    assert wrong == [] and total["right"] > 0 and total["module"] > 0
+    assert set(outcomes) == WAYS
+    assert total["unknown"] * 100 <= total["right"], total
+    # A wrong answer would have been found.
+    exchange = dict(zip(people, reversed(list(people))))
+    for row in told:
+        name = exchange[row["ChangedBy"]]
+        assert "it was" in judge(dict(row, ChangedBy=name, ChangedByUid=people[name]), changes, people)[1]
     status = host.status()["Who"]
     assert (status["Mode"], status["By"], status["Why"], status["Lost"]) == ("rules", "audit", "", 0)
     assert host.stop() == 0

@@ -5,6 +5,7 @@
 
 import csv
 import io
+import os
 import signal
 import subprocess
 
@@ -58,6 +59,15 @@ class Referee:
             stdout=subprocess.PIPE, universal_newlines=True, errors="surrogateescape", check=False,
         )  # fmt: skip
         return list(csv.DictReader(io.StringIO(found.stdout)))
+
+    def about(self, path):
+        """The raw records of the events that name a file so, in whichever folder."""
+        name = os.fsencode(os.path.basename(path))
+        forms = (b'%s"' % name, name.hex().upper().encode())
+        found = {}
+        for line in self.log.read_bytes().splitlines():
+            found.setdefault(line.partition(b"audit(")[2].partition(b")")[0], []).append(line)
+        return [line for lines in found.values() if any(form in b"".join(lines) for form in forms) for line in lines]
 
     def stop(self):
         if self._process.poll() is None:

@@ -38,6 +38,11 @@ class Program:
             if match:
                 return match
 
+    def skip(self):
+        """Let expect() wait for lines that come from now on."""
+        while not self._lines.empty():
+            self._lines.get()
+
     def kill(self):
         self.process.kill()
         self.process.wait(PATIENCE)
