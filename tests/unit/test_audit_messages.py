@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit import messages
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import Assembler, Touched
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import (
+    Assembler,
+    Touched,
+    key_of_deleted_rule,
+)
 from ansible_collections.changetracking.inventory.tests.helpers.audit_records import RECORDS, events
 
 SYSCALL = b'arch=c000003e syscall=257 success=yes a0=ffffff9c a2=241 items=%d ppid=1 pid=2 auid=1000 uid=0 ses=3 exe="/bin/x" key="k"'
@@ -136,3 +140,15 @@ def test_a_record_that_is_cut_or_changed_does_no_harm(data):
     for _label, kind, text in lines:
         at = data.draw(st.integers(0, len(text)))
         assembler.add(kind, text[:at] + data.draw(st.binary(max_size=5)) + text[at + data.draw(st.integers(0, 5)) :])
+
+
+def test_a_deleted_rule_is_known_by_its_key():
+    # As Linux 6.18 writes them, with auditctl -D, -A, and when a watched folder is removed.
+    deleted = [
+        b'audit(1795780000.123:9): auid=1000 ses=3 op=remove_rule key="ctagent" list=4 res=1',
+        b'audit(1795780000.123:9): op=remove_rule dir="/srv" key="ctagent" list=4 res=1',
+    ]
+    assert [key_of_deleted_rule(text) for text in deleted] == [b"ctagent"] * 2
+    assert key_of_deleted_rule(deleted[0].replace(b"remove", b"add")) is None
+    assert key_of_deleted_rule(deleted[0].replace(b'"ctagent"', b"(null)")) is None
+    assert key_of_deleted_rule(b"audit(1.123:9): op=remove_rule key=" + b"ctagent".hex().encode().upper()) == b"ctagent"

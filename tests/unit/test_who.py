@@ -11,6 +11,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import Event, Touched
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES, File
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import default
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import Change
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
 
@@ -50,6 +51,8 @@ def test_a_folder_is_tracked_in_the_place_of_a_file_only_if_a_rule_says_so():
     who = AuditedWho(AgentOptions(who="read"), None, _Status())
     file = File("/srv/a", "1", 1, "root", "root", 0o644, 150, None, "file", "")
     for type_, is_tracked in (("file", False), ("directory", True), ("any", True)):
-        who._file_rules = [FileRule("one", "/etc/*"), FileRule("two", "/srv/*", type=type_)]
+        who._settings = default()._replace(
+            file_rules=[FileRule("one", "/etc/*"), FileRule("two", "/srv/*", type=type_)]
+        )
         assert who._tracks(file)(stat.S_IFDIR) == is_tracked
         assert all(who._tracks(file)(format_) for format_ in (0, stat.S_IFREG, stat.S_IFLNK))

@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..audit import netlink, rules
-from ..audit.actors import Actors
-from ..audit.messages import LOGIN, UNSET, Assembler, forged_session
+from ..audit.actors import OWN_KEY, Actors
+from ..audit.messages import CONFIG_CHANGE, LOGIN, UNSET, Assembler, forged_session, key_of_deleted_rule
 from ..audit.netlink import AuditError, Control
 from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
@@ -24,7 +24,7 @@ from ..daemon import Log
 from ..errors import SourceFailed
 from ..kinds.files.kind import FILES
 from ..kinds.files.mounts import Mounts
-from ..kinds.files.scope import FileRule, parse_path, reaches
+from ..kinds.files.scope import parse_path, reaches
 from ..kinds.kind import Row
 from ..kinds.packages.kind import PACKAGES
 from ..kinds.services.kind import SERVICES
@@ -72,7 +72,8 @@ class AuditedWho(Who):
         self._stop_reader, self._stop_writer = -1, -1
         self._devices = NO_DEVICES  # when the rule was followed last
         self._busy = False  # whether records that were read are not added yet
-        self._file_rules: Sequence[FileRule] = ()
+        self._settings: Optional[Settings] = None  # that were followed last
+        self._rules_deleted = False  # since then, maybe by somebody else
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
         self._explained: Dict[Tuple[str, Identity], int] = {}  # the last event that explained a change
@@ -139,6 +140,8 @@ class AuditedWho(Who):
             forged = forged_session(text) if type_ == LOGIN else None
             if forged is not None:
                 self._actors.distrust(forged)
+            if type_ == CONFIG_CHANGE and key_of_deleted_rule(text) == OWN_KEY:
+                self._rules_deleted = True
             event = self._assembler.add(type_, text)
             if event is not None:
                 self._actors.add(event)
@@ -176,6 +179,7 @@ class AuditedWho(Who):
     def follow(self, settings: Settings) -> None:
         if self._thread is None:
             return
+        self._settings, self._rules_deleted = settings, False
         roots = roots_of(settings)
         try:
             mounts, self._devices = Mounts.read(), read_devices()
@@ -206,7 +210,6 @@ class AuditedWho(Who):
         except OSError:  # no dpkg here
             pass
         self._actors.know(folders, self._devices)
-        self._file_rules = settings.file_rules
         self._tracked = {root.path for root in roots} | set(outcome.folders)
         self._say(why)
 
@@ -241,6 +244,8 @@ class AuditedWho(Who):
     def actors(self, snapshot: Snapshot, started: float) -> Mapping[Identity, Row]:
         if self._thread is None:
             return {}
+        if self._rules_deleted and self._settings is not None:
+            self.follow(self._settings)
         kind = snapshot.kind
         last = float(snapshot.collected_at - (snapshot.age or 0))
         since = self._since.get(kind.name, last)
@@ -291,10 +296,12 @@ class AuditedWho(Who):
     def _tracks(self, item: Any) -> Callable[[int], bool]:
         """For of_file(): a folder in the place of a tracked file may be none that is tracked, and who removes it removes no file."""
 
+        rules_ = self._settings.file_rules if self._settings is not None else ()
+
         @lru_cache(maxsize=None)
         def tracks(format_: int) -> bool:
             type_ = _TYPES.get(format_, item.type)
-            return type_ == item.type or any(reaches(rule, item.path, type_) for rule in self._file_rules)
+            return type_ == item.type or any(reaches(rule, item.path, type_) for rule in rules_)
 
         return tracks
 

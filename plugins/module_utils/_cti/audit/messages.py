@@ -19,7 +19,7 @@ MAX_ARGUMENTS = 256
 UNSET = 4294967295  # of auid and ses: no login
 
 _SYSCALL, _PATH, _CWD, _EXECVE, _EOE, _PROCTITLE, _OPENAT2 = 1300, 1302, 1307, 1309, 1320, 1327, 1337
-LOGIN = 1006
+LOGIN, CONFIG_CHANGE = 1006, 1305
 _KEPT = frozenset((_PATH, _CWD, _EXECVE, _PROCTITLE, _OPENAT2))
 
 _HEADER: Callable[[bytes], Any] = re.compile(rb"audit\((\d{1,15})\.(\d{3}):(\d{1,20})\):").match
@@ -129,6 +129,12 @@ def forged_session(text: bytes) -> Optional[int]:
     except ValueError:
         return None
     return session if fields.get(b"res") == b"1" and uid not in (0, auid) else None
+
+
+def key_of_deleted_rule(text: bytes) -> Optional[bytes]:
+    """The key of the rule that a CONFIG_CHANGE record says is deleted, by somebody or with the folder it was for. None for any other."""
+    fields = _fields(text)
+    return value(fields.get(b"key", b"(null)")) if fields.get(b"op") == b"remove_rule" else None
 
 
 class Assembler:
