@@ -241,7 +241,7 @@ eda: $(VENV)/eda/done image-bookworm ## the event source in ansible-rulebook, wh
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ eda sh -c 'tests/tools/apt-need openjdk-17-jre-headless && exec "$$@"' - $(call pytest,tests/eda)
 azure-deploy: $(VENV)/azcollection/done ## the playbooks azure_deploy and azure_remove, with azure.azcollection against a double of Azure's ARM
 	@$(TESTS) $@ azcollection tests/tools/azcollection $(call pytest,tests/azure_deploy)
-actors: $(VENV)/unit-3.13/done ## who made a change, by the kernel's audit of this machine, beside ausearch; longer with COUNT=5000; as root
+actors: $(VENV)/unit-3.13/done $(VENV)/core-2.19/done image-bookworm image-rpm ## who made a change, by the kernel's audit of this machine, beside ausearch; longer with COUNT=5000; as root
 	@TZ=UTC $(TESTS) $@ unit-3.13 tests/tools/actors $(call pytest,tests/actors)
 docs: $(VENV)/core-2.19/done image-bookworm ## every command of README.md and docs/, on booted hosts; as root
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(TESTS) $@ core-2.19 $(call pytest,tests/docs)

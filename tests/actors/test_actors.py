@@ -16,8 +16,8 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import FrozenSet, NamedTuple
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import original
 from ansible_collections.changetracking.inventory.tests.helpers import logins
+from ansible_collections.changetracking.inventory.tests.helpers.actor_records import only, records, wait_for_runs
 from ansible_collections.changetracking.inventory.tests.helpers.audit import auditctl, rules
 
 COUNT = int(os.environ.get("COUNT", "300"))  # changes
@@ -35,10 +35,6 @@ NAMES = [
     "name=(null)",
     "$(id)",
 ]
-COLUMNS = (
-    "ChangeCategory", "FileSystemPath", "ChangedAt", "ChangedBy", "ChangedByUid", "ChangedByProcess", "ChangedByCommand",
-    "ChangedBySession", "ChangedByModule", "ChangedByCount",
-)  # fmt: skip
 CLOCK = 0.012  # seconds by which the time of an event may be early
 SED_FILE = re.compile(r"/sed\w{6}\Z").search  # a temporary one of sed -i
 WAYS = {
@@ -153,27 +149,6 @@ def state(path):
     return None if stat.S_ISDIR(status.st_mode) else (status.st_ino, status.st_ctime_ns)
 
 
-def records(host, after=0):
-    host.arrived()
-    query = "SELECT Seq, %s FROM ConfigurationChange WHERE Seq > %d ORDER BY Seq" % (", ".join(COLUMNS), after)
-    rows = []
-    for seq, *values in host.relay.rows(query):
-        row = dict(zip(COLUMNS, values), Seq=seq)
-        if row["FileSystemPath"]:
-            row["FileSystemPath"] = original(row["FileSystemPath"])
-        rows.append(row)
-    return rows
-
-
-def wait_for_runs(host, kind="File"):
-    """Until a run that started from now on is stored, and its records are delivered."""
-    host.skip()  # the lines of runs that have ended
-    for _run in range(2):
-        host.expect("Number of %s received in this run" % kind)
-    while host.status()["Outbox"]["Records"]:
-        pass
-
-
 def test_no_change_is_given_to_the_wrong_user(host, people, referee, sshd, cron, cgroup):
     author = Author(random.Random(COUNT), host, people, sshd, cron, cgroup)
     changes = author.changes
@@ -238,12 +213,6 @@ def check_by_ausearch(told, referee):
     for row in told:
         if row["ChangedBy"] is not None and row["ChangedBySession"] is not None:
             assert (row["ChangedAt"][:19], row["ChangedBy"], str(row["ChangedBySession"])) in found, row
-
-
-def only(host, seen=0):
-    """The one new record."""
-    (row,) = records(host, seen)
-    return row
 
 
 def test_what_a_name_does_not_tell_is_found_by_the_inode(host, people, audited):

@@ -67,7 +67,7 @@ exec cron -f
 def users(*names):
     """Accounts of these names, which may use sudo, and are deleted in the end."""
     for name in names:
-        subprocess.run(["userdel", name], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["userdel", "--force", name], stderr=subprocess.DEVNULL, check=False)
         subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", name], check=True)
     SUDOERS.write_text("".join("%s ALL=(ALL:ALL) NOPASSWD: ALL\n" % name for name in names))
     SUDOERS.chmod(0o440)
@@ -76,7 +76,7 @@ def users(*names):
     finally:
         SUDOERS.unlink()
         for name in names:
-            subprocess.run(["userdel", name], check=False)
+            subprocess.run(["userdel", "--force", name], stderr=subprocess.DEVNULL, check=False)
 
 
 def logged_in(uid, *command):
@@ -124,6 +124,9 @@ class Sshd:
         return ["ssh", *self.options, "%s@127.0.0.1" % name, script]
 
     def stop(self):
+        for path in filter(Path.is_socket, self.folder.iterdir()):  # connections that are still open
+            command = ["ssh", "-F", "none", "-o", "ControlPath=%s" % path, "-O", "exit", "nobody@127.0.0.1"]
+            subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
         self._process.terminate()
         self._process.wait(SECONDS)
 
