@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import items, scan
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import items, roots, scan
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
@@ -22,7 +22,7 @@ FILES = all_kinds()["files"]
 TIME = 1500000000  # of all files
 
 # Right before or after the first call of which function something is mounted or unmounted.
-MOMENTS = [(Mounts, "read", "after"), (scan.Scan, "_place", "after"), (scan.Scan, "_judge_gone", "before")]
+MOMENTS = [(Mounts, "read", "after"), (roots.Roots, "place", "after"), (scan.Scan, "_judge_gone", "before")]
 # What the file system `disk` has, and what it is mounted on.
 POINTS = {
     "the folder of a rule": ("disk/root", "root"),

@@ -3,28 +3,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Collects tracked files: one walk for all file items of the data collection rules, which opens only what may have changed."""
 
-import errno
 import os
-import stat
 import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from ...errors import CtiError, SourceFailed, describe_defect
 from ...model import Collection, Known, Part, Source
-from ...text import quoted
 from .budget import REHASH_DAYS, Budget
-from .destination import PathSpec
 from .directories import Directories, Frame, NotEntered, weight_of
-from .file_rules import UTF8, Claim, Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
-from .listing import BROKEN, NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
+from .file_rules import Claimants, Claims, Rule, check, outcome, source_names, to_name, to_text
+from .listing import NOTHING_READ, Lister, Listing, OpenDirectory, Read, Subdirectories
 from .marks import home_id, parse_mark
-from .mounts import Barred, Mounts
+from .mounts import Mounts
 from .opening import Paths
 from .owners import ROOT
 from .parts import Parts
+from .roots import GONE, Roots, join
 from .scope import FileRule, parse_path
-from .statx import local_status_of, mode
 from .unseen import Unseen
 
 if TYPE_CHECKING:
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
 READERS_ABOVE = 2000  # files that one process has read: fewer do not pay for the start of more
 READERS = 3  # at most
 MAX_LINKS = 8  # to directories, in one path
-
-_GONE = frozenset((errno.ENOENT, errno.ENOTDIR))
 
 _tuple = tuple.__new__  # what a NamedTuple's own constructor calls, at a third of the cost
 # (descriptor, path, owner, claims) of a directory that is about to be listed; see Scan
@@ -115,10 +109,12 @@ class Scan(Collection):
         self._lister = Lister(self._paths, self._clock, self._budget)
         self._parts.begin(self._paths, self._clock())
         self._sliced = {name.rpartition("//")[0] for name in self._known.names() if "//" in name}
+        roots = Roots(self._paths, self._budget, self._hide)
         for _name, rule, spec in self._rules:
-            self._place(rule, spec)
+            roots.place(rule, spec)
         for rule, spec in self._last_rules:
-            self._place(rule, spec)
+            roots.place(rule, spec)
+        self._pending, self._roots = roots.claims, roots.reals
         parts = self._all_parts()
         for part in parts:
             if self._readers is None and self._read_at_once > READERS_ABOVE and "//" not in part.name:
@@ -197,67 +193,6 @@ class Scan(Collection):
             if path == spec.directory or (path + "/").startswith(root):
                 rule.notes.add(kind, path, why)
 
-    def _place(self, rule: Rule, spec: PathSpec) -> None:
-        """Find the directories a rule starts from: its own, or for a literal path to a directory that one."""
-        directory, name = to_name(spec.directory), to_name(spec.name)
-        path = _join(directory, name) if spec.syntax == "literal" else directory
-        match = spec.match if UTF8 else lambda name: spec.match(to_text(name))
-        if spec.syntax == "regex":
-            match = self._budget.matches(match)
-        try:
-            step = self._paths.find_now(directory)
-            try:
-                if not stat.S_ISDIR(os.fstat(step.descriptor).st_mode):
-                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-                inside = self._inside(rule, step.descriptor, step.real, name) if spec.syntax == "literal" else ""
-            finally:
-                os.close(step.descriptor)
-        except Barred as barred:
-            self._refuse(rule, path, barred)
-        except OSError as error:
-            if error.errno in _GONE:
-                rule.absent = f"{quoted(path)} does not exist"
-            else:
-                rule.notes.add("unseen", path, str(error.strerror))
-                self._hide(path)
-        else:
-            if inside:
-                self._claim(path, inside, Claim(rule, None, rule.recurse))
-            if name and not (inside and rule.type == "file"):
-                self._claim(directory, step.real, Claim(rule, match, rule.recurse and spec.syntax != "literal"))
-        if self._paths.mounts.has_automounts:
-            self._paths.read_mounts()  # the path may have led to something that was mounted just now
-
-    def _refuse(self, rule: Rule, path: str, barred: Barred) -> None:
-        rule.notes.add("refused", path, f"{barred.point} is a file system of type {barred.kind}; name another path")
-        self._hide(path)
-
-    def _inside(self, rule: Rule, directory: int, real: str, name: str) -> str:
-        """The real directory at a literal path; "" for any other entry. Raises OSError where there is no entry."""
-        entry = _join(real, name)
-        try:
-            self._paths.mounts.check(entry)
-        except Barred as barred:  # what is known of the entry, from before it was mounted over, stays
-            self._refuse(rule, entry, barred)
-            return ""
-        kind = mode(local_status_of(directory, os.fsencode(name)))
-        if stat.S_ISLNK(kind) and rule.links == "follow":
-            try:
-                step = self._paths.find_now(name, real)
-            except Barred:
-                return ""
-            except OSError as error:
-                if error.errno in BROKEN:
-                    return ""
-                raise
-            entry, kind = step.real, os.fstat(step.descriptor).st_mode
-            os.close(step.descriptor)
-        return entry if stat.S_ISDIR(kind) else ""
-
-    def _claim(self, path: str, real: str, claim: Claim) -> None:
-        self._pending[path] = self._pending.get(path, ()) + (claim,)
-        self._roots[path] = real
-
     def _walk(self, path: str, real: str) -> Iterator[Part]:
         """Walk a tree, depth first. Each directory stays open until those below it are done, which are opened relative to it."""
         root = Frame(path, "", real, self._paths.mounts.of(real), (), None, 0, ROOT)
@@ -293,7 +228,7 @@ class Scan(Collection):
                 self._hide(frame.path, refusal.owner or self._directories.holder(directory, frame))
             claims.note(refusal.kind, frame.path, refusal.why)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 claims.note("unseen", frame.path, str(error.strerror))
                 self._hide(frame.path, self._directories.holder(directory, frame))
         finally:
@@ -418,7 +353,7 @@ class Scan(Collection):
             for name, behind in subdirectories:
                 path = prefix + name
                 if behind is None:
-                    real = _join(place.real, name)
+                    real = join(place.real, name)
                     yield _tuple(Frame, (path, name, real, place.home, claims.below, above, frame.links, frame.linker))
                 elif frame.links < MAX_LINKS:
                     real, linker = behind
@@ -426,7 +361,3 @@ class Scan(Collection):
                     yield Frame(path, "", real, home, claims.behind, above, frame.links + 1, linker)
                 else:
                     claims.note("deep", path)
-
-
-def _join(directory: str, name: str) -> str:
-    return directory.rstrip("/") + "/" + name
