@@ -41,8 +41,6 @@ COMMAND_BYTES = 256
 MAX_EXPLAINED = 20000  # items, of which the last event that explained a change is remembered
 WAIT_SECONDS = 2.0  # for events that are on the way
 CALM_SECONDS = 0.05  # without any event: none is on the way
-_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
-_SO_PROTOCOL, _SO_DOMAIN = 38, 39
 
 _TYPES = {
     stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "fifo", stat.S_IFSOCK: "socket",
@@ -88,7 +86,7 @@ class AuditedWho(Who):
 
     def start(self) -> None:
         try:
-            self._reader = netlink.open_reader(_passed_socket(os.environ))
+            self._reader = netlink.open_reader(netlink.passed_socket(os.environ))
         except AuditError as error:
             self._say([str(error)])
             return
@@ -359,26 +357,6 @@ def roots_of(settings: Settings) -> List[rules.Root]:
         paths += [folder for folder in _UNITS if os.path.isdir(folder)]
         starts = PROGRAMS
     return [*(rules.Root(path) for path in paths), *(rules.Root(path, starts=True) for path in starts)]
-
-
-def _passed_socket(environment: Mapping[str, str]) -> Optional[int]:
-    """The descriptor of the audit socket that systemd opened for this process, see sd_listen_fds(3)."""
-    try:
-        if int(environment.get("LISTEN_PID", "0")) != os.getpid():
-            return None
-        count = int(environment.get("LISTEN_FDS", "0"))
-    except ValueError:
-        return None
-    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + min(max(count, 0), 64)):
-        try:
-            with socket.socket(fileno=os.dup(descriptor)) as passed:
-                family = passed.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
-                protocol = passed.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL)
-        except OSError:
-            continue
-        if family == socket.AF_NETLINK and protocol == netlink.PROTOCOL:
-            return descriptor
-    return None
 
 
 def _state_of(item: Optional[Item], devices: Devices) -> Optional[Tuple[int, float]]:

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import CtiError
 
@@ -26,6 +26,8 @@ _READLOG = 1  # AUDIT_NLGRP_READLOG
 _ADD_MEMBERSHIP = 1
 _SOL_NETLINK = 270
 _SO_RCVBUFFORCE = 33
+_SO_PROTOCOL, _SO_DOMAIN = 38, 39
+_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _GET, _ADD_RULE, _DEL_RULE, _LIST_RULES = 1000, 1011, 1012, 1013
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK = 1, 4
@@ -49,6 +51,26 @@ class AuditStatus(NamedTuple):
     pid: int  # of auditd; 0: none runs, and the kernel prints the records to its log
     lost: int  # records that the kernel dropped since the boot
     backlog: int  # records that it did not send yet
+
+
+def passed_socket(environment: Mapping[str, str]) -> Optional[int]:
+    """The descriptor of the audit socket that systemd opened for this process, see sd_listen_fds(3)."""
+    try:
+        if int(environment.get("LISTEN_PID", "0")) != os.getpid():
+            return None
+        count = int(environment.get("LISTEN_FDS", "0"))
+    except ValueError:
+        return None
+    for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + min(max(count, 0), 64)):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as passed:
+                family = passed.getsockopt(socket.SOL_SOCKET, _SO_DOMAIN)
+                protocol = passed.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL)
+        except OSError:
+            continue
+        if family == socket.AF_NETLINK and protocol == PROTOCOL:
+            return descriptor
+    return None
 
 
 def open_reader(descriptor: Optional[int] = None) -> socket.socket:
