@@ -1,17 +1,23 @@
 # Copyright (c) changetracking.inventory contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A storm of changes in a tracked tree, with faults, compared with what was reported: events.py IMAGE MINUTES [SEED]
+"""A storm of changes in a tracked tree, with faults, compared with what was reported:
+events.py IMAGE MINUTES [SEED] [--only FAULT]...
 
 Boots the image (as root; see tests/hosts) with agent and relay as the roles install them. For so long, a process on the host makes
-100 to 2,000 changes a second, with pauses, while the agent is killed, is frozen until the queue of inotify overflows, and gets
-another rule. The schedule runs too, every 20 seconds.
+100 to 2,000 changes a second, with pauses, while the agent is killed, is frozen until the queue of inotify overflows, gets another
+rule, its clock is set an hour forward and back, and others write 20,000 times a second. The schedule runs too, every 20 seconds. Only
+the time that Python gives the agent is set: the clocks that cannot be set, and the times of files, stay right.
+
+--only FAULT   this fault instead of all; may be repeated
 
 In the end, what is stored must be the tree (path, type, mode, checksum), and the reported changes, applied in their order to the
 tree as it was, must give the same; each must follow from the one before it. A change that is undone between two runs is none.
 Prints what was done, missed and invented, and what the schedule alone found. Exit status 0: nothing was missed or invented.
 """
 
+import argparse
+import calendar
 import glob
 import json
 import random
@@ -20,10 +26,19 @@ import threading
 import time
 
 from booted import AGENT, Host, rule
+from cost import agent
 from storm import BURST
 
 TREE = "/srv/measured"
 MORE = "/srv/more"
+CLOCK = "/opt/realtime/clock"  # by how many seconds the agent's clock is wrong
+CLOCK_OF_AGENT = """import time
+real = time.time
+def fake():
+    with open("%s") as file:
+        return real() + int(file.read() or 0)
+time.time = fake
+"""
 EVERY = 20  # seconds between two scheduled runs
 BEFORE = "mkdir -p %s && seq 100 > %s/file && python3 -B /opt/realtime/storm.py start %s 1" % (MORE, MORE, TREE)
 ROWS = "var/lib/ctrelay/rows/*CHANGE*.jsonl"
@@ -82,7 +97,50 @@ def change_rule(host, dice):
         time.sleep(dice.uniform(5, 20))
 
 
-FAULTS = {"agent killed": kill, "agent frozen during a burst": freeze, "burst": make_burst, "rule changed": change_rule}
+def write_fast(host, dice):
+    """Returns the writes a second, the agent's use of a CPU in percent, and the most memory that it has had, in MiB."""
+    before, start = agent(host)[0], time.monotonic()
+    made = host.run("storm.py", "writes", TREE, dice.randrange(1 << 30))
+    took = time.monotonic() - start
+    seconds, _resident, most = agent(host)
+    return made / took, 100 * (seconds - before) / took, most / 1024
+
+
+def fake_clock(host):
+    """Let the agent have a clock that set_clock() sets."""
+    (host.root / CLOCK.lstrip("/")).write_text("+0")
+    (host.root / "opt/realtime/sitecustomize.py").write_text(CLOCK_OF_AGENT % CLOCK)
+    unit = host.root / "etc/systemd/system/ctagent.service.d"
+    unit.mkdir(exist_ok=True)
+    (unit / "clock.conf").write_text("[Service]\nEnvironment=PYTHONPATH=/opt/realtime\n")
+    host.sh("systemctl daemon-reload")
+    host.restart_agent()
+
+
+def set_clock(host, dice):
+    """Set the agent's clock an hour forward or back, or right again."""
+    place = host.root / CLOCK.lstrip("/")
+    hours = dice.choice([hours for hours in ("-3600", "+0", "+3600") if hours != place.read_text()])
+    place.write_text(hours)
+    end = time.monotonic() + 3 * EVERY
+    while abs(clock_of(host) - time.time() - int(hours)) > 2 * EVERY:
+        assert time.monotonic() < end, "the agent has another clock"
+        time.sleep(0.5)
+
+
+def clock_of(host):
+    """The time at which the agent last collected files, by its clock."""
+    return calendar.timegm(time.strptime(host.status()["Kinds"]["files"]["CollectedAt"], "%Y-%m-%dT%H:%M:%SZ"))
+
+
+FAULTS = {
+    "agent killed": kill,
+    "agent frozen during a burst": freeze,
+    "burst": make_burst,
+    "rule changed": change_rule,
+    "fast writes": write_fast,
+    "clock set": set_clock,
+}
 
 
 def apply(tree, changes):
@@ -90,7 +148,7 @@ def apply(tree, changes):
     for record in changes:
         path, category = record["FileSystemPath"], record["ChangeCategory"]
         before = tree.get(path)
-        if category != "Added" and before != entry(record, "Previous"):
+        if category != "Added" and not is_same(before, entry(record, "Previous")):
             yield "%s %s: was %s, reported as %s" % (category, path, before, entry(record, "Previous"))
         if category == "Added" and before is not None:
             yield "Added %s, which was there" % path
@@ -104,6 +162,13 @@ def entry(row, prefix):
     kind = row[prefix + "FileType"]
     content = {"link": "LinkTarget", "file": "FileContentChecksum"}.get(kind)
     return [kind, int(row[prefix + "Mode"], 8), row[prefix + content] if content else ""]
+
+
+def is_same(one, other):
+    """A file that changed while it was read has no checksum; that it has one later is no change."""
+    if one and other and one[0] == other[0] == "file" and "" in (one[2], other[2]):
+        return one[:2] == other[:2]
+    return one == other
 
 
 def reported(host):
@@ -150,9 +215,10 @@ def wait_for_schedule(host):
     )
 
 
-def storm(host, minutes, dice):
-    """(how often each fault took place, changes made, what the agent counted)"""
-    done = dict.fromkeys(FAULTS, 0)
+def storm(host, minutes, dice, faults):
+    """How often each fault took place, the changes made, paths behind, what the agent counted, and what write_fast() measured."""
+    done = dict.fromkeys(faults, 0)
+    measured = []
     counters = Counters(host)
     process = host.start("storm.py", "storm", TREE, dice.randrange(1 << 30))
     try:
@@ -161,33 +227,38 @@ def storm(host, minutes, dice):
             time.sleep(dice.uniform(5, 40))
             name = min(done, key=lambda name: (done[name], dice.random()))
             counters.sample()
-            FAULTS[name](host, dice)
+            figures = faults[name](host, dice)
             done[name] += 1
+            if figures:
+                measured.append(figures)
     finally:
         made = int(process.communicate()[0])
     time.sleep(10)  # for the runs that events started
     behind = len(differences(stored(host), host.run("storm.py", "look", TREE)))
     wait_for_schedule(host)
-    return done, made, behind, counters.end()
+    return done, made, behind, counters.end(), measured
 
 
-def main(image, minutes, seed):
+def main(image, minutes, seed, faults):
     dice = random.Random(seed)
     with Host(image, rule(EVERY, TREE, type="*"), before=BEFORE) as host:
+        fake_clock(host)
         tree = host.run("storm.py", "look", TREE)
         wrong = differences(stored(host), tree)
         assert not wrong, "the baseline is another one: %s" % wrong[:5]
-        done, made, behind, counted = storm(host, minutes, dice)
+        done, made, behind, counted, measured = storm(host, minutes, dice, faults)
         final = host.run("storm.py", "look", TREE)
         not_stored = differences(stored(host), final)
         wait_until(lambda: is_delivered(host), 600, "records still wait")
         changes, twice = reported(host)
         impossible = list(apply(tree, [record for record in changes if record["FileSystemPath"].startswith(TREE)]))
         elsewhere = [record for record in changes if not record["FileSystemPath"].startswith(TREE)]
-        missed = differences(tree, final)
+        missed = [path for path in differences(tree, final) if not is_same(tree.get(path), final.get(path))]
     print("seed %d, %g minutes; %s" % (seed, minutes, ", ".join("%s: %d" % fault for fault in done.items())))
-    bursts = BURST * (done["burst"] + done["agent frozen during a burst"])
+    bursts = BURST * (done.get("burst", 0) + done.get("agent frozen during a burst", 0))
     print("operations %d and %d in bursts; overflows %d" % (made, bursts, counted["Overflows"]))
+    for figures in measured:
+        print("fast writes: %d a second; the agent used %.0f %% of a CPU, and %.0f MiB at most so far" % figures)
     print("changes reported %d, and %d of them twice" % (len(changes), twice))
     found = counted["Changes"] + counted["Missed"]
     print("found by the schedule alone: %d of %d (%.2f %%)" % (counted["Missed"], found, 100 * counted["Missed"] / max(1, found)))  # fmt: skip
@@ -201,5 +272,11 @@ def main(image, minutes, seed):
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    sys.exit(main(given[0], float(given[1]), int(given[2]) if len(given) > 2 else random.randrange(1 << 32)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image")
+    parser.add_argument("minutes", type=float)
+    parser.add_argument("seed", type=int, nargs="?", default=random.randrange(1 << 32))
+    parser.add_argument("--only", action="append", choices=sorted(FAULTS), default=[])
+    given = parser.parse_args()
+    chosen = {name: FAULTS[name] for name in given.only or FAULTS}
+    sys.exit(main(given.image, given.minutes, given.seed, chosen))

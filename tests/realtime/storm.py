@@ -6,6 +6,7 @@
 storm.py start FOLDER SEED   makes the tree
 storm.py storm FOLDER SEED   100 to 2,000 changes a second, with pauses, until its standard input ends
 storm.py burst FOLDER SEED   10,000 files written as fast as possible, which overflows the queue of inotify if nobody reads it
+storm.py writes FOLDER SEED  20,000 writes a second for 20 seconds, by several processes to files that they keep open
 storm.py look FOLDER         what is there now
 
 Prints JSON: the number of changes, or path -> [type, permission bits, SHA-256 or symlink target].
@@ -23,6 +24,8 @@ import time
 
 FOLDERS, FILES, LINKS = 30, 30, 5  # names that may be there
 BURST = 10000  # each gives at least two events, and the queue of inotify holds 16,384
+
+WRITERS, WRITES, WRITE_SECONDS = 4, 20000, 20  # processes; writes a second of all; for so long
 
 
 class Tree:
@@ -128,6 +131,42 @@ def burst(tree):
     return BURST
 
 
+def writes(tree):
+    """By each of the processes to 30 files of its own, which it truncates and renames now and then."""
+    pipes = []
+    for writer in range(WRITERS):
+        reader, writer_end = os.pipe()
+        if not os.fork():
+            made = write_open_files("%s/fast%d-" % (tree.root, writer), random.Random(tree.dice.random()))
+            os.write(writer_end, b"%d" % made)
+            os._exit(0)
+        os.close(writer_end)
+        pipes.append(reader)
+        tree.dice.random()
+    made = sum(int(os.read(reader, 20)) for reader in pipes)
+    for _writer in pipes:
+        os.wait()
+    return made
+
+
+def write_open_files(prefix, dice):
+    """Returns the number of writes, truncations and renames."""
+    files = [os.open(prefix + str(number), os.O_RDWR | os.O_CREAT, 0o600) for number in range(FILES)]
+    started, made = time.monotonic(), 0
+    while True:
+        if made >= WRITE_SECONDS * WRITES / WRITERS:
+            return made
+        time.sleep(max(0.0, made / (WRITES / WRITERS) - (time.monotonic() - started)))
+        for _write in range(50):
+            number = dice.randrange(FILES)
+            os.pwrite(files[number], b"%012d" % dice.randrange(1 << 39), 12 * dice.randrange(10))
+        number = dice.randrange(FILES)
+        os.ftruncate(files[number], dice.randrange(120))
+        os.rename(prefix + str(number), prefix + "moved")
+        os.rename(prefix + "moved", prefix + str(number))
+        made += 53
+
+
 def start(tree):
     os.makedirs(tree.root, exist_ok=True)
     while tree.made < 2000:
@@ -157,4 +196,8 @@ if __name__ == "__main__":
     if what == "look":
         print(json.dumps(look(root)))
     else:
-        print(json.dumps({"start": start, "storm": storm, "burst": burst}[what](Tree(root, int(sys.argv[3])))))
+        print(
+            json.dumps(
+                {"start": start, "storm": storm, "burst": burst, "writes": writes}[what](Tree(root, int(sys.argv[3])))
+            )
+        )

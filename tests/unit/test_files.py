@@ -435,6 +435,16 @@ def test_a_young_file_is_never_relied_on(tmp_path):
     assert not digest_of(parts[0]) and parts[0].items[0].stamp[5:] == (0,)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_young_file_is_not_relied_on_where_the_clock_is_set_during_the_scan(tmp_path, hours):
+    write(tmp_path / "f")
+    started = time.time()
+    times = iter([started, started])  # as the scan starts, and as it begins to list the directory
+
+    parts, _run = scan(rule(tmp_path), clock=lambda: next(times, started + hours * 3600))
+    assert not digest_of(parts[0]) and parts[0].items[0].stamp[5:] == (0,)
+
+
 def test_a_file_from_the_future_is_relied_on_by_its_change_time(tmp_path):
     path = write(tmp_path / "f")
     os.utime(str(path), (4000000000, 4000000000))

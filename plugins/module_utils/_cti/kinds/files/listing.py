@@ -225,7 +225,8 @@ class Lister:
                 self._add_symlink(listing, name)
             except OSError as error:
                 note_unreadable(listing, name, error)
-        listing.end = int(self.clock())
+        now = int(self.clock())
+        listing.begin, listing.end = sorted((listing.begin, now))  # the clock may have been set back
         listing.found.sort(key=itemgetter(0))
         listing.subdirectories.sort()
 
