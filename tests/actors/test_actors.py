@@ -21,7 +21,7 @@ from ansible_collections.changetracking.inventory.tests.helpers.actor_records im
 from ansible_collections.changetracking.inventory.tests.helpers.audit import auditctl, rules
 
 COUNT = int(os.environ.get("COUNT", "300"))  # changes
-ROUND = max(25, COUNT // 50)
+ROUND = 100
 FILES = max(8, COUNT // 125)  # of each name
 NAMES = [
     "plain",
