@@ -3,7 +3,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the events of the kernel announce about the tracked folders."""
 
-import errno
 import os
 import select
 import shutil
@@ -16,73 +15,19 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.partial import Named
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.model import Known
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime import inotify
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.folder_watches import FolderWatches
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.news import MOST_NAMED, News
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.realtime.roots import Roots
 from ansible_collections.changetracking.inventory.tests.helpers.fuse import Silent, in_child, need_fuse
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
+from ansible_collections.changetracking.inventory.tests.helpers.watched import everything_below, watched
 
 PATIENCE = 60
 
 
-class Tracked:
-    """A folder with what watches it."""
-
-    def __init__(self, folder, *rules, **options):
-        self.folder = str(folder)
-        self.rules = [FileRule("r%d" % number, self.folder + path, *more) for number, (path, *more) in enumerate(rules)]
-        self.watches = FolderWatches(**options)
-        self.scan()
-
-    def scan(self, partial=False, named=None):
-        """A run that looks everywhere; the news since the last one are forgotten. `partial`: whether it began as one that does not,
-        and `named` where it looked."""
-        self.watches.begin(None if partial else [rule.path for rule in self.rules])
-        for _part in scan.Scan(self.rules, Known(), watch=self.watches.watch):
-            pass
-        self.watches.end(named)
-
-    def path(self, *names):
-        return os.path.join(self.folder, *names)
-
-    def make(self, *names):
-        path = self.path(*names)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as file:
-            file.write("text")
-        return path
-
-    def news(self):
-        """What was announced; the events are there as soon as the call that made them returns."""
-        news = News()
-        while self.watches.read(news):
-            pass
-        return news
-
-    def named(self):
-        """The folders and trees that were announced, below the tracked one."""
-        news = self.news()
-        assert not news.everything, news.items
-        start = len(self.folder) + 1
-        return {path[start:] for path in news.folders}, {path[start:] for path in news.trees}
-
-
 @pytest.fixture
 def tracked(tmp_path):
-    made = []
-
-    def make(*rules, **options):
-        made.append(Tracked(tmp_path, *rules, **options))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.watches.close()
-
-
-def everything_below(path=""):
-    return (path + "/",)
+    with watched(tmp_path) as make:
+        yield make
 
 
 def test_each_change_of_a_file_names_its_folder(tracked, tmp_path):
@@ -393,117 +338,6 @@ def test_many_names_at_once_are_a_full_run(tracked):
         os.mkdir(host.path(str(number)))
     news = host.news()
     assert news.everything and not news.folders and not news.trees and len(news.items) <= MOST_NAMED
-
-
-def test_watches_that_are_used_up_are_counted_and_the_others_go_on(tracked):
-    host = tracked(everything_below(), limit=3)
-    for name in "abcde":
-        host.make(name, "file")
-    host.scan()
-    host.news()
-    assert host.watches.count == 3 and host.watches.unwatched == 3
-    assert "3 directories are not watched" in host.watches.why()
-    host.make("a", "file2")
-    assert host.named() == ({"a"}, set())
-    host.make("e", "file2")
-    assert host.named() == (set(), set())
-    shutil.rmtree(host.path("a"))
-    host.news()
-    host.scan()
-    assert host.watches.count == 3 and host.watches.unwatched == 2
-
-
-def test_the_kernel_that_has_no_more_watches_is_named(tracked, monkeypatch):
-    host = tracked(everything_below())
-    os.mkdir(host.path("a"))
-
-    def refuse(*_arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(inotify.Inotify, "add", refuse)
-    host.scan()
-    assert host.watches.unwatched == 2 and "fs.inotify.max_user_watches" in host.watches.why()
-
-
-def test_a_kernel_without_more_watches_gets_half_of_them_back(tracked, monkeypatch):
-    host = tracked(everything_below())
-    for number in range(20):
-        os.mkdir(host.path("%02d" % number))
-    add = inotify.Inotify.add
-
-    def most(self, path, mask):
-        if host.watches.count >= 10:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return add(self, path, mask)
-
-    monkeypatch.setattr(inotify.Inotify, "add", most)
-    for _unused in range(2):
-        host.scan()
-        host.news()
-        assert (host.watches.count, host.watches.unwatched) == (5, 16)
-        assert "fs.inotify.max_user_watches" in host.watches.why()
-    host.make("02", "file")
-    host.make("04", "file")
-    assert host.named() == ({"02"}, set())
-
-
-def test_what_is_not_watched_is_counted_once(tracked):
-    host = tracked(everything_below(), limit=2)
-    for name in "abc":
-        host.make(name, "file")
-    host.scan()
-    for named in (Named(frozenset([host.path("b")]), frozenset()), None):
-        host.scan(partial=True, named=named)
-        assert host.watches.unwatched == 2
-    host.make("d", "file")
-    host.scan(partial=True, named=Named(frozenset(), frozenset([host.path("d")])))
-    assert host.watches.unwatched == 3
-    shutil.rmtree(host.path("b"))
-    host.scan(partial=True)  # in the end, it looked everywhere
-    assert host.watches.unwatched == 2
-
-
-def test_others_than_root_use_half_of_the_watches_at_most(tracked):
-    need_root("folders of another user")
-    host = tracked(everything_below(), limit=8)
-    for number in range(20):
-        os.mkdir(host.path("u%d" % number))
-        os.chown(host.path("u%d" % number), 12345, 12345)
-    for number in range(3):
-        os.mkdir(host.path("z%d" % number))
-    host.scan()
-    host.news()
-    assert host.watches.count == 4 + 1 + 3
-    host.make("z2", "file")
-    assert host.named() == ({"z2"}, set())
-
-
-def test_a_user_with_few_folders_is_watched_whatever_another_one_has(tracked):
-    need_root("folders of other users")
-    host = tracked(everything_below(), limit=20)
-
-    def watched():
-        host.scan()
-        host.news()
-        return {owner: len(paths) for owner, paths in host.watches._held.items()}, host.watches.unwatched
-
-    for number in range(20):
-        os.mkdir(host.path("u%02d" % number))
-        os.chown(host.path("u%02d" % number), 12345, 12345)
-    assert watched() == ({"uid=12345": 10}, 10)
-    for number in range(3):
-        os.mkdir(host.path("v%d" % number))
-        os.chown(host.path("v%d" % number), 12346, 12346)
-    for number in range(8):
-        os.mkdir(host.path("w%d" % number))
-        os.chown(host.path("w%d" % number), 12347, 12347)
-    shared = ({"uid=12345": 4, "uid=12346": 3, "uid=12347": 3}, 21)
-    assert watched() == shared == watched()
-    os.chown(host.path("v0"), 0, 0)
-    assert watched() == ({"uid=12345": 4, "uid=12346": 2, "uid=12347": 4}, 20)
-    for name in os.listdir(host.folder):
-        os.rmdir(host.path(name))
-    assert watched() == ({}, 0) and host.watches._others == 0
 
 
 def test_the_agents_own_folders_are_not_watched(tracked, tmp_path):
