@@ -28,6 +28,8 @@ INTEGRATION_2.18 := -m "each_core or as_modules"
 INTEGRATION_2.21 := tests/kinds
 INTEGRATION_BRIEF := -m each_core
 RELAY_3.6 := -m "not no_python"
+UNIT_3.11 := -m "not no_python"
+UNIT_FIPS := -m "not no_python"
 # Modules are compiled and imported on each Python once: on the oldest by 2.16, which alone supports them.
 SANITY_2.16 := 3.6 3.7 3.8
 SANITY_2.21 := 3.9 3.10 3.11 3.12 3.13
@@ -41,7 +43,10 @@ export CT_TESTHOST := $(CURDIR)/tests/hosts/testhost
 export CT_NPM := $(BUILD)/azure/node_modules/.bin
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_HOME := $(BUILD)/ansible
-export PYTHONDONTWRITEBYTECODE := 1
+# Where Python stores what it compiles, which each of many processes would else do anew. Python 3.6 knows no such folder.
+export PYTHONPYCACHEPREFIX := $(BUILD)/pycache
+export PYTHONDONTWRITEBYTECODE :=
+unit-3.6 agent-3.6 relay-3.6: export PYTHONDONTWRITEBYTECODE := 1
 export NO_COLOR := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(BUILD)/hypothesis
 
@@ -164,10 +169,10 @@ $(VENV)/tools/done: tests/requirements/tools.txt requirements.txt tests/tools/ve
 # Python 3.12, for which there is a wheel of all that ansible-rulebook needs.
 $(VENV)/eda/done: tests/requirements/eda.txt tests/tools/venv | $(COLLECTION)
 	@$(PREPARE) venv-eda - tests/tools/venv $(@D) 3.12 -r $<
-# Python 3.12, which the collection azure.azcollection asks for. Of the models of azure-mgmt, of which there are 90 MB, few are used.
+# Python 3.12, which the collection azure.azcollection asks for. Of the models of azure-mgmt, of which there are 90 MB, few are used:
+# they are compiled when they are imported.
 $(VENV)/azcollection/done: tests/requirements/azcollection.txt tests/tools/venv | $(COLLECTION)
-	@PIP_NO_COMPILE=1 $(PREPARE) venv-azcollection - sh -c 'tests/tools/venv $(@D) 3.12 -r $< && \
-	  { [ -e $(@D)/GAP ] || $(@D)/bin/python -m compileall -q -x /azure/mgmt/ $(@D)/lib; }'
+	@PIP_NO_COMPILE=1 $(PREPARE) venv-azcollection - tests/tools/venv $(@D) 3.12 -r $<
 $(VENV)/importer/done: tests/requirements/importer.txt tests/tools/venv
 	@$(PREPARE) venv-importer - tests/tools/venv $(@D) 3.11 -r $<
 $(VENV)/build/done: tests/tools/venv
@@ -215,12 +220,13 @@ $(SANITY) $(MORE_CORES:%=sanity-%): sanity-%: $(VENV)/core-%/done
 	@$(STEP) $@ core-$* tests/tools/sanity $(SANITY_$*)
 
 $(UNIT_PYTHONS:%=unit-%): unit-%: $(VENV)/unit-%/done unit-packages
-	@$(TESTS) $@ unit-$* $(call pytest,tests/unit --ignore=tests/unit/controller)
+	@$(TESTS) $@ unit-$* $(call pytest,tests/unit --ignore=tests/unit/controller $(UNIT_$*))
 # A Python in FIPS mode, in both forms: see tests/fips/sitecustomize.py. They have no pytest-ansible, which needs md5.
 fips-refuse: FIPS_PYTHON := 3.8
 fips-missing: FIPS_PYTHON := 3.9
 $(FIPS): fips-%: $(VENV)/unit-3.8/done $(VENV)/unit-3.9/done unit-packages
-	@$(TESTS) $@ unit-$(FIPS_PYTHON) env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips $(call pytest,tests/unit --ignore=tests/unit/controller)
+	@$(TESTS) $@ unit-$(FIPS_PYTHON) env CT_FIPS=$* PYTHONPATH=$(CURDIR)/tests/fips \
+	  $(call pytest,tests/unit --ignore=tests/unit/controller $(UNIT_FIPS))
 $(CORES:%=controller-%) $(MORE_CORES:%=controller-%): controller-%: $(VENV)/core-%/done unit-packages
 	@$(TESTS) $@ core-$* $(call pytest,tests/unit/controller $(CONTROLLER_$*))
 $(filter agent-%,$(PROCESSES)): agent-%: $(VENV)/unit-%/done

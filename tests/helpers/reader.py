@@ -116,6 +116,9 @@ class World:
             collection.mkdir(parents=True)
             with tarfile.open(str(archive)) as opened:
                 opened.extractall(str(collection))
+            # Python may store there what it compiles, instead of compiling the collection in every process.
+            owner = (system / "home/ansible").stat()
+            subprocess.run(["chown", "-R", "%d:%d" % (owner.st_uid, owner.st_gid), str(collection)], check=True)
         (system / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink()  # pip is that of a virtual environment
         home = system / "home/ansible"
         for path, text in (
