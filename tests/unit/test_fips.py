@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A host whose Python lacks what others have: in FIPS mode md5 and blake2, and ctypes where SELinux forbids memory that can
-be executed. The whole unit suite runs on a Python in FIPS mode as well: `make unit`."""
+be executed. The unit suite runs on a Python in FIPS mode as well: `make unit`."""
 
 import hashlib
 import json

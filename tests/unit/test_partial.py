@@ -257,6 +257,7 @@ RULES = st.lists(
 )
 
 
+@pytest.mark.no_python
 @settings(max_examples=int(os.environ.get("PARTIAL_EXAMPLES", "100")))
 @given(RULES, st.lists(STEPS, max_size=12), st.lists(st.lists(STEPS, min_size=1, max_size=8), min_size=1, max_size=3))
 def test_a_partial_scan_is_equal_to_a_full_one(rules, before, runs):

@@ -47,6 +47,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.tls import Tls
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import HOSTILE, VIM, make_older
 
+pytestmark = pytest.mark.no_python  # it is about the databases
+
 
 def change(**columns):
     return (1700000000, dict({"ConfigChangeType": "Files"}, **columns))
