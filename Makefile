@@ -119,7 +119,6 @@ idle: $(VENV)/core-2.19/done $(IMAGES:%=image-%) ## booted hosts that nobody cha
 	@TESTHOST_DIR=$(BUILD)/hosts/$@ $(STEP) $@ core-2.19 python tests/idle/idle.py $(RUNS)
 	@tail -n 2 $(BUILD)/logs/$@.log
 
-export COUNT ?= 300
 MINUTES ?= 60
 IMAGE ?= bookworm
 soak: debian-packages image-$(IMAGE) $(VENV)/core-2.19/done ## random changes and faults on a booted host for MINUTES (60), on IMAGE (bookworm); as root
