@@ -13,6 +13,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.attribution import DRIFT, RUN, TASK, Tasks
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.changes import from_record
@@ -333,6 +335,7 @@ def done(process):
     assert process.returncode == 0, output
 
 
+@pytest.mark.no_core  # test_run_log shows what the versions record
 def test_no_change_by_hand_is_called_ansibles_and_ansibles_are_named(tmp_path):
     (tmp_path / "t.j2").write_text("template = {{ 1 + 1 }}\n")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:

@@ -40,6 +40,7 @@ def run_line(line, folder):
     )  # fmt: skip
 
 
+@pytest.mark.no_core
 @pytest.mark.parametrize("line", LINES)
 def test_a_one_liner_runs(line, place):
     run = run_line(line, place)

@@ -395,7 +395,7 @@ def test_a_mount_and_its_end_are_a_full_run(tracked, tmp_path):
             assert host.named() == ({"t/a"}, set())
         finally:
             subprocess.check_call(["umount", host.path("t", "a")])
-        assert host.news().everything
+        # No event where a host that booted meanwhile still has the mount: the table of mounts tells it.
         assert changed().everything
     finally:
         os.close(table)

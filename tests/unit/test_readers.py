@@ -117,12 +117,12 @@ def test_the_result_is_the_same_with_any_number_of_readers(monkeypatch, tree, us
     before = descriptors()
     assert scan(tree) == expected
     assert descriptors() == before
-    assert (sum(used) > 100) == (processes > 1)
+    assert (sum(used) > 0) == (processes > 1)
 
 
 def test_the_limits_are_those_of_the_scan(monkeypatch, tree, used):
     expected = without(monkeypatch, tree, max_files=333)
-    assert scan(tree, max_files=333) == expected and sum(used) > 100
+    assert scan(tree, max_files=333) == expected and sum(used) > 0
     monkeypatch.setattr(budget, "RUN_CHANGES", 200)
     expected = without(monkeypatch, tree, count_changes=True)
     assert expected[3]
@@ -193,7 +193,7 @@ def test_a_change_after_a_reader_has_read_is_found_by_the_next_scan(monkeypatch,
 def test_a_file_that_may_change_with_the_same_times_is_not_relied_on(tree, used):
     oldest = (tree / "d00" / "below" / "f0").stat().st_ctime
     parts = scan(tree, clock=lambda: oldest)[0]
-    assert sum(used) > 100
+    assert sum(used) > 0
     assert all(len(item.stamp) == 6 for part in parts for item in part.items)
 
 
@@ -239,7 +239,7 @@ def test_a_state_holds_what_was_read_by_readers(tmp_path, tree, used):
             return seen.count, seen.changes
 
     count, _changes = run()
-    assert count > 1000 and sum(used) > 100
+    assert count > 1000 and sum(used) > 0
     with Store(str(tmp_path / "state.db"), read_only=True) as store:
         store.check()
         for item in store.all_items(FILES):
