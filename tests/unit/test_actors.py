@@ -405,3 +405,68 @@ def test_any_events_are_joined_or_not(several):
         for state in (None, (on(1), 5.0)):
             actors.of_file(b"/w/d/f", ALL, state, state, category)
     actors.resolve()
+
+
+# --- what another user does so that somebody else is named
+
+
+def folder_event(second, *touched, auid=ALICE):
+    files = [Touched(name, kind, inode, b"fe:00", stat.S_IFDIR) for kind, name, inode in touched]
+    return event(second, auid=auid)._replace(touched=files)
+
+
+def test_who_wrote_to_the_file_before_is_not_who_put_another_one_in_its_place():
+    replaced = (on(7), 1.0), (on(8), 9.0)
+    assert known(write(5)).of_file(b"/w/f", ALL, *replaced) is None  # by io_uring, which audit rules do not see
+    assert who(known(write(5), create(6, BOB, 8)).of_file(b"/w/f", ALL, *replaced)) == BOB
+    renamed = event(6, (b"DELETE", b"f", 7), (b"CREATE", b"f", 8), auid=BOB)
+    assert who(known(write(5), renamed).of_file(b"/w/f", ALL, *replaced)) == BOB
+
+
+def test_who_removed_a_file_is_not_known_where_it_came_back_since():
+    removed = ALL, (on(7), 1.0), None, "Removed"
+    assert known(delete(5), create(6, inode=8)).of_file(b"/w/f", *removed) is None
+    assert who(known(delete(5), create(6, inode=8), delete(7, BOB, 8)).of_file(b"/w/f", *removed)) == BOB
+
+
+def test_a_file_that_has_the_path_of_a_removed_one_for_a_process_of_a_container_is_another_one():
+    removed = delete(5, BOB)
+    elsewhere = [
+        event(second, (b"PARENT", b"/w", 2), (kind, b"f", 8)) for second, kind in ((6, b"CREATE"), (7, b"DELETE"))
+    ]
+    actors = Actors(1, NOBODY)
+    for each in (removed, *elsewhere):
+        actors.add(each)
+    assert who(actors.of_file(b"/w/f", ALL, (on(7), 1.0), None, "Removed")) == BOB
+
+
+def test_a_folder_that_has_the_path_of_a_moved_one_for_a_process_of_a_container_is_another_one():
+    def move(second, parent, inode, auid):
+        return folder_event(
+            second, (b"PARENT", b"/w/", parent), (b"PARENT", b"/x/", 3), (b"DELETE", b"/w/d", inode),
+            (b"CREATE", b"/x/d", inode), auid=auid,
+        )  # fmt: skip
+
+    def found(*moves):
+        actors = Actors(1, NOBODY)
+        for each in moves:
+            actors.add(each)
+        return actors.of_file(b"/w/d/f", ALL, (on(7), 1.0), None, "Removed")
+
+    assert who(found(move(5, 1, 10, BOB))) == BOB
+    assert found(move(5, 1, 10, BOB), move(6, 2, 11, ALICE)) is None
+
+
+def test_nobody_is_named_where_the_event_of_another_user_may_be_lost():
+    for lost, alice in (((2.0, 4.0), True), ((6.0, 6.0), False), ((4.0, 7.0), False), ((10.0, 12.0), True)):
+        actors = known(write(5), event(5, (b"NORMAL", b"/w/x.service", 9)))
+        actors.lose(*lost)
+        assert (who(actors.of_file(b"/w/f", ALL, (on(7), 1.0), (on(7), 9.0))) == ALICE) == alice
+        assert (who(actors.of_paths([b"/w/f"], Window(0, 9.0))) == ALICE) == alice
+    actors = known(write(5))
+    actors.lose(6.0, float("inf"))
+    actors.lose(6.0, 6.5)
+    assert actors._gaps == [(6.0, 6.5)]
+    for second in range(1000):
+        actors.lose(second, second)
+    assert len(actors._gaps) == module.MAX_GAPS and actors._gaps[0][0] == 0

@@ -152,3 +152,26 @@ def test_a_deleted_rule_is_known_by_its_key():
     assert key_of_deleted_rule(deleted[0].replace(b"remove", b"add")) is None
     assert key_of_deleted_rule(deleted[0].replace(b'"ctagent"', b"(null)")) is None
     assert key_of_deleted_rule(b"audit(1.123:9): op=remove_rule key=" + b"ctagent".hex().encode().upper()) == b"ctagent"
+
+
+def test_the_label_of_a_security_module_is_no_other_field():
+    label = b' subj=x auid=0 uid=33 ses=9 exe="/bin/y" key="ctagent" (enforce) key="k"'
+    assembler = Assembler()
+    assembler.add(1300, record((SYSCALL % 1).replace(b' key="k"', label)))
+    path = (
+        b' item=0 name="/w/f" inode=7 dev=fe:00 mode=0100644 obj=x name="/w/g" inode=8 nametype=CREATE nametype=NORMAL'
+    )
+    assembler.add(1302, record(path))
+    event = assembler.add(1320, record(b""))
+    assert (event.auid, event.uid, event.session, event.exe, event.keys) == (1000, 0, 3, b"/bin/x", [b"k"])
+    assert event.touched == [Touched(b"/w/f", b"NORMAL", 7, b"fe:00", stat.S_IFREG)]
+    login = b" pid=1 uid=33 subj=x uid=0 res=0 old-auid=4294967295 auid=1000 ses=3 res=1"
+    assert messages.forged_session(record(login)) == 3
+
+
+def test_the_time_of_an_incomplete_event_is_reported():
+    lost = []
+    assembler = Assembler(lost.append)
+    assembler.add(1300, record(SYSCALL % 1))
+    assert assembler.add(1320, record(b"")) is None
+    assert lost == [1700000000.123] and assembler.incomplete == 1

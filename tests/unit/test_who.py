@@ -3,12 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The time in which a change may have been made, from one run to the next."""
 
+import errno
+import math
 import stat
 import threading
+import time
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import who_audit
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.who_audit import AuditedWho
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import Event, Touched
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.netlink import AuditStatus
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES, File
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import default
@@ -56,3 +61,39 @@ def test_a_folder_is_tracked_in_the_place_of_a_file_only_if_a_rule_says_so():
         )
         assert who._tracks(file)(stat.S_IFDIR) == is_tracked
         assert all(who._tracks(file)(format_) for format_ in (0, stat.S_IFREG, stat.S_IFLNK))
+
+
+def test_records_are_lost_from_the_overflow_of_the_socket_until_none_waits(monkeypatch):
+    who = AuditedWho(AgentOptions(who="read"), None, _Status())
+    lost = []
+    monkeypatch.setattr(who._actors, "lose", lambda *times: lost.append(times))
+    answers = [OSError(errno.ENOBUFS, "No buffer space"), (1300, b""), OSError(errno.ENOBUFS, ""), BlockingIOError()]
+
+    def receive(_reader):
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(who_audit.netlink, "receive", receive)
+    who._newest = 100.0
+    before = time.time()
+    who._read_waiting(None)
+    assert lost[0] == (100.0, math.inf) and len(lost) == 2
+    assert lost[1][0] == 100.0 and before <= lost[1][1] == who._newest <= time.time()
+
+
+def test_records_that_the_kernel_drops_and_those_not_read_in_time_are_lost(monkeypatch):
+    who = AuditedWho(AgentOptions(who="read"), None, _Status())
+    lost = []
+    monkeypatch.setattr(who._actors, "lose", lambda *times: lost.append(times))
+    for dropped in (3, 3, 4):
+        who._count_lost(AuditStatus(1, 0, dropped, 0))
+    assert len(lost) == 1 and lost[0][0] <= lost[0][1] and who._lost == 1
+    monkeypatch.setattr(who, "_backlog", lambda: 1)
+    monkeypatch.setattr(who_audit, "WAIT_SECONDS", 0.0)
+    with open("/dev/null") as reader:
+        who._reader = reader
+        who._newest = 50.0
+        who._catch_up()
+    assert lost[1][0] == 50.0 and len(lost) == 2

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Who made the changes that a run found, by the kernel's audit: the options `who` and `who_arguments`."""
 
+import math
 import os
 import select
 import socket
@@ -16,7 +17,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 from ..audit import netlink, rules
 from ..audit.actors import OWN_KEY, Actors
 from ..audit.messages import CONFIG_CHANGE, LOGIN, UNSET, Assembler, forged_session, key_of_deleted_rule
-from ..audit.netlink import AuditError, Control
+from ..audit.netlink import AuditError, AuditStatus, Control
 from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
 from ..audit.touches import Found, Window
@@ -64,7 +65,7 @@ class AuditedWho(Who):
         self._log = log
         self._status = status
         self._actors = Actors(os.getpid(), accept=self._is_tracked)
-        self._assembler = Assembler()
+        self._assembler = Assembler(lambda seconds: self._actors.lose(seconds, seconds))
         self._reader: Optional[socket.socket] = None
         self._thread: Optional[threading.Thread] = None
         self._stop_reader, self._stop_writer = -1, -1
@@ -81,6 +82,9 @@ class AuditedWho(Who):
         self._overflows = 0
         self._lost_before: Optional[int] = None  # by the kernel, before the start
         self._lost = 0
+        self._asked = 0.0  # the kernel, how many are lost; unix seconds
+        self._newest = 0.0  # up to which all records are read; unix seconds
+        self._gap: Optional[float] = None  # since when records are lost, while they are
         self._known = 0
         self._unknown = 0
 
@@ -90,6 +94,7 @@ class AuditedWho(Who):
         except AuditError as error:
             self._say([str(error)])
             return
+        self._newest = time.time()
         self._stop_reader, self._stop_writer = os.pipe()
         self._thread = threading.Thread(target=self._read, args=(self._reader,), name="audit", daemon=True)
         self._thread.start()
@@ -131,9 +136,16 @@ class AuditedWho(Who):
             try:
                 type_, text = netlink.receive(reader)
             except BlockingIOError:
+                self._newest = time.time()
+                if self._gap is not None:
+                    self._actors.lose(self._gap, self._newest)
+                    self._gap = None
                 return
-            except OSError:  # ENOBUFS: records are lost
+            except OSError:  # ENOBUFS: records are lost, until none waits
                 self._overflows += 1
+                if self._gap is None:
+                    self._gap = self._newest
+                    self._actors.lose(self._gap, math.inf)
                 continue
             forged = forged_session(text) if type_ == LOGIN else None
             if forged is not None:
@@ -142,6 +154,7 @@ class AuditedWho(Who):
                 self._rules_deleted = True
             event = self._assembler.add(type_, text)
             if event is not None:
+                self._newest = event.seconds
                 self._actors.add(event)
 
     def _is_tracked(self, path: bytes) -> bool:
@@ -154,7 +167,7 @@ class AuditedWho(Who):
         return True
 
     def _catch_up(self) -> None:
-        """Wait until the records of what was done before are read."""
+        """Wait until the records of what was done before are read. Those that are not read by then are lost for this run."""
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)  # type: ignore[arg-type]
         end = time.monotonic() + WAIT_SECONDS
@@ -163,14 +176,28 @@ class AuditedWho(Who):
             if self._busy or poll.poll(0) or self._backlog():
                 calm = time.monotonic()
             time.sleep(CALM_SECONDS / 5)
+        if time.monotonic() >= end:
+            self._actors.lose(self._newest, time.time())
 
     def _backlog(self) -> int:
         """How many records wait in the kernel; 0 where that is not known."""
         try:
             with Control() as control:
-                return control.status().backlog
+                status = control.status()
+                self._count_lost(status)
+                return status.backlog
         except AuditError:
             return 0
+
+    def _count_lost(self, status: AuditStatus) -> None:
+        """Note how many records the kernel has dropped since the start."""
+        now = time.time()
+        if self._lost_before is None:
+            self._lost_before = status.lost
+        lost = status.lost - self._lost_before
+        if lost != self._lost:
+            self._actors.lose(self._asked, now)
+        self._lost, self._asked = lost, now
 
     # --- rules
 
@@ -189,9 +216,7 @@ class AuditedWho(Who):
         try:
             with Control() as control:
                 status = control.status()
-                if self._lost_before is None:
-                    self._lost_before = status.lost
-                self._lost = status.lost - self._lost_before
+                self._count_lost(status)
                 refused = rules.refusal(status) if self._options.who == "rules" else ""
                 if self._options.who == "rules" and not refused:
                     outcome = rules.set_rules(control, roots, mounts, self._devices)

@@ -18,12 +18,13 @@ from .messages import Event, Touched
 from .nodes import NO_DEVICES, Devices, is_unique, may_be, node
 from .processes import Actor, Processes, read_process
 from .systemctl import units_of_call
-from .touches import Found, Touch, Window, is_in, is_systemd, lacks_write, last, unit_of, until_removed
+from .touches import Found, Touch, Window, is_in, is_of, is_systemd, lacks_write, last, unit_of, until_removed
 
 MAX_BYTES = 16 << 20  # estimated; what was touched longest ago is dropped first
 MAX_TOUCHES = 64  # of one file
 MAX_FOLDERS = 8192
 MAX_LEVELS = 64
+MAX_GAPS = 64
 _COST = 400  # bytes of memory of an entry, in addition to its name
 OWN_KEY = b"ctagent"
 
@@ -69,6 +70,7 @@ class Actors:
         self._devices = NO_DEVICES
         self._bytes = 0
         self._actors: Dict[Actor, Actor] = {}
+        self._gaps: List[Tuple[float, float]] = []  # see lose()
 
     def know(self, folders: Dict[bytes, int], devices: Devices = NO_DEVICES) -> None:
         """Set the nodes of folders, by their path. Names below such a path count in a folder of this node alone."""
@@ -78,6 +80,22 @@ class Actors:
             for path, inode in folders.items():
                 if is_unique(inode):
                     self._bind(inode, _Binding(0, b"NORMAL", path, 0, b""))
+
+    def lose(self, since: float, until: float) -> None:
+        """Events of this time (unix seconds) are lost, for all that is known. One of the same beginning again: it has another end."""
+        with self._lock:
+            if self._gaps and self._gaps[-1][0] == since:
+                del self._gaps[-1]
+            self._gaps.append((since, until))
+            if len(self._gaps) > MAX_GAPS:
+                (first, end), (second, other) = self._gaps[:2]
+                self._gaps[:2] = [(min(first, second), max(end, other))]
+
+    def _sure(self, found: Optional[Found], until: float) -> Optional[Found]:
+        """None where a later event, up to this time, may be lost: it can be one of somebody else."""
+        if found is not None and any(begin <= until and found.seconds <= end for begin, end in self._gaps):
+            return None
+        return found
 
     def distrust(self, session: int) -> None:
         """See Processes. To be called by the thread that calls add()."""
@@ -125,6 +143,7 @@ class Actors:
                 self._add_path(path, touch)
                 continue
             parent = self._parent(event, each, parents)
+            touch = touch._replace(folder=parent.inode if parent is not None else 0)
             if each.is_folder:
                 self._learn(event, each, path, parent)
             if path and parent is not None and self._is_elsewhere(os.path.dirname(path), parent.inode):
@@ -290,7 +309,8 @@ class Actors:
         it is modified and its content differs. `is_tracked`: whether a file with this path is tracked if it has this format (see Touch).
 
         `old`, `new`: its node and the time of its last change (ctime, unix seconds) in each of the runs; None where it was not there
-        or that is not known. An event before the old time or after the new one did not lead from the one state to the other.
+        or that is not known. An event before the old time or after the new one did not lead from the one state to the other. Nor did one
+        of the old node lead to another node that is there now.
         """
         begin = window.since if old is None else old[1]
         end = window.until if new is None else new[1]
@@ -305,7 +325,10 @@ class Actors:
                 touches = [each for each in touches if begin < each.seconds <= end]
             if not named and not touches and category != "Modified":
                 touches = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
-        return None if written and lacks_write(touches, end) else last(touches)
+            found = None if written and lacks_write(touches, end) else last(touches)
+            if new is not None and found is not None and not is_of(new[0], found.serial, touches):
+                return None
+            return self._sure(found, end)
 
     def _of(self, keys: Iterable[Key], after: int) -> List[Touch]:
         return [each for key in keys for each in self._touches.get(key, ()) if each.serial > after]
@@ -330,22 +353,25 @@ class Actors:
                 break
             touches = self._of([("path", path)], window.after)
             moves = [each for each in touches if each.moved and each.kind == kind and is_in(window, each)]
-            if moves:
-                return moves
+            if moves:  # a folder in another one had this path for the process, if they differ
+                return moves if all(may_be(moves[0].folder, each.folder) for each in moves) else []
         return []
 
     def of_paths(self, paths: Iterable[bytes], window: Window) -> Optional[Found]:
         """Who changed any of these files between two runs."""
         with self._lock:
             touches = self._of([("path", path) for path in paths], window.after)
-        return last([each for each in touches if each.kind != b"PARENT" and is_in(window, each)])
+            return self._sure(
+                last([each for each in touches if each.kind != b"PARENT" and is_in(window, each)]), window.until
+            )
 
     def of_unit(self, unit: bytes, window: Window) -> Optional[Found]:
         """Who changed the files of a unit between two runs, or told systemctl to change it. `unit`: the name of a service, without
         `.service`. What systemd itself changes, it does for others."""
         with self._lock:
             files, calls = self._of([("unit", unit)], window.after), self._of([("systemctl", unit)], window.after)
-        files = [each for each in files if not is_systemd(each.actor)]
-        return last([each for each in files if is_in(window, each)]) or last(
-            [each for each in calls if is_in(window, each)]
-        )
+            files = [each for each in files if not is_systemd(each.actor)]
+            found = last([each for each in files if is_in(window, each)]) or last(
+                [each for each in calls if is_in(window, each)]
+            )
+            return self._sure(found, window.until)

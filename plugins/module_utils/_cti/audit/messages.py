@@ -4,7 +4,9 @@
 """Parses the records of the kernel's audit, and puts those of one system call together.
 
 A record is `audit(SECONDS.MS:SERIAL): NAME=VALUE ...`. A value that a user may choose is in quotes, or in hex where it holds a
-quote, a blank, a control or a byte above 0x7e. Records of programs (types 1100 to 1299 and 2100 on), which may hold any text, are
+quote, a blank, a control or a byte above 0x7e. A label of a security module (subj, obj) is neither: root of a container that may load
+AppArmor profiles chooses its text. It follows who made the call, so the first of two fields with one name counts; and precedes the key and
+the type of a name, which the end of the record has. Records of programs (types 1100 to 1299 and 2100 on), which may hold any text, are
 skipped: only the kernel sends the types that are read here. Source: linux/audit.h, kernel/audit.c, kernel/auditsc.c.
 """
 
@@ -128,20 +130,21 @@ def forged_session(text: bytes) -> Optional[int]:
         uid, auid, session = (int(fields.get(name, b"")) for name in (b"uid", b"auid", b"ses"))
     except ValueError:
         return None
-    return session if fields.get(b"res") == b"1" and uid not in (0, auid) else None
+    return session if _last(text, b"res") == b"1" and uid not in (0, auid) else None
 
 
 def key_of_deleted_rule(text: bytes) -> Optional[bytes]:
     """The key of the rule that a CONFIG_CHANGE record says is deleted, by somebody or with the folder it was for. None for any other."""
-    fields = _fields(text)
-    return value(fields.get(b"key", b"(null)")) if fields.get(b"op") == b"remove_rule" else None
+    return value(_last(text, b"key")) if _fields(text).get(b"op") == b"remove_rule" else None
 
 
 class Assembler:
-    """Puts the records of events together: add() returns an event when its last record has arrived."""
+    """Puts the records of events together: add() returns an event when its last record has arrived. `lose`: is called with the time (unix
+    seconds) of each event that is incomplete."""
 
-    def __init__(self) -> None:
+    def __init__(self, lose: Callable[[float], None] = lambda seconds: None) -> None:
         self.incomplete = 0  # events of which records are missing, or that are too large
+        self._lose = lose
         self._open: Dict[Tuple[bytes, bytes, bytes], List[Tuple[int, bytes]]] = {}
         self._bytes: Dict[Tuple[bytes, bytes, bytes], int] = {}
 
@@ -166,7 +169,7 @@ class Assembler:
             try:
                 return self._event(key, records)
             except ValueError:
-                self.incomplete += 1
+                self._miss(key)
                 return None
         if type_ == _EXECVE and sum(len(text) for kind, text in records if kind == _EXECVE) > MAX_BYTES // 4:
             return None
@@ -179,7 +182,11 @@ class Assembler:
 
     def _forget(self, key: Tuple[bytes, bytes, bytes]) -> None:
         del self._open[key], self._bytes[key]
+        self._miss(key)
+
+    def _miss(self, key: Tuple[bytes, bytes, bytes]) -> None:
         self.incomplete += 1
+        self._lose(_seconds(key))
 
     def _event(self, key: Tuple[bytes, bytes, bytes], records: List[Tuple[int, bytes]]) -> Optional[Event]:
         """Raises ValueError."""
@@ -196,7 +203,7 @@ class Assembler:
                 continue
             fields = _fields(text)
             if type_ == _PATH:
-                touched.append(_touched(fields))
+                touched.append(_touched(fields, _last(text, b"nametype")))
             elif type_ == _CWD:
                 folder = value(fields.get(b"cwd", b"")) or b""
             elif type_ == _PROCTITLE:
@@ -207,7 +214,7 @@ class Assembler:
             raise ValueError
         by_path, changes, writes = _judge(call, openat2)
         return Event(
-            int(key[0]) + int(key[1]) / 1000.0,
+            _seconds(key),
             int(key[2]),
             int(call[b"pid"]) if b"pid" in call else 0,
             int(call.get(b"ppid", b"0")),
@@ -216,7 +223,7 @@ class Assembler:
             int(call.get(b"ses", b"%d" % UNSET)),
             value(call.get(b"exe", b"")) or b"",
             title,
-            (value(call.get(b"key", b"(null)")) or b"").split(b"\1"),
+            (value(_last(records[0][1], b"key")) or b"").split(b"\1"),
             folder,
             touched,
             by_path,
@@ -226,16 +233,27 @@ class Assembler:
         )
 
 
+def _seconds(key: Tuple[bytes, bytes, bytes]) -> float:
+    return int(key[0]) + int(key[1]) / 1000.0
+
+
 def _fields(text: bytes) -> Dict[bytes, bytes]:
-    return dict(_FIELDS.findall(text))
+    """The fields of a record; of several with one name, the first one."""
+    return dict(reversed(_FIELDS.findall(text)))
 
 
-def _touched(fields: Dict[bytes, bytes]) -> Touched:
+def _last(text: bytes, name: bytes) -> bytes:
+    """The last field with this name, at the end of a record; empty where there is none."""
+    found = _FIELDS.findall(text[text.rfind(b" %s=" % name) :])  # noqa: E203
+    return found[0][1] if found and found[0][0] == name else b""
+
+
+def _touched(fields: Dict[bytes, bytes], kind: bytes) -> Touched:
     """Raises ValueError."""
     name = value(fields.get(b"name", b"(null)"))
     inode = int(fields.get(b"inode", b"0"))
     format_ = stat.S_IFMT(int(fields.get(b"mode", b"0"), 8))
-    return Touched(name, fields.get(b"nametype", b""), inode, fields.get(b"dev", b""), format_)
+    return Touched(name, kind, inode, fields.get(b"dev", b""), format_)
 
 
 def _judge(call: Dict[bytes, bytes], openat2: bytes) -> Tuple[bool, bool, bool]:

@@ -23,6 +23,7 @@ class Touch(NamedTuple):
     actor: Actor
     writes: bool = True  # whether it may have changed the content; otherwise, attributes alone
     format: int = 0  # of the file's mode, such as stat.S_IFREG; 0: not known
+    folder: int = 0  # the node of the folder that it is in; 0: not known
 
 
 class Found(NamedTuple):
@@ -47,6 +48,11 @@ def is_in(window: Window, touch: Touch) -> bool:
     return window.since < touch.seconds <= window.until
 
 
+def is_of(inode: int, serial: int, touches: Sequence[Touch]) -> bool:
+    """Whether the event with this number may be of the file with this node."""
+    return any(each.serial == serial and may_be(each.inode, inode) for each in touches)
+
+
 def is_systemd(actor: Actor) -> bool:
     """Whether it is the service manager of the host or of a user, for whom nobody logged in."""
     return actor.auid == UNSET and actor.exe.rpartition(b"/")[2] == b"systemd"
@@ -63,17 +69,21 @@ def unit_of(path: bytes) -> bytes:
 
 
 def until_removed(touches: Sequence[Touch], inode: Optional[int], until: float) -> List[Touch]:
-    """The events up to the one that removed the file before a run; where none did, up to the first one that did so during the run.
-    `inode`: that the file had before them; None: not known."""
+    """The events up to the one that removed the file before a run; where none did, up to the first one that did so during the run. None
+    where the file came back after the removals that are known. `inode`: that the file had before them; None: not known."""
     sure: List[Touch] = []
     known = [inode]
     for each in touches:
-        if each.kind == b"CREATE" and sure and sure[-1].kind == b"DELETE":
+        # For a process of a container, the path can be one of another folder.
+        again = each.kind == b"CREATE" and sure and sure[-1].kind == b"DELETE"
+        if again and may_be(each.folder, sure[-1].folder):
             known.append(each.inode)
         if inode is None or any(each.inode and one and may_be(each.inode, one) for one in known):
             sure.append(each)
-    removals = [each for each in sure if each.kind == b"DELETE"]
-    end = next((each for each in reversed(removals) if each.seconds <= until), removals[0] if removals else None)
+    names = [each for each in sure if each.kind in (b"CREATE", b"DELETE")]
+    before = [each for each in names if each.seconds <= until]
+    is_gone = before and before[-1].kind == b"DELETE"
+    end = before[-1] if is_gone else next((each for each in names[len(before) :] if each.kind == b"DELETE"), None)  # noqa: E203
     return [each for each in sure if end is not None and each.serial <= end.serial]
 
 
