@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files import budget
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.kind import FILES
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scan import Scan
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.scope import FileRule
@@ -16,6 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import default
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import run_kind
+from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
 FOLDERS = ("t", "t/a", "t/a/b", "t/c", "far")
 NAMES = ("x.conf", "y.conf", "z", "link", "a.conf")
@@ -199,3 +201,26 @@ def apply(history, changes, below):
             history.pop(path, None)
             if change.new is not None:
                 history[path] = FILES.compared(change.new)
+
+
+@pytest.mark.parametrize("after", [["/b/*"], ["/a/*", "/b/*"]], ids=["another rule", "one rule more"])
+def test_what_is_newly_tracked_and_was_postponed_is_not_new(tmp_path, monkeypatch, after):
+    need_root("a folder of another user")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    os.chown(str(tmp_path / "b"), 12345, 12345)
+
+    def run(*globs):
+        rules = [FileRule(glob, str(tmp_path) + glob) for glob in globs]
+        with Store(str(tmp_path / "state.db")) as store:
+            found = run_kind(FILES, default()._replace(kinds=["files"], file_rules=rules), store)
+        return [(change.category, change.new.path) for change in found.changes if change.new is not None]
+
+    assert run("/a/*") == []
+    with monkeypatch.context() as patched:
+        patched.setattr(budget, "SMALL_SECONDS", 0)
+        assert run(*after) == []
+    assert run(*after) == []
+    (tmp_path / "b" / "other").write_text("x")
+    assert run(*after) == [("Added", str(tmp_path / "b" / "other"))]

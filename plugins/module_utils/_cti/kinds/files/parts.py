@@ -26,7 +26,7 @@ class Parts:
     def __init__(self, known: Known, budget: Budget, max_files: int, rehash_days: float) -> None:
         self.replaced: Set[str] = set()  # see Collection
         self.postponed = False  # likewise
-        self.beyond: Set[str] = set()  # names of parts beyond max_files
+        self.beyond: Set[str] = set()  # names of parts beyond max_files, and of postponed ones that are newly tracked
         self._known = known
         self._budget = budget
         self._max_files = max_files
@@ -74,6 +74,8 @@ class Parts:
                 return Part(name, stored, None)
         why = self._why_later(place.owner) if place.holder is None else ""
         if why:
+            if stored is None and last_view is not None and not last_view.found:
+                self.beyond.add(name)  # the next run, for which these rules are the last ones, must not take it for new
             return self._postpone(why, name, listing, mark, stored, before)
         return self._changed_part(name, listing, last_view, mark, was, before, again)
 
