@@ -129,4 +129,16 @@ def test_a_user_with_few_folders_is_watched_whatever_another_one_has(tracked):
     assert watched() == ({"uid=12345": 4, "uid=12346": 2, "uid=12347": 4}, 20)
     for name in os.listdir(host.folder):
         os.rmdir(host.path(name))
-    assert watched() == ({}, 0) and host.watches._others == 0
+    assert watched() == ({}, 0) and host.watches._others == 0 and host.watches._holders == {}
+
+
+def test_the_owner_with_the_most_watches_is_found_whatever_the_number_of_owners(tracked):
+    watches = tracked(everything_below()).watches
+    for number in range(1000):
+        watches._hold("uid=%d" % number, "/a")
+    watches._hold("uid=7", "/b")
+    assert {number: len(owners) for number, owners in watches._holders.items()} == {1: 999, 2: 1}
+    watches._release("uid=7", "/a")
+    watches._release("uid=8", "/a")
+    assert {number: len(owners) for number, owners in watches._holders.items()} == {1: 999}
+    assert watches._others == 999

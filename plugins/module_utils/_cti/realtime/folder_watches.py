@@ -64,7 +64,8 @@ class FolderWatches:
         self._folders: Dict[str, _Folder] = {}  # path as the rules name it ->
         self._paths: Dict[int, Tuple[str, ...]] = {}  # watch -> paths: an inode has one watch
         self._held: Dict[str, Set[str]] = {}  # owner but root -> its watched paths
-        self._others = 0  # how many these are
+        self._holders: Dict[int, Dict[str, None]] = {}  # number of watches -> owners but root who have so many
+        self._others = 0  # how many watches these have
         self._touched: Set[str] = set()  # paths, in the current run
         self._left = 0  # directories that got no watch in the current run
         self._exhausted = False  # whether the kernel has refused a watch
@@ -153,8 +154,7 @@ class FolderWatches:
             if path not in self._folders:
                 self._paths[number] = self._paths.get(number, ()) + (path,)
                 if owner != ROOT:
-                    self._held.setdefault(owner, set()).add(path)
-                    self._others += 1
+                    self._hold(owner, path)
             point = self._mounts.of(real)
             kind = self._mounts.kinds.get(point, "")
             remote = is_remote(kind)
@@ -166,16 +166,38 @@ class FolderWatches:
     def _has_room(self, owner: str) -> bool:
         """Whether the owner may have one more watch, maybe at the expense of an owner who has more than that."""
         if owner != ROOT and self._others >= self._limit // 2:
-            mine, most = len(self._held.get(owner, ())), max(map(len, self._held.values()), default=0)
-            if mine + 1 >= most:
+            if len(self._held.get(owner, ())) + 1 >= max(self._holders, default=0):
                 return False
             self._take()
         return len(self._folders) < self._limit
 
     def _take(self) -> None:
         """Take a watch from the owner with the most, but for root."""
-        owner = max(self._held, key=lambda one: len(self._held[one]))
+        owner = next(iter(self._holders[max(self._holders)]))
         self._evict(next(iter(self._held[owner])))
+
+    def _hold(self, owner: str, path: str) -> None:
+        held = self._held.setdefault(owner, set())
+        held.add(path)
+        self._others += 1
+        self._count(owner, len(held) - 1, len(held))
+
+    def _release(self, owner: str, path: str) -> None:
+        held = self._held[owner]
+        held.remove(path)
+        self._others -= 1
+        self._count(owner, len(held) + 1, len(held))
+        if not held:
+            del self._held[owner]
+
+    def _count(self, owner: str, before: int, after: int) -> None:
+        """An owner has another number of watches. There are few such numbers, however many owners there are."""
+        if before:
+            del self._holders[before][owner]
+            if not self._holders[before]:
+                del self._holders[before]
+        if after:
+            self._holders.setdefault(after, {})[owner] = None
 
     def _give_back(self) -> None:
         self._limit = len(self._folders) // 2
@@ -209,10 +231,7 @@ class FolderWatches:
     def _pop(self, path: str) -> _Folder:
         folder = self._folders.pop(path)
         if folder.owner != ROOT:
-            self._held[folder.owner].remove(path)
-            self._others -= 1
-            if not self._held[folder.owner]:
-                del self._held[folder.owner]
+            self._release(folder.owner, path)
         return folder
 
     def _forget(self, path: str) -> None:
