@@ -64,9 +64,11 @@ def watched(folder):
         made.append(Tracked(folder, *rules, **options))
         return made[-1]
 
-    yield make
-    for one in made:
-        one.watches.close()
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.watches.close()
 
 
 def everything_below(path=""):
