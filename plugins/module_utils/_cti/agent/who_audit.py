@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ..audit import netlink, rules
 from ..audit.actors import OWN_KEY, Actors
-from ..audit.messages import CONFIG_CHANGE, LOGIN, UNSET, Assembler, forged_session, key_of_deleted_rule
+from ..audit.messages import CONFIG_CHANGE, LOGIN, Assembler, forged_session, key_of_deleted_rule
 from ..audit.netlink import AuditError, AuditStatus, Control
 from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
@@ -31,14 +31,13 @@ from ..kinds.packages.kind import PACKAGES
 from ..kinds.services.kind import SERVICES
 from ..model import Item
 from ..rule.settings import Settings
-from ..text import decode_printable, timestamp
 from ..tracking.diff import Change
 from ..tracking.snapshot import Snapshot
+from .actor_row import actor_row
 from .options import AgentOptions
 from .status import Status
 from .who import Identity, Who
 
-COMMAND_BYTES = 256
 MAX_EXPLAINED = 20000  # items, of which the last event that explained a change is remembered
 WAIT_SECONDS = 2.0  # for events that are on the way
 CALM_SECONDS = 0.05  # without any event: none is on the way
@@ -284,7 +283,7 @@ class AuditedWho(Who):
             found = self._find(kind.name, change, window)
             if found is not None:
                 explained[identity] = found.serial
-                rows[identity] = self._row(found, names)
+                rows[identity] = actor_row(found, self._options.who_arguments, names)
         unknown = len(snapshot.changes) - len(rows)
         self._pending[kind.name] = (None if snapshot.partial else started, explained, unknown)
         return rows
@@ -343,29 +342,6 @@ class AuditedWho(Who):
         found = self._actors.of_paths(files, window)
         return found if found is not None and found.count == 1 else None
 
-    def _row(self, found: Found, names: Dict[int, str]) -> Row:
-        """The columns of records.ACTOR_COLUMNS that are known."""
-        actor = found.actor
-        if actor.user not in names:
-            names[actor.user] = _login_name(actor.user)
-        whole = int(found.seconds)
-        row: Row = {
-            "ChangedAt": "%s.%03dZ" % ((timestamp(whole) or "")[:-1], round((found.seconds - whole) * 1000)),
-            "ChangedBy": names[actor.user],
-            "ChangedByUid": actor.user,
-            "ChangedByProcess": decode_printable(actor.exe),
-        }
-        command = _command(actor.command, self._options.who_arguments)
-        if command:
-            row["ChangedByCommand"] = command
-        if actor.session != UNSET:
-            row["ChangedBySession"] = actor.session
-        if actor.module:
-            row["ChangedByModule"] = actor.module
-        if found.count > 1:
-            row["ChangedByCount"] = found.count
-        return row
-
 
 def roots_of(settings: Settings) -> List[rules.Root]:
     """What to watch for a rule: the roots of its file items, the package databases, unit files and systemctl."""
@@ -398,19 +374,3 @@ def _is_written(change: Change) -> bool:
     old: Any = change.old
     new: Any = change.new
     return old is not None and new is not None and (old.checksum, old.size) != (new.checksum, new.size)
-
-
-def _login_name(uid: int) -> str:
-    import pwd  # loaded only if it is used
-
-    try:
-        return decode_printable(os.fsencode(pwd.getpwuid(uid).pw_name))
-    except (KeyError, OverflowError, ValueError):
-        return str(uid)
-
-
-def _command(title: bytes, arguments: bool) -> str:
-    """A command line; without `arguments` its program alone, since the rest may hold secrets."""
-    if not arguments:
-        title = title.partition(b"\0")[0].partition(b" ")[0]
-    return decode_printable(title.replace(b"\0", b" ").strip()[:COMMAND_BYTES])
