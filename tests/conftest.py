@@ -10,6 +10,7 @@ import itself is pytest-ansible's, or a plain entry of sys.path where there is n
 import importlib.util
 import marshal
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -41,6 +42,9 @@ def lay_collections():
         new.replace(link)
     return collections
 
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start, which some wait for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COLLECTIONS = str(lay_collections())
 os.environ["ANSIBLE_COLLECTIONS_PATH"] = COLLECTIONS
