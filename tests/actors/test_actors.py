@@ -286,6 +286,39 @@ def test_rules_are_the_agents_own_and_gone_when_it_is(host, people, audited):
     assert sorted(rules()) == sorted(others)
 
 
+def test_what_is_mounted_later_or_put_in_the_place_of_a_tracked_folder_has_an_actor(host, people, audited):
+    below = host.tracked / "below"
+    below.mkdir()
+    host.track(paths=[str(host.tracked) + "/*"])
+    host.start("--who", "rules")
+    wait_for_runs(host)
+    seen = 0
+
+    def actor_of(name):
+        nonlocal seen
+        wait_for_runs(host)
+        path = str(host.tracked / name)
+        subprocess.run(logins.logged_in(people["ctalice"], "sh", "-c", "echo > " + path), check=True)
+        wait_for_runs(host)
+        rows = records(host, seen)
+        seen = rows[-1]["Seq"]
+        return [row["ChangedBy"] for row in rows if (row["FileSystemPath"], row["ChangeCategory"]) == (path, "Added")]
+
+    mounted = []
+    try:
+        for path, name in ((below, "below/one"), (host.tracked, "two")):
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=777", "tmpfs", str(path)], check=True)
+            mounted.append(path)
+            assert actor_of(name) == ["ctalice"]
+    finally:
+        for path in reversed(mounted):
+            subprocess.run(["umount", str(path)], check=True)
+    os.rename(str(host.tracked), str(host.tracked) + ".old")
+    host.tracked.mkdir()
+    os.chmod(str(host.tracked), 0o777)
+    assert actor_of("three") == ["ctalice"]
+
+
 def test_the_rules_of_others_are_enough_to_read(host, people, audited):
     auditctl("-w", str(host.tracked), "-p", "wa", "-k", "theirs")
     (host.tracked / "file").write_text("text")

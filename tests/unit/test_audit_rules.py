@@ -19,11 +19,12 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audi
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.files.mounts import Mounts
 
 
-def set_rules(kernel, roots, **more):
+def set_rules(kernel, roots, before=None, **more):
     """`more`: mounts of this type at these paths."""
     mounts = Mounts.read()
     kinds = {point: kind for kind, points in more.items() for point in points}
-    return rules.set_rules(kernel, roots, Mounts(dict(mounts.kinds, **kinds), mounts.points), read_devices())
+    mounts = Mounts(dict(mounts.kinds, **kinds), mounts.points)
+    return rules.set_rules(kernel, roots, mounts, read_devices(), before or {})
 
 
 class Kernel:
@@ -86,6 +87,38 @@ def test_only_own_rules_are_deleted_and_those_that_are_right_stay(base):
     assert [rule.raw for rule in kernel.present] == [*others, right]
     assert rules.delete_rules(kernel) == 1
     assert [rule.raw for rule in kernel.present] == others
+
+
+def test_a_rule_is_added_again_for_another_folder_that_has_its_path(base):
+    for name in (b"/a", b"/b"):
+        os.mkdir(base + name)
+    kernel = Kernel()
+    roots = [Root(base + b"/a"), Root(base + b"/b")]
+    before = set_rules(kernel, roots).folders
+    same = [rule.raw for rule in kernel.present]
+    assert set_rules(kernel, roots, before).folders == before and [rule.raw for rule in kernel.present] == same
+    os.rename(base + b"/a", base + b"/old")
+    os.mkdir(base + b"/a")
+    after = set_rules(kernel, roots, before).folders
+    assert [rule.raw for rule in kernel.present] == same[::-1]
+    assert after[base + b"/a"] != before[base + b"/a"] and after[base + b"/b"] == before[base + b"/b"]
+
+
+def test_mounts_below_a_folder_have_rules_of_their_own(base):
+    for name in (b"/a/mounted", b"/a/plain", b"/a/nfs/deep", b"/a/proc", b"/other"):
+        os.makedirs(base + name)
+    open(base + b"/a/file", "w").close()
+    points = [os.fsdecode(base + name) for name in (b"/a/mounted", b"/a/nfs/deep", b"/a/file", b"/other")]
+    kernel = Kernel()
+    outcome = set_rules(
+        kernel, [Root(base + b"/a")], tmpfs=points,
+        nfs=[os.fsdecode(base) + "/a/nfs"], proc=[os.fsdecode(base) + "/a/proc"],
+    )  # fmt: skip
+    watched = [base + name for name in (b"/a", b"/a/mounted")]
+    assert kernel.watched() == [(path, True, 10) for path in watched]
+    assert sorted(outcome.folders) == watched and outcome.problems == []
+    set_rules(kernel, [Root(base + b"/a")], outcome.folders)
+    assert kernel.watched() == [(base + b"/a", True, 10)]
 
 
 def test_nothing_behind_a_mount_that_may_not_answer_is_looked_at(base, monkeypatch):

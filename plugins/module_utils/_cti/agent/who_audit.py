@@ -72,6 +72,7 @@ class AuditedWho(Who):
         self._busy = False  # whether records that were read are not added yet
         self._settings: Optional[Settings] = None  # that were followed last
         self._rules_deleted = False  # since then, maybe by somebody else
+        self._watched: Dict[bytes, int] = {}  # the folders with rules
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
         self._explained: Dict[Tuple[str, Identity], int] = {}  # the last event that explained a change
@@ -218,7 +219,8 @@ class AuditedWho(Who):
                 self._count_lost(status)
                 refused = rules.refusal(status) if self._options.who == "rules" else ""
                 if self._options.who == "rules" and not refused:
-                    outcome = rules.set_rules(control, roots, mounts, self._devices)
+                    outcome = rules.set_rules(control, roots, mounts, self._devices, self._watched)
+                    self._watched = outcome.folders
                     why += outcome.problems
                 why += [text for text in (refused, rules.state(status)) if text]
                 self._remark(rules.remark(status))
@@ -266,9 +268,10 @@ class AuditedWho(Who):
     def actors(self, snapshot: Snapshot, started: float) -> Mapping[Identity, Row]:
         if self._thread is None:
             return {}
-        if self._rules_deleted and self._settings is not None:
-            self.follow(self._settings)
         kind = snapshot.kind
+        is_full = kind is FILES and not snapshot.partial  # such as after a mount
+        if self._settings is not None and (self._rules_deleted or is_full):
+            self.follow(self._settings)
         last = float(snapshot.collected_at - (snapshot.age or 0))
         since = self._since.get(kind.name, last)
         rows: Dict[Identity, Row] = {}

@@ -5,13 +5,16 @@
 
 The kernel looks up the path of a rule. So a path that is behind a mount which may never answer gets no rule. Paths are opened as a scan
 opens them.
+
+A rule for a folder is one for the folder that has the path when the rule is added, with the mounts that are below it then. A folder
+that takes its place later, such as by a mount on it, needs the rule to be added again, and a later mount below it one of its own.
 """
 
 import os
 import stat
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Set, Tuple
 
-from ..kinds.files.mounts import Barred, Mounts, is_remote
+from ..kinds.files.mounts import PSEUDO, Barred, Mounts, is_remote
 from ..kinds.files.opening import Paths
 from ..text import decode, plural, quoted
 from .actors import OWN_KEY
@@ -60,8 +63,11 @@ def remark(status: AuditStatus) -> str:
     return ""
 
 
-def set_rules(control: Control, roots: Sequence[Root], mounts: Mounts, devices: Devices) -> Outcome:
-    """Let the rules with the agent's key be those for these roots, and no others. Raises AuditError."""
+def set_rules(
+    control: Control, roots: Sequence[Root], mounts: Mounts, devices: Devices, before: Mapping[bytes, int]
+) -> Outcome:
+    """Let the rules with the agent's key be those for these roots, and no others. `before`: the folders of the last outcome. The rule
+    for a path that another folder has now is added again. Raises AuditError."""
     chosen, problems = choose(roots, mounts, devices)
     wanted = {
         (root.path, is_folder, EXECUTE if root.starts else WRITE | ATTRIBUTES, OWN_KEY): inode
@@ -71,7 +77,8 @@ def set_rules(control: Control, roots: Sequence[Root], mounts: Mounts, devices: 
     for rule in control.rules():
         if rule.key == OWN_KEY:
             arguments = parse_watch(rule.raw)
-            if arguments in missing:
+            inode = wanted.get(arguments, 0) if arguments else 0
+            if arguments in missing and before.get(arguments[0], inode) == inode:
                 missing.remove(arguments)
             else:
                 control.delete(rule.raw)
@@ -132,12 +139,32 @@ def choose(roots: Iterable[Root], mounts: Mounts, devices: Devices) -> Tuple[Lis
         paths.close()
     covered = {path for (path, _starts), (root, is_folder, _inode) in found.items() if is_folder}
     chosen = [each for each in found.values() if each[0].starts or not _is_below(each[0].path, covered)]
+    chosen += _mounts_below(covered, mounts, devices)
     if len(chosen) > MAX_RULES:
         problems.append(
             "%s no audit rule: the agent adds %d at most. Name fewer folders in the rule."
             % (plural(len(chosen) - MAX_RULES, "path", "has"), MAX_RULES)
         )
     return chosen[:MAX_RULES], problems
+
+
+def _mounts_below(folders: Set[bytes], mounts: Mounts, devices: Devices) -> List[Tuple[Root, bool, int]]:
+    """The mounts below folders, as choose() returns roots."""
+    below = []
+    paths = Paths(mounts)
+    try:
+        for point, kind in sorted(mounts.kinds.items()):
+            if kind in PSEUDO or is_remote(kind) or not _is_below(os.fsencode(point), folders):
+                continue
+            try:
+                path, is_folder, inode = _look(paths, os.fsencode(point), devices)
+            except (Barred, OSError):  # below another mount on its path
+                continue
+            if is_folder and path == os.fsencode(point):
+                below.append((Root(path), True, inode))
+    finally:
+        paths.close()
+    return below
 
 
 def _look(paths: Paths, path: bytes, devices: Devices) -> Tuple[bytes, bool, int]:
