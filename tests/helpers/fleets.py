@@ -82,6 +82,7 @@ class FleetStore:
 
     def __init__(self, where):
         self.where = where
+        self.via = "playbook"  # or "relay": how the next inventories and changes arrive
         self._store = open_store(where, write=True)
         self._batches = itertools.count()
         self._tasks = itertools.count(1)
@@ -92,7 +93,7 @@ class FleetStore:
     def host(self, name, *items, sources=None):
         """Replace the inventory of a host."""
         with self._store.writing() as transaction:
-            host = transaction.host("playbook", name, "", {"Computer": name, "SourceComputerId": "id of " + name})
+            host = transaction.host(self.via, name, "", {"Computer": name, "SourceComputerId": "id of " + name})
             for kind in KINDS.values():
                 rows = [kind.row(item) for of, item in items if of == kind.name]
                 about = Inventory(kind.config_type, timestamp(NOON), sources=json.dumps(sources or {}))
@@ -112,7 +113,7 @@ class FleetStore:
             RecordId="%032x-0" % next(self._batches), TimeGenerated=timestamp(at), LastSnapshotAge=age, **actor
         )
         with self._store.writing() as transaction:
-            host = transaction.host("playbook", name, "", {"Computer": name, "SourceComputerId": "id of " + name})
+            host = transaction.host(self.via, name, "", {"Computer": name, "SourceComputerId": "id of " + name})
             transaction.add_changes(host.host, "", [record])
         return record["RecordId"]
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ...module_utils._cti.fleet.parameters import placeholders, slices
 from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store
+from ...module_utils._cti.fleet.transaction import RELAY
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import timestamp
@@ -88,7 +89,8 @@ def read(
 ) -> Inventories:
     """The inventories of the hosts that `selects` selects, of items whose names `matches`: any of the patterns `items`.
 
-    at: Unix seconds of an earlier time. The changes since then are undone.
+    at: Unix seconds of an earlier time. The changes since then are undone. An agent sends an inventory only every few hours: the changes that a
+    relay got of a host since its inventory are applied to it.
     """
     hosts = [one for one in store.query("SELECT host, name FROM hosts ORDER BY name, host") if selects(one[1])]
     numbers = {host: number for number, (host, _name) in enumerate(hosts)}
@@ -100,8 +102,7 @@ def read(
         for item, name, architecture, *values in rows[kind.name]:
             if masks.get(item):
                 variants[Key(kind.name, name, architecture or "")][tuple(values)] |= masks[item]
-    if at is not None:
-        _undo(store, numbers, known, matches, at, of_kind, variants)
+    _move(store, numbers, known, matches, at, of_kind, variants)
     return Inventories(
         [name for _host, name in hosts],
         {kind.name: of_kind.get(kind.config_type, 0) for kind in known},
@@ -172,39 +173,47 @@ def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, 
         yield from store.query(f"SELECT {what} WHERE item IN ({placeholders(some)})", *some)
 
 
-class _Undone:
-    """What the changes of one item on one host, from the oldest to the newest, say of the time before them."""
+class _Changes:
+    """What the changes of one item on one host, from the oldest to the newest, say of the time before and after them."""
 
     def __init__(self) -> None:
         self.before: Variant | None = None  # what the first change found; None: nothing
         self.after: Variant | None = None  # what the last change left
-        self.net: dict[Variant, int] = defaultdict(int)  # above 0: to be put back; below 0: to be taken away
+        self.net: dict[Variant, int] = defaultdict(int)  # above 0: the changes added it; below 0: they removed it
         self._is_first = True
 
     def add(self, before: Variant | None, after: Variant | None) -> None:
         if self._is_first:
             self.before, self._is_first = before, False
         self.after = after
-        for step, variant in ((1, before), (-1, after)):
+        for step, variant in ((-1, before), (1, after)):
             if variant is not None:
                 self.net[variant] += step
 
 
-def _undo(
-    store: Store, numbers: Mapping[int, int], kinds: list[Kind], matches: Selects, at: float,
+def _move(
+    store: Store, numbers: Mapping[int, int], kinds: list[Kind], matches: Selects, at: float | None,
     of_kind: Mapping[str, int], variants: dict[Key, dict[Variant, int]],
 ) -> None:  # fmt: skip
-    """Undo the changes that were found after `at`. An item that is not in the inventory any more, though no change removed it, was
-    taken out of the rule since: nothing is said of it."""
-    undone: dict[tuple[Key, int], _Undone] = defaultdict(_Undone)
+    """Move the inventories to the time `at`, by default now: undo the changes that were found after it, or apply those that a relay got of a
+    host since its inventory. An item that is not in the inventory any more, though no change removed it, was taken out of the rule since: if
+    changes are undone, nothing is said of it."""
+    collected = _collected_by_agents(store, numbers)
+    wanted = None if at is None else timestamp(at)
+    times = [*collected.values(), *([] if wanted is None else [wanted])]
+    if not times:
+        return
+    found: dict[tuple[Key, int, bool], _Changes] = defaultdict(_Changes)
     by_type = {kind.config_type: kind for kind in kinds}
     sql = f"{selected(store, ('HostId', *COLUMNS))} WHERE TimeGenerated > ? ORDER BY Seq"
-    for row in store.rows(sql, timestamp(at)):
+    for row in store.rows(sql, min(times)):
         kind = by_type.get(row["ConfigChangeType"])
         if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):
             continue
-        bit = 1 << numbers[row["HostId"]]
-        if of_kind.get(kind.config_type, 0) & bit:
+        bit, time = 1 << numbers[row["HostId"]], row["TimeGenerated"]
+        own = collected.get((row["HostId"], kind.config_type))
+        is_in = own is None or time <= own
+        if of_kind.get(kind.config_type, 0) & bit and is_in == (wanted is not None and time > wanted):
             key = Key(kind.name, row[kind.columns[0]], row["Architecture"] or "" if kind.name == "packages" else "")
             after, before = (
                 None
@@ -212,17 +221,25 @@ def _undo(
                 else tuple(row[kind.tracked[name][which]] for name in COMPARED[kind.name])
                 for which, absent in ((0, "Removed"), (1, "Added"))
             )
-            undone[key, bit].add(before, after)
-    for (key, bit), changes in undone.items():
+            found[key, bit, is_in].add(before, after)
+    for (key, bit, is_undone), changes in found.items():
         now = [variant for variant, hosts in variants[key].items() if hosts & bit]
-        if not now and changes.after is not None:
+        if is_undone and not now and changes.after is not None:
             continue
         if key.kind == "packages":  # of which a host may have several versions
-            then = [variant for variant in now if changes.net[variant] >= 0]
-            then += [variant for variant, sum_ in changes.net.items() if sum_ > 0]
+            sign = -1 if is_undone else 1
+            then = [variant for variant in now if sign * changes.net[variant] >= 0]
+            then += [variant for variant, sum_ in changes.net.items() if sign * sum_ > 0]
         else:
-            then = [] if changes.before is None else [changes.before]
+            left = changes.before if is_undone else changes.after
+            then = [] if left is None else [left]
         for variant in now:
             variants[key][variant] &= ~bit
         for variant in then:
             variants[key][variant] |= bit
+
+
+def _collected_by_agents(store: Store, numbers: Mapping[int, int]) -> dict[tuple[int, str], str]:
+    """{(host, type): time of the inventory} of the hosts that send to a relay."""
+    sql = "SELECT i.host, i.type, i.collected_at FROM inventories i JOIN hosts h ON h.host = i.host WHERE h.via = ?"
+    return {(host, type_): at for host, type_, at in store.query(sql, RELAY) if host in numbers and at is not None}

@@ -595,6 +595,34 @@ def test_nothing_is_said_of_an_item_that_was_taken_out_of_the_rule(fleet):
     assert variants({"found": [moved]}) == {"/srv/x": [("c" * 64, 1)]}
 
 
+def test_what_changed_since_the_inventory_of_an_agent_counts(fleet):
+    """The inventory of both hosts is of NOON."""
+    fleet.via = "relay"
+    gone, nmap = file("/etc/gone"), package("nmap")
+    fleet.host("web01", OLD, nmap, service("ssh"), file("/etc/x", "b"), gone)
+    fleet.host("web02", NEW, file("/etc/x", "b"))
+    fleet.change("web01", file("/etc/x"), file("/etc/x", "b"), NOON)  # found when the inventory was made, and in it
+    fleet.change("web01", OLD, NEW, NOON + HOUR)
+    fleet.change("web01", nmap, None, NOON + HOUR)
+    fleet.change("web01", service("ssh"), service("ssh", False), NOON + HOUR)
+    fleet.change("web01", gone, None, NOON + HOUR)
+    fleet.change("web01", file("/etc/x", "b"), file("/etc/x", "c"), NOON + 2 * HOUR)
+    fleet.change("web01", file("/etc/x", "c"), file("/etc/x", "d"), NOON + DAY)
+    fleet.change("web02", None, file("/etc/new"), NOON + DAY)
+    assert variants(ask(fleet, "versions")) == {
+        "openssl": [("3.0.15", 2)], "ssh": [("Stopped", 1)], "/etc/x": [("b" * 64, 1), ("d" * 64, 1)], "/etc/new": [("a" * 64, 1)],
+    }  # fmt: skip
+    between = variants(ask(fleet, "versions", at="2026-01-01T15:00:00Z"))
+    assert between == {"openssl": [("3.0.15", 2)], "ssh": [("Stopped", 1)], "/etc/x": [("b" * 64, 1), ("c" * 64, 1)]}
+    before = variants(ask(fleet, "versions", at="2026-01-01T00:00:00Z", hosts=["web01"]))
+    assert before == {
+        "openssl": [("3.0.14", 1)], "nmap": [("1.0", 1)], "ssh": [("Running", 1)], "/etc/x": [("a" * 64, 1)], "/etc/gone": [("a" * 64, 1)],
+    }  # fmt: skip
+    moved = variants(ask(fleet, "compare", reference_at="2026-01-01T15:00:00Z"))
+    assert moved == {"/etc/x": [("d" * 64, 1)], "/etc/new": [("a" * 64, 1)]}
+    assert variants(ask(fleet, "compare", reference=["web01"], kinds=["packages"])) == {}
+
+
 def test_nothing_is_said_of_a_kind_that_is_switched_off(fleet):
     fleet.host("web01", NEW)
     fleet.change("web01", OLD, NEW, NOON)
@@ -710,7 +738,8 @@ def test_changes_beyond_the_limit_are_told_though_only_some_hosts_are_selected(t
 
 
 def test_a_store_that_is_not_there_is_one_sentence(tmp_path):
-    assert "There is no fleet store" in ask(str(tmp_path / "none.db"))["msg"]
+    message = ask(str(tmp_path / "none.db"))["msg"]
+    assert "There is no fleet store" in message and "database of the relay" in message
     assert "Give its path or URL" in ask("none")["msg"]
 
 

@@ -72,8 +72,8 @@ class Sqlite:
             self._db = sqlite3.connect(uri, uri=True, timeout=seconds, isolation_level=None)
         except FileNotFoundError:
             raise FleetMissing(
-                "There is no fleet store '%s'. Run the playbook changetracking.inventory.inventory first, or give the path of its ct_dest or ct_store."
-                % quoted(path)
+                "There is no fleet store '%s'. Run the playbook changetracking.inventory.inventory first,"
+                " give the path of its ct_dest or ct_store, or that of the database of the relay." % quoted(path)
             ) from None
         except (OSError, ValueError) as error:
             raise FleetError(
