@@ -241,6 +241,14 @@ def test_who_removes_a_folder_in_the_place_of_a_file_that_is_tracked_removed_no_
     assert (who(found), found.count) == (BOB, 2)
 
 
+def test_who_moves_a_folder_adds_and_removes_what_is_in_it():
+    move = event(10, (b"PARENT", b"/w", 1), (b"DELETE", b"old", 5), (b"CREATE", b"new", 5), auid=BOB)
+    folders = [each._replace(format=stat.S_IFDIR) for each in move.touched]
+    actors = known(move._replace(touched=folders))
+    assert who(actors.of_file(b"/w/new/f", ALL, None, (on(7), 5.0), "Added")) == BOB
+    assert who(actors.of_file(b"/w/old/f", ALL, (on(7), 5.0), None, "Removed")) == BOB
+
+
 def test_what_came_after_the_start_of_the_run_removes_only_what_was_still_there():
     actors = known(delete(10), create(20, BOB), delete(21, BOB))
     assert who(actors.of_file(b"/w/f", Window(0, 15), None, None, "Removed")) == ALICE

@@ -324,7 +324,8 @@ class Actors:
                 touches = named if new is None else [*named, *self._of_inode(old, new, named, window.after)]
                 touches = [each for each in touches if begin < each.seconds <= end]
             if not named and not touches and category != "Modified":
-                touches = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
+                moves = self._moved_with(path, b"CREATE" if category == "Added" else b"DELETE", window)
+                return self._sure(last(moves), end)  # of a folder, whose node is not that of the file
             found = None if written and lacks_write(touches, end) else last(touches)
             if new is not None and found is not None and not is_of(new[0], found.serial, touches):
                 return None
