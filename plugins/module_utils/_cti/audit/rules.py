@@ -135,11 +135,11 @@ def choose(roots: Iterable[Root], mounts: Mounts, devices: Devices) -> Tuple[Lis
                 )
             elif inode or not root.starts:
                 found.setdefault((path, root.starts), (Root(path, root.starts), is_folder, inode))
+        covered = {path for (path, _starts), (root, is_folder, _inode) in found.items() if is_folder}
+        chosen = [each for each in found.values() if each[0].starts or not _is_below(each[0].path, covered)]
+        chosen += _mounts_below(covered, paths, devices)
     finally:
         paths.close()
-    covered = {path for (path, _starts), (root, is_folder, _inode) in found.items() if is_folder}
-    chosen = [each for each in found.values() if each[0].starts or not _is_below(each[0].path, covered)]
-    chosen += _mounts_below(covered, mounts, devices)
     if len(chosen) > MAX_RULES:
         problems.append(
             "%s no audit rule: the agent adds %d at most. Name fewer folders in the rule."
@@ -148,22 +148,18 @@ def choose(roots: Iterable[Root], mounts: Mounts, devices: Devices) -> Tuple[Lis
     return chosen[:MAX_RULES], problems
 
 
-def _mounts_below(folders: Set[bytes], mounts: Mounts, devices: Devices) -> List[Tuple[Root, bool, int]]:
+def _mounts_below(folders: Set[bytes], paths: Paths, devices: Devices) -> List[Tuple[Root, bool, int]]:
     """The mounts below folders, as choose() returns roots."""
     below = []
-    paths = Paths(mounts)
-    try:
-        for point, kind in sorted(mounts.kinds.items()):
-            if kind in PSEUDO or is_remote(kind) or not _is_below(os.fsencode(point), folders):
-                continue
-            try:
-                path, is_folder, inode = _look(paths, os.fsencode(point), devices)
-            except (Barred, OSError):  # below another mount on its path
-                continue
-            if is_folder and path == os.fsencode(point):
-                below.append((Root(path), True, inode))
-    finally:
-        paths.close()
+    for point, kind in sorted(paths.mounts.kinds.items()):
+        if kind in PSEUDO or is_remote(kind) or not _is_below(os.fsencode(point), folders):
+            continue
+        try:
+            path, is_folder, inode = _look(paths, os.fsencode(point), devices)
+        except (Barred, OSError):  # below another mount on its path
+            continue
+        if is_folder and path == os.fsencode(point):
+            below.append((Root(path), True, inode))
     return below
 
 

@@ -75,7 +75,7 @@ class Scan(Collection):
         self._last_rules = [
             (Rule(len(rules) + number, rule), parse_path(rule.path)) for number, rule in enumerate(last_rules or ())
         ]
-        for rule in self._every_rule():
+        for rule in [*(rule for _name, rule, _spec in self._rules), *(rule for rule, _spec in self._last_rules)]:
             check(rule)
         self._pending: Dict[str, Claimants] = {}  # roots of rules the walk did not reach so far
         self._roots: Dict[str, str] = {}  # path -> real path
@@ -133,12 +133,6 @@ class Scan(Collection):
         for path in sorted(self._roots):
             if path in self._pending:
                 yield from self._walk(path, self._roots[path])
-
-    def _every_rule(self) -> Iterator[Rule]:
-        for _name, rule, _spec in self._rules:
-            yield rule
-        for rule, _spec in self._last_rules:
-            yield rule
 
     def _start_readers(self, parts: Iterator[Part]) -> None:
         """Start readers, which do not return from here, where there are CPUs for them. `parts`: see _all_parts()."""
