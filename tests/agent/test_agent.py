@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers import bolt
 from ansible_collections.changetracking.inventory.tests.helpers.agent_process import SETTINGS
+from ansible_collections.changetracking.inventory.tests.helpers.program import wait_for
 
 
 def test_the_first_run_is_an_inventory_and_each_change_a_record(host):
@@ -238,8 +239,7 @@ def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(
     other = host.folder / "other"
     other.mkdir()
     host.track(every=2, paths=[str(host.tracked) + "/*", str(other) + "/*"])
-    while "other" not in json.dumps(_answer(host)):
-        pass
+    wait_for(lambda: "other" in json.dumps(_answer(host)))
     host.process.send_signal(signal.SIGHUP)
     line = host.expect("Using the rule from .*").group()
     assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line

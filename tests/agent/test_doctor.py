@@ -18,7 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agen
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.lock import StateLock
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, sockets
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, wait_for
 
 RULE = {"extensionConfigurations": {"ChangeTracking-Linux": [{"id": "x", "extensionSettings": {}}]}}
 
@@ -192,8 +192,7 @@ def test_a_broken_rule(running):
 def test_a_rule_of_the_config_socket_that_cannot_be_used(running):
     os.unlink(str(running.state / "dcr.json"))
     running.relay.put_chunk("one.json", "1", settings={"fileSettings": "often"})
-    while link(found(running), "config socket")["Status"] != "ok" or found(running)["Ok"]:
-        pass
+    wait_for(lambda: link(found(running), "config socket")["Status"] == "ok" and not found(running)["Ok"])
     report = found(running)
     assert report["Broken"] == "rule" and 'fileSettings is "often"' in report["Remedy"]
 
@@ -203,8 +202,7 @@ def test_a_collection_that_is_overdue(host):
     host.relay.start()
     host.start("--refresh", "1000")
     host.expect("files: baseline")
-    while not host.status()["Kinds"]:
-        pass
+    wait_for(lambda: host.status()["Kinds"])
     status = json.loads((host.state / "status.json").read_text())
     status["Kinds"]["files"]["CollectedAt"] = "2001-01-01T00:00:00Z"
     (host.state / "status.json").write_text(json.dumps(status))
@@ -261,8 +259,7 @@ def test_a_full_outbox(running):
             db.execute("INSERT INTO outbox VALUES (NULL, 'unknown stream', 'files', 0, 1, ?)", (noise,))
     db.close()
     running.expect("fill the outbox")
-    while not running.status()["Kinds"]["files"]["Error"]:  # it is logged first
-        pass
+    wait_for(lambda: running.status()["Kinds"]["files"]["Error"])  # it is logged first
     report = found(running)
     assert report["Broken"] == "files", report
     delivery = link(report, "delivery")

@@ -9,7 +9,7 @@ import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers.agent_process import SETTINGS
 from ansible_collections.changetracking.inventory.tests.helpers.fake_ama import FakeAma
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.program import wait_for
 
 CHANGES = "dcr-%s:CTDataSource-Linux:CONFIG_CHANGE_BLOB_V2"
 
@@ -43,10 +43,7 @@ def of_ama(ama):
 
 def wait(found, names):
     """Until the changes of these files are there."""
-    until = time.monotonic() + PATIENCE
-    while not set(names) <= {path.rpartition("/")[2] for path, _id, _tag in found()}:
-        assert time.monotonic() < until, found()
-        time.sleep(0.2)
+    wait_for(lambda: set(names) <= {path.rpartition("/")[2] for path, _id, _tag in found()}, found)
 
 
 def test_from_the_relay_to_ama_and_back(host, ama):

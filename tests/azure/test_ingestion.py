@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import random
+import re
 import subprocess
 import time
 
@@ -25,6 +26,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.azur
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kinds.registry import all_kinds
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._azure import direct
 from ansible_collections.changetracking.inventory.tests.helpers.log_analytics import RULE, TOKEN, Tokens, Workspace
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, wait_for
 from ansible_collections.changetracking.inventory.tests.helpers.web import Answer, Web, answer
 
 NOW = 1800000000
@@ -165,24 +167,23 @@ def prism(tmp_path_factory):
     """The port of a Prism that answers as specified."""
     folder = tmp_path_factory.mktemp("prism")
     (folder / "api.json").write_text(json.dumps(specification()))
-    command = [
-        os.path.join(os.environ["CT_NPM"], "prism"),
-        "mock",
-        "--errors",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "api.json",
-    ]
-    process = subprocess.Popen(command, cwd=str(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    port = None
-    for line in process.stdout:
-        if "listening on http://127.0.0.1:" in line:
-            port = int(line.rpartition("127.0.0.1:")[2].split()[0].strip("\x1b[0m"))
-            break
-    yield port
-    process.kill()
+    program, log = os.path.join(os.environ["CT_NPM"], "prism"), folder / "log"
+    command = [program, "mock", "--errors", "--host", "127.0.0.1", "--port", "0", "api.json"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=str(folder), stdout=output, stderr=output)
+
+    def port():
+        return re.search(r"listening on http://127.0.0.1:(\d+)", log.read_text())
+
+    try:
+        wait_for(
+            lambda: port() or process.poll() is not None, log.read_text, 3 * PATIENCE
+        )  # node reads thousands of files
+        assert port(), log.read_text()
+        yield int(port().group(1))
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
 
 
 @pytest.fixture

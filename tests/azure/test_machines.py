@@ -146,13 +146,16 @@ def test_a_stranger_at_the_port_of_the_arc_agent_gets_nothing(host, account, cer
     asked, served = os.pipe()
     child = os.fork()
     if not child:
-        os.setuid(nobody)
-        server = web.Web(metadata.arc, port=40342)
-        os.write(served, b"1")
-        time.sleep(120)
-        os._exit(len(server.requests))
-    os.read(asked, 1)
+        try:
+            os.setuid(nobody)
+            _server = web.Web(metadata.arc, port=40342)
+            os.write(served, b"1")
+            time.sleep(120)
+        finally:
+            os._exit(1)
+    os.close(served)
     try:
+        assert os.read(asked, 1) == b"1"
         given = options(account, certificate, "arc")
         host.run("once", *given)
         write(host, 0)
@@ -164,6 +167,7 @@ def test_a_stranger_at_the_port_of_the_arc_agent_gets_nothing(host, account, cer
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)
+        os.close(asked)
 
 
 def test_contents_arrive_after_bad_days_of_the_machine_and_of_the_account(host, account, certificate, container):

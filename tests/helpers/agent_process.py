@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, Program
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, Program, wait_for
 from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 SETTINGS = {"enableSoftware": False, "enableServices": False}
@@ -76,6 +76,5 @@ class Host(Program):
 
     def arrived(self):
         """Once everything that was delivered is in the tables."""
-        while any(sink["Rows"] for sink in self.relay.status()["Sinks"]):
-            pass
+        wait_for(lambda: not any(sink["Rows"] for sink in self.relay.status()["Sinks"]))
         return self

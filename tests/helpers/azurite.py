@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, wait_for
 
 
 def unsigned_token(**changes):
@@ -47,15 +47,17 @@ class Azurite:
         ]  # fmt: skip
         with open(str(self.folder) + ".log", "ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until = time.monotonic() + 3 * PATIENCE  # node reads thousands of files
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self._process.poll() is None, Path(str(self.folder) + ".log").read_text()
-                assert time.monotonic() < until
-                time.sleep(0.2)
+        wait_for(
+            self._listens, Path(str(self.folder) + ".log").read_text, 3 * PATIENCE
+        )  # node reads thousands of files
+
+    def _listens(self):
+        assert self._process.poll() is None, Path(str(self.folder) + ".log").read_text()
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
 
     def end(self):
         self._process.terminate()

@@ -11,14 +11,14 @@ import os
 import pwd
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Callable, List, NamedTuple
+
+from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE, wait_for
 
 PYTHON = "/usr/bin/python3"  # every user may run it
 NOBODY = 4294967295  # of a process that nobody logged in for
 LOGIN = "import os, sys; open('/proc/self/loginuid', 'w').write(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
-SECONDS = 60
 SUDOERS = Path("/etc/sudoers.d/ct-actors")
 SSHD = """\
 ListenAddress 127.0.0.1:%(port)d
@@ -128,7 +128,7 @@ class Sshd:
             command = ["ssh", "-F", "none", "-o", "ControlPath=%s" % path, "-O", "exit", "nobody@127.0.0.1"]
             subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
         self._process.terminate()
-        self._process.wait(SECONDS)
+        self._process.wait(PATIENCE)
 
 
 class Cron:
@@ -151,15 +151,7 @@ class Cron:
 
     def stop(self):
         self._process.kill()
-        self._process.wait(SECONDS)
-
-
-def wait_for(condition):
-    end = time.monotonic() + SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.02)
+        self._process.wait(PATIENCE)
 
 
 class Way(NamedTuple):

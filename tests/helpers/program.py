@@ -7,8 +7,17 @@ import queue
 import re
 import subprocess
 import threading
+import time
 
 PATIENCE = 60  # seconds for what takes a moment, on a machine that is busy
+
+
+def wait_for(condition, about=lambda: "", seconds=PATIENCE):
+    """`about()`: what a failed test shows."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, about()
+        time.sleep(0.02)
 
 
 class Program:

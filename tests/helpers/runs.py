@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import address, forward, sockets
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
+from ansible_collections.changetracking.inventory.tests.helpers.program import wait_for
 from ansible_collections.changetracking.inventory.tests.helpers.relay_process import Relay
 
 CALLBACK = "changetracking.inventory.ama_forward"
@@ -128,8 +129,7 @@ class Place:
 
     def arrived(self, query):
         """Rows of the relay's tables, once all it received is there."""
-        while any(sink["Rows"] for sink in self.relay.status()["Sinks"]):
-            pass
+        wait_for(lambda: not any(sink["Rows"] for sink in self.relay.status()["Sinks"]))
         return self.relay.rows(query)
 
     def statuses(self):

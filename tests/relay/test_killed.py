@@ -8,6 +8,7 @@ import random
 import threading
 
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.errors import ForwardError
+from ansible_collections.changetracking.inventory.tests.helpers.program import wait_for
 
 KILLS = int(os.environ.get("CT_RELAY_KILLS", "20"))
 RECORDS = int(os.environ.get("CT_RELAY_RECORDS", "10000"))
@@ -66,8 +67,7 @@ def test_every_record_arrives_once_however_often_the_relay_is_killed(relay):
     relay.start()
     traffic.up.set()
     traffic.join()
-    while any(sink["Rows"] for sink in relay.status()["Sinks"]):
-        pass
+    wait_for(lambda: not any(sink["Rows"] for sink in relay.status()["Sinks"]))
     assert relay.stop() == 0
     found = relay.rows("SELECT RecordId FROM ConfigurationData")
     assert len(found) == RECORDS

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from ansible_collections.changetracking.inventory.tests.helpers.log_analytics import Azure, Workspace, error
-from ansible_collections.changetracking.inventory.tests.helpers.program import PATIENCE
+from ansible_collections.changetracking.inventory.tests.helpers.program import wait_for
 
 TAG = "CONFIG_CHANGE_BLOB_V2"
 TABLE = "CTConfigurationChange_CL"
@@ -33,13 +33,6 @@ def records(first, count):
     return [(1, dict(common, RecordId="r-%d" % number, Size=str(number))) for number in range(first, first + count)]
 
 
-def wait_for(condition, what=""):
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < until, what
-        time.sleep(0.05)
-
-
 def test_what_is_acknowledged_arrives_once_a_record_whatever_happens(relay, azure):
     """Throttled, with lost answers, while the relay is killed again and again."""
     chance = random.Random(5)
@@ -56,7 +49,7 @@ def test_what_is_acknowledged_arrives_once_a_record_whatever_happens(relay, azur
         time.sleep(chance.uniform(0, 0.6))
         relay.kill()
     relay.start(*azure.options(), upload=azure.where)
-    wait_for(lambda: not any(sink["Rows"] for sink in relay.status()["Sinks"]), azure.workspace.statuses)
+    wait_for(lambda: not any(sink["Rows"] for sink in relay.status()["Sinks"]), lambda: azure.workspace.statuses)
     expected = {"r-%d" % number for number in range(sent)}
     rows = azure.workspace.function(TABLE)
     assert {row["RecordId"] for row in rows} == expected and len(rows) == sent

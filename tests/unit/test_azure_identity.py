@@ -318,19 +318,22 @@ def test_another_process_that_has_the_connection_is_noticed_when_it_listens_no_m
     done, accepted = os.pipe()
     stranger = os.fork()
     if not stranger:
-        os.setuid(65533)
-        listener.listen(1)
-        os.write(accepted, b"l")
-        _connection = listener.accept()
-        listener.close()
-        os.write(accepted, b"a")
-        time.sleep(60)
-        os._exit(0)
+        try:
+            os.setuid(65533)
+            listener.listen(1)
+            os.write(accepted, b"l")
+            _connection = listener.accept()
+            listener.close()
+            os.write(accepted, b"a")
+            time.sleep(60)
+        finally:
+            os._exit(1)
     try:
         listener.close()
-        os.read(done, 1)
+        os.close(accepted)
+        assert os.read(done, 1) == b"l"
         with socket.create_connection(("127.0.0.1", port)) as sock, socket.socket() as ours:
-            os.read(done, 1)
+            assert os.read(done, 1) == b"a"
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             ours.bind(("127.0.0.1", port))
             ours.listen(1)
@@ -341,7 +344,6 @@ def test_another_process_that_has_the_connection_is_noticed_when_it_listens_no_m
         os.kill(stranger, signal.SIGKILL)
         os.waitpid(stranger, 0)
         os.close(done)
-        os.close(accepted)
 
 
 def test_an_arc_machine_has_one_identity():
