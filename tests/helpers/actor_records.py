@@ -7,7 +7,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text
 
 COLUMNS = (
     "ChangeCategory", "FileSystemPath", "ChangedAt", "ChangedBy", "ChangedByUid", "ChangedByProcess", "ChangedByCommand",
-    "ChangedBySession", "ChangedByModule", "ChangedByCount",
+    "ChangedBySession", "ChangedByModule", "ChangedByCount", "TimeGenerated",
 )  # fmt: skip
 
 
