@@ -26,6 +26,7 @@ from ..plugin_utils._fleet import (
     groups,
     health,
     history,
+    identities,
     inventories,
     mark_store,
     marks,
@@ -225,6 +226,8 @@ def _found(store, asked):
     warnings += wrong
     every_mark = stored + marks.from_option(arguments["marks"], asked.groups)
     found = list(filter(_wanted(arguments), history.attributed(store, records, every_mark)))
+    if store:
+        warnings += identities.warnings(store, history.drifted(found))
     shown = [one for one in found if arguments["marked"] == SHOW or bool(one.mark) == (arguments["marked"] == ONLY)]
     return found, shown, warnings
 

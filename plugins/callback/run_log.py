@@ -64,6 +64,8 @@ options:
         key: spool_max_mib
 notes:
   - C(ansible) (ad hoc) loads callbacks only if E(ANSIBLE_LOAD_CALLBACK_PLUGINS) is V(true).
+  - The record of a run also has an id of each host that gathered its facts or ran a module of this collection, so that its tasks are known in a
+    store in which the host has another name than in the inventory.
   - The host of a record is the one to which a task is delegated, if it is. With C(connection=local), tasks run on the controller, but
     the record has the inventory name.
   - If a path or name comes from a vaulted variable and must not be recorded, set C(no_log) for the task.

@@ -125,7 +125,7 @@ from ..module_utils._cti.fleet.store import located, open_store, shown
 from ..module_utils._cti.fleet.transaction import PLAYBOOK
 from ..module_utils._cti.text import plural, timestamp
 from ..plugin_utils._bounded import calm
-from ..plugin_utils._fleet import health, history, marks
+from ..plugin_utils._fleet import health, history, identities, marks
 from ..plugin_utils._fleet.attribution import DRIFT
 from ..plugin_utils._fleet.expressions import Expression, names_in
 from ..plugin_utils._fleet.names import is_of, usable
@@ -252,6 +252,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
                 f"No run of Ansible was recorded before {plural(unknown, 'change')} found, so ct_drift does not count them. Enable the"
                 " callback changetracking.inventory.run_log."
             )
+        for warning in identities.warnings(store, history.drifted(found)):
+            self.display.warning(calm(warning))
         return Counter(one.change.host for one in found if one.attribution.level == DRIFT and one.mark is None)
 
     def _add_host(self, name, variables, more):

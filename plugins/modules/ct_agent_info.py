@@ -50,6 +50,14 @@ installed:
   returned: success
   type: bool
   sample: true
+SourceComputerId:
+  description:
+    - An id of the host that does not disclose its machine-id, as in its records.
+    - The callback P(changetracking.inventory.run_log#callback) stores it, so that the tasks of a host are known under each of its names.
+    - Null if the host has no machine-id.
+  returned: success
+  type: str
+  sample: 5e3a2b7c-6f0d-4c1a-9b1e-1f2a3b4c5d6e
 status:
   description:
     - The status of the agent. C(Running) is whether it runs. C(Pid), C(Version) and C(StartedAt) are those of the process that runs,
@@ -92,6 +100,7 @@ from typing import Any, Dict, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils import _compile_once  # noqa: F401  # pylint: disable=unused-import
+from ..module_utils._cti import host
 from ..module_utils._cti.errors import CtiError
 from ..module_utils._module import check_path
 
@@ -113,7 +122,7 @@ def main() -> None:
     except CtiError as error:
         module.fail_json(msg=str(error))
     if not os.path.exists(module.params["program"]):
-        module.exit_json(installed=False)
+        module.exit_json(installed=False, SourceComputerId=host.identity()["SourceComputerId"])
     doctor, complaint = ask(module, "doctor")
     if doctor is None:
         module.fail_json(
@@ -123,7 +132,7 @@ def main() -> None:
     status, complaint = ask(module, "status")
     if complaint:
         module.warn(complaint)
-    module.exit_json(installed=True, status=status, doctor=doctor)
+    module.exit_json(installed=True, status=status, doctor=doctor, SourceComputerId=host.identity()["SourceComputerId"])
 
 
 def ask(module: AnsibleModule, question: str) -> Tuple[Any, str]:

@@ -12,7 +12,7 @@ description:
   - Reads the fleet store on the controller, which the playbook C(inventory), M(changetracking.inventory.ct_inventory_fetch) and the relay
     fill. It connects to no host and changes nothing.
   - Whether Ansible made a change is decided when it is asked for, from what the callback P(changetracking.inventory.run_log#callback)
-    recorded.
+    recorded. A warning says if changes of a host that sends to a relay are drift and the name of the host in the Ansible inventory may be another one.
 options:
   ask:
     description:

@@ -117,8 +117,10 @@ class FleetStore:
             transaction.add_changes(host.host, "", [record])
         return record["RecordId"]
 
-    def task(self, host, module, at, named, title="a task", user="alice", playbook="/srv/site.yml", seconds=2):
-        """Add a task that ran then, in a run of its own."""
+    def task(
+        self, host, module, at, named, title="a task", user="alice", playbook="/srv/site.yml", seconds=2, identity=None
+    ):
+        """Add a task that ran then, in a run of its own. identity: the SourceComputerId that the host returned in the run."""
         columns = ("run", "uuid", "playbook", "username", "controller", "check_mode", "started_at", "ended_at")
         of_task = ("task", "run", "number", "name", "play", "title", "module", "started_at", "ended_at", "named")
         number = next(self._tasks)
@@ -128,6 +130,10 @@ class FleetStore:
             transaction.insert("runs", columns, [row])
             row = (transaction.number(), run, 1, host, "play", title, "ansible.builtin." + module, at, at + seconds)
             transaction.insert("run_tasks", of_task, [(*row, json.dumps(named))])
+            if identity:
+                sql = "DELETE FROM identities WHERE name = ?"
+                transaction.execute(sql, host)
+                transaction.insert("identities", ("name", "SourceComputerId", "run"), [(host, identity, run)])
 
     def failed(self, name, why):
         with self._store.writing() as transaction:

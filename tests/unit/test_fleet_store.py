@@ -586,6 +586,14 @@ def test_a_store_of_an_older_version_gets_the_columns_it_lacks(where, store):
         assert newer.query("SELECT ContentDiff FROM ConfigurationChange ORDER BY Size") == [(None,), ("+a",)]
 
 
+def test_a_store_without_a_table_of_a_later_version_gets_it(where, store):
+    store._db.execute("DROP TABLE identities")
+    with open_store(where) as older:
+        assert older.present("identities", ("name",)) == []
+    with open_store(where, write=True) as newer:
+        assert newer.query("SELECT * FROM identities") == []
+
+
 def test_a_store_of_an_older_schema_is_brought_up_to_date(where, store):
     store._db.execute("UPDATE meta SET value = 0 WHERE name = 'version'")
     with open_store(where, write=True) as newer:

@@ -113,6 +113,11 @@ def attributed(
         yield Found(change, found, of_task, marks.first(every_mark, change))
 
 
+def drifted(every: Iterable[Found]) -> set[str]:
+    """The names of the hosts with changes that are drift."""
+    return {found.change.host for found in every if found.attribution.level == DRIFT}
+
+
 def _recorded_since(store: Store) -> float:
     """When the first run that was recorded began; inf if there is none."""
     first = seconds(store.query("SELECT min(started_at) FROM runs")[0][0])

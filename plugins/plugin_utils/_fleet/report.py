@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ...module_utils._cti.daemon import VERSION
 from ...module_utils._cti.fleet.store import Store
 from ...module_utils._cti.text import timestamp
+from . import identities
 from .marks import from_option, from_store
 from .report_changes import read_changes
 from .report_columns import delta, shown
@@ -50,7 +51,9 @@ class Report(NamedTuple):
     hosts: int
     changes: int
     left_out: int  # items and changes that do not fit into the report
-    warnings: list[str]  # of names of hosts that match none, and of marks that cannot be used
+    warnings: list[
+        str
+    ]  # of names that match no host, inventory names that are not known, and marks that cannot be used
 
 
 def make(store: Store, scope: Scope) -> Report:
@@ -63,6 +66,7 @@ def make(store: Store, scope: Scope) -> Report:
         hosts = read_hosts(store, selecting(scope.hosts, scope.groups))
         items = read_items(store, hosts)
         changes = read_changes(store, hosts, scope.since, marks)
+        warnings += identities.warnings(store, changes.drifted)
     data = {
         "title": shown(scope.title),
         "version": VERSION,

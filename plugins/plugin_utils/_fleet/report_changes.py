@@ -16,6 +16,7 @@ from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.records import CONTENT_DIFF, RECORD_ID, change_columns
 from ...module_utils._cti.text import timestamp
 from . import history
+from .attribution import DRIFT
 from .changes import MODIFIED
 from .marks import Mark
 from .report_columns import MAX_NAME, coded, delta, seconds, share, shown
@@ -40,6 +41,7 @@ class Changes(NamedTuple):
     columns: dict[str, Any]
     total: int
     left_out: int
+    drifted: set[str]  # names of hosts with changes that are drift
 
 
 class _Row(NamedTuple):
@@ -69,7 +71,8 @@ def read_changes(store: Store, hosts: list[Host], since: float, marks: list[Mark
         "actors": actors,
         "marks": marked,
     }
-    return Changes(columns, len(rows), left_out)
+    drifted = {hosts[row.host].name for row in rows if row.actor[0] == DRIFT}
+    return Changes(columns, len(rows), left_out, drifted)
 
 
 def _numbered(values: list[tuple[str, ...]]) -> tuple[list[tuple[str, ...]], list[int]]:

@@ -23,6 +23,7 @@ from ...module_utils._cti.fleet.transaction import Transaction
 from ...module_utils._cti.text import timestamp
 from .._spool import Spool, SpoolFile
 from .changes import seconds
+from .identities import read_names, store_identities
 from .json_columns import read_mapping
 from .runs import CHANGED, Run, Task, from_line
 
@@ -80,23 +81,38 @@ def delete_old(transaction: Transaction) -> None:
             " AND run <> (SELECT min(run) FROM runs)"  # it says since when runs have been recorded
         )
         transaction.execute(sql, timestamp(oldest - MARGIN))
+        transaction.execute("DELETE FROM identities WHERE run NOT IN (SELECT run FROM runs)")
 
 
 def read_tasks(store: Store, hosts: list[str] | None = None, since: float = 0.0) -> Iterator[Task]:
     """The tasks that ended after `since` by the clock of their host (or have no end), of these hosts or all, for attribution.
 
     A task of a run in which the host did not return its time has the clock of the last run before in which it did so, of those of the same
-    controller, or else of the first one after.
+    controller, or else of the first one after. The tasks of a host that has another name in the Ansible inventory are those of both names.
     """
     sql = (
         "SELECT r.uuid, t.number, t.name, t.play, t.title, t.module, t.started_at, t.ended_at, t.clock_offset, t.named, t.details,"
         " r.controller FROM run_tasks t JOIN runs r ON r.run = t.run WHERE (t.ended_at IS NULL OR t.ended_at + coalesce(t.clock_offset, 0) >= ?)"
     )
-    if hosts is None:
-        yield from _with_clocks(store.query(sql, since))
+    wanted = None if hosts is None else set(hosts)
+    others: dict[str, list[str]] = defaultdict(list)
+    for host, name in read_names(store).inventory.items():
+        if wanted is None or host in wanted:
+            others[name].append(host)
+    for rows in _rows(store, sql, since, None if wanted is None else sorted(wanted.union(others))):
+        for task in _with_clocks(rows):
+            if wanted is None or task.host in wanted:
+                yield task
+            yield from (task._replace(host=host) for host in others.get(task.host, ()))
+
+
+def _rows(store: Store, sql: str, since: float, names: list[str] | None) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of tasks, those of a host together."""
+    if names is None:
+        yield store.query(sql, since)
         return
-    for some in slices(hosts):
-        yield from _with_clocks(store.query(f"{sql} AND t.name IN ({placeholders(some)})", since, *some))
+    for some in slices(names):
+        yield store.query(f"{sql} AND t.name IN ({placeholders(some)})", since, *some)
 
 
 def _with_clocks(rows: list[tuple[Any, ...]]) -> Iterator[Task]:
@@ -131,6 +147,7 @@ def _add(transaction: Transaction, runs: dict[str, int], line: bytes) -> int:
             sql = "UPDATE runs SET ended_at = ?, details = ? WHERE run = ?"
             transaction.execute(sql, timestamp(record.ended_at), json.dumps({"hosts": record.hosts}), run)
             _set_clocks(transaction, run, record)
+            store_identities(transaction, run, record.hosts)
         return 1
     run = _run(transaction, runs, Run(record.run, "", "", "", False, record.started_at))
     details: dict[str, Any] = {"outcome": record.outcome}

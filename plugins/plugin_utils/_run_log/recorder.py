@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Makes records of what a run reports. No other code accesses Ansible's task and result objects.
 
-The result of a task is made only when it is asked for, at a cost, so it is read only if the task changed something or may tell
-the time of the host.
+The result of a task is made only when it is asked for, at a cost, so it is read only if the task changed something or may return
+the time or the identity of the host.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .named import named
 
 MAX_TITLE = 300
 MAX_JOBS = 100_000
-_TELL_THE_TIME = re.compile(
-    r"ansible\.builtin\.(gather_facts|setup)|changetracking\.inventory\.ct_(inventory_info|inventory_fetch|[a-z]+_facts)"
+_DESCRIBE_THE_HOST = re.compile(
+    r"ansible\.builtin\.(gather_facts|setup)|changetracking\.inventory\.ct_(agent_info|inventory_info|inventory_fetch|[a-z]+_facts)"
 )
 ASYNC_STATUS = "ansible.builtin.async_status"
 _MICROSECONDS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{6}))?Z", re.ASCII)
@@ -70,7 +70,7 @@ class Recorder:
         host = _where(result)
         was_reached = host in self._hosts
         known = self._hosts.setdefault(host, {}) if problem != UNREACHABLE else {}
-        if _TELL_THE_TIME.fullmatch(module):
+        if _DESCRIBE_THE_HOST.fullmatch(module):
             _learn(known, started, now, result._result)
         if task.check_mode:
             return

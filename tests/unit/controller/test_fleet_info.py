@@ -132,6 +132,93 @@ def test_an_actor_is_the_user_of_a_run(fleet):
     assert short(ask(fleet, actors=["al*"])) == [("task", "/etc/a", 1)]
 
 
+UPGRADE = {"names": ["openssl"], "installed": {"openssl": "3.0.15"}}
+
+
+def of_relay(fleet, *names, upgraded=True):
+    """Hosts that send to a relay, which upgraded a package."""
+    fleet.via = "relay"
+    for name in names:
+        fleet.host(name, NEW)
+        if upgraded:
+            fleet.change(name, OLD, NEW)
+
+
+def levels(fleet):
+    """{host: level} of its change, and the warnings."""
+    answer = ask(fleet, group=False)
+    assert ask(fleet, "actors").get("warnings") == answer.get("warnings")
+    return {one["host"]: one["level"] for one in answer["changes"]}, answer.get("warnings", [])
+
+
+def test_a_host_of_a_relay_is_known_under_its_inventory_name_too(fleet):
+    of_relay(fleet, "web01", "web02")
+    fleet.task("first", "apt", NOON - 601, UPGRADE, "Upgrade", user="carol")
+    fleet.task("first", "ping", NOON + DAY, {}, identity="id of web01")  # a later run
+    assert levels(fleet)[0] == {"web01": "task", "web02": "drift"}
+    assert [one["level"] for one in ask(fleet, actors=["carol"])["changes"]] == ["task"]
+    fleet.task("10.0.0.2", "apt", NOON - 601, UPGRADE, "Upgrade", identity="id of web02")
+    assert levels(fleet) == ({"web01": "task", "web02": "task"}, [])
+
+
+def test_a_host_of_the_inventory_that_also_sends_to_a_relay_is_known_there(fleet):
+    fleet.host("first", NEW)
+    fleet.execute("UPDATE machines SET SourceComputerId = 'id of web01'")
+    fleet.task("first", "apt", NOON - 601, UPGRADE, identity="id of web01")
+    of_relay(fleet, "web01")
+    assert levels(fleet) == ({"web01": "task"}, [])
+
+
+def test_a_host_that_says_what_another_one_says_gets_none_of_its_tasks(fleet):
+    of_relay(fleet, "web01", "evil")
+    fleet.execute("UPDATE machines SET SourceComputerId = 'id of web01'")
+    fleet.task("first", "apt", NOON - 601, UPGRADE, identity="id of web01")
+    assert levels(fleet)[0] == {"web01": "drift", "evil": "drift"}
+
+
+def test_the_tasks_of_a_host_that_says_what_another_one_says_are_not_those_of_the_other(fleet):
+    of_relay(fleet, "web01", "web02")
+    fleet.task("evil", "apt", NOON - 601, UPGRADE, identity="id of web01")
+    fleet.task("first", "ping", NOON - 601, {}, identity="id of web01")
+    fleet.task("liar", "apt", NOON - 601, UPGRADE, identity="id of web02")
+    fleet.task("web02", "ping", NOON - 601, {})  # the run log has this name itself
+    assert levels(fleet)[0] == {"web01": "drift", "web02": "drift"}
+
+
+def test_a_host_that_was_renamed_in_the_inventory_has_its_new_name_after_a_month(fleet):
+    of_relay(fleet, "web01")
+    fleet.task("before", "ping", NOON - 29 * DAY, {}, identity="id of web01")
+    fleet.task("after", "apt", NOON - 601, UPGRADE, identity="id of web01")
+    assert levels(fleet)[0] == {"web01": "drift"}
+    fleet.execute("DELETE FROM identities WHERE name = 'before'")
+    fleet.task("before", "ping", NOON - 31 * DAY, {}, identity="id of web01")
+    assert levels(fleet)[0] == {"web01": "task"}
+
+
+def test_runs_of_hosts_that_the_store_does_not_know_are_one_warning(fleet):
+    of_relay(fleet, "web01", "web02", "web03")
+    fleet.task("first", "apt", NOON - 601, UPGRADE)
+    fleet.task("second", "apt", NOON - 601, UPGRADE)
+    fleet.task("localhost", "file", NOON - 601, {})
+    ((warning,),) = levels(fleet)[1:]
+    assert warning.startswith(
+        "run_log recorded no task of web01 and 2 other hosts, but tasks of first and 1 other name that the store has no host of."
+    )
+    for name in ("first", "second"):  # other machines, which send to no relay
+        fleet.task(name, "ping", NOON, {}, identity="id of " + name)
+    assert levels(fleet) == (dict.fromkeys(("web01", "web02", "web03"), "drift"), [])
+
+
+def test_hosts_without_a_run_are_no_warning_where_no_run_is_of_an_unknown_host(fleet):
+    of_relay(fleet, "web01", "web02")
+    fleet.task("web01", "apt", NOON - 601, UPGRADE)
+    assert levels(fleet) == ({"web01": "task", "web02": "drift"}, [])
+    fleet.task("elsewhere", "apt", NOON - 601, UPGRADE)
+    assert "no task of web02," in levels(fleet)[1][0]
+    fleet.task("web02", "ping", NOON, {})
+    assert levels(fleet)[1] == []
+
+
 def test_nothing_is_said_of_changes_that_were_found_before_the_first_run_was_recorded(fleet):
     fleet.change("web01", None, file("/etc/before"), NOON - DAY)
     fleet.change("web01", None, file("/etc/after"), NOON)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.changetracking.inventory.plugins.callback.run_log import CallbackModule
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.text import timestamp
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.identities import read_names
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.run_store import read_tasks, store_spool
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.runs import (
     Run,
@@ -230,6 +231,26 @@ def test_records_reach_the_store_once(tmp_path):
         assert (uuid, started, ended) == ("uuid-1", "2023-11-14T22:13:20Z", "2023-11-14T22:13:29Z")
         assert json.loads(details) == {"hosts": end.hosts}
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_what_a_run_learnt_of_hosts_is_stored_and_kept_as_long_as_the_run(tmp_path):
+    def end(number, **identities):
+        hosts = {name: {"identity": identity} if identity else {} for name, identity in identities.items()}
+        return RUN._replace(uuid="uuid-%d" % number, ended_at=1.7e9 + number, hosts=hosts)
+
+    with open_store(str(tmp_path / "fleet.db"), write=True) as store:
+        store_spool(
+            spooled(tmp_path / "spool", end(1, web01="a", web02="b"), end(2, web01="c", web02="", web03="d")), store
+        )
+        sql = "SELECT i.name, i.SourceComputerId, r.uuid FROM identities i JOIN runs r ON r.run = i.run ORDER BY 1"
+        assert store.query(sql) == [("web01", "c", "uuid-2"), ("web02", "b", "uuid-1"), ("web03", "d", "uuid-2")]
+        with store.writing() as transaction:
+            host = transaction.host("relay", "own", "", {"SourceComputerId": "c"}).host
+            change = {"RecordId": "r-1", "TimeGenerated": "2024-12-01T00:00:00Z", "ConfigChangeType": "Files"}
+            transaction.add_changes(host, "", [change])
+        assert read_names(store).inventory == {"own": "web01"}
+        store_spool(spooled(tmp_path / "spool", RUN._replace(uuid="uuid-3", ended_at=time.time())), store)
+        assert store.query(sql) == [("web02", "b", "uuid-1")]  # the first run is kept
 
 
 def test_a_task_before_the_host_returned_its_time_gets_its_clock_and_its_accuracy(tmp_path):

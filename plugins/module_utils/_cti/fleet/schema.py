@@ -100,6 +100,8 @@ _TABLES = (
     "run_tasks (task {id}, run {int} NOT NULL, number {int} NOT NULL, name TEXT NOT NULL, play TEXT, title TEXT, module TEXT,"
     " started_at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION, clock_offset DOUBLE PRECISION, named TEXT, details TEXT,"
     " UNIQUE (run, number))",
+    # What a host last returned as its SourceComputerId under this inventory name, and in which run.
+    "identities (name TEXT PRIMARY KEY, SourceComputerId TEXT NOT NULL, run {int} NOT NULL)",
     # word: ignore, window or acknowledge. what: JSON, which changes it applies to.
     "marks (mark {id}, word TEXT NOT NULL, what TEXT NOT NULL, reason TEXT, made_by TEXT, made_at TEXT NOT NULL,"
     " valid_from TEXT, valid_until TEXT)",

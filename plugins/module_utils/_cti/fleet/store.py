@@ -202,7 +202,7 @@ class Store:
             if not write:
                 remedy = "Run the playbook changetracking.inventory.inventory, which replaces it"
                 raise FleetError(_ODD % (quoted(self._db.name), one.kind, one.name, remedy))
-        if foreign or version < schema.VERSION:
+        if foreign or version < schema.VERSION or not self._db.columns("identities"):  # added in version 2
             return False
         return all(set(map(str.lower, columns)) <= self._db.columns(table) for table, columns in schema.COLUMNS.items())
 
