@@ -14,7 +14,8 @@ from ...module_utils._cti.errors import CtiError
 from ...module_utils._cti.kinds.packages.versions import Condition, compare_dpkg, compare_rpm, has_epoch, satisfies
 from ...module_utils._cti.text import line, plural
 from .groups import MAX_LENGTH, MOST_HOSTS, SHOWN_HOSTS
-from .inventories import COMPARED, Inventories, Key, Variant
+from .inventories import Inventories
+from .later import COMPARED, Key, Variant
 
 Entry = dict[str, Any]
 Expected = set[Variant]  # empty: the item should not be there

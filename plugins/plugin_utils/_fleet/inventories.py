@@ -12,36 +12,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...module_utils._cti.fleet.parameters import placeholders, slices
 from ...module_utils._cti.fleet.schema import column
 from ...module_utils._cti.fleet.store import Store
-from ...module_utils._cti.fleet.transaction import RELAY
 from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from ...module_utils._cti.text import timestamp
 from .history import COLUMNS, selected
+from .later import COMPARED, Changed, Key, Variant, collected_by_agents, key_of, read_later
 from .selection import Selects
 
-# The columns that make two items of one name different variants.
-COMPARED = {
-    "packages": ("CurrentVersion",),
-    "services": ("SvcState", "SvcStartupType"),
-    "files": ("FileContentChecksum", "Mode", "Owner", "Group", "FileType", "LinkTarget"),
-}
 _MAGIC = frozenset("*?[")
-
-
-class Key(NamedTuple):
-    """An item, whatever its variant."""
-
-    kind: str
-    name: str
-    architecture: str
-
-
-Variant = tuple[Any, ...]  # the values of the columns in COMPARED
 
 
 class Inventories:
@@ -102,7 +85,9 @@ def read(
         for item, name, architecture, *values in rows[kind.name]:
             if masks.get(item):
                 variants[Key(kind.name, name, architecture or "")][tuple(values)] |= masks[item]
-    _move(store, numbers, known, matches, at, of_kind, variants)
+    later = read_later(store, numbers, known, matches, at)
+    for changes, is_undone in ((later, False), (_to_undo(store, numbers, known, matches, at, of_kind), True)):
+        _move(changes, numbers, variants, is_undone)
     return Inventories(
         [name for _host, name in hosts],
         {kind.name: of_kind.get(kind.config_type, 0) for kind in known},
@@ -173,73 +158,45 @@ def _of_items(store: Store, what: str, items: list[int]) -> Iterator[tuple[Any, 
         yield from store.query(f"SELECT {what} WHERE item IN ({placeholders(some)})", *some)
 
 
-class _Changes:
-    """What the changes of one item on one host, from the oldest to the newest, say of the time before and after them."""
-
-    def __init__(self) -> None:
-        self.before: Variant | None = None  # what the first change found; None: nothing
-        self.after: Variant | None = None  # what the last change left
-        self.net: dict[Variant, int] = defaultdict(int)  # above 0: the changes added it; below 0: they removed it
-        self._is_first = True
-
-    def add(self, before: Variant | None, after: Variant | None) -> None:
-        if self._is_first:
-            self.before, self._is_first = before, False
-        self.after = after
-        for step, variant in ((-1, before), (1, after)):
-            if variant is not None:
-                self.net[variant] += step
+def _to_undo(
+    store: Store,
+    numbers: Mapping[int, int],
+    kinds: list[Kind],
+    matches: Selects,
+    at: float | None,
+    of_kind: Mapping[str, int],
+) -> dict[tuple[int, Key], Changed]:
+    """The changes that are in the inventories and were found after `at`."""
+    found: dict[tuple[int, Key], Changed] = defaultdict(Changed)
+    if at is None:
+        return found
+    collected = collected_by_agents(store)
+    by_type = {kind.config_type: kind for kind in kinds}
+    sql = f"{selected(store, ('HostId', *COLUMNS))} WHERE TimeGenerated > ? ORDER BY Seq"
+    for row in store.rows(sql, timestamp(at)):
+        kind, host = by_type.get(row["ConfigChangeType"]), row["HostId"]
+        if kind is None or host not in numbers or not matches(row[kind.columns[0]] or ""):
+            continue
+        own = collected.get((host, kind.config_type))
+        if of_kind.get(kind.config_type, 0) >> numbers[host] & 1 and (own is None or row["TimeGenerated"] <= own):
+            found[host, key_of(kind, row)].add(kind, row)
+    return found
 
 
 def _move(
-    store: Store, numbers: Mapping[int, int], kinds: list[Kind], matches: Selects, at: float | None,
-    of_kind: Mapping[str, int], variants: dict[Key, dict[Variant, int]],
-) -> None:  # fmt: skip
-    """Move the inventories to the time `at`, by default now: undo the changes that were found after it, or apply those that a relay got of a
-    host since its inventory. An item that is not in the inventory any more, though no change removed it, was taken out of the rule since: if
-    changes are undone, nothing is said of it."""
-    collected = _collected_by_agents(store, numbers)
-    wanted = None if at is None else timestamp(at)
-    times = [*collected.values(), *([] if wanted is None else [wanted])]
-    if not times:
-        return
-    found: dict[tuple[Key, int, bool], _Changes] = defaultdict(_Changes)
-    by_type = {kind.config_type: kind for kind in kinds}
-    sql = f"{selected(store, ('HostId', *COLUMNS))} WHERE TimeGenerated > ? ORDER BY Seq"
-    for row in store.rows(sql, min(times)):
-        kind = by_type.get(row["ConfigChangeType"])
-        if kind is None or row["HostId"] not in numbers or not matches(row[kind.columns[0]] or ""):
-            continue
-        bit, time = 1 << numbers[row["HostId"]], row["TimeGenerated"]
-        own = collected.get((row["HostId"], kind.config_type))
-        is_in = own is None or time <= own
-        if of_kind.get(kind.config_type, 0) & bit and is_in == (wanted is not None and time > wanted):
-            key = Key(kind.name, row[kind.columns[0]], row["Architecture"] or "" if kind.name == "packages" else "")
-            after, before = (
-                None
-                if row["ChangeCategory"] == absent
-                else tuple(row[kind.tracked[name][which]] for name in COMPARED[kind.name])
-                for which, absent in ((0, "Removed"), (1, "Added"))
-            )
-            found[key, bit, is_in].add(before, after)
-    for (key, bit, is_undone), changes in found.items():
+    changes: Mapping[tuple[int, Key], Changed],
+    numbers: Mapping[int, int],
+    variants: dict[Key, dict[Variant, int]],
+    undo: bool,
+) -> None:
+    """Apply or undo the changes. An item that is not in the inventory any more, though no change removed it, was taken out of the rule
+    since: if changes are undone, nothing is said of it."""
+    for (host, key), changed in changes.items():
+        bit = 1 << numbers[host]
         now = [variant for variant, hosts in variants[key].items() if hosts & bit]
-        if is_undone and not now and changes.after is not None:
+        if undo and not now and changed.after is not None:
             continue
-        if key.kind == "packages":  # of which a host may have several versions
-            sign = -1 if is_undone else 1
-            then = [variant for variant in now if sign * changes.net[variant] >= 0]
-            then += [variant for variant, sum_ in changes.net.items() if sign * sum_ > 0]
-        else:
-            left = changes.before if is_undone else changes.after
-            then = [] if left is None else [left]
         for variant in now:
             variants[key][variant] &= ~bit
-        for variant in then:
+        for variant in changed.undone(now) if undo else changed.applied(now):
             variants[key][variant] |= bit
-
-
-def _collected_by_agents(store: Store, numbers: Mapping[int, int]) -> dict[tuple[int, str], str]:
-    """{(host, type): time of the inventory} of the hosts that send to a relay."""
-    sql = "SELECT i.host, i.type, i.collected_at FROM inventories i JOIN hosts h ON h.host = i.host WHERE h.via = ?"
-    return {(host, type_): at for host, type_, at in store.query(sql, RELAY) if host in numbers and at is not None}

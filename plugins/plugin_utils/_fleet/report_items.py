@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...module_utils._cti.fleet.schema import TIMES, column
@@ -16,6 +16,7 @@ from ...module_utils._cti.kinds.kind import Kind
 from ...module_utils._cti.kinds.registry import all_kinds
 from .health import problems_of
 from .json_columns import read_list
+from .later import Changed, Variant, read_later
 from .report_columns import MAX_NAME, MAX_TEXT, coded, delta, seconds, share, shown
 from .selection import Selects
 
@@ -95,13 +96,21 @@ def read_items(store: Store, hosts: list[Host]) -> Items:
     return Items([kind.columns(limit) for kind in kinds], sum(kind.left_out for kind in kinds))
 
 
+def _every(_name: str) -> bool:
+    return True
+
+
 class _Items:
-    """The items of one kind. An item's number is its place in the order of their values."""
+    """The items of one kind, with what changed on the hosts of a relay since their inventories. An item's number is its place in the order of their values."""
 
     def __init__(self, store: Store, kind: Kind, hosts: dict[int, int]) -> None:
         self.name, type_ = kind.name, kind.config_type
         other = tuple((name, name) for name in kind.columns if name not in TIMES)
         self._fields = FIELDS.get(kind.name, other)
+        first = self._fields[0][0]
+        self._limits = [
+            MAX_NAME if name in (first, "LinkTarget", "SvcPath") else MAX_TEXT for name, _label in self._fields
+        ]
         self.left_out = 0
         self._identity = IDENTITY.get(kind.name, 1)
         self._hosts = len(hosts)
@@ -111,10 +120,19 @@ class _Items:
             if host in hosts:
                 self._base_of[hosts[host]] = base
         values = dict(self._values(store, type_))
-        self._values_of = sorted(set(values.values()))
+        later = {
+            (hosts[host], self._shown((key.name, key.architecture))[: self._identity]): (
+                changed,
+                self._changed(kind, changed),
+            )
+            for (host, key), changed in read_later(store, hosts, [kind], _every).items()
+        }
+        self._values_of = sorted(
+            {*values.values(), *(one for _changed, some in later.values() for one in some.values())}
+        )
         order = {value: number for number, value in enumerate(self._values_of)}
         page_number = {item: order[value] for item, value in values.items()}
-        del values, order
+        del values
         self._key_of = self._keys()
         bases: dict[int, Counter[int]] = {base: Counter() for base in self._base_of.values()}
         for base, item in store.query("SELECT base, item FROM set_items"):
@@ -129,6 +147,8 @@ class _Items:
                 else:
                     added[hosts[host]].add(page_number[item])
                     gone[hosts[host]][page_number[item]] += 0
+        self._apply(later, order, bases, added, gone)
+        del later, order
         self._bases = {base: sorted(counts) for base, counts in bases.items()}
         self._added: dict[int, list[int]] = {}
         self._gone: dict[int, list[int]] = {}
@@ -140,6 +160,34 @@ class _Items:
             old = {item for item, number in gone[place].items() if 0 < counts[item] <= number} - added[place]
             self._differ(place, new, old, by_key.get(base, {}))
 
+    def _apply(
+        self, later: Mapping[tuple[int, Values], tuple[Changed, dict[Variant, Values]]], order: Mapping[Values, int],
+        bases: Mapping[int, Counter[int]], added: dict[int, set[int]], gone: dict[int, Counter[int]],
+    ) -> None:  # fmt: skip
+        """Apply what changed on a host since its inventory. `later`: by host and identity of an item; `order`: the number of an item."""
+        wanted: dict[Values, list[int]] = {identity: [] for _place, identity in later}
+        for item, value in enumerate(self._values_of):
+            if value[: self._identity] in wanted:
+                wanted[value[: self._identity]].append(item)
+        for (place, identity), (changed, new) in later.items():
+            counts = bases.get(self._base_of.get(place, -1), Counter())
+            known = {
+                (self._values_of[item][self._identity],): item  # the version of a package
+                for item in wanted[identity]
+                if item in added[place] or counts[item] > gone[place][item]
+            }
+            after = changed.applied(known)
+            for variant, item in known.items():
+                if variant not in after:
+                    added[place].discard(item)
+                    gone[place][item] = counts[item]
+            added[place].update(order[new[variant]] for variant in after if variant not in known)
+
+    def _changed(self, kind: Kind, changed: Changed) -> dict[Variant, Values]:
+        """The items that changes left."""
+        fields = [kind.tracked.get(name, (name, name))[0] for name, _label in self._fields]
+        return {variant: self._shown([row.get(name) for name in fields]) for variant, row in changed.rows.items()}
+
     def _differ(self, place: int, new: set[int], old: set[int], by_key: dict[int, list[int]]) -> None:
         """Store how a host differs from its base: its items replace those of the base that have the same identity."""
         keys = {self._key_of[item] for item in new}
@@ -150,11 +198,14 @@ class _Items:
     def _values(self, store: Store, type_: str) -> Iterator[tuple[int, Values]]:
         fields = [name for name, _label in self._fields]
         names = ", ".join(map(column, fields))
-        limits = [MAX_NAME if field in (fields[0], "LinkTarget", "SvcPath") else MAX_TEXT for field in fields]
         for item, *row in store.query(f"SELECT item, {names} FROM items WHERE ConfigDataType = ?", type_):
-            if self.name == "files":
-                row[1] = str(row[1] or "")[:DIGITS]
-            yield item, tuple([shown(value, limit) for value, limit in zip(row, limits)])
+            yield item, self._shown(row)
+
+    def _shown(self, row: Sequence[Any]) -> Values:
+        """The values as they are shown, of all fields or the first ones."""
+        if self.name == "files" and len(row) > 1:
+            row = [row[0], str(row[1] or "")[:DIGITS], *row[2:]]
+        return tuple([shown(value, limit) for value, limit in zip(row, self._limits)])
 
     @staticmethod
     def _differences(store: Store, type_: str) -> Iterator[tuple[Any, ...]]:

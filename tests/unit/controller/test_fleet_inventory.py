@@ -179,6 +179,31 @@ def test_packages_services_files_and_drift_are_variables_where_they_are_asked_fo
     assert groups == {"odd": ["web01", "web02"]}
 
 
+def test_what_changed_since_the_inventory_of_an_agent_counts(store, tmp_path):
+    """The inventories of both hosts are of NOON."""
+    store.via = "relay"
+    gone, two = file("/etc/gone"), [package("linux", version) for version in ("6.1", "6.2")]
+    for name in ("web01", "web02"):
+        store.host(name, package("openssl"), package("nmap"), *two, service("ssh"), file("/etc/a"), gone)
+    store.change("web01", file("/etc/a", "c"), file("/etc/a"), NOON)  # in the inventory
+    store.change("web01", file("/etc/a"), file("/etc/a", "b"), NOON + 60)
+    store.change("web01", gone, None, NOON + 60)
+    store.change("web01", None, file("/etc/new"), NOON + 60)
+    store.change("web01", package("openssl"), package("openssl", "1.1"), NOON + 60)
+    store.change("web01", package("nmap"), None, NOON + 60)
+    store.change("web01", two[1], None, NOON + 60)
+    store.change("web01", service("ssh"), service("ssh", running=False), NOON + 60)
+    source = write(tmp_path, via=["relay"], packages=["*"], services=["s*"], files=["/etc/a", "/etc/new", "/etc/gone"])
+    variables = listed(tmp_path, source)[1]
+    kinds = ("ct_packages", "ct_services", "ct_files")
+    assert [variables["web01"][kind] for kind in kinds] == [
+        {"openssl": "1.1", "linux": "6.1"}, {"ssh": "Stopped"}, {"/etc/a": "b" * 64, "/etc/new": "a" * 64},
+    ]  # fmt: skip
+    assert [variables["web02"][kind] for kind in kinds] == [
+        {"openssl": "1.0", "nmap": "1.0", "linux": "6.2"}, {"ssh": "Running"}, {"/etc/a": "a" * 64, "/etc/gone": "a" * 64},
+    ]  # fmt: skip
+
+
 def test_no_value_of_a_host_is_evaluated(fleet, tmp_path):
     """Neither while the inventory is read nor in a play, whatever expressions make of it."""
     source = write(

@@ -28,6 +28,8 @@ from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     FleetStore,
     file,
     make_older,
+    package,
+    service,
 )
 from ansible_collections.changetracking.inventory.tests.report import fleet
 
@@ -167,6 +169,52 @@ def test_texts_have_no_characters_that_change_what_is_around_them(text):
 
 def test_long_texts_are_shortened():
     assert len(shown("x" * (1 << 20))) < 250 and "(1048576 characters)" in shown("x" * (1 << 20))
+
+
+def test_what_changed_since_the_inventory_of_an_agent_is_in_the_report(tmp_path):
+    """The inventories of all hosts are of NOON. A host that got the same changes later has the same items."""
+    where = str(tmp_path / "relay.db")
+    store = FleetStore(where)
+    store.via = "relay"
+    gone, two = file("/etc/gone"), [package("linux", version) for version in ("6.1", "6.2")]
+    after = [package("openssl", "1.1"), two[0], service("ssh", False), file("/etc/a", "b"), file("/etc/new")]
+    for name in ("web01", "web02", "web03"):
+        store.host(name, package("openssl"), package("nmap"), *two, service("ssh"), file("/etc/a"), gone)
+    store.host("web04", *after)
+    store.host("web05")
+    for name in ("web01", "web02"):
+        store.change(name, file("/etc/a", "c"), file("/etc/a"), NOON)  # in the inventory
+        store.change(name, file("/etc/a"), file("/etc/a", "b"), NOON + 60)
+        store.change(name, gone, None, NOON + 60)
+        store.change(name, None, after[-1], NOON + 60)
+        store.change(name, package("openssl"), after[0], NOON + 60)
+        store.change(name, package("nmap"), None, NOON + 60)
+        store.change(name, two[1], None, NOON + 60)
+        store.change(name, service("ssh"), after[2], NOON + 60)
+    for old, new in ((None, after[-1]), (after[-1], None), (None, after[0])):
+        store.change("web05", old, new, NOON + 60)
+    store.host("web02", *after)
+    store.execute(
+        "UPDATE inventories SET collected_at = '2026-01-01T12:02:00Z' WHERE host = (SELECT host FROM hosts WHERE name = 'web02')"
+    )
+    store.close()
+    kinds = data(made(where).text)["kinds"]
+    of_host = [[items(kind, host) for kind in kinds] for host in range(5)]
+    assert of_host[0] == of_host[1] == of_host[3] != of_host[2]
+    assert [len(some) for some in of_host[2]] == [4, 1, 2] and [len(some) for some in of_host[0]] == [2, 1, 2]
+    assert of_host[4] == [[one for one in of_host[3][0] if one[0] == "openssl"], [], []]
+
+
+def test_runs_of_hosts_that_the_store_does_not_know_are_a_warning_of_the_report(tmp_path):
+    store = FleetStore(str(tmp_path / "relay.db"))
+    store.via = "relay"
+    store.change("web01", *MOTD)
+    store.task("first", "copy", NOON - 61, {"paths": ["/etc/motd"]})
+    (warning,) = made(store.where).warnings
+    assert warning.startswith("run_log recorded no task of web01, but tasks of first that the store has no host of.")
+    store.task("first", "ping", NOON, {}, identity="id of web01")
+    known = made(store.where)
+    assert known.warnings == [] and data(known.text)["changes"]["actors"][0][0] == "task"
 
 
 def test_marks_are_in_the_report(where):
