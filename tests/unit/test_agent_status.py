@@ -111,15 +111,39 @@ def test_an_outbox_that_cannot_be_read_leaves_the_rest_of_the_status(options, mo
     assert held
 
 
-def test_the_doctor_names_a_read_only_file_system(options, monkeypatch):
+@pytest.mark.parametrize(
+    "found, why",
+    [
+        ({"f_flag": os.ST_RDONLY}, "is read-only"),
+        ({"f_favail": 0}, "has no free inodes"),
+        ({"f_bavail": 15}, "is full"),
+        ({"f_files": 0, "f_favail": 0}, ""),
+        ({"f_blocks": 0, "f_bavail": 0}, ""),
+    ],
+)
+def test_a_state_that_takes_no_files_is_named_though_the_last_status_is_healthy(
+    options, monkeypatch, capsys, found, why
+):
     status.Status(options).collected(SEEN, 1.0, 60)
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_flag=os.ST_RDONLY, f_bavail=0, f_frsize=1))
+    free = {"f_flag": 0, "f_files": 9, "f_favail": 9, "f_blocks": 1 << 20, "f_bavail": 1 << 20, "f_frsize": 4096}
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(**dict(free, **found)))
     (state,) = [link for link in doctor.examine(options) if link.name == "state"]
-    assert (state.status, state.message) == (
-        "broken",
-        "The file system of %s is read-only, so the agent cannot store changes." % options.state,
-    )
-    assert doctor.as_data(doctor.examine(options))["Broken"] == "state"  # and not the agent, which cannot start
+    text = "The file system of %s %s, so the agent cannot store changes. " % (options.state, why)
+    program.main(["status", "--config", "", "--state", options.state])
+    last = capsys.readouterr().out.splitlines()[-1]
+    if why:
+        assert state.status == "broken" and state.message.startswith(text) and last == "  " + state.message
+        assert doctor.as_data(doctor.examine(options))["Broken"] == "state"  # and not the agent, which cannot start
+    else:
+        assert state.status != "broken" and "cannot store" not in last
+
+
+def test_why_nothing_is_delivered_is_a_sentence_with_the_address_as_it_is(options):
+    held = lock.StateLock(options.state)
+    status.Status(options).not_delivered("tcp://h:1: closed by the receiver (0 records were delivered, 5 kept)")
+    (delivery,) = [link for link in doctor.examine(options) if link.name == "delivery"]
+    assert delivery.message == "tcp://h:1: closed by the receiver."
+    assert held
 
 
 def test_the_remedy_for_a_full_or_read_only_file_system_is_the_first(tmp_path):

@@ -609,3 +609,12 @@ def test_a_full_disk_is_told_and_the_state_before_is_kept(small_disk):
     assert "Free some disk space" in str(caught.value)
     with Store(path) as store:
         assert store.items(PACKAGES, "dpkg") == [PACKAGE]
+
+
+def test_a_file_system_without_free_inodes_is_named(small_disk):
+    path = os.path.join(small_disk, "state.db")
+    keep(path, [PACKAGE])
+    subprocess.check_call(["mount", "-o", "remount,nr_inodes=2", small_disk])  # its folder and the state
+    with pytest.raises(StateError) as caught, Store(path) as store:
+        store.put(PACKAGES, "dpkg", "t", "d", [])
+    assert str(caught.value).endswith("because its file system has no free inodes. Delete some files on it.")

@@ -15,6 +15,7 @@ from typing import Callable, Collection, List, Optional, Tuple
 from .text import printable
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FULL_BYTES = 64 << 10  # with less free space than that, not even a small file may fit
 _MAX_LINKS = 40  # in one path, as path_resolution(7) has it
 
 _FULL_OR_READ_ONLY = {
@@ -55,6 +56,21 @@ def remedy(error: OSError, path: str, otherwise: str, root: bool = True) -> str:
     else:
         return otherwise
     return first + otherwise[0].lower() + otherwise[1:]
+
+
+def takes_no_files(folder: str) -> Tuple[str, str]:
+    """Why the file system of a folder takes no new files, such as "is full", and the remedy; both empty if it does, or is not known."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return "", ""
+    if found.f_flag & os.ST_RDONLY:
+        return "is read-only", "See the kernel log (dmesg) for the reason, and remount it for writing."
+    if found.f_files and not found.f_favail:  # some file systems, such as btrfs, do not count inodes: 0 of 0
+        return "has no free inodes", "Delete some files on it."
+    if found.f_blocks and found.f_bavail * found.f_frsize < _FULL_BYTES:
+        return "is full", "Free some space on it."
+    return "", ""
 
 
 def _user_name(uid: int) -> str:

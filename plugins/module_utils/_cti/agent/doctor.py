@@ -121,7 +121,8 @@ def _without_counts(error: str) -> str:
     error = re.sub(r" \(\d+ records? (?:was|were) delivered, \d+ kept\)", "", error)
     error = re.sub(r"\b(?:1 record is|\d+ records are)", "records are", error)
     error = re.sub(r"\b(?:1 record waits|\d+ records wait)", "records wait", error)
-    return error[:1].upper() + error[1:]
+    error = error if error.endswith(".") else error + "."
+    return error if "://" in error.split(" ")[0] else error[:1].upper() + error[1:]
 
 
 def _first_broken(links: Sequence[Link]) -> Optional[Link]:
@@ -177,6 +178,9 @@ class _Examination:
 
     def _state(self) -> Link:
         folder = self._options.state
+        why = status.unwritable(folder)
+        if why:
+            return Link("state", BROKEN, why)
         try:
             with Store(self._options.database, read_only=True, owner=self._owner, leave_no_files=True) as store:
                 whole = not os.path.exists(store.path) or os.path.getsize(store.path) <= CHECKED_BYTES
@@ -188,11 +192,6 @@ class _Examination:
         except OSError as error:
             return Link(
                 "state", BROKEN, "The state directory '%s' cannot be used (%s)." % (folder, error.strerror), _START
-            )
-        if free.f_flag & os.ST_RDONLY:
-            message = "The file system of %s is read-only, so the agent cannot store changes." % folder
-            return Link(
-                "state", BROKEN, message, "See the kernel log (dmesg) for the reason, and remount it for writing."
             )
         if free.f_bavail * free.f_frsize < FREE_BYTES:
             message = "The file system of %s has less than %d MiB free." % (folder, FREE_BYTES >> 20)
@@ -248,16 +247,16 @@ class _Examination:
 
     def _paths(self, settings: Settings) -> Link:
         """Show how each destinationPath is read and what it matched in the last run. Sources that failed are in the check `files`."""
-        details = []
+        details, unknown = [], "not scanned yet"
         try:
             with Store(self._options.database, read_only=True, owner=self._owner, leave_no_files=True) as store:
                 sources = store.last_sources(FILES)
         except CtiError:
-            sources = {}
+            sources, unknown = {}, "see the check 'state'"
         failed = 0
         for rule in settings.file_rules:
             source = sources.get(rule.name) or sources.get("%s (%s)" % (rule.name, rule.path))
-            matched = "not scanned yet"
+            matched = unknown
             if source is not None:
                 failed += source.status == "failed"
                 files = plural(source.count, "file")

@@ -74,7 +74,7 @@ def _status(options: AgentOptions, parsed: argparse.Namespace) -> int:
     _print([json.dumps(state)] if parsed.json else status.lines(state))
     kinds = state.get("Kinds", {}).values()
     failed = state.get("Delivery", {}).get("Error") or state["Outbox"].get("Error")
-    failed = failed or any(kind.get("Failed") or kind.get("Error") for kind in kinds)
+    failed = failed or state["Unwritable"] or any(kind.get("Failed") or kind.get("Error") for kind in kinds)
     has_rule = (state.get("Rule") or {}).get("Origin")
     return 0 if state["Running"] and has_rule and not failed else 1
 

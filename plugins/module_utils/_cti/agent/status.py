@@ -131,7 +131,7 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
     """The status of the agent that uses this state directory, or last used it, with the contents of its outbox.
 
     `owner`: a uid that may own the state, in addition to root and the current user. An outbox that cannot be read, for example on a
-    full disk, is an Error in it. Raises StateError.
+    full disk, is an Error in it. `Unwritable`: see unwritable(). Raises StateError.
     """
     try:
         raw, _status = folders.read(options.path(FILE), MAX_BYTES, follow=False)
@@ -155,7 +155,14 @@ def read(options: AgentOptions, owner: Optional[int] = None) -> Dict[str, Any]:
         state["Outbox"] = {"Records": depth.records, "Bytes": depth.bytes, "Oldest": timestamp(depth.oldest)}
     except StateError as error:
         state["Outbox"] = {"Records": None, "Bytes": None, "Oldest": None, "Error": str(error)}
+    state["Unwritable"] = unwritable(options.state)
     return state
+
+
+def unwritable(folder: str) -> str:
+    """Why the state directory takes no new file, and the remedy; empty if it does. The status file is then that of an earlier time."""
+    why, remedy = folders.takes_no_files(folder)
+    return "The file system of %s %s, so the agent cannot store changes. %s" % (folder, why, remedy) if why else ""
 
 
 _OPTIONAL = (str, type(None))
@@ -257,7 +264,7 @@ def lines(state: Dict[str, Any]) -> List[str]:
         )
         if uploads["Error"]:
             out.append("  " + uploads["Error"])
-    return out + unread
+    return out + unread + (["  " + state["Unwritable"]] if state["Unwritable"] else [])
 
 
 def _who_lines(who: Optional[Dict[str, Any]]) -> List[str]:

@@ -307,6 +307,9 @@ class Database:
                 " kept."
             )
         if "unable to open" in reason or "readonly" in reason:
+            why, remedy = folders.takes_no_files(os.path.dirname(os.path.abspath(self.path)))
+            if why:
+                return StateError(f"Cannot write the state '{self.path}', because its file system {why}. {remedy}")
             return StateError(
                 f"Cannot write the state '{self.path}' or its folder ({reason}). Give a path that the current user can write."
             )
