@@ -117,7 +117,7 @@ def _of_relay(status):
     if status["rc"] == 0:
         return "The relay runs and uploads. There is no agent."
     problem = (str(status.get("stderr", "")).strip().splitlines() or [""])[-1]
-    return problem or "The relay cannot upload. Run relay.pyz status on this host to see the error."
+    return problem or "The relay cannot store or upload records. Run relay.pyz status on this host to see the error."
 
 
 def _versions(agent, relay):

@@ -87,8 +87,10 @@ def test_nothing_leaves_the_outbox_for_a_relay_whose_disk_is_slow_and_then_full(
     with pytest.raises(ForwardError, match="0 records were delivered, 2 kept"):
         host.deliver(silence=PATIENCE)
     assert host.waiting() == 2
+    assert "Records are not acknowledged until that works." in relay.status()["StorageError"]
     full.unlink()
     assert host.deliver() == (2, 0)
+    assert relay.status()["StorageError"] == ""
     relay.expect(r"\) 0 rows$")
     assert relay.rows("SELECT RecordId FROM ConfigurationChange ORDER BY 1") == [("a",), ("b",)]
 

@@ -215,7 +215,7 @@ def test_a_host_with_a_relay_and_no_agent_is_checked_as_a_relay():
     fleet["both"] = {"ct_agent": answer(True, "All checks passed."), "relay": relays["stuck"]}
     assert ct_checks(list(fleet), fleet, relay_status="relay") == {
         "The relay runs and uploads. There is no agent.": "good",
-        "The relay cannot upload. Run relay.pyz status on this host to see the error.": "stuck",
+        "The relay cannot store or upload records. Run relay.pyz status on this host to see the error.": "stuck",
         "relay: error: No relay\\x1b.": "down",
         "No agent is installed.": "gone, none, odd",
         "All checks passed.": "both",

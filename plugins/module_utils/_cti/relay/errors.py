@@ -19,6 +19,10 @@ class SinkError(CtiError):
     """Records could not be stored, so they are not acknowledged."""
 
 
+class StorageError(SinkError):
+    """The events directory cannot be written, for example on a full disk."""
+
+
 class UploadError(CtiError):
     """The destination did not accept a segment. The segment is kept and uploaded again, in `retry_after` seconds at the earliest."""
 

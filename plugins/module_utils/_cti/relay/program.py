@@ -100,7 +100,7 @@ def _status(options: argparse.Namespace) -> int:
     status = ask(options.sockets, options.allow_user)
     lines = [json.dumps(status, indent=2)] if options.json else map(line, _status_lines(status))
     sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if any(sink["UploadError"] for sink in status["Sinks"]) else 0
+    return 1 if status["StorageError"] or any(sink["UploadError"] for sink in status["Sinks"]) else 0
 
 
 def _query(options: argparse.Namespace) -> int:
@@ -178,6 +178,8 @@ def _status_lines(status: Dict[str, Any]) -> Iterator[str]:
         status["Upload"],
     )
     yield "Extensions: %s" % (", ".join(status["Extensions"]) or "none named by a config chunk")
+    if status["StorageError"]:
+        yield "  " + status["StorageError"]
     for sink in status["Sinks"]:
         yield "LocalSink %s: %s; received %d, uploaded %d, dropped %d, refused %d" % (
             sink["Stream"],

@@ -31,7 +31,7 @@ from .clients import Clients
 from .configuration import Configuration, open_chunks
 from .connection import Client, Connection, Work
 from .destinations import open_uploader
-from .errors import SinkError
+from .errors import SinkError, StorageError
 from .known import KnownMessages
 from .listeners import Listener, Listeners
 from .refused import Refused, outline
@@ -89,6 +89,7 @@ class Relay:
         self._waker = Waker(self._selector)
         self._uploading = Uploading(self._sinks, uploader, self._refused, options.interval, log, self._waker.wake)
         self._clients = Clients(_places())
+        self._storage_error = ""  # why records were not stored, until some are
         self._keys: Dict[bytes, Any] = {}  # of records, for all connections
         self._unfinished: Set[Connection] = set()  # have complete messages that were not processed yet
         self._ended: List[Connection] = []
@@ -166,6 +167,8 @@ class Relay:
         try:
             action(connection, *arguments)
         except (FormatError, SinkError) as error:
+            if isinstance(error, StorageError):
+                self._storage_error = str(error)
             self._drop(connection, str(error))
         except OSError as error:
             self._drop(connection, error.strerror or str(error))
@@ -263,7 +266,9 @@ class Relay:
             try:
                 if sink is not None:
                     sink.commit()
+                    self._storage_error = ""
             except SinkError as error:
+                self._storage_error = str(error)
                 self._log.about_client("LocalSink %s: %s" % (sink.stream if sink else "", error), ERROR)
                 for connection, _chunk, _mark in messages:
                     if not connection.closed:
@@ -374,6 +379,7 @@ class Relay:
             "Connections": len(self._clients),
             "Extensions": self._configuration.extensions,
             "Upload": shown(self._options.upload),
+            "StorageError": self._storage_error,
             "Sinks": [
                 {
                     "Stream": sink.stream,

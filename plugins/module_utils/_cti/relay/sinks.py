@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from ..folders import remedy
 from ..text import plural
-from .errors import RelayError, SinkError
+from .errors import RelayError, SinkError, StorageError
 from .segments import SUFFIX, Segment, found, number
 
 MAX_SINKS = 256  # in addition to those that the config chunks name
@@ -58,7 +58,7 @@ class LocalSink:
             _sync_folder(os.path.dirname(folder))
             self._sealed: Deque[Segment] = collections.deque(found(folder, monotonic()))
         except OSError as error:
-            raise SinkError(_cannot_store(folder, error)) from error
+            raise StorageError(_cannot_store(folder, error)) from error
         self._number = number(self._sealed[-1]) if self._sealed else 0
         self._pending: List[bytes] = []
         self._pending_bytes = self._pending_foreign = 0
@@ -132,7 +132,7 @@ class LocalSink:
         except OSError as error:
             self.refused += len(lines)
             self._give_up()
-            raise SinkError(_cannot_store(self._folder, error)) from error
+            raise StorageError(_cannot_store(self._folder, error)) from error
         self._rows += len(lines)
         self._bytes += size
         self._foreign += foreign
