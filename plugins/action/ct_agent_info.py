@@ -8,6 +8,8 @@ from __future__ import annotations
 from ..modules.ct_agent_info import OPTIONS
 from ..plugin_utils._direct.action import DirectAction, Module
 
+RETURNS = {"installed": bool, "SourceComputerId": (str, type(None)), "status": object, "doctor": object}
+
 
 class ActionModule(DirectAction):
-    module = Module("ct_agent_info", OPTIONS, {"installed": bool, "status": object, "doctor": object})
+    module = Module("ct_agent_info", OPTIONS, RETURNS)
