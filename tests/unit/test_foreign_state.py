@@ -5,7 +5,11 @@
 
 import json
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -48,6 +52,41 @@ def path(home):
         store.finish(PACKAGES, Run(1, [], []), {"dpkg": Source("ok", 1, "")})
     os.chown(path, USER, USER)
     return path
+
+
+READER = """
+import os, sys
+from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.pages import History
+with History(sys.argv[1], int(sys.argv[2]), leave_no_files=True) as history:
+    history.end()
+    print(os.geteuid(), *sorted({os.lstat(sys.argv[1] + suffix).st_uid for suffix in ("-wal", "-shm")}))
+print(os.geteuid())
+"""
+
+
+@pytest.mark.usefixtures("path")
+def test_root_makes_no_files_that_the_owner_cannot_use(home):
+    """Root that may not give files away shows which ones it made for itself first. The owner writes meanwhile."""
+    shared = tempfile.mkdtemp()  # where the owner gets to
+    try:
+        os.chmod(shared, 0o755)
+        for usable, folder in ((False, home), (True, shutil.copytree(home, os.path.join(shared, "home")))):
+            path = os.path.join(folder, "state.db")
+            for name in (folder, path):
+                os.chown(name, USER, USER)
+            with sqlite3.connect(path) as db:
+                db.execute("PRAGMA journal_mode = WAL")
+            db.close()
+            os.close(os.open(path + "-wal", os.O_CREAT | os.O_WRONLY, 0o600))  # as if a run had just begun
+            os.chown(path + "-wal", USER, USER)
+            command = ["setpriv", "--bounding-set=-chown", sys.executable, "-c", READER, path, str(USER)]
+            found = subprocess.run(
+                command, stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=True
+            )
+            expected = [str(USER), str(USER), "0"] if usable else ["0", "0", str(USER), "0"]
+            assert found.stdout.decode().split() == expected
+    finally:
+        shutil.rmtree(shared)
 
 
 def ask(path, wanted="full"):

@@ -70,7 +70,8 @@ class Database:
     `owner`: a uid that may own the file, in addition to root and the current user. The content of such a file is checked before
     it is read, and the time to read it is limited.
     `leave_no_files`: do not let SQLite create files next to the database, as it otherwise does, and leaves, where no agent runs. The
-    content is checked and the time limited as above. For read-only use, in a process without another connection to the file.
+    content is checked and the time limited as above. For read-only use, in a process without another connection to the file and without
+    threads: root is the owner of the file until the end.
     """
 
     def __init__(
@@ -85,10 +86,13 @@ class Database:
         self._version = 0
         self._foreign = False  # somebody else may write it
         self._file = (0, 0)  # device and inode of what was opened
+        self._uid = 0  # its owner
+        self._is_owner = False  # whether root is the owner for now
 
     def __enter__(self) -> Any:
         try:
             if self._find():
+                self._become_owner()
                 self._db = self._connect()
                 self._version = self._check_version(self._db)
                 if not self._read_only and self._version < len(SCHEMA):
@@ -170,8 +174,27 @@ class Database:
             except FileNotFoundError:
                 pass
         # A reader that must leave no files is not held up by a damaged state of its own user either.
-        self._foreign = self._leave_no_files or status.st_uid not in (0, os.geteuid())
+        self._uid = status.st_uid
+        self._foreign = self._leave_no_files or self._uid not in (0, os.geteuid())
         return found
+
+    def _become_owner(self) -> None:
+        """Let SQLite create files as the owner, where files cannot be avoided. Those that root creates are given to the owner a moment later, and
+        until then an agent that runs as the owner cannot store its changes."""
+        if not self._leave_no_files or os.geteuid() != 0 or self._uid == 0:
+            return
+        try:
+            os.seteuid(self._uid)
+        except OSError:  # a container without this capability
+            return
+        self._is_owner = True
+        if not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK | os.X_OK, effective_ids=True):
+            self._become_root()
+
+    def _become_root(self) -> None:
+        if self._is_owner:
+            os.seteuid(0)
+            self._is_owner = False
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
@@ -326,3 +349,4 @@ class Database:
         if self._db is not None:
             self._db.close()
             self._db = None
+        self._become_root()
