@@ -14,7 +14,8 @@ import time
 from bisect import bisect
 from collections import Counter
 from datetime import datetime, timezone
-from typing import FrozenSet, NamedTuple
+from pathlib import Path
+from typing import Any, FrozenSet, Mapping, NamedTuple
 
 from ansible_collections.changetracking.inventory.tests.helpers import logins
 from ansible_collections.changetracking.inventory.tests.helpers.actor_records import only, records, wait_for_runs
@@ -76,6 +77,7 @@ class Change(NamedTuple):
     script: str
     changed: FrozenSet[str]  # paths
     touched: FrozenSet[str]  # these, and one that was there only meanwhile
+    left: Mapping[str, Any]  # path -> what a record would show of it then
 
 
 class Author:
@@ -113,7 +115,8 @@ class Author:
         time.sleep(CLOCK)
         changed = frozenset(each for each, was in zip(paths, before) if state(each) != was)
         touched = frozenset(paths) if other in changed else changed
-        self.changes.append(Change(start, end, name, way, has_session, script, changed, touched))
+        left = {each: shown(each) for each in touched}
+        self.changes.append(Change(start, end, name, way, has_session, script, changed, touched, left))
 
 
 def judge(row, changes, uid):
@@ -154,6 +157,18 @@ def state(path):
     return None if stat.S_ISDIR(status.st_mode) else (status.st_ino, status.st_ctime_ns)
 
 
+def shown(path):
+    """What a record shows of a file or link; None where there is none."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    content = os.readlink(path) if stat.S_ISLNK(status.st_mode) else Path(path).read_bytes()
+    return status.st_mode, status.st_uid, status.st_gid, int(status.st_mtime), hash(content)
+
+
 def test_no_change_is_given_to_the_wrong_user(host, people, referee, sshd, cron, cgroup):
     author = Author(random.Random(COUNT), host, people, sshd, cron, cgroup)
     changes = author.changes
@@ -177,8 +192,9 @@ def test_no_change_is_given_to_the_wrong_user(host, people, referee, sshd, cron,
                 told.append(row)
                 number, why = judge(row, changes, people)
                 later = [each for each in changes[number + 1 :] if path in each.changed]
-                # A file that was made and removed again between two collections is no change.
-                undone = later and row["ChangeCategory"] == "Removed" and collected(row) <= later[0].start
+                # What between two collections ends as it began is no change.
+                same = later and later[-1].left[path] == changes[number].left.get(path)
+                undone = same and collected(row) <= later[0].start
                 if newest[path] == seen and later and not undone:
                     why += " somebody changed it later"
                 outcome = "wrong" if why else "right"
