@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -22,10 +23,11 @@ def watched(host):
     host.expect("1 record was delivered")
     watchers = []
 
-    def start(*options):
+    def start(*options, program=()):
         watcher = Program(host.zipapp)
         watchers.append(watcher)
-        watcher.launch(host.command("watch", *options), "Waiting for changes", stdout=subprocess.PIPE)
+        python, *command = host.command("watch", *options)
+        watcher.launch([python, *program, *command], "Waiting for changes", stdout=subprocess.PIPE)
         return watcher
 
     yield host, start
@@ -93,6 +95,30 @@ def test_it_ends_when_nobody_reads_it(watched):
     watcher.process.stdout.close()
     assert watcher.process.wait(PATIENCE) == 0
     assert watcher.log == ["Waiting for changes. Ctrl-C ends it."]
+
+
+IMPATIENT = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from _cti.agent import watch
+from _cti.agent.program import main
+watch.LOOK_SECONDS = watch.POLL_SECONDS = watch.ABSENT_SECONDS = 0.1
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_it_ends_when_there_is_no_agent_any_more(watched, is_removed):
+    host, start = watched
+    watcher = start(program=["-c", IMPATIENT])  # which gives an agent that restarts no time
+    host.write("b")
+    assert "/b" in watcher.process.stdout.readline()
+    host.kill()
+    if is_removed:
+        shutil.rmtree(str(host.state))
+    said = watcher.expect("^agent: .* Then watch again.$").group()
+    assert str(host.state) in said and ("Deploy it" if is_removed else "systemctl start ctagent") in said
+    assert watcher.process.wait(PATIENCE) == 1
 
 
 def test_it_leaves_no_files(watched):

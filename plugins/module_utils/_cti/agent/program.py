@@ -103,7 +103,7 @@ def _watch(options: AgentOptions, parsed: argparse.Namespace) -> int:
     from .watch import watch  # loaded only if it is used
 
     require(options.database, _ELSEWHERE)
-    watch(options.database, _owner(options), parsed.json)
+    watch(options, _owner(options), parsed.json)
     return 0
 
 
@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         (_check, "validate the configuration and exit; with --state, also check that this version can read that state"),
         (_status, "show the status; exit status 1 if something is wrong"),
         (_show, "show the recorded packages, services, files or changes"),
-        (_watch, "show changes as they are recorded, until Ctrl-C"),
+        (_watch, "show changes as they are recorded, until Ctrl-C; exit status 1 if no agent runs any more"),
         (_doctor, "check everything from the rule to the delivery and show remedies; exit status 1 if a check fails"),
     ):
         sub = commands.add_parser(command.__name__.lstrip("_"), help=text)

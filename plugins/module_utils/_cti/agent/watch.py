@@ -4,7 +4,7 @@
 """Prints the changes that the agent stores, as it stores them.
 
 The history in the state has them under rising numbers. A notification of the kernel only says that it is time to look there, so nothing is
-printed twice or left out. Where there are no notifications, it looks every POLL_SECONDS.
+printed twice or left out. Where there are no notifications, it looks every POLL_SECONDS. It ends where no agent runs any more.
 """
 
 import json
@@ -22,29 +22,46 @@ from ..records import change_line
 from ..state.pages import History, Page
 from ..state.place import Place, Since
 from ..text import line, plural
+from .lock import is_running
+from .options import AgentOptions
 
 POLL_SECONDS = 2.0
 LOOK_SECONDS = 10.0  # between two looks where no notification comes
 BURST_SECONDS = 0.1  # from the first notification of a transaction to its end
+ABSENT_SECONDS = 60.0  # without an agent; a restart or an upgrade takes less
 
 
-def watch(database: str, owner: Optional[int], as_json: bool) -> None:
+def watch(options: AgentOptions, owner: Optional[int], as_json: bool) -> None:
     """Print each change that is stored from now on, until SIGINT, or until nobody reads stdout. `owner`: a uid that may own the
-    state. Raises StateError if the state cannot be read now."""
-    followed = _Followed(database, owner)
+    state. Raises StateError if the state cannot be read now, or if no agent has run for ABSENT_SECONDS."""
+    followed = _Followed(options.database, owner)
+    last_run = time.monotonic()
     try:
-        with _Notifications(os.path.dirname(database)) as notifications:
+        with _Notifications(os.path.dirname(options.database)) as notifications:
             followed.begin()
             _note("Waiting for changes. Ctrl-C ends it.")
             while notifications.wait():
                 for row in followed.new():
                     sys.stdout.write(line(json.dumps(row) if as_json else change_line(row)) + "\n")
                 sys.stdout.flush()
+                if is_running(options):
+                    last_run = time.monotonic()
+                elif time.monotonic() - last_run >= ABSENT_SECONDS:
+                    raise StateError(_absent(options))
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
         # Otherwise, the interpreter prints an error message at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _absent(options: AgentOptions) -> str:
+    """That there is no agent, and what to do."""
+    if os.path.exists(options.database):
+        why = "No agent has run with the state directory '%s' for %d s. Start it: systemctl start ctagent"
+    else:
+        why = "The agent was removed: the state directory '%s' has had no state for %d s. Deploy it, or give the one that it uses with --state"
+    return (why % (options.state, ABSENT_SECONDS)) + ". Then watch again."
 
 
 class _Followed:
