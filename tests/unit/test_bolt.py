@@ -23,6 +23,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti impo
 from ansible_collections.changetracking.inventory.tests.helpers import bolt as maker
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it is about the file format
 FIXTURES = Path(__file__).parent / "fixtures/bolt"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 OWNERS = (os.geteuid(),)

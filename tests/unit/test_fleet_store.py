@@ -40,6 +40,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.reco
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import HOSTILE, VIM, make_older
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it is about the databases
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 
 

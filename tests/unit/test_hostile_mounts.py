@@ -24,6 +24,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 from ansible_collections.changetracking.inventory.tests.helpers.fuse import USER, Silent, in_child, need_fuse
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it is about mounts
 FILES = all_kinds()["files"]
 
 

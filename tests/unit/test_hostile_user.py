@@ -28,6 +28,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 from ansible_collections.changetracking.inventory.tests.helpers.opens import Opens, exchange
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it is about what the kernel does between two calls
 RUNS = 20
 FILES = all_kinds()["files"]
 SECRET = b"password = hunter2\n"

@@ -27,6 +27,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import microsoft, run, takeover
 from ansible_collections.changetracking.inventory.tests.helpers import bolt as maker
 
+pytestmark = pytest.mark.no_python  # it is about what is in that database
 FIXTURES = Path(__file__).parent / "fixtures/bolt"
 AT = 1700000000  # when the files of the tests were changed last
 BEFORE, AFTER = 1800000000, 1  # times of the database: after all that the tests do, and before

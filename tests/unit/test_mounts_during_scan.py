@@ -18,6 +18,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking import run
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it is about mounts
 FILES = all_kinds()["files"]
 TIME = 1500000000  # of all files
 

@@ -35,6 +35,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.trac
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.judge import Scope
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it compares two scans
 FILES = all_kinds()["files"]
 TIME = 1500000000  # of all that is made before the first run
 NAMES = ["a", "b", "l", "x.conf", "y"]
@@ -257,7 +258,6 @@ RULES = st.lists(
 )
 
 
-@pytest.mark.no_python
 @settings(max_examples=int(os.environ.get("PARTIAL_EXAMPLES", "100")))
 @given(RULES, st.lists(STEPS, max_size=12), st.lists(st.lists(STEPS, min_size=1, max_size=8), min_size=1, max_size=3))
 def test_a_partial_scan_is_equal_to_a_full_one(rules, before, runs):

@@ -24,6 +24,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.mode
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.store import Store
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import compare_and_store
 
+pytestmark = pytest.mark.no_python  # it is about processes that end
 FOLDERS = 60
 FILES_EACH = 8
 

@@ -36,6 +36,8 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rela
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire import forward
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.wire.msgpack import Unpacker
 
+pytestmark = pytest.mark.no_python  # it is about the segments on disk
+
 
 class Place:
     def __init__(self, path):

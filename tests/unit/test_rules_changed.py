@@ -19,6 +19,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.stat
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.run import run_kind
 from ansible_collections.changetracking.inventory.tests.helpers.root import need_root
 
+pytestmark = pytest.mark.no_python  # it compares two scans
 FOLDERS = ("t", "t/a", "t/a/b", "t/c", "far")
 NAMES = ("x.conf", "y.conf", "z", "link", "a.conf")
 
