@@ -13,6 +13,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audi
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.audit.messages import (
     Assembler,
     Touched,
+    ends_messages,
     key_of_deleted_rule,
 )
 from ansible_collections.changetracking.inventory.tests.helpers.audit_records import RECORDS, events
@@ -152,6 +153,22 @@ def test_a_deleted_rule_is_known_by_its_key():
     assert key_of_deleted_rule(deleted[0].replace(b"remove", b"add")) is None
     assert key_of_deleted_rule(deleted[0].replace(b'"ctagent"', b"(null)")) is None
     assert key_of_deleted_rule(b"audit(1.123:9): op=remove_rule key=" + b"ctagent".hex().encode().upper()) == b"ctagent"
+
+
+def test_messages_end_when_somebody_deletes_a_rule_or_switches_the_audit_off():
+    # As Linux 6.18 writes them, with auditctl -D, and -e.
+    head = b"audit(1795780000.123:9): "
+    deleted = head + b'auid=1000 ses=3 op=remove_rule key="ctagent" list=4 res=1'
+    off = head + b"op=set audit_enabled=0 old=1 auid=1000 ses=3 res=1"
+    assert [ends_messages(text) for text in (deleted, off)] == [1795780000.123] * 2
+    by_the_kernel = head + b'op=remove_rule dir="/srv" key="ctagent" list=4 res=1'
+    others = [
+        deleted.replace(b"remove", b"add"),
+        off.replace(b"=0 old=1", b"=1 old=0"),
+        by_the_kernel,
+        b"op=remove_rule auid=0",
+    ]
+    assert [ends_messages(text) for text in others] == [None] * 4
 
 
 def test_the_label_of_a_security_module_is_no_other_field():

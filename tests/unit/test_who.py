@@ -9,6 +9,8 @@ import stat
 import threading
 import time
 
+import pytest
+
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent import who_audit
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.options import AgentOptions
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.agent.who_audit import AuditedWho
@@ -19,6 +21,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.kind
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.rule.settings import default
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.diff import Change
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.tracking.snapshot import Snapshot
+from ansible_collections.changetracking.inventory.tests.helpers.log_lines import LogLines
 
 
 class _Status:
@@ -26,18 +29,43 @@ class _Status:
         self.report = report
 
 
-def test_a_run_that_looked_elsewhere_does_not_end_the_time_in_which_a_change_was_made(monkeypatch):
-    who = AuditedWho(AgentOptions(who="read"), None, _Status())
+class _Control:
+    """The kernel, whose audit is on where `enabled` holds 1."""
+
+    def __init__(self, enabled):
+        self._enabled = enabled
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def status(self):
+        return AuditStatus(self._enabled[0], 0, 0, 0)
+
+
+def audited(monkeypatch, mode):
+    """One that reads nothing by itself; /srv is tracked."""
+    who = AuditedWho(AgentOptions(who=mode), LogLines(), _Status())
     monkeypatch.setattr(who, "_thread", threading.current_thread())
     monkeypatch.setattr(who, "_catch_up", lambda: None)
     who._actors.know({b"/srv": 1})
+    return who
+
+
+def event(seconds, inode):
+    """User 1001 creates /srv/a."""
     made = [
         Touched(b"/srv/", b"PARENT", 1, b"fe:00", stat.S_IFDIR),
-        Touched(b"/srv/a", b"CREATE", 7, b"fe:00", stat.S_IFREG),
+        Touched(b"/srv/a", b"CREATE", inode, b"fe:00", stat.S_IFREG),
     ]
-    who._actors.add(
-        Event(150.0, 1, 100, 99, 1001, 0, 5, b"/bin/sh", b"sh", (b"ctagent",), b"/srv", made, True, True, [])
-    )
+    return Event(seconds, 1, 100, 99, 1001, 0, 5, b"/bin/sh", b"sh", (b"ctagent",), b"/srv", made, True, True, [])
+
+
+def test_a_run_that_looked_elsewhere_does_not_end_the_time_in_which_a_change_was_made(monkeypatch):
+    who = audited(monkeypatch, "read")
+    who._actors.add(event(150.0, 7))
 
     def run(started, changes=(), partial=False, age=100):
         snapshot = Snapshot(FILES, started + 1, 1, "", {}, [], list(changes), age, [], partial=partial)
@@ -50,6 +78,53 @@ def test_a_run_that_looked_elsewhere_does_not_end_the_time_in_which_a_change_was
     run(100)
     run(200, partial=True)
     assert run(300, [change], age=100)[("/srv/a",)]["ChangedByUid"] == 1001
+
+
+@pytest.mark.parametrize("mode", ["read", "rules"])
+@pytest.mark.parametrize(
+    "text, is_silent",
+    [
+        (b'auid=0 ses=3 op=remove_rule key="ctagent" list=4 res=1', ("read", "rules")),
+        (b'auid=0 ses=3 op=remove_rule key="other" list=4 res=1', ("read",)),
+        (b"op=set audit_enabled=0 old=1 auid=0 ses=3 res=1", ("read", "rules")),
+        (b'auid=0 ses=3 op=add_rule key="ctagent" list=4 res=1', ()),
+    ],
+)
+def test_a_change_after_the_last_message_before_rules_are_deleted_has_no_actor(monkeypatch, mode, text, is_silent):
+    """It may be one of somebody else, that has no message."""
+    who, enabled = audited(monkeypatch, mode), [1]
+    monkeypatch.setattr(who_audit, "Control", lambda: _Control(enabled))
+    for name in ("set_rules", "known_folders"):
+        monkeypatch.setattr(who_audit.rules, name, lambda *_arguments: who_audit.rules.Outcome({b"/srv": 1}, []))
+    who.follow(default())
+
+    def collect(started, inode, changed):
+        new = File("/srv/a", "1", 1, "root", "root", 0o644, 1, None, "file", "", (1, inode, 1, changed, changed))
+        snapshot = Snapshot(FILES, started + 1, 1, "", {}, [], [Change("Added", None, new, [])], 50, [], partial=True)
+        return who.actors(snapshot, float(started)).get(("/srv/a",))
+
+    who._actors.add(event(150.0, 7))
+    who._note_change(b"audit(160.000:9): " + text)
+    enabled[0] = 0 if b"enabled=0" in text else 1
+    assert (collect(170, 7, 165 * 10**9) is None) == (mode in is_silent)
+    enabled[0] = 1
+    who.follow(default())
+    assert who._silent is None
+
+
+def test_no_rule_is_left_where_the_agent_stops_while_it_adds_rules(monkeypatch):
+    who, left = audited(monkeypatch, "rules"), []
+
+    def set_rules(*_arguments):
+        who._thread = None  # stop(), which deleted the rules before
+        left.append("rule")
+        return who_audit.rules.Outcome({}, [])
+
+    monkeypatch.setattr(who_audit, "Control", lambda: _Control([1]))
+    monkeypatch.setattr(who_audit.rules, "set_rules", set_rules)
+    monkeypatch.setattr(who_audit.rules, "delete_rules", lambda _control: left.clear())
+    who.follow(default())
+    assert left == []
 
 
 def test_a_folder_is_tracked_in_the_place_of_a_file_only_if_a_rule_says_so():

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ..audit import netlink, rules
 from ..audit.actors import OWN_KEY, Actors
-from ..audit.messages import CONFIG_CHANGE, LOGIN, Assembler, forged_session, key_of_deleted_rule
+from ..audit.messages import CONFIG_CHANGE, LOGIN, Assembler, ends_messages, forged_session, key_of_deleted_rule
 from ..audit.netlink import AuditError, AuditStatus, Control
 from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
@@ -40,6 +40,7 @@ from .who import Identity, Who
 
 MAX_EXPLAINED = 20000  # items, of which the last event that explained a change is remembered
 WAIT_SECONDS = 2.0  # for events that are on the way
+CLOCK_SECONDS = 0.02  # by which the time of a message may be early
 CALM_SECONDS = 0.05  # without any event: none is on the way
 
 _TYPES = {
@@ -72,6 +73,8 @@ class AuditedWho(Who):
         self._busy = False  # whether records that were read are not added yet
         self._settings: Optional[Settings] = None  # that were followed last
         self._rules_deleted = False  # since then, maybe by somebody else
+        self._own_deletions = (0.0, 0.0)  # from when to when the agent deleted rules last; unix seconds
+        self._silent: Optional[float] = None  # since when there may be changes without messages, until follow()
         self._watched: Dict[bytes, int] = {}  # the folders with rules
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
@@ -150,12 +153,26 @@ class AuditedWho(Who):
             forged = forged_session(text) if type_ == LOGIN else None
             if forged is not None:
                 self._actors.distrust(forged)
-            if type_ == CONFIG_CHANGE and key_of_deleted_rule(text) == OWN_KEY:
-                self._rules_deleted = True
+            if type_ == CONFIG_CHANGE:
+                self._note_change(text)
             event = self._assembler.add(type_, text)
             if event is not None:
                 self._newest = event.seconds
                 self._actors.add(event)
+
+    def _note_change(self, text: bytes) -> None:
+        """A change of the rules, or of whether the kernel audits. What happens from then on may have no message."""
+        key = key_of_deleted_rule(text)
+        own = key == OWN_KEY
+        if own:
+            self._rules_deleted = True
+        ended = ends_messages(text)
+        if ended is None or (key is not None and not own and self._options.who == "rules"):
+            return
+        if own and self._own_deletions[0] <= ended <= self._own_deletions[1]:
+            return
+        if self._silent is None:
+            self._silent = ended
 
     def _is_tracked(self, path: bytes) -> bool:
         if self._tracked is None:
@@ -211,6 +228,7 @@ class AuditedWho(Who):
         except (OSError, SourceFailed) as error:
             self._say([str(error)])
             return
+        silent, self._silent, enabled = self._silent, None, False
         outcome = rules.known_folders(roots, mounts, self._devices)
         why: List[str] = []
         try:
@@ -219,14 +237,22 @@ class AuditedWho(Who):
                 self._count_lost(status)
                 refused = rules.refusal(status) if self._options.who == "rules" else ""
                 if self._options.who == "rules" and not refused:
+                    self._own_deletions = (time.time() - CLOCK_SECONDS, math.inf)
                     outcome = rules.set_rules(control, roots, mounts, self._devices, self._watched)
+                    if self._thread is None:  # stop() may have deleted the rules before these were added
+                        rules.delete_rules(control)
+                    self._own_deletions = (self._own_deletions[0], time.time())
                     self._watched = outcome.folders
                     why += outcome.problems
                 why += [text for text in (refused, rules.state(status)) if text]
                 self._remark(rules.remark(status))
+                enabled = bool(status.enabled)
         except AuditError as error:
             if self._options.who == "rules":
                 why.append(str(error))
+        if silent is not None:
+            self._actors.lose(silent, time.time())
+            self._silent = self._silent if enabled else silent
         folders = dict(outcome.folders)
         try:
             lists = os.stat(_LISTS)
@@ -270,7 +296,7 @@ class AuditedWho(Who):
             return {}
         kind = snapshot.kind
         is_full = kind is FILES and not snapshot.partial  # such as after a mount
-        if self._settings is not None and (self._rules_deleted or is_full):
+        if self._settings is not None and (self._rules_deleted or self._silent is not None or is_full):
             self.follow(self._settings)
         last = float(snapshot.collected_at - (snapshot.age or 0))
         since = self._since.get(kind.name, last)
@@ -278,6 +304,8 @@ class AuditedWho(Who):
         explained: Dict[Identity, int] = {}
         if snapshot.changes:
             self._catch_up()
+            if self._silent is not None:
+                self._actors.lose(self._silent, time.time())
             self._actors.resolve()
         names: Dict[int, str] = {}
         for change in snapshot.changes:

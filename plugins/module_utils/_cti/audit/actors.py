@@ -84,9 +84,7 @@ class Actors:
     def lose(self, since: float, until: float) -> None:
         """Events of this time (unix seconds) are lost, for all that is known. One of the same beginning again: it has another end."""
         with self._lock:
-            if self._gaps and self._gaps[-1][0] == since:
-                del self._gaps[-1]
-            self._gaps.append((since, until))
+            self._gaps = [gap for gap in self._gaps if gap[0] != since] + [(since, until)]
             if len(self._gaps) > MAX_GAPS:
                 (first, end), (second, other) = self._gaps[:2]
                 self._gaps[:2] = [(min(first, second), max(end, other))]

@@ -138,6 +138,14 @@ def key_of_deleted_rule(text: bytes) -> Optional[bytes]:
     return value(_last(text, b"key")) if _fields(text).get(b"op") == b"remove_rule" else None
 
 
+def ends_messages(text: bytes) -> Optional[float]:
+    """When a CONFIG_CHANGE record says that somebody deleted a rule or switched the audit off, in unix seconds. None for any other, such
+    as for a rule that the kernel deletes with its folder."""
+    header, fields = _HEADER(text), _fields(text)
+    deleted = fields.get(b"op") == b"remove_rule" and b"auid" in fields
+    return _seconds(header.groups()) if header and (deleted or fields.get(b"audit_enabled") == b"0") else None
+
+
 class Assembler:
     """Puts the records of events together: add() returns an event when its last record has arrived. `lose`: is called with the time (unix
     seconds) of each event that is incomplete."""
