@@ -59,6 +59,12 @@ def test_a_mistake_in_a_variable_is_printed_once_whatever_the_number_of_hosts(pl
     assert said.count("fatal:") == 1 and said.count(message) <= 2  # ansible-core 2.19 prints an error as well
 
 
+def test_one_host_is_one_host(play):
+    assert play("inventory").returncode == 0
+    done = play("report")
+    assert 'report.html: 1 host, 0 changes"' in done.stdout, done.stdout
+
+
 def test_a_limit_that_leaves_out_this_machine_is_refused_by_the_report(play):
     done = play("report", "--limit", "web01")
     assert done.returncode != 0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...module_utils._cti.fleet.store import Store
-from ...module_utils._cti.text import line, timestamp
+from ...module_utils._cti.text import line, plural, timestamp
 from .groups import MAX_LENGTH
 from .json_columns import read_list, read_mapping
 from .selection import Selects
@@ -69,7 +69,7 @@ def problems_of(type_: str, sources: Any, left_out: Any) -> Iterator[str]:
         if isinstance(source, dict) and source.get("status") == "failed":
             yield f"{type_}: {name}: {source.get('message') or 'could not be read'}"
     if left_out:
-        yield f"{type_}: {left_out} items are left out"
+        yield f"{type_}: {plural(left_out, 'item', 'is')} left out"
 
 
 def lines(entries: list[Entry], missing: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from ansible_collections.changetracking.inventory.plugins.module_utils._cti.flee
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.packed import pack
 from ansible_collections.changetracking.inventory.plugins.modules import ct_fleet_info as documentation
 from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet import history
+from ansible_collections.changetracking.inventory.plugins.plugin_utils._fleet.health import problems_of
 from ansible_collections.changetracking.inventory.tests.helpers.fleets import (
     DAY,
     HOSTILE,
@@ -735,6 +736,13 @@ def test_items_with_many_variants_are_bounded(fleet):
 
 
 # --- hosts
+
+
+def test_one_item_is_left_out():
+    assert [*problems_of("Files", None, 1), *problems_of("Files", None, 2)] == [
+        "Files: 1 item is left out",
+        "Files: 2 items are left out",
+    ]
 
 
 def test_stale_failed_and_missing_hosts(fleet):

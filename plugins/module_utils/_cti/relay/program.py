@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from .. import folders
 from ..daemon import VERSION, Log, print_error
-from ..errors import CtiError
+from ..errors import CtiError, ForwardError
 from ..text import line, plural
 from ..wire.address import parse
 from ..wire.tls import Tls
@@ -145,7 +145,13 @@ def ask(folder: Optional[str], users: Sequence[str]) -> Dict[str, Any]:
     where = socket_address(ama.CONFIG, folder)
     deadline = sockets.Deadline(10)
     reply = b""
-    with sockets.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users]) as sock:
+    try:
+        connection = sockets.connect(where, 10, ["root", SERVICE_USER, str(os.geteuid()), *users])
+    except ForwardError as error:
+        if folder is not None:
+            raise
+        raise RelayError("%s. If the relay runs with --sockets, give it here too." % str(error).rstrip(".")) from error
+    with connection as sock:
         try:
             sock.sendall(msgpack.pack(json.dumps({"Request": "RelayStatus"})))
             sock.shutdown(socket.SHUT_WR)
