@@ -21,6 +21,7 @@ core_requirement = ansible-core$(if $(filter 2.22,$1),>=2.22.0b1$(comma)<2.23,==
 comma := ,
 SANITY_CORES := 2.16 2.21
 # Which tests run on which version: pyproject.toml says what the markers mean. On 2.18, targets run as modules, with a Python of their own.
+CONTROLLER_2.16 := -m "not no_core"
 CONTROLLER_2.18 := -m "not no_core"
 CONTROLLER_2.19 := -m "not no_core"
 INTEGRATION_2.16 := -m "not no_core"

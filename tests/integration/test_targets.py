@@ -22,6 +22,8 @@ MANAGED_PYTHONS = {"2.16": ("3.6",), "2.18": ("3.8",), "2.19": ("3.8",), "2.21":
 WAYS = {"2.18": "never"}
 # The targets of what can run directly, and of ways to gather.
 AS_MODULES = ("ct_file_facts", "ct_inventory_info", "ct_package_facts", "ct_service_facts", "gather_facts")
+# The targets of what reads files of the controller.
+NO_CORE = ("ct_fleet_info", "ct_fleet_mark", "ct_zipapp")
 
 CORE = ".".join(release.split(".")[:2])
 
@@ -51,7 +53,8 @@ def managed_python(version):
 
 def marked():
     for name in sorted(path.name for path in TARGETS.iterdir()):
-        yield pytest.param(name, marks=[pytest.mark.as_modules] if name in AS_MODULES else [])
+        marks = {"as_modules": name in AS_MODULES, "no_core": name in NO_CORE}
+        yield pytest.param(name, marks=[getattr(pytest.mark, mark) for mark, has in marks.items() if has])
 
 
 @pytest.mark.parametrize("version", MANAGED_PYTHONS.get(CORE, ("3.13",)))
