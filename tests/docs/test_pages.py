@@ -63,7 +63,7 @@ def run(world, command):
         right = pages.matches(command.output, output) if command.output else status == 0
         if right or time.monotonic() > until:
             return right, status, output
-        time.sleep(1)
+        time.sleep(3)  # most commands start Ansible
 
 
 def pages_with_commands():

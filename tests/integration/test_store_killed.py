@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.changetracking.inventory.plugins.module_utils._cti.fleet.store import open_store
 from ansible_collections.changetracking.inventory.tests.helpers import postgres
 
-KILLS = int(os.environ.get("CT_STORE_KILLS", "8"))
+KILLS = int(os.environ.get("CT_STORE_KILLS", "5"))
 HOSTS = ("web01", "web02", "web03")
 PLAYBOOK = "changetracking.inventory.inventory"
 PATIENCE = 60  # seconds
