@@ -193,7 +193,8 @@ def test_no_change_is_given_to_the_wrong_user(host, people, referee, sshd, cron,
                 number, why = judge(row, changes, people)
                 later = [each for each in changes[number + 1 :] if path in each.changed]
                 # What between two collections ends as it began is no change.
-                same = later and later[-1].left[path] == changes[number].left.get(path)
+                then = None if row["ChangeCategory"] == "Removed" else changes[number].left.get(path)
+                same = later and later[-1].left[path] == then
                 undone = same and collected(row) <= later[0].start
                 if newest[path] == seen and later and not undone:
                     why += " somebody changed it later"
