@@ -27,8 +27,9 @@ def main(python, since):
     # The run that ends next may have started before this script; the one after it has not.
     wait(end, "another run of each kind", later_than(collected()))
     wait(end, "another run of each kind", later_than(collected()))
-    wait(end, "delivery", lambda: ask(python, AGENT)["Outbox"]["Records"] == 0)
-    wait(end, "the relay's upload", lambda: not any(sink["Rows"] for sink in ask(python, RELAY)["Sinks"]))
+    # Each question starts a program.
+    wait(end, "delivery", lambda: ask(python, AGENT)["Outbox"]["Records"] == 0, every=1)
+    wait(end, "the relay's upload", lambda: not any(sink["Rows"] for sink in ask(python, RELAY)["Sinks"]), every=1)
     with sqlite3.connect(TABLES) as tables:
         last = tables.execute(LAST).fetchone()[0]
         counts = dict(tables.execute(COUNTS).fetchall())
@@ -68,11 +69,11 @@ def later_than(before):
     return looked
 
 
-def wait(end, what, done):
+def wait(end, what, done, every=0.2):
     while not done():
         if time.monotonic() > end:
             raise SystemExit("%s did not come within %d s" % (what, SECONDS))
-        time.sleep(0.2)
+        time.sleep(every)
 
 
 def ask(python, command):
