@@ -3,11 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Booted hosts that nobody changes, looked at again and again: nothing may be reported.
 
-idle.py [RUNS]: boots a host of each version of systemd (as root; see tests/hosts) and runs RUNS times on each. Every run
-has a login of its own, of root, of a user with sudo or of that user without it. Before each run something happens that is no
-change: timers fire, systemd reloads or re-executes itself, status commands are run, package caches are refreshed, clients
-connect. Ansible does some of the runs, and an agent watches throughout. Prints the runs, the logins and what was reported.
-Exit status 0: nothing was reported until a service was stopped in the end, and then that alone.
+idle.py [RUNS]: boots a host of every image (as root; see tests/hosts) and runs RUNS times on each. Every run has a login of
+its own, of root, of a user with sudo or of that user without it. Before each run something happens that is no change: timers
+fire, systemd reloads or re-executes itself, status commands are run, package caches are refreshed, clients connect. Ansible
+does some of the runs, and an agent watches throughout. Prints the runs, the logins and what was reported. Exit status 0:
+nothing was reported until a service was stopped in the end, and then that alone.
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTHOST = os.environ.get("CT_TESTHOST", str(ROOT / "tests/hosts/testhost"))
-IMAGES = ("bullseye", "trixie", "rpm")  # the userland of rpm is that of bookworm
+IMAGES = ("bookworm", "bullseye", "trixie", "rpm")
 LIBRARY = "lib/ansible_collections/changetracking/inventory/plugins/module_utils"
 RULE = {
     "extensionConfigurations": {
