@@ -36,7 +36,11 @@ def parse(path: str) -> PathSpec:
     """Parse a destinationPath. Raises DcrError, which says what is wrong with the path and what to write instead."""
     directory, name = _split(path)
     if _WILDCARDS.search(directory):
-        raise _refusal(path, "has a wildcard before its last segment; name the directory in full and set recurse")
+        raise _refusal(
+            path,
+            "has a wildcard before its last segment; write the directory before the wildcard, a last segment that is a pattern, and set "
+            "recurse, such as /home/authorized_key[s] for /home/*/.ssh/authorized_keys",
+        )
     if _is_regex(name):
         return PathSpec(directory, "regex", name, _compile(path, name))
     if not _WILDCARDS.search(name):
