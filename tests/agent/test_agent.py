@@ -243,6 +243,11 @@ def test_a_new_rule_holds_at_once_when_asked_for_and_what_changed_in_it_is_said(
     host.process.send_signal(signal.SIGHUP)
     line = host.expect("Using the rule from .*").group()
     assert "files every 2 s instead of 1 s" in line and str(other) + "/* added" in line
+    host.track(every=2, paths=[str(host.tracked) + "/*", str(other) + "/*"], recurse=False)
+    wait_for(lambda: '"recurse": false' in json.dumps(_answer(host)))
+    host.process.send_signal(signal.SIGHUP)
+    line = host.expect("Using the rule from .*").group()
+    assert line.count("/* tracked in another way") == 2 and " added" not in line and " removed" not in line
 
 
 def test_a_rule_that_is_withdrawn_ends_the_collecting_and_one_that_comes_begins_it(host):

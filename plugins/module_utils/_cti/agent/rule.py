@@ -326,10 +326,13 @@ def differences(old: Settings, new: Settings) -> str:
     after = {rule.tracking: rule for rule in new.file_rules}
     added = [rule for tracking, rule in after.items() if tracking not in before]
     gone = [rule for tracking, rule in before.items() if tracking not in after]
+    same = {rule.path for rule in added} & {rule.path for rule in gone}
+    added, gone = ([rule for rule in some if rule.path not in same] for some in (added, gone))
     other = [rule for tracking, rule in after.items() if before.get(tracking, rule) != rule]
+    words += ["%s tracked in another way" % path for path in sorted(same)[:SHOWN]]
     words += ["%s %s contents" % (rule.path, "with" if rule.contents else "without") for rule in other[:SHOWN]]
     words += ["%s added" % rule.path for rule in added[:SHOWN]] + ["%s removed" % rule.path for rule in gone[:SHOWN]]
-    if max(len(added), len(gone), len(other)) > SHOWN:
-        counts = (plural(len(added), "file item"), len(gone), len(other))
-        words.append("%s added, %d removed, %d with changed contents in total" % counts)
+    if max(len(added), len(gone), len(same), len(other)) > SHOWN:
+        counts = (plural(len(added), "file item"), len(gone), len(same), len(other))
+        words.append("%s added, %d removed, %d tracked in another way, %d with changed contents in total" % counts)
     return " Changed: %s." % ", ".join(words) if words else ""
