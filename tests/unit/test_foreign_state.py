@@ -56,7 +56,7 @@ def path(home):
 
 READER = """
 import os, sys
-from ansible_collections.changetracking.inventory.plugins.module_utils._cti.state.pages import History
+from _cti.state.pages import History
 with History(sys.argv[1], int(sys.argv[2]), leave_no_files=True) as history:
     history.end()
     print(os.geteuid(), *sorted({os.lstat(sys.argv[1] + suffix).st_uid for suffix in ("-wal", "-shm")}))
@@ -66,7 +66,10 @@ print(os.geteuid())
 
 @pytest.mark.usefixtures("path")
 def test_root_makes_no_files_that_the_owner_cannot_use(home):
-    """Root that may not give files away shows which ones it made for itself first. The owner writes meanwhile."""
+    """Root that may not give files away shows which ones it made for itself first. The owner writes meanwhile, and cannot read the program."""
+    program = os.path.join(os.path.dirname(home), "program")
+    shutil.copytree(os.path.dirname(folders.__file__), os.path.join(program, "_cti"))
+    os.chmod(program, 0o700)
     shared = tempfile.mkdtemp()  # where the owner gets to
     try:
         os.chmod(shared, 0o755)
@@ -81,9 +84,9 @@ def test_root_makes_no_files_that_the_owner_cannot_use(home):
             os.chown(path + "-wal", USER, USER)
             command = ["setpriv", "--bounding-set=-chown", sys.executable, "-c", READER, path, str(USER)]
             found = subprocess.run(
-                command, stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=True
+                command, stdout=subprocess.PIPE, env=dict(os.environ, PYTHONPATH=program), check=True
             )
-            expected = [str(USER), str(USER), "0"] if usable else ["0", "0", str(USER), "0"]
+            expected = ["0", str(USER), "0"] if usable else ["0", "0", str(USER), "0"]
             assert found.stdout.decode().split() == expected
     finally:
         shutil.rmtree(shared)

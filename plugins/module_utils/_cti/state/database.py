@@ -3,11 +3,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Opens the state database, changetracking.db, safely, and explains each failure in one sentence."""
 
+import contextlib
 import os
 import sqlite3
 import stat
 from types import TracebackType
-from typing import Any, List, Optional, Tuple, Type
+from typing import Any, Iterator, List, Optional, Tuple, Type
 
 from .. import folders
 from ..errors import CtiError, RowDamaged, StateDamaged, StateError, StateTooNew
@@ -71,7 +72,7 @@ class Database:
     it is read, and the time to read it is limited.
     `leave_no_files`: do not let SQLite create files next to the database, as it otherwise does, and leaves, where no agent runs. The
     content is checked and the time limited as above. For read-only use, in a process without another connection to the file and without
-    threads: root is the owner of the file until the end.
+    threads: root is the owner of the file for a moment.
     """
 
     def __init__(
@@ -87,20 +88,17 @@ class Database:
         self._foreign = False  # somebody else may write it
         self._file = (0, 0)  # device and inode of what was opened
         self._uid = 0  # its owner
-        self._is_owner = False  # whether root is the owner for now
 
     def __enter__(self) -> Any:
         try:
             if self._find():
-                self._become_owner()
-                self._db = self._connect()
-                self._version = self._check_version(self._db)
+                db = self._connect()
                 if not self._read_only and self._version < len(SCHEMA):
-                    self._bring_up_to_date(self._db)
+                    self._bring_up_to_date(db)
         except (OSError, sqlite3.Error, ValueError, MemoryError) as error:
             self._close()
             raise self._error(error) from error
-        except StateError:
+        except BaseException:
             self._close()
             raise
         return self
@@ -178,23 +176,23 @@ class Database:
         self._foreign = self._leave_no_files or self._uid not in (0, os.geteuid())
         return found
 
-    def _become_owner(self) -> None:
+    @contextlib.contextmanager
+    def _as_owner(self) -> Iterator[None]:
         """Let SQLite create files as the owner, where files cannot be avoided. Those that root creates are given to the owner a moment later, and
-        until then an agent that runs as the owner cannot store its changes."""
+        until then an agent that runs as the owner cannot store its changes. Nothing may be imported meanwhile: the owner may not be
+        allowed to read the program."""
         if not self._leave_no_files or os.geteuid() != 0 or self._uid == 0:
+            yield
             return
+        folder = os.path.dirname(os.path.abspath(self.path))
         try:
-            os.seteuid(self._uid)
-        except OSError:  # a container without this capability
-            return
-        self._is_owner = True
-        if not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK | os.X_OK, effective_ids=True):
-            self._become_root()
-
-    def _become_root(self) -> None:
-        if self._is_owner:
+            with contextlib.suppress(OSError):  # a container without this capability
+                os.seteuid(self._uid)
+            if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+                os.seteuid(0)
+            yield
+        finally:
             os.seteuid(0)
-            self._is_owner = False
 
     def _check_file(self, status: os.stat_result) -> Tuple[int, int]:
         if not stat.S_ISREG(status.st_mode):
@@ -219,24 +217,19 @@ class Database:
         self._at_rest = self._leave_no_files and self._is_at_rest()
         mode = "ro&immutable=1" if self._at_rest else "ro" if self._read_only else "rw"
         uri = "file://%s?mode=%s" % (_quote(os.path.abspath(self.path)), mode)
-        db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
-        try:
+        if self._foreign:
+            from .. import untrusted_sqlite  # not in memory unless it is needed
+        with self._as_owner():
+            self._db = db = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
             self._check_replaced()
             if self._foreign:
-                self._restrict(db)
-        except BaseException:
-            db.close()
-            raise
+                untrusted_sqlite.restrict(db)
+            self._version = self._check_version(db)  # the first read: SQLite creates its files now
+        if self._foreign:
+            untrusted_sqlite.check_state(db, SCHEMA)
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA synchronous = FULL")
         return db
-
-    def _restrict(self, db: sqlite3.Connection) -> None:
-        from .. import untrusted_sqlite  # not in memory unless it is needed
-
-        untrusted_sqlite.restrict(db)
-        self._check_version(db)
-        untrusted_sqlite.check_state(db, SCHEMA)
 
     def _is_at_rest(self) -> bool:
         """Whether nobody has the database open; only one with a write-ahead log shows that."""
@@ -349,4 +342,3 @@ class Database:
         if self._db is not None:
             self._db.close()
             self._db = None
-        self._become_root()
