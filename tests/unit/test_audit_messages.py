@@ -144,12 +144,13 @@ def test_a_record_that_is_cut_or_changed_does_no_harm(data):
 
 
 def test_a_deleted_rule_is_known_by_its_key():
-    # As Linux 6.18 writes them, with auditctl -D, -A, and when a watched folder is removed.
+    # As Linux 6.18 writes them, with auditctl -D, -A, when a watched folder is removed, and when that of a watched file is moved.
     deleted = [
         b'audit(1795780000.123:9): auid=1000 ses=3 op=remove_rule key="ctagent" list=4 res=1',
         b'audit(1795780000.123:9): op=remove_rule dir="/srv" key="ctagent" list=4 res=1',
+        b'audit(1795780000.123:9): auid=1000 ses=3op=remove_rule path="/srv/f" key="ctagent" list=4 res=1',
     ]
-    assert [key_of_deleted_rule(text) for text in deleted] == [b"ctagent"] * 2
+    assert [key_of_deleted_rule(text) for text in deleted] == [b"ctagent"] * 3
     assert key_of_deleted_rule(deleted[0].replace(b"remove", b"add")) is None
     assert key_of_deleted_rule(deleted[0].replace(b'"ctagent"', b"(null)")) is None
     assert key_of_deleted_rule(b"audit(1.123:9): op=remove_rule key=" + b"ctagent".hex().encode().upper()) == b"ctagent"
@@ -162,13 +163,17 @@ def test_messages_end_when_somebody_deletes_a_rule_or_switches_the_audit_off():
     off = head + b"op=set audit_enabled=0 old=1 auid=1000 ses=3 res=1"
     assert [ends_messages(text) for text in (deleted, off)] == [1795780000.123] * 2
     by_the_kernel = head + b'op=remove_rule dir="/srv" key="ctagent" list=4 res=1'
+    of_a_file = (
+        head + b'auid=1000 ses=3%sop=remove_rule path="/srv/f" key="ctagent" list=4 res=1'
+    )  # any user may cause it
     others = [
+        *(of_a_file % between for between in (b"", b" ")),
         deleted.replace(b"remove", b"add"),
         off.replace(b"=0 old=1", b"=1 old=0"),
         by_the_kernel,
         b"op=remove_rule auid=0",
     ]
-    assert [ends_messages(text) for text in others] == [None] * 4
+    assert [ends_messages(text) for text in others] == [None] * 6
 
 
 def test_the_label_of_a_security_module_is_no_other_field():

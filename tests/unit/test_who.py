@@ -112,6 +112,35 @@ def test_a_change_after_the_last_message_before_rules_are_deleted_has_no_actor(m
     assert who._silent is None
 
 
+def test_names_come_back_where_the_agent_may_not_ask_whether_the_kernel_audits(monkeypatch):
+    """So it is with `read`, for which the agent has no capability."""
+    who, records = audited(monkeypatch, "read"), []
+
+    def control():
+        raise who_audit.AuditError("not permitted")
+
+    def receive(_reader):
+        if not records:
+            raise BlockingIOError
+        return records.pop(0)
+
+    monkeypatch.setattr(who_audit, "Control", control)
+    monkeypatch.setattr(who_audit.netlink, "receive", receive)
+    monkeypatch.setattr(who._assembler, "add", lambda type_, text: event(float(text), 7) if type_ == 1320 else None)
+    deleted = (who_audit.CONFIG_CHANGE, b'audit(160.000:9): auid=0 ses=3 op=remove_rule key="other" list=4 res=1')
+    off = (who_audit.CONFIG_CHANGE, b"audit(160.000:9): op=set audit_enabled=0 old=1 auid=0 ses=3 res=1")
+    for come, is_silent in (
+        ([deleted], False),
+        ([off], True),
+        ([off, (1320, b"159.9")], True),  # was on the way
+        ([(1320, b"160.1")], False),
+    ):
+        records.extend(come)
+        who._read_waiting(None)
+        who.follow(default())
+        assert (who._silent is not None) == is_silent
+
+
 def test_no_rule_is_left_where_the_agent_stops_while_it_adds_rules(monkeypatch):
     who, left = audited(monkeypatch, "rules"), []
 

@@ -16,7 +16,15 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from ..audit import netlink, rules
 from ..audit.actors import OWN_KEY, Actors
-from ..audit.messages import CONFIG_CHANGE, LOGIN, Assembler, ends_messages, forged_session, key_of_deleted_rule
+from ..audit.messages import (
+    CONFIG_CHANGE,
+    LOGIN,
+    Assembler,
+    ends_messages,
+    forged_session,
+    key_of_deleted_rule,
+    switches_off,
+)
 from ..audit.netlink import AuditError, AuditStatus, Control
 from ..audit.nodes import NO_DEVICES, Devices, read_devices
 from ..audit.systemctl import PROGRAMS
@@ -75,6 +83,7 @@ class AuditedWho(Who):
         self._rules_deleted = False  # since then, maybe by somebody else
         self._own_deletions = (0.0, 0.0)  # from when to when the agent deleted rules last; unix seconds
         self._silent: Optional[float] = None  # since when there may be changes without messages, until follow()
+        self._off = 0.0  # since when the kernel does not audit, for all that messages tell; 0.0: it does
         self._watched: Dict[bytes, int] = {}  # the folders with rules
         self._tracked: Optional[Set[bytes]] = None  # paths; None: all are
         self._since: Dict[str, float] = {}  # by kind: when the last run that compared all of it started
@@ -158,6 +167,8 @@ class AuditedWho(Who):
             event = self._assembler.add(type_, text)
             if event is not None:
                 self._newest = event.seconds
+                if event.seconds > self._off:
+                    self._off = 0.0
                 self._actors.add(event)
 
     def _note_change(self, text: bytes) -> None:
@@ -171,6 +182,8 @@ class AuditedWho(Who):
             return
         if own and self._own_deletions[0] <= ended <= self._own_deletions[1]:
             return
+        if switches_off(text):
+            self._off = ended
         if self._silent is None:
             self._silent = ended
 
@@ -228,7 +241,8 @@ class AuditedWho(Who):
         except (OSError, SourceFailed) as error:
             self._say([str(error)])
             return
-        silent, self._silent, enabled = self._silent, None, False
+        silent, self._silent = self._silent, None
+        enabled = self._options.who == "read" and not self._off  # the kernel does not answer without CAP_AUDIT_CONTROL
         outcome = rules.known_folders(roots, mounts, self._devices)
         why: List[str] = []
         try:

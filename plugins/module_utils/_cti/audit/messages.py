@@ -25,6 +25,7 @@ LOGIN, CONFIG_CHANGE = 1006, 1305
 _KEPT = frozenset((_PATH, _CWD, _EXECVE, _PROCTITLE, _OPENAT2))
 
 _HEADER: Callable[[bytes], Any] = re.compile(rb"audit\((\d{1,15})\.(\d{3}):(\d{1,20})\):").match
+_GLUED = re.compile(rb"( ses=\d{1,10})op=")  # as Linux writes it of a rule for a file whose folder is removed or moved
 _FIELDS = re.compile(rb'(?<![^ ])(\w{1,32}(?:\[\d{1,6}\])?)=("[^"]*"|[^ ]*)')
 _HEX: Callable[[bytes], Any] = re.compile(rb"(?:[0-9A-F]{2})+\Z").match
 _ARGUMENT: Callable[[bytes], Any] = re.compile(rb"a(\d{1,6})(?:\[\d{1,6}\])?\Z").match
@@ -135,15 +136,25 @@ def forged_session(text: bytes) -> Optional[int]:
 
 def key_of_deleted_rule(text: bytes) -> Optional[bytes]:
     """The key of the rule that a CONFIG_CHANGE record says is deleted, by somebody or with the folder it was for. None for any other."""
-    return value(_last(text, b"key")) if _fields(text).get(b"op") == b"remove_rule" else None
+    return value(_last(text, b"key")) if _change(text).get(b"op") == b"remove_rule" else None
 
 
 def ends_messages(text: bytes) -> Optional[float]:
     """When a CONFIG_CHANGE record says that somebody deleted a rule or switched the audit off, in unix seconds. None for any other, such
-    as for a rule that the kernel deletes with its folder."""
-    header, fields = _HEADER(text), _fields(text)
-    deleted = fields.get(b"op") == b"remove_rule" and b"auid" in fields
-    return _seconds(header.groups()) if header and (deleted or fields.get(b"audit_enabled") == b"0") else None
+    as for a rule that the kernel deletes with its folder: every user can remove a folder of his own."""
+    header, fields = _HEADER(text), _change(text)
+    deleted = fields.get(b"op") == b"remove_rule" and b"auid" in fields and b"path" not in fields
+    return _seconds(header.groups()) if header and (deleted or switches_off(text)) else None
+
+
+def switches_off(text: bytes) -> bool:
+    """Whether a CONFIG_CHANGE record says that somebody switched the audit off."""
+    return _fields(text).get(b"audit_enabled") == b"0"
+
+
+def _change(text: bytes) -> Dict[bytes, bytes]:
+    """The fields of a CONFIG_CHANGE record."""
+    return _fields(_GLUED.sub(rb"\1 op=", text, 1))
 
 
 class Assembler:
