@@ -112,6 +112,19 @@ def test_a_change_after_the_last_message_before_rules_are_deleted_has_no_actor(m
     assert who._silent is None
 
 
+@pytest.mark.parametrize("moved_at, is_known", [(149.0, True), (151.0, False), (166.0, True)])
+def test_a_change_after_the_folder_of_a_file_was_moved_has_no_actor(monkeypatch, moved_at, is_known):
+    """With the folder, the kernel deletes the rule of the file: who owns the folder could give his change the name of the last one before."""
+    who = audited(monkeypatch, "read")
+    who._actors.add(event(150.0, 7))
+    for path in (b"/srv/a", b"/srv/other"):
+        moved = b'audit(%.3f:9): auid=1000 ses=3op=remove_rule path="%s" key="ctagent" list=4 res=1'
+        who._note_change(moved % (moved_at if path == b"/srv/a" else 151.0, path))
+    new = File("/srv/a", "1", 1, "root", "root", 0o644, 1, None, "file", "", (1, 7, 1, 165 * 10**9, 165 * 10**9))
+    snapshot = Snapshot(FILES, 171, 1, "", {}, [], [Change("Added", None, new, [])], 50, [], partial=True)
+    assert (("/srv/a",) in who.actors(snapshot, 170.0)) == is_known
+
+
 def test_names_come_back_where_the_agent_may_not_ask_whether_the_kernel_audits(monkeypatch):
     """So it is with `read`, for which the agent has no capability."""
     who, records = audited(monkeypatch, "read"), []

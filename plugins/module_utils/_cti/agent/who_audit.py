@@ -21,6 +21,7 @@ from ..audit.messages import (
     LOGIN,
     Assembler,
     ends_messages,
+    file_of_deleted_rule,
     forged_session,
     key_of_deleted_rule,
     switches_off,
@@ -177,6 +178,9 @@ class AuditedWho(Who):
         own = key == OWN_KEY
         if own:
             self._rules_deleted = True
+        lost = file_of_deleted_rule(text)
+        if lost is not None:
+            self._actors.lose_file(*lost)
         ended = ends_messages(text)
         if ended is None or (key is not None and not own and self._options.who == "rules"):
             return

@@ -71,6 +71,7 @@ class Actors:
         self._bytes = 0
         self._actors: Dict[Actor, Actor] = {}
         self._gaps: List[Tuple[float, float]] = []  # see lose()
+        self._lost_files: "OrderedDict[bytes, float]" = OrderedDict()  # see lose_file()
 
     def know(self, folders: Dict[bytes, int], devices: Devices = NO_DEVICES) -> None:
         """Set the nodes of folders, by their path. Names below such a path count in a folder of this node alone."""
@@ -88,6 +89,14 @@ class Actors:
             if len(self._gaps) > MAX_GAPS:
                 (first, end), (second, other) = self._gaps[:2]
                 self._gaps[:2] = [(min(first, second), max(end, other))]
+
+    def lose_file(self, path: bytes, since: float) -> None:
+        """Events of this file from then on (unix seconds) may be lost."""
+        with self._lock:
+            self._lost_files[path] = since
+            self._lost_files.move_to_end(path)
+            if len(self._lost_files) > MAX_FOLDERS:
+                self._lost_files.popitem(last=False)
 
     def _sure(self, found: Optional[Found], until: float) -> Optional[Found]:
         """None where a later event, up to this time, may be lost: it can be one of somebody else."""
@@ -326,6 +335,8 @@ class Actors:
                 return self._sure(last(moves), end)  # of a folder, whose node is not that of the file
             found = None if written and lacks_write(touches, end) else last(touches)
             if new is not None and found is not None and not is_of(new[0], found.serial, touches):
+                return None
+            if category != "Removed" and found is not None and found.seconds <= self._lost_files.get(path, 0.0) <= end:
                 return None
             return self._sure(found, end)
 

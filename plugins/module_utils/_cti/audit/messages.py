@@ -147,6 +147,14 @@ def ends_messages(text: bytes) -> Optional[float]:
     return _seconds(header.groups()) if header and (deleted or switches_off(text)) else None
 
 
+def file_of_deleted_rule(text: bytes) -> Optional[Tuple[bytes, float]]:
+    """The path of the file whose rule a CONFIG_CHANGE record says is deleted, because its folder is moved or removed, and when, in unix
+    seconds. None for any other record."""
+    header, fields = _HEADER(text), _change(text)
+    path = value(fields.get(b"path", b"(null)"))
+    return (path, _seconds(header.groups())) if header and path and fields.get(b"op") == b"remove_rule" else None
+
+
 def switches_off(text: bytes) -> bool:
     """Whether a CONFIG_CHANGE record says that somebody switched the audit off."""
     return _fields(text).get(b"audit_enabled") == b"0"
