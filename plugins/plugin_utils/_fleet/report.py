@@ -51,9 +51,8 @@ class Report(NamedTuple):
     hosts: int
     changes: int
     left_out: int  # items and changes that do not fit into the report
-    warnings: list[
-        str
-    ]  # of names that match no host, inventory names that are not known, and marks that cannot be used
+    # Of names that match no host, inventory names that are not known, and marks that cannot be used.
+    warnings: list[str]
 
 
 def make(store: Store, scope: Scope) -> Report:
